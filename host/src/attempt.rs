@@ -1,0 +1,184 @@
+//! What passes the sandbox's door, both ways: plain data, so that another process can stand behind the same door.
+//!
+//! In goes an [`Attempt`] with its [`Grants`]; while it runs, [`Progress`] comes out and a [`Stop`] may go in; at the end
+//! comes a [`Report`]. Nothing here knows of WebAssembly, of stores or of Celery's states.
+
+use std::time::Duration;
+
+use lovage_model::{
+    AttemptLog, Digest, Exception, Json, LogRecord, Request, Seconds, Signature, TaskId, TaskOptions, Timestamp, Usage,
+};
+
+/// One run of one task, as the sandbox is asked for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// The component.
+    pub module: Digest,
+    /// What the task may know about its run; names the task and holds its arguments.
+    pub request: Request,
+    /// What the task declares: the defaults of a retry.
+    pub options: TaskOptions,
+}
+
+/// What one attempt may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grants {
+    /// Units of fuel; none: not metered.
+    pub fuel: Option<u64>,
+    /// Linear memories and tables together, in bytes.
+    pub memory_bytes: u64,
+    /// When the task is told.
+    pub soft_limit: Option<Duration>,
+    /// When it is killed. Every attempt has a hard limit.
+    pub hard_limit: Duration,
+    /// Bytes kept of stdout, and of stderr and log records together.
+    pub output_bytes: usize,
+    /// The largest result, meta or signature, in bytes.
+    pub payload_bytes: usize,
+    /// The most subtasks.
+    pub subtasks: usize,
+}
+
+/// Told while an attempt runs. Receivers must not block: a running guest waits for them.
+pub trait Progress: Send + Sync {
+    /// The task set a state of its own. A later one replaces one that was not stored yet.
+    fn state(&self, state: &str, meta: Json);
+    /// The task wrote to a stream: `stdout` or `stderr`.
+    fn wrote(&self, stream: &'static str, bytes: &[u8]);
+    /// The task logged.
+    fn logged(&self, record: &LogRecord);
+    /// The task sent an event of its own: its name, and a JSON object.
+    fn event(&self, name: &str, fields: Json);
+}
+
+/// Why a running attempt must end at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Somebody revoked the task.
+    Revoked,
+    /// The host is going down, or lost its lease: the attempt is void.
+    Interrupted,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It returned this.
+    Returned(Json),
+    /// It raised this; the text says where.
+    Raised(Exception, Option<String>),
+    /// It ended for the retry it asked for.
+    Retried,
+    /// It ended for the replacement it asked for.
+    Replaced,
+    /// It ended without a result.
+    Ignored,
+    /// It refused the message; true: queue it again.
+    Rejected(bool),
+    /// It was stopped for what it did.
+    Faulted(Fault),
+    /// It was stopped by an order.
+    Stopped(Stop),
+}
+
+/// Why the sandbox stopped an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    /// Which wall it ran into.
+    pub kind: FaultKind,
+    /// What a Celery client will raise.
+    pub exception: Exception,
+    /// The guest's functions, innermost first.
+    pub traceback: Option<String>,
+}
+
+/// The walls of the sandbox. The names are stable: they are part of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// It panicked.
+    Panic,
+    /// It trapped: unreachable code, a wild pointer, a division by zero, ...
+    Trap,
+    /// It called itself too deep.
+    StackOverflow,
+    /// It asked for more memory than granted.
+    MemoryLimit,
+    /// It asked for larger tables than granted.
+    TableLimit,
+    /// It burnt its fuel.
+    FuelLimit,
+    /// It ignored the soft limit and met the hard one.
+    TimeLimit,
+    /// It passed more data to its host in one call than may be copied.
+    HostCallLimit,
+    /// It held more handles than granted.
+    HandleLimit,
+    /// It returned more bytes than a result may have.
+    ResultLimit,
+    /// It called `exit` with a failure.
+    Exit,
+    /// It could not be started.
+    Instantiation,
+    /// It broke the contract: a result that is not JSON, an ending without its request, ...
+    Contract,
+}
+
+impl FaultKind {
+    /// The stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Trap => "trap",
+            Self::StackOverflow => "stack-overflow",
+            Self::MemoryLimit => "memory-limit",
+            Self::TableLimit => "table-limit",
+            Self::FuelLimit => "fuel-limit",
+            Self::TimeLimit => "time-limit",
+            Self::HostCallLimit => "host-call-limit",
+            Self::HandleLimit => "handle-limit",
+            Self::ResultLimit => "result-limit",
+            Self::Exit => "exit",
+            Self::Instantiation => "instantiation",
+            Self::Contract => "contract",
+        }
+    }
+}
+
+/// What an attempt asked to be done when it ends.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Effects {
+    /// The retry it asked for last.
+    pub retry: Option<RetryRequest>,
+    /// The replacement it asked for last.
+    pub replace: Option<Signature>,
+    /// Its subtasks, with the ids they were promised.
+    pub subtasks: Vec<(TaskId, Signature)>,
+}
+
+/// A retry that was accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetryRequest {
+    /// Why.
+    pub exception: Exception,
+    /// Not before this.
+    pub eta: Timestamp,
+    /// What was asked, for the text of the traceback.
+    pub countdown: Seconds,
+    /// Other positional arguments.
+    pub args: Option<Json>,
+    /// Other keyword arguments.
+    pub kwargs: Option<Json>,
+}
+
+/// All that is known after an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it asked for.
+    pub effects: Effects,
+    /// What it used.
+    pub usage: Usage,
+    /// What it wrote.
+    pub log: AttemptLog,
+}

@@ -1,0 +1,2 @@
+//! lovage
+fn main() {}

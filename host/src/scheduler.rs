@@ -1,0 +1,1 @@
+//! When, and on which slot?

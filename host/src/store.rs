@@ -1,0 +1,270 @@
+//! What must be remembered?
+//!
+//! Four narrow traits, and one atomic step that ends an attempt ([`Broker::commit`]). Backends differ in where they
+//! keep things, never in what happens: one suite and one differential test run over all of them.
+//!
+//! Invariants every backend keeps:
+//! - A task has at most one message: ready, scheduled or leased. A terminal task has none.
+//! - `commit`, `report` and `release` change something only while the lease's token is the current one.
+//! - SUCCESS is never overwritten, except by an order to run again (`resubmit`) or to forget.
+//! - What a call returned `Ok` for survives a crash, if the backend is durable; leases and custom states need not.
+//!
+//! Absent: clocks (every call that needs one is told the time), policies, HTTP, Celery's wire.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use lovage_model::api::QueueView;
+use lovage_model::{
+    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, QueueName, ResultMeta, Settlement, State,
+    TaskDefinition, TaskId, TaskName, TenantId, Timestamp,
+};
+
+/// What a store can fail with. Callers branch on these.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full. Nothing of the call was stored.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// The store was written by a newer version.
+    #[error("the store has schema {found}, this version of lovage reads up to {known}: use a newer lovage")]
+    Newer {
+        /// Its schema version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Another daemon has it open.
+    #[error("{0} is in use by another lovage daemon")]
+    Busy(String),
+    /// It holds what it cannot hold.
+    #[error("the store is corrupt: {0}")]
+    Corrupt(String),
+    /// Anything else: the text says what happened and what to check.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What a store call returns.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// What became of one message of a submit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitted {
+    /// Stored.
+    Stored,
+    /// A task with this id exists; nothing was changed.
+    Exists,
+    /// The queue holds as many messages as it may; nothing was stored.
+    QueueFull,
+}
+
+/// What is asked of a lease call.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Who asks: shown as the worker of the tasks it runs.
+    pub worker: String,
+    /// Lease from these queues only; none: from all.
+    pub queues: Option<BTreeSet<QueueName>>,
+    /// At most so many.
+    pub max: usize,
+    /// The time now: what is due, what has lapsed.
+    pub now: Timestamp,
+    /// Until when the leases hold unless renewed.
+    pub until: Timestamp,
+}
+
+/// What a lease call found.
+#[derive(Debug, Clone, Default)]
+pub struct Leased {
+    /// The messages, by priority, then age.
+    pub leases: Vec<Lease>,
+    /// When to ask again at the latest: the earliest ETA or lapse of a lease. None: only a new message helps.
+    pub next_due: Option<Timestamp>,
+}
+
+/// One message, taken for one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lease {
+    /// What proves that it is still ours.
+    pub key: LeaseKey,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The message.
+    pub message: Message,
+    /// How often it was delivered, this time included.
+    pub deliveries: u32,
+}
+
+/// Names a lease. The token is new for each delivery, so that an old holder can change nothing (fencing).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseKey {
+    /// The store's number for the task.
+    pub task: i64,
+    /// The fencing token.
+    pub token: u64,
+}
+
+/// Whether a call that needs a lease still had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fenced {
+    /// It did; the change is stored.
+    Applied,
+    /// The lease had lapsed or the task was revoked, re-leased or forgotten: nothing was changed.
+    Refused,
+}
+
+/// What a revoke found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Revoked {
+    /// It was waiting: it is REVOKED now.
+    Waiting,
+    /// A host has it. Nothing was changed: the host must be told.
+    Running(LeaseKey),
+    /// It had ended so already; nothing was changed.
+    Ended(State),
+    /// There is no such task.
+    Unknown,
+}
+
+/// What a resubmit or a forget found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Redone {
+    /// Done.
+    Done,
+    /// It is waiting or running; nothing was changed.
+    Busy(State),
+    /// There is no such task.
+    Unknown,
+}
+
+/// Which tasks to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// In this state only.
+    pub state: Option<State>,
+    /// Of this name only.
+    pub name: Option<TaskName>,
+    /// Of this queue only.
+    pub queue: Option<QueueName>,
+    /// Older than the task of this number (from [`Page::next`]).
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A page of tasks.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The tasks.
+    pub tasks: Vec<ResultMeta>,
+    /// Where the next page starts; none on the last.
+    pub next: Option<i64>,
+}
+
+/// Messages: from submit to settlement.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// Stores messages, those with an ETA after `now` as scheduled ones. `max_queued` bounds what a tenant may have
+    /// waiting (ready or scheduled). One answer for each, in order.
+    async fn submit(
+        &self,
+        tenant: &TenantId,
+        messages: Vec<Message>,
+        now: Timestamp,
+        max_queued: u64,
+    ) -> Result<Vec<Submitted>>;
+
+    /// Takes messages that are due. Leases that have lapsed go back to their queues first, their tokens void.
+    async fn lease(&self, ask: Ask) -> Result<Leased>;
+
+    /// Returns when messages may have become ready since the last call returned.
+    async fn ready(&self);
+
+    /// Extends leases; returns those that were lost.
+    async fn renew(&self, keys: Vec<LeaseKey>, until: Timestamp) -> Result<Vec<LeaseKey>>;
+
+    /// Sets a state of the task's own, such as PROGRESS. (A leased task without one is STARTED.)
+    async fn report(&self, key: LeaseKey, state: String, meta: Json) -> Result<Fenced>;
+
+    /// Applies everything that follows from an attempt, or nothing: the transition, the messages, the log.
+    async fn commit(&self, key: LeaseKey, settlement: Settlement) -> Result<Fenced>;
+
+    /// Gives a message back unrun, at the front of its queue, uncounted.
+    async fn release(&self, key: LeaseKey) -> Result<Fenced>;
+
+    /// Revokes a task that waits.
+    async fn revoke(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Revoked>;
+
+    /// Queues a task that has ended once more, under its id, from retry 0. Its result and log are dropped.
+    async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Redone>;
+
+    /// Every queue that has a message, by name.
+    async fn queues(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<QueueView>>;
+
+    /// Revokes what waits in a queue; returns how many there were.
+    async fn purge(&self, tenant: &TenantId, queue: &QueueName, now: Timestamp) -> Result<u64>;
+}
+
+/// Results: from submit to expiry.
+#[async_trait]
+pub trait Results: Send + Sync {
+    /// Everything about a task.
+    async fn task(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<ResultMeta>>;
+
+    /// A page of tasks.
+    async fn list(&self, tenant: &TenantId, filter: Filter) -> Result<Page>;
+
+    /// The logs of the attempts that ended, the first first. None: no such task.
+    async fn logs(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<Vec<AttemptLog>>>;
+
+    /// Drops a task that has ended, with its result and log.
+    async fn forget(&self, tenant: &TenantId, id: &TaskId) -> Result<Redone>;
+
+    /// Drops up to `max` tasks that ended before `before`, the oldest first; returns how many.
+    async fn expire(&self, before: Timestamp, max: usize) -> Result<u64>;
+}
+
+/// Modules: every version of every module of every tenant.
+#[async_trait]
+pub trait Modules: Send + Sync {
+    /// Stores a component and makes it the active version of its name, in one step. The same bytes as the active
+    /// version's: nothing changes, and that version is returned.
+    async fn push(
+        &self,
+        tenant: &TenantId,
+        name: &ModuleName,
+        digest: &Digest,
+        component: bytes::Bytes,
+        tasks: Vec<TaskDefinition>,
+        now: Timestamp,
+    ) -> Result<ModuleVersion>;
+
+    /// The active version of every module, by name.
+    async fn active(&self, tenant: &TenantId) -> Result<Vec<ModuleVersion>>;
+
+    /// The versions of one module, the newest first; empty if there is no such module.
+    async fn versions(&self, tenant: &TenantId, name: &ModuleName) -> Result<Vec<ModuleVersion>>;
+
+    /// Makes the version before the active one active. None: there is none before it, or no such module.
+    async fn rollback(&self, tenant: &TenantId, name: &ModuleName) -> Result<Option<ModuleVersion>>;
+
+    /// Drops a module with all its versions; whether there was one. Components that nobody else has are dropped too.
+    async fn remove(&self, tenant: &TenantId, name: &ModuleName) -> Result<bool>;
+
+    /// The bytes of a component.
+    async fn component(&self, digest: &Digest) -> Result<Option<bytes::Bytes>>;
+
+    /// Every tenant that has a module or a task.
+    async fn tenants(&self) -> Result<Vec<TenantId>>;
+}
+
+/// A whole store.
+#[async_trait]
+pub trait Store: Broker + Results + Modules {
+    /// Whether it can store anything right now.
+    async fn healthy(&self) -> Result<()>;
+
+    /// Writes everything out and stops; later calls fail.
+    async fn close(&self) -> Result<()>;
+}

@@ -1,0 +1,179 @@
+//! What crosses the HTTP API besides metas, modules and events: the bodies of requests and replies. The client and the
+//! daemon read and write the same types, and the OpenAPI document is made from them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AttemptLog, Json, ResultMeta, Signature, SignatureOptions, State, TaskId, TaskName};
+
+/// `POST /v1/tasks`: a task with its arguments, or a signature as Celery serialises it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRequest {
+    /// Name of the task; its last part is enough while only one task ends in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "wordcount.count"))]
+    pub task: Option<TaskName>,
+    /// Positional arguments: a JSON array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<Object>>))]
+    pub args: Option<Json>,
+    /// Keyword arguments: a JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub kwargs: Option<Json>,
+    /// Celery's options: countdown, eta, expires, priority, queue, time_limit, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub options: Option<SignatureOptions>,
+    /// Instead of all the above: a signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub signature: Option<Signature>,
+}
+
+/// The answer to a submit: the task is stored, and survives a crash.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SubmitReply {
+    /// Its id.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: TaskId,
+    /// Its state: PENDING when it is new.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub state: State,
+    /// What Celery's `result_from_tuple` takes.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub result_tuple: serde_json::Value,
+}
+
+/// `POST /v1/tasks:batch`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// At most 1,000.
+    pub tasks: Vec<SubmitRequest>,
+}
+
+/// The answer to a batch: one for each, in order. What is right is stored even if another is not.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BatchReply {
+    /// One for each task.
+    pub results: Vec<BatchItem>,
+}
+
+/// One of a batch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum BatchItem {
+    /// Stored.
+    Accepted(SubmitReply),
+    /// Refused.
+    Refused(Problem),
+}
+
+/// An error, as RFC 9457 (`application/problem+json`) has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Problem {
+    /// `about:blank`, or the address of a page about this kind of problem.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What is wrong here, and what to do.
+    pub detail: String,
+    /// Stable name of the kind, such as `unknown_task`, for programs to branch on.
+    pub code: String,
+    /// Whether the same request may go through later.
+    pub retryable: bool,
+}
+
+/// `GET /v1/tasks`: newest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskPage {
+    /// The tasks.
+    pub tasks: Vec<ResultMeta>,
+    /// Pass it as `cursor` for the next page; none on the last one.
+    pub next: Option<String>,
+}
+
+/// `GET /v1/tasks/{id}/logs`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskLogs {
+    /// One for each attempt that ended and wrote anything, the first first.
+    pub attempts: Vec<AttemptLog>,
+    /// What the running attempt has written so far.
+    pub running: Option<AttemptLog>,
+}
+
+/// `POST /v1/tasks/{id}/revoke`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RevokeRequest {
+    /// Stop it too if it is running.
+    #[serde(default)]
+    pub terminate: bool,
+}
+
+/// What a revoke, a retry or a forget found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ControlReply {
+    /// Its id.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: TaskId,
+    /// Its state now.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub state: State,
+    /// What was done, in words.
+    pub outcome: String,
+}
+
+/// One queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct QueueView {
+    /// Its name.
+    pub name: String,
+    /// Messages that could run now.
+    pub ready: u64,
+    /// Messages that wait for their ETA.
+    pub scheduled: u64,
+    /// Messages that a host has taken.
+    pub leased: u64,
+    /// Age in seconds of the oldest ready message.
+    pub oldest_seconds: Option<f64>,
+}
+
+/// `POST /v1/queues/{name}/purge`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PurgeReply {
+    /// How many waiting messages were revoked.
+    pub purged: u64,
+}
+
+/// `GET /livez` and `GET /readyz`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Health {
+    /// `ok`, or what is wrong.
+    pub status: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Name of this host.
+    pub hostname: String,
+    /// Tasks running here now.
+    pub running: u64,
+    /// Slots in all.
+    pub concurrency: u64,
+}

@@ -1,0 +1,35 @@
+//! The nouns of Lovage, shared by host, client and guests: what a task is called, what a message, a signature and a
+//! result look like, which states there are.
+//!
+//! The JSON is Celery's (message protocol 2, signatures, result metas), so there is no second format to translate
+//! into. Nothing here does IO, reads a clock, or knows about async; everything builds for `wasm32-wasip2` too.
+#![deny(missing_docs)]
+
+pub mod api;
+mod event;
+mod exception;
+mod json;
+mod message;
+mod meta;
+mod module;
+mod names;
+mod request;
+mod settlement;
+mod signature;
+mod state;
+mod time;
+mod usage;
+
+pub use event::{Event, EventKind};
+pub use exception::{Exception, exc_module};
+pub use json::Json;
+pub use message::{Message, TimeLimit};
+pub use meta::ResultMeta;
+pub use module::{Digest, ModuleVersion, Parameter, TaskDefinition, TaskOptions};
+pub use names::{ModuleName, NameError, QueueName, TaskId, TaskName, TenantId};
+pub use request::{DeliveryInfo, Request};
+pub use settlement::{AttemptLog, LogLevel, LogRecord, Settlement, Verdict};
+pub use signature::{Expires, Signature, SignatureOptions};
+pub use state::State;
+pub use time::{Seconds, SecondsError, Timestamp};
+pub use usage::Usage;

@@ -1,0 +1,157 @@
+//! Task modules: what a component says about the tasks in it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ModuleName, Seconds, TaskName, Timestamp};
+
+/// SHA-256 of a component's bytes, in lower-case hexadecimal.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(std::sync::Arc<str>);
+
+impl Digest {
+    /// Of 32 bytes.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        let mut text = String::with_capacity(64);
+        for byte in bytes {
+            fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}")).expect("writing to a String");
+        }
+        Self(text.into())
+    }
+
+    /// As hexadecimal.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            Ok(Self(text.into()))
+        } else {
+            Err("a digest is 64 lower-case hexadecimal digits".to_owned())
+        }
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A task that a module exports, as its `describe` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskDefinition {
+    /// The name messages call it by.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: TaskName,
+    /// What it does: its doc comment.
+    #[serde(default)]
+    pub doc: String,
+    /// Its arguments, in order.
+    #[serde(default)]
+    pub parameters: Vec<Parameter>,
+    /// Its options.
+    #[serde(default)]
+    pub options: TaskOptions,
+}
+
+/// One argument of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Parameter {
+    /// Its name, by which it can be passed as a keyword.
+    pub name: String,
+    /// Whether it must be passed.
+    pub required: bool,
+}
+
+/// Options a task declares, with Celery's names; a message may ask for others, the operator's limits hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskOptions {
+    /// How many retries before it fails; none: for ever.
+    #[serde(default = "default_max_retries")]
+    pub max_retries: Option<u32>,
+    /// Seconds to wait before a retry that does not say.
+    #[serde(default = "default_retry_delay")]
+    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
+    pub default_retry_delay: Seconds,
+    /// Hard limit in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>))]
+    pub time_limit: Option<Seconds>,
+    /// Soft limit in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>))]
+    pub soft_time_limit: Option<Seconds>,
+    /// Keep no result.
+    #[serde(default)]
+    pub ignore_result: bool,
+    /// 0 (first) to 9 (last), for messages that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+}
+
+fn default_max_retries() -> Option<u32> {
+    Some(3)
+}
+
+fn default_retry_delay() -> Seconds {
+    Seconds::from(std::time::Duration::from_secs(180))
+}
+
+impl Default for TaskOptions {
+    /// Celery's defaults: 3 retries, 180 seconds apart, no limits of its own.
+    fn default() -> Self {
+        Self {
+            max_retries: default_max_retries(),
+            default_retry_delay: default_retry_delay(),
+            time_limit: None,
+            soft_time_limit: None,
+            ignore_result: false,
+            priority: None,
+        }
+    }
+}
+
+/// One push of a module. Versions are never changed; which one is active may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ModuleVersion {
+    /// The module's name.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: ModuleName,
+    /// 1 for the first push, and so on.
+    pub version: u32,
+    /// What it contains.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub digest: Digest,
+    /// Size of the component, in bytes.
+    pub size_bytes: u64,
+    /// When it was pushed.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub pushed_at: Timestamp,
+    /// Whether messages go to this version.
+    pub active: bool,
+    /// Its tasks, by name.
+    pub tasks: Vec<TaskDefinition>,
+}

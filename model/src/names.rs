@@ -1,0 +1,159 @@
+//! How things are called. A name that exists here has been checked: it is short, printable and safe to put into a
+//! path, a key or a log line.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A text that cannot be the name it was offered as.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a {what}: {rule}")]
+pub struct NameError {
+    what: &'static str,
+    text: String,
+    rule: &'static str,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks the text and takes it as a name; the error says which rule it breaks.
+            pub fn new(text: impl AsRef<str>) -> Result<Self, NameError> {
+                let text = text.as_ref();
+                let check: fn(&str) -> bool = $check;
+                if check(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    let shown: String = text.chars().take(80).collect();
+                    Err(NameError { what: $what, text: shown, rule: $rule })
+                }
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+    };
+}
+
+fn of(text: &str, most: usize, first: fn(char) -> bool, rest: fn(char) -> bool) -> bool {
+    text.len() <= most && text.chars().next().is_some_and(first) && text.chars().all(rest)
+}
+
+name!(
+    /// The id of one task, of the client's making or ours. Celery allows any text; ours are UUIDs.
+    TaskId, "task id", "1 to 255 bytes, no spaces or control characters",
+    |t| of(t, 255, |_| true, |c| !c.is_control() && !c.is_whitespace())
+);
+name!(
+    /// The name of a task, such as `tour.add`: what a message asks for.
+    TaskName, "task name", "1 to 255 letters, digits, '_', '.', '-' or ':'",
+    |t| of(t, 255, |_| true, |c| c.is_alphanumeric() || "_.-:".contains(c))
+);
+name!(
+    /// The name of a queue.
+    QueueName, "queue name", "1 to 128 ASCII letters, digits, '_', '.', '-' or ':'",
+    |t| of(t, 128, |_| true, |c| c.is_ascii_alphanumeric() || "_.-:".contains(c))
+);
+name!(
+    /// Whose modules, tasks and results these are.
+    TenantId, "tenant", "1 to 63 of a-z, 0-9, '_' and '-', starting with a letter or digit",
+    |t| of(t, 63, |c| c.is_ascii_lowercase() || c.is_ascii_digit(),
+        |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c))
+);
+name!(
+    /// The name under which a module is pushed.
+    ModuleName, "module name", "1 to 63 of a-z, 0-9, '_', '-' and '.', starting with a letter or digit",
+    |t| of(t, 63, |c| c.is_ascii_lowercase() || c.is_ascii_digit(),
+        |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.".contains(c))
+);
+
+impl Default for TenantId {
+    /// The tenant of a daemon that was given no tokens: `default`.
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl Default for QueueName {
+    /// Celery's default queue: `celery`.
+    fn default() -> Self {
+        Self("celery".into())
+    }
+}
+
+impl TaskId {
+    /// A task id from the text of a UUID, which needs no check.
+    pub fn from_uuid(uuid: impl fmt::Display) -> Self {
+        Self(uuid.to_string().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_name_is_refused_with_its_rule() {
+        let error = ModuleName::new("../etc").unwrap_err().to_string();
+        assert!(error.contains("\"../etc\"") && error.contains("module name"), "{error}");
+        for bad in ["", "a b", "a\nb", &"x".repeat(300)] {
+            assert!(TaskId::new(bad).is_err(), "{bad:?}");
+            assert!(QueueName::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_their_text_in_json() {
+        let id: TaskId = serde_json::from_str("\"a-1\"").unwrap();
+        assert_eq!(serde_json::to_string(&id).unwrap(), "\"a-1\"");
+        assert!(serde_json::from_str::<TenantId>("\"UPPER\"").is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! What a running task may know about its own run: Celery's `task.request`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Json, Message, QueueName, TaskId, TaskName, TimeLimit, Timestamp};
+
+/// The context of one attempt, with the field names of `celery.app.task.Context`.
+/// See <https://docs.celeryq.dev/en/stable/userguide/tasks.html#task-request-info>.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// The task's id.
+    pub id: TaskId,
+    /// Its name.
+    pub task: TaskName,
+    /// Positional arguments: a JSON array.
+    pub args: Json,
+    /// Keyword arguments: a JSON object.
+    pub kwargs: Json,
+    /// How often it has been retried before.
+    pub retries: u32,
+    /// The first ancestor.
+    pub root_id: TaskId,
+    /// The task that sent this one.
+    pub parent_id: Option<TaskId>,
+    /// When it was to run.
+    pub eta: Option<Timestamp>,
+    /// When it would have expired.
+    pub expires: Option<Timestamp>,
+    /// The limits in force for this attempt: the least of what operator, task and sender ask for.
+    pub timelimit: TimeLimit,
+    /// The fuel of this attempt, if it is metered.
+    pub fuel: Option<u64>,
+    /// Whether its result is dropped.
+    pub ignore_result: bool,
+    /// Another name for logs and lists.
+    pub shadow: Option<String>,
+    /// Who sent it.
+    pub origin: Option<String>,
+    /// How many times it has been replaced.
+    pub replaced_task_nesting: u32,
+    /// The sender's own headers.
+    pub headers: BTreeMap<String, Json>,
+    /// The host that runs it.
+    pub hostname: String,
+    /// How it came.
+    pub delivery_info: DeliveryInfo,
+    /// Whether it runs without a daemon (`lovage exec`).
+    pub is_eager: bool,
+    /// Always false: a task in a sandbox is never called as a plain function.
+    pub called_directly: bool,
+}
+
+/// How a message came to the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeliveryInfo {
+    /// Always empty: messages go to queues by name.
+    pub exchange: String,
+    /// The queue.
+    pub routing_key: QueueName,
+    /// 0 (first) to 9 (last).
+    pub priority: u8,
+    /// Whether an earlier delivery ended without an outcome: a host was killed, or the task rejected it.
+    pub redelivered: bool,
+}
+
+impl Request {
+    /// The context of an attempt at a message.
+    pub fn of(message: &Message, hostname: &str, redelivered: bool) -> Self {
+        Self {
+            id: message.id.clone(),
+            task: message.task.clone(),
+            args: message.args.clone(),
+            kwargs: message.kwargs.clone(),
+            retries: message.retries,
+            root_id: message.root_id.clone(),
+            parent_id: message.parent_id.clone(),
+            eta: message.eta,
+            expires: message.expires,
+            timelimit: message.timelimit,
+            fuel: message.fuel,
+            ignore_result: message.ignore_result.unwrap_or(false),
+            shadow: message.shadow.clone(),
+            origin: message.origin.clone(),
+            replaced_task_nesting: message.replaced_task_nesting,
+            headers: message.headers.clone(),
+            hostname: hostname.to_owned(),
+            delivery_info: DeliveryInfo {
+                exchange: String::new(),
+                routing_key: message.queue.clone(),
+                priority: message.priority,
+                redelivered,
+            },
+            is_eager: false,
+            called_directly: false,
+        }
+    }
+}
