@@ -80,12 +80,15 @@ pub struct Modules {
     table: RwLock<Table>,
     /// One push at a time: two that export the same name must not both find it free.
     pushing: tokio::sync::Mutex<()>,
+    /// One load at a time: a hundred messages for a module that is not loaded must not compile it a hundred times.
+    loading: tokio::sync::Mutex<()>,
 }
 
 impl Modules {
     /// Reads what is active. Nothing is compiled: artifacts are loaded at first use.
     pub async fn open(store: Arc<dyn Store>, sandbox: Arc<Sandbox>) -> Result<Self, StoreError> {
-        let modules = Self { store, sandbox, table: RwLock::default(), pushing: tokio::sync::Mutex::default() };
+        let modules =
+            Self { store, sandbox, table: RwLock::default(), pushing: Default::default(), loading: Default::default() };
         for tenant in modules.store.tenants().await? {
             modules.refresh(&tenant).await?;
         }
@@ -159,6 +162,26 @@ impl Modules {
         let empty = HashMap::new();
         let tasks = table.get(tenant).unwrap_or(&empty);
         find(tasks.keys(), name).map(|whole| Arc::clone(&tasks[whole]))
+    }
+
+    /// Makes a component ready to run, with or without fuel: at once if it is loaded, from the cache if it was compiled
+    /// by this version of the engine, else by compiling it again. The error says why it cannot be.
+    pub async fn ready(&self, digest: &Digest, fuel: bool) -> Result<(), String> {
+        if self.sandbox.has(digest, fuel) {
+            return Ok(());
+        }
+        let _one_at_a_time = self.loading.lock().await;
+        if self.sandbox.load_cached(digest, fuel).map_err(|refusal| refusal.message)? {
+            return Ok(());
+        }
+        let component = self.store.component(digest).await.map_err(|error| error.to_string())?;
+        let component = component.ok_or_else(|| format!("its component {digest} is missing from the store"))?;
+        self.sandbox.prepare(digest, &component).await.map_err(|refusal| refusal.message)?;
+        match self.sandbox.load_cached(digest, fuel) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("what was just compiled does not verify: check the cache directory".to_owned()),
+            Err(refusal) => Err(refusal.message),
+        }
     }
 
     fn refuse_taken(&self, tenant: &TenantId, module: &ModuleName, tasks: &[TaskDefinition]) -> Result<(), PushError> {

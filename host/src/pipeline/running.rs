@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lovage_model::{AttemptLog, TaskId, TaskName, TenantId, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::attempt::Stop;
 use crate::store::LeaseKey;
@@ -18,6 +18,7 @@ type Key = (TenantId, TaskId);
 #[derive(Debug, Default)]
 pub struct Running {
     attempts: Mutex<HashMap<Key, Entry>>,
+    emptied: Notify,
 }
 
 #[derive(Debug, Clone)]
@@ -97,6 +98,17 @@ impl Running {
         self.lock().values().map(|entry| entry.lease).collect()
     }
 
+    /// Returns once none is left.
+    pub async fn wait_until_empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lock().len()
@@ -130,6 +142,9 @@ impl Drop for Listed {
         // A redelivery may already have listed the task's next attempt under the same key.
         if attempts.get(&self.key).is_some_and(|entry| entry.lease == self.lease) {
             attempts.remove(&self.key);
+        }
+        if attempts.is_empty() {
+            self.running.emptied.notify_waiters();
         }
     }
 }
