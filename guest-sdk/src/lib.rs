@@ -1,1 +1,122 @@
-//! lovage
+//! Celery tasks as WebAssembly components: what a task author imports.
+//!
+//! ```
+//! use lovage_guest::prelude::*;
+//!
+//! /// Adds two numbers.
+//! #[task]
+//! fn add(x: i64, y: i64) -> i64 {
+//!     x + y
+//! }
+//!
+//! export_tasks!(add);
+//! # fn main() {}
+//! ```
+//!
+//! `cargo build --target wasm32-wasip2` makes the module; docs/authoring.md has the rest.
+//!
+//! Invariants: everything between the JSON that a host passes in and the [`Ending`](host::Ending) it gets back is the
+//! same code in a component and in a native test; only the [`Host`](host::Host) behind it differs. A task touches its
+//! host through its [`Context`] alone, so a task without one is a plain function.
+//!
+//! Absent: threads and async (a task is one call in a fresh instance), and any way to wait for another task.
+#![deny(missing_docs)]
+
+extern crate self as lovage_guest;
+
+mod arguments;
+#[cfg(target_arch = "wasm32")]
+#[allow(missing_docs, clippy::all)]
+#[rustfmt::skip]
+#[doc(hidden)]
+pub mod bindings;
+mod context;
+mod definition;
+mod error;
+pub mod host;
+mod retry;
+mod run;
+mod signature;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+pub use arguments::{Arguments, Bound};
+pub use context::Context;
+pub use definition::{Definition, Entry, Parameter, Task, TaskOptions};
+pub use error::{TaskError, TaskResult};
+pub use lovage_guest_macros::task;
+pub use lovage_model::{DeliveryInfo, Exception, Json, LogLevel, Request, Timestamp};
+pub use retry::Retry;
+pub use serde_json::json;
+pub use signature::{AsyncResult, Options, Signature};
+
+/// Everything a task module usually needs: `use lovage_guest::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        AsyncResult, Context, Json, LogLevel, Options, Request, Retry, Signature, Task, TaskError, TaskResult,
+        Timestamp, export_tasks, json, task,
+    };
+    pub use serde::{Deserialize, Serialize};
+}
+
+/// What the macros expand to. Nothing here is stable.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::definition::{assert_distinct, describe};
+    #[cfg(target_arch = "wasm32")]
+    pub use crate::host::component::run;
+    pub use crate::run::{Returned, Settle};
+}
+
+/// Lists the tasks of a module and exports it as a component: once in a crate, at its root.
+///
+/// Each item is the path of a `#[task]` function; tasks of other crates may be listed too, under the name they have
+/// there. Two tasks of one name do not compile.
+///
+/// ```
+/// # use lovage_guest::prelude::*;
+/// # #[task] fn add(x: i64, y: i64) -> i64 { x + y }
+/// mod text {
+///     # use lovage_guest::prelude::*;
+///     #[task]
+///     pub fn upper(text: String) -> String {
+///         text.to_uppercase()
+///     }
+/// }
+///
+/// export_tasks!(add, text::upper);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! export_tasks {
+    ($($task:ty),+ $(,)?) => {
+        const _: () = {
+            const TASKS: &[$crate::Entry] = &[$($crate::Entry::of::<$task>()),+];
+            const _: () = $crate::__private::assert_distinct(TASKS);
+
+            #[cfg(target_arch = "wasm32")]
+            struct Component;
+
+            #[cfg(target_arch = "wasm32")]
+            impl $crate::bindings::exports::lovage::task::tasks::Guest for Component {
+                fn describe() -> ::std::string::String {
+                    $crate::__private::describe(TASKS)
+                }
+
+                fn run(
+                    task: ::std::string::String,
+                    args: ::std::string::String,
+                    kwargs: ::std::string::String,
+                ) -> ::core::result::Result<
+                    ::std::string::String,
+                    $crate::bindings::exports::lovage::task::tasks::Ending,
+                > {
+                    $crate::__private::run(TASKS, &task, &args, &kwargs)
+                }
+            }
+
+            #[cfg(target_arch = "wasm32")]
+            $crate::bindings::export!(Component with_types_in $crate::bindings);
+        };
+    };
+}

@@ -1,0 +1,170 @@
+//! What stands beside the function: a type of its name, the task's definition, its call, and its signatures.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Expr, ExprLit, Lit};
+
+use crate::function::{Absent, Function, Parameter};
+use crate::options::Options;
+
+/// All of it.
+pub(crate) fn task(options: &Options, function: &Function) -> TokenStream {
+    let item = &function.item;
+    let (vis, ident) = (&item.vis, &item.sig.ident);
+    let docs = item.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
+    let definition = definition(options, function);
+    let call = call(function);
+    let signatures = signatures(function);
+    quote! {
+        #item
+
+        #(#docs)*
+        #[allow(non_camel_case_types, dead_code)]
+        #[derive(Debug)]
+        #vis struct #ident {}
+
+        #[automatically_derived]
+        impl ::lovage_guest::Task for #ident {
+            const DEFINITION: ::lovage_guest::Definition = #definition;
+            #call
+        }
+
+        #signatures
+    }
+}
+
+fn definition(options: &Options, function: &Function) -> TokenStream {
+    let function_name = function.item.sig.ident.unraw().to_string();
+    let name = match &options.name {
+        Some(name) => quote!(#name),
+        None => {
+            let tail = format!(".{function_name}");
+            quote!(::core::concat!(::core::env!("CARGO_CRATE_NAME"), #tail))
+        }
+    };
+    let doc = &function.doc;
+    let parameters = function.parameters.iter().map(|parameter| {
+        let (name, required) = (parameter.name(), parameter.is_required());
+        quote!(::lovage_guest::Parameter { name: #name, required: #required })
+    });
+    let options = task_options(options);
+    quote! {
+        ::lovage_guest::Definition {
+            name: #name,
+            function: #function_name,
+            doc: #doc,
+            parameters: &[#(#parameters),*],
+            options: ::lovage_guest::TaskOptions { #options ..::lovage_guest::TaskOptions::DEFAULT },
+        }
+    }
+}
+
+fn task_options(options: &Options) -> TokenStream {
+    let some = |value: TokenStream| quote!(::core::option::Option::Some(#value));
+    let max_retries = options.max_retries.map(|most| {
+        let most = most.map_or_else(|| quote!(::core::option::Option::None), |most| some(quote!(#most)));
+        quote!(max_retries: #most,)
+    });
+    let delay = options.default_retry_delay.map(|seconds| quote!(default_retry_delay: #seconds,));
+    let soft =
+        options.soft_time_limit.map(|seconds| some(quote!(#seconds))).map(|limit| quote!(soft_time_limit: #limit,));
+    let hard = options.time_limit.map(|seconds| some(quote!(#seconds))).map(|limit| quote!(time_limit: #limit,));
+    let ignore = options.ignore_result.map(|flag| quote!(ignore_result: #flag,));
+    let priority = options.priority.map(|value| some(quote!(#value))).map(|value| quote!(priority: #value,));
+    quote!(#max_retries #delay #soft #hard #ignore #priority)
+}
+
+fn call(function: &Function) -> TokenStream {
+    let ident = &function.item.sig.ident;
+    let names: Vec<_> = (0..function.parameters.len()).map(|place| format_ident!("__argument_{place}")).collect();
+    let reads = function.parameters.iter().zip(&names).enumerate().map(|(place, (parameter, name))| {
+        let (ty, value) = (&parameter.ty, read(place, parameter));
+        quote_spanned!(ty.span()=> let #name: #ty = #value;)
+    });
+    let bound = (!names.is_empty()).then(|| quote!(mut));
+    let context = function.takes_context.then(|| quote!(__ctx,));
+    let settle = quote_spanned!(function.output_span()=> ::lovage_guest::__private::Returned(__returned).settle());
+    quote! {
+        #[allow(unused_variables, clippy::let_unit_value)]
+        fn call(
+            __ctx: &::lovage_guest::Context,
+            __arguments: ::lovage_guest::Arguments,
+        ) -> ::core::result::Result<::lovage_guest::Json, ::lovage_guest::TaskError> {
+            #[allow(unused_imports)]
+            use ::lovage_guest::__private::Settle as _;
+            let #bound __bound = __arguments.bind(&<Self as ::lovage_guest::Task>::DEFINITION)?;
+            #(#reads)*
+            let __returned = #ident(#context #(#names),*);
+            #settle
+        }
+    }
+}
+
+fn read(place: usize, parameter: &Parameter) -> TokenStream {
+    match &parameter.absent {
+        Absent::Required => quote!(__bound.required(#place)?),
+        Absent::Default => quote!(__bound.optional(#place)?.unwrap_or_default()),
+        Absent::Value(value) => {
+            let value = owned(value);
+            quote!(match __bound.optional(#place)? {
+                ::core::option::Option::Some(__given) => __given,
+                ::core::option::Option::None => #value,
+            })
+        }
+    }
+}
+
+/// A text literal becomes whatever owned text the parameter is.
+fn owned(value: &Expr) -> TokenStream {
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => quote!(::core::convert::From::from(#text)),
+        other => quote!(#other),
+    }
+}
+
+fn signatures(function: &Function) -> TokenStream {
+    let (vis, ident) = (&function.item.vis, &function.item.sig.ident);
+    let required: Vec<_> = function.parameters.iter().filter(|parameter| parameter.is_required()).collect();
+    let names: Vec<_> = required.iter().map(|parameter| &parameter.ident).collect();
+    let types: Vec<_> = required.iter().map(|parameter| &parameter.ty).collect();
+    let signature = quote!(::lovage_guest::Signature);
+    let sent = quote!(::lovage_guest::TaskResult<::lovage_guest::AsyncResult>);
+    // Hygienic, so that a parameter may have the same name.
+    let ctx = proc_macro2::Ident::new("ctx", proc_macro2::Span::mixed_site());
+    let options = proc_macro2::Ident::new("options", proc_macro2::Span::mixed_site());
+    quote! {
+        #[allow(dead_code, clippy::too_many_arguments, clippy::should_implement_trait)]
+        impl #ident {
+            /// A call with these arguments, to be sent or to replace another. More go on with `kwarg`.
+            #vis fn s(#(#names: #types),*) -> #signature {
+                Self::partial()#(.arg(#names))*
+            }
+
+            /// The same, immutable: it does not take the result of the task before it.
+            #vis fn si(#(#names: #types),*) -> #signature {
+                Self::s(#(#names),*).immutable()
+            }
+
+            /// A call without arguments: for those that come from the task before it.
+            #vis fn partial() -> #signature {
+                #signature::of(<Self as ::lovage_guest::Task>::DEFINITION.name)
+            }
+
+            /// Sends it as a subtask.
+            #vis fn delay(#ctx: &::lovage_guest::Context, #(#names: #types),*) -> #sent {
+                #ctx.apply_async(Self::s(#(#names),*))
+            }
+
+            /// Sends it as a subtask, with options.
+            #vis fn apply_async(
+                #ctx: &::lovage_guest::Context,
+                (#(#names,)*): (#(#types,)*),
+                #options: ::lovage_guest::Options,
+            ) -> #sent {
+                #ctx.apply_async(Self::s(#(#names),*).set(#options))
+            }
+        }
+    }
+}

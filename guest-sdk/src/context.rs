@@ -1,0 +1,143 @@
+//! What may a task know and do while it runs?
+//!
+//! Absent on purpose: waiting for another task. A task that waits holds a sandbox while the one it waits for may find
+//! none; Celery's advice is the same. Use [`Context::replace`], or let a task that is sent last take the results.
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::rc::Rc;
+
+use lovage_model::{LogLevel, Request};
+use serde::Serialize;
+
+use crate::host::{Host, Limits, Pollable};
+use crate::retry::keyword;
+use crate::{AsyncResult, Json, Retry, Signature, TaskError, TaskResult};
+
+/// The running task: Celery's `self`. A task takes it as its first parameter, `ctx: &Context`.
+pub struct Context {
+    host: Rc<dyn Host>,
+    request: OnceCell<Request>,
+}
+
+impl Context {
+    /// A context on a host. Tasks are handed one; this is for a host of one's own in tests.
+    pub fn new(host: Rc<dyn Host>) -> Self {
+        Self { host, request: OnceCell::new() }
+    }
+
+    /// Celery's `self.request`: id, retries, args, eta, headers, ... Asked of the host once.
+    ///
+    /// Panics if the host's answer is not a request, which is the host's fault.
+    pub fn request(&self) -> &Request {
+        self.request.get_or_init(|| serde_json::from_str(&self.host.request()).expect("the host sends a request"))
+    }
+
+    /// Sets a state of the task's own, such as `PROGRESS`, with a meta for people who watch it. Cheap: the latest wins
+    /// when they come faster than they can be stored.
+    ///
+    /// Fails with ValueError for a state that Celery defines, and with SoftTimeLimitExceeded.
+    pub fn update_state(&self, state: &str, meta: impl Serialize) -> TaskResult<()> {
+        let meta = Json::of(&meta).map_err(|error| TaskError::encode("the meta of a state", &error))?;
+        Ok(self.host.update_state(state, &meta)?)
+    }
+
+    /// Another attempt, to be returned as the error: see [`Retry`].
+    pub fn retry(&self) -> Retry {
+        Retry::default()
+    }
+
+    /// Another task, to be returned as the error: it runs in this one's place and under its id.
+    ///
+    /// ```
+    /// # use lovage_guest::prelude::*;
+    /// # #[task] fn add(x: i64, y: i64) -> i64 { x + y }
+    /// #[task]
+    /// fn double(ctx: &Context, x: i64) -> TaskResult<i64> {
+    ///     Err(ctx.replace(add::s(x, x)))
+    /// }
+    /// ```
+    pub fn replace(&self, signature: impl Into<Signature>) -> TaskError {
+        TaskError::replace(signature.into())
+    }
+
+    /// Celery's `Ignore`, to be returned as the error: the task ends and leaves no result.
+    pub fn ignore(&self) -> TaskError {
+        TaskError::ignore()
+    }
+
+    /// Celery's `Reject`, to be returned as the error: the message is refused; `requeue` puts it at the end of its queue.
+    pub fn reject(&self, requeue: bool) -> TaskError {
+        TaskError::reject(requeue)
+    }
+
+    /// Sends a subtask. It is published when this attempt ends, so one that is undone by a crash leaves none behind.
+    ///
+    /// Fails if the host refuses it (too many, no such task, an option out of range), and with SoftTimeLimitExceeded.
+    pub fn apply_async(&self, signature: impl Into<Signature>) -> TaskResult<AsyncResult> {
+        let signature = signature.into().to_json()?;
+        Ok(AsyncResult::new(self.host.apply_async(&signature)?))
+    }
+
+    /// Tells listeners something, now: a name, and fields as a map, a struct or `json!({..})`. Nobody keeps it.
+    pub fn send_event(&self, name: &str, fields: impl Serialize) -> TaskResult<()> {
+        Ok(self.host.send_event(name, &keyword(&fields)?)?)
+    }
+
+    /// Whether the soft time limit has passed: cheap enough for a loop.
+    pub fn soft_time_limit_exceeded(&self) -> bool {
+        self.host.soft_time_limit_exceeded()
+    }
+
+    /// Fails with SoftTimeLimitExceeded once the limit has passed: call it in loops, with `?`. Like every call that
+    /// fails so, it does it once; afterwards there is time for a fallback, until the hard limit.
+    pub fn check(&self) -> TaskResult<()> {
+        if self.soft_time_limit_exceeded() { self.sleep(0.0) } else { Ok(()) }
+    }
+
+    /// Waits. Fails with SoftTimeLimitExceeded as soon as the limit passes, and with ValueError for what is no time.
+    pub fn sleep(&self, seconds: f64) -> TaskResult<()> {
+        Ok(self.host.sleep(seconds)?)
+    }
+
+    /// The limits, and what is left of the time.
+    pub fn limits(&self) -> Limits {
+        self.host.limits()
+    }
+
+    /// Something that is ready once the soft limit has passed, to wait for together with other `wasi:io` pollables.
+    pub fn soft_limit_pollable(&self) -> Box<dyn Pollable> {
+        self.host.subscribe_soft_limit()
+    }
+
+    /// Writes a record into the task's log. `format_args!` saves a copy.
+    pub fn log(&self, level: LogLevel, message: impl fmt::Display) {
+        self.host.log(level, &message.to_string());
+    }
+
+    /// Logs for who looks for a fault.
+    pub fn debug(&self, message: impl fmt::Display) {
+        self.log(LogLevel::Debug, message);
+    }
+
+    /// Logs what went as expected.
+    pub fn info(&self, message: impl fmt::Display) {
+        self.log(LogLevel::Info, message);
+    }
+
+    /// Logs what was unexpected, and handled.
+    pub fn warning(&self, message: impl fmt::Display) {
+        self.log(LogLevel::Warning, message);
+    }
+
+    /// Logs what failed.
+    pub fn error(&self, message: impl fmt::Display) {
+        self.log(LogLevel::Error, message);
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("request", self.request()).finish()
+    }
+}

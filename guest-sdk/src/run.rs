@@ -1,0 +1,88 @@
+//! What becomes of one call?
+//!
+//! Name and JSON in, JSON or an [`Ending`] out. What a task asks for by returning it (retry, replace) is asked of the
+//! host here, once, after the task has returned.
+
+use std::rc::Rc;
+
+use lovage_model::exc_module;
+use serde::Serialize;
+
+use crate::error::Kind;
+use crate::host::{Ending, Host, Raised};
+use crate::{Arguments, Context, Entry, Json, TaskError};
+
+/// Runs the task of that name with a JSON array and a JSON object.
+pub(crate) fn run(tasks: &[Entry], host: Rc<dyn Host>, task: &str, args: &str, kwargs: &str) -> Result<Json, Ending> {
+    call(tasks, &Context::new(host.clone()), task, args, kwargs).map_err(|error| end(error, &*host))
+}
+
+fn call(tasks: &[Entry], ctx: &Context, task: &str, args: &str, kwargs: &str) -> Result<Json, TaskError> {
+    let Some(entry) = tasks.iter().find(|entry| entry.definition.name == task) else {
+        return Err(TaskError::raise("NotRegistered", exc_module::CELERY, [task]));
+    };
+    (entry.call)(ctx, Arguments::parse(args, kwargs)?)
+}
+
+fn end(error: TaskError, host: &dyn Host) -> Ending {
+    let asked = match error.into_kind() {
+        Kind::Raised(raised) => Err(raised),
+        Kind::Ignore => Ok(Ending::Ignore),
+        Kind::Reject { requeue } => Ok(Ending::Reject(requeue)),
+        Kind::Retry(retry) => retry
+            .into_options()
+            .map_err(TaskError::into_raised)
+            .and_then(|options| insist(|| host.retry(&options)))
+            .map(|()| Ending::Retry),
+        Kind::Replace(signature) => signature
+            .to_json()
+            .map_err(TaskError::into_raised)
+            .and_then(|json| insist(|| host.replace(&json)))
+            .map(|()| Ending::Replaced),
+    };
+    asked.unwrap_or_else(Ending::Failure)
+}
+
+/// A task that has chosen its ending has no use for the notice of the soft limit, which a host gives once.
+fn insist(ask: impl Fn() -> Result<(), Raised>) -> Result<(), Raised> {
+    match ask() {
+        Err(raised) if raised.is_soft_time_limit_exceeded() => ask(),
+        answer => answer,
+    }
+}
+
+/// What a task function returned. A `Result` has its own `settle`; anything else has that of [`Settle`].
+#[derive(Debug)]
+pub struct Returned<T>(pub T);
+
+impl<T, E> Returned<Result<T, E>> {
+    /// The value as JSON, or the error that ends the task.
+    pub fn settle(self) -> Result<Json, TaskError>
+    where
+        T: Serialize,
+        E: Into<TaskError>,
+    {
+        self.0.map_err(Into::into).and_then(|value| encode(&value))
+    }
+}
+
+/// A task function that returns no `Result`.
+pub trait Settle<T> {
+    /// The value as JSON.
+    fn settle(self) -> Result<Json, TaskError>
+    where
+        T: Serialize;
+}
+
+impl<T> Settle<T> for Returned<T> {
+    fn settle(self) -> Result<Json, TaskError>
+    where
+        T: Serialize,
+    {
+        encode(&self.0)
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Json, TaskError> {
+    Json::of(value).map_err(|error| TaskError::encode("the value returned", &error))
+}

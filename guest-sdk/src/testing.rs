@@ -1,0 +1,203 @@
+//! How is a task tested without a host?
+//!
+//! A [`FakeHost`] answers as a real one does and records what it was asked. Arguments, conversions and endings go
+//! through the code that a component runs; time is the fake's own, and passes only in `ctx.sleep`.
+//!
+//! ```
+//! use lovage_guest::prelude::*;
+//! use lovage_guest::testing::FakeHost;
+//!
+//! #[task]
+//! fn add(x: i64, y: i64) -> i64 {
+//!     x + y
+//! }
+//!
+//! assert_eq!(FakeHost::new().run::<add>((2, 3)).value::<i64>(), 5);
+//! assert_eq!(
+//!     FakeHost::new().run::<add>((2,)).exception().to_string(),
+//!     "TypeError: add() missing 1 required positional argument: 'y'"
+//! );
+//! ```
+//!
+//! Absent: memory and fuel limits, and the hard time limit; a panic is the test's own.
+
+mod answers;
+mod outcome;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use lovage_model::{DeliveryInfo, Json, LogLevel, QueueName, Request, Seconds, Signature, TaskId, TaskName, TimeLimit};
+use serde::Serialize;
+
+use crate::host::{Ending, RetryOptions};
+use crate::retry::{keyword, positional};
+use crate::{Entry, Task, run};
+
+pub use outcome::Outcome;
+
+/// A host that runs tasks in the test itself. Settings come first, then runs, then the records of all runs.
+#[derive(Debug, Clone)]
+pub struct FakeHost {
+    inner: Rc<RefCell<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    request: Request,
+    max_retries: Option<u32>,
+    elapsed: f64,
+    told: bool,
+    records: Records,
+    retry: Option<RetryOptions>,
+    replace: Option<Signature>,
+}
+
+#[derive(Debug, Default)]
+struct Records {
+    states: Vec<(String, Json)>,
+    logs: Vec<(LogLevel, String)>,
+    events: Vec<(String, Json)>,
+    subtasks: Vec<Signature>,
+}
+
+impl Default for FakeHost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FakeHost {
+    /// A host without limits whose tasks run for the first time.
+    pub fn new() -> Self {
+        let inner = Inner {
+            request: first_request(),
+            max_retries: None,
+            elapsed: 0.0,
+            told: false,
+            records: Records::default(),
+            retry: None,
+            replace: None,
+        };
+        Self { inner: Rc::new(RefCell::new(inner)) }
+    }
+
+    /// Changes what the task finds in its request; its name and arguments are those of the run.
+    #[must_use]
+    pub fn request(self, change: impl FnOnce(&mut Request)) -> Self {
+        change(&mut self.inner.borrow_mut().request);
+        self
+    }
+
+    /// Runs as if the task had been retried that often before.
+    #[must_use]
+    pub fn retries(self, retries: u32) -> Self {
+        self.request(|request| request.retries = retries)
+    }
+
+    /// Gives each run a soft limit, in seconds of `ctx.sleep`; with 0 it has passed from the start.
+    ///
+    /// Panics if that is not a time.
+    #[must_use]
+    pub fn soft_time_limit(self, seconds: f64) -> Self {
+        let limit = Seconds::new(seconds).expect("a soft time limit in seconds");
+        self.request(|request| request.timelimit.soft = Some(limit))
+    }
+
+    /// Runs a task with positional arguments: a tuple, an array, a `Vec`, or `()` for none.
+    ///
+    /// Panics if they are not that.
+    pub fn run<T: Task>(&self, args: impl Serialize) -> Outcome {
+        self.call::<T>(args, ())
+    }
+
+    /// Runs a task with positional and keyword arguments; the latter are a map, a struct, `json!({..})`, or `()`.
+    ///
+    /// Panics if they are not that.
+    pub fn call<T: Task>(&self, args: impl Serialize, kwargs: impl Serialize) -> Outcome {
+        let args = positional(&args).expect("args: a tuple, an array or ()");
+        let kwargs = keyword(&kwargs).expect("kwargs: a map or ()");
+        self.prepare(&T::DEFINITION.to_model(), &args, &kwargs);
+        let host = Rc::new(self.clone());
+        let ended = run::run(&[Entry::of::<T>()], host, T::DEFINITION.name, args.as_str(), kwargs.as_str());
+        self.outcome(ended)
+    }
+
+    fn prepare(&self, task: &lovage_model::TaskDefinition, args: &Json, kwargs: &Json) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.request.task = task.name.clone();
+        inner.request.args = args.clone();
+        inner.request.kwargs = kwargs.clone();
+        inner.max_retries = task.options.max_retries;
+        (inner.elapsed, inner.told, inner.retry, inner.replace) = (0.0, false, None, None);
+    }
+
+    fn outcome(&self, ended: Result<Json, Ending>) -> Outcome {
+        let inner = &mut *self.inner.borrow_mut();
+        match ended {
+            Ok(value) => Outcome::Returned(value),
+            Err(Ending::Failure(raised)) => Outcome::Raised(raised),
+            Err(Ending::Retry) => Outcome::Retried(inner.retry.take().expect("a retry was accepted")),
+            Err(Ending::Replaced) => Outcome::Replaced(inner.replace.take().expect("a replacement was accepted")),
+            Err(Ending::Ignore) => Outcome::Ignored,
+            Err(Ending::Reject(requeue)) => Outcome::Rejected { requeue },
+        }
+    }
+
+    /// The states the task set, with their metas, oldest first.
+    pub fn states(&self) -> Vec<(String, Json)> {
+        self.inner.borrow().records.states.clone()
+    }
+
+    /// What the task logged, oldest first.
+    pub fn logs(&self) -> Vec<(LogLevel, String)> {
+        self.inner.borrow().records.logs.clone()
+    }
+
+    /// The events the task sent, with their fields, oldest first.
+    pub fn events(&self) -> Vec<(String, Json)> {
+        self.inner.borrow().records.events.clone()
+    }
+
+    /// The subtasks the task sent, oldest first; their ids are `subtask-1`, `subtask-2`, ... unless they were given one.
+    pub fn subtasks(&self) -> Vec<Signature> {
+        self.inner.borrow().records.subtasks.clone()
+    }
+
+    /// Seconds the last task slept.
+    pub fn slept(&self) -> f64 {
+        self.inner.borrow().elapsed
+    }
+}
+
+fn first_request() -> Request {
+    let id = TaskId::from_uuid("00000000-0000-4000-8000-000000000000");
+    Request {
+        id: id.clone(),
+        task: TaskName::new("testing.none").expect("a name"),
+        args: Json::empty_array(),
+        kwargs: Json::empty_object(),
+        retries: 0,
+        root_id: id,
+        parent_id: None,
+        eta: None,
+        expires: None,
+        timelimit: TimeLimit::default(),
+        fuel: None,
+        ignore_result: false,
+        shadow: None,
+        origin: None,
+        replaced_task_nesting: 0,
+        headers: BTreeMap::new(),
+        hostname: "fake".to_owned(),
+        delivery_info: DeliveryInfo {
+            exchange: String::new(),
+            routing_key: QueueName::default(),
+            priority: 0,
+            redelivered: false,
+        },
+        is_eager: true,
+        called_directly: false,
+    }
+}

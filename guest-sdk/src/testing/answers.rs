@@ -1,0 +1,141 @@
+//! What does the fake host answer?
+
+use lovage_model::{Exception, Json, LogLevel, Seconds, Signature, State, Timestamp, exc_module};
+
+use super::{FakeHost, Inner};
+use crate::host::{Host, Limits, Pollable, Raised, RetryOptions};
+
+/// What a fake attempt may have: the default of a real host.
+const MEMORY_BYTES: u64 = 128 << 20;
+
+impl Inner {
+    fn soft_remaining(&self) -> Option<f64> {
+        self.request.timelimit.soft.map(|limit| (limit.get() - self.elapsed).max(0.0))
+    }
+
+    fn soft_limit_passed(&self) -> bool {
+        self.soft_remaining() == Some(0.0)
+    }
+
+    /// Every call that can fail tells of the soft limit, once.
+    fn answer(&mut self) -> Result<(), Raised> {
+        if self.soft_limit_passed() && !std::mem::replace(&mut self.told, true) {
+            return Err(Raised::soft_time_limit_exceeded());
+        }
+        Ok(())
+    }
+
+    fn out_of_retries(&self) -> Exception {
+        let request = &self.request;
+        let text =
+            format!("Can't retry {}[{}] args:{} kwargs:{}", request.task, request.id, request.args, request.kwargs);
+        Exception::new(exc_module::CELERY, "MaxRetriesExceededError", text)
+    }
+}
+
+fn value_error(text: impl ToString) -> Raised {
+    Exception::new(exc_module::BUILTINS, "ValueError", text.to_string()).into()
+}
+
+fn signature(json: &Json) -> Result<Signature, Raised> {
+    json.read().map_err(|error| value_error(format!("not a signature: {error}")))
+}
+
+impl Host for FakeHost {
+    fn request(&self) -> String {
+        serde_json::to_string(&self.inner.borrow().request).expect("a request is plain data")
+    }
+
+    fn update_state(&self, state: &str, meta: &Json) -> Result<(), Raised> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.answer()?;
+        if !matches!(State::from_name(state), State::Custom(_)) {
+            return Err(value_error(format!("{state} is a state of Celery's: a task may set only its own")));
+        }
+        inner.records.states.push((state.to_owned(), meta.clone()));
+        Ok(())
+    }
+
+    fn retry(&self, options: &RetryOptions) -> Result<(), Raised> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.answer()?;
+        if options.max_retries.or(inner.max_retries).is_some_and(|most| inner.request.retries >= most) {
+            return Err(options.exc.clone().unwrap_or_else(|| inner.out_of_retries().into()));
+        }
+        options.countdown.map(Seconds::new).transpose().map_err(value_error)?;
+        options.eta.as_deref().map(Timestamp::parse).transpose().map_err(value_error)?;
+        inner.retry = Some(options.clone());
+        Ok(())
+    }
+
+    fn replace(&self, json: &Json) -> Result<(), Raised> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.answer()?;
+        inner.replace = Some(signature(json)?);
+        Ok(())
+    }
+
+    fn apply_async(&self, json: &Json) -> Result<String, Raised> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.answer()?;
+        let signature = signature(json)?;
+        let given = signature.options.task_id.as_ref().map(ToString::to_string);
+        inner.records.subtasks.push(signature);
+        Ok(given.unwrap_or_else(|| format!("subtask-{}", inner.records.subtasks.len())))
+    }
+
+    fn send_event(&self, name: &str, fields: &Json) -> Result<(), Raised> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.answer()?;
+        inner.records.events.push((name.to_owned(), fields.clone()));
+        Ok(())
+    }
+
+    fn log(&self, level: LogLevel, message: &str) {
+        self.inner.borrow_mut().records.logs.push((level, message.to_owned()));
+    }
+
+    fn limits(&self) -> Limits {
+        let inner = self.inner.borrow();
+        let hard_remaining = inner.request.timelimit.hard.map(|limit| (limit.get() - inner.elapsed).max(0.0));
+        let fuel = inner.request.fuel;
+        Limits { soft_remaining: inner.soft_remaining(), hard_remaining, memory_bytes: MEMORY_BYTES, fuel }
+    }
+
+    fn soft_time_limit_exceeded(&self) -> bool {
+        self.inner.borrow().soft_limit_passed()
+    }
+
+    fn sleep(&self, seconds: f64) -> Result<(), Raised> {
+        let inner = &mut *self.inner.borrow_mut();
+        let wanted = Seconds::new(seconds).map_err(value_error)?.get();
+        let cut = inner.soft_remaining().filter(|_| !inner.told).unwrap_or(wanted);
+        inner.elapsed += wanted.min(cut);
+        inner.answer()
+    }
+
+    fn subscribe_soft_limit(&self) -> Box<dyn Pollable> {
+        Box::new(SoftLimit { host: self.clone() })
+    }
+}
+
+/// Ready once the fake's own time has passed the soft limit.
+struct SoftLimit {
+    host: FakeHost,
+}
+
+impl Pollable for SoftLimit {
+    fn ready(&self) -> bool {
+        self.host.soft_time_limit_exceeded()
+    }
+
+    /// Panics when there is no soft limit: a real task would wait for ever.
+    fn block(&self) {
+        let inner = &mut *self.host.inner.borrow_mut();
+        inner.elapsed += inner.soft_remaining().expect("a soft limit to wait for");
+    }
+
+    fn into_handle(self: Box<Self>) -> Option<u32> {
+        None
+    }
+}
