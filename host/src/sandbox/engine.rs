@@ -51,7 +51,10 @@ pub enum Allocator {
 
 /// The instructions of a module that a guest may use: WebAssembly 2.0 and what common toolchains emit beyond it.
 fn features() -> WasmFeatures {
-    WasmFeatures::WASM2 | WasmFeatures::TAIL_CALL | WasmFeatures::EXTENDED_CONST | WasmFeatures::COMPONENT_MODEL
+    let wanted =
+        WasmFeatures::WASM2 | WasmFeatures::TAIL_CALL | WasmFeatures::EXTENDED_CONST | WasmFeatures::COMPONENT_MODEL;
+    // Listed with WebAssembly 2.0 for its reference types; this wasmtime is built without a garbage collector.
+    wanted.difference(WasmFeatures::GC_TYPES)
 }
 
 const MIB: usize = 1 << 20;
