@@ -210,6 +210,11 @@ impl Subscription {
         self.complete
     }
 
+    /// Whether kept events come before what happens from now on.
+    pub fn has_missed(&self) -> bool {
+        !self.missed.is_empty()
+    }
+
     /// The next notice. Safe to drop and call again: no notice is lost by that.
     pub async fn next(&mut self) -> Notice {
         if let Some(missed) = self.missed.pop_front() {
