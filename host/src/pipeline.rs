@@ -142,7 +142,7 @@ impl Pipeline {
         loop {
             match self.store.commit(lease.key, settlement.clone()).await {
                 Ok(Fenced::Applied) => {
-                    self.hub.announce(&lease.tenant, events);
+                    self.hub.announce(&lease.tenant, &events);
                     return Ok(());
                 }
                 Ok(Fenced::Refused) => {
@@ -162,7 +162,7 @@ impl Pipeline {
     fn announce_start(&self, lease: &Lease) {
         let Lease { tenant, message, .. } = lease;
         let (uuid, name) = (message.id.clone(), message.task.clone());
-        self.hub.announce(tenant, vec![Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
+        self.hub.announce(tenant, &[Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
     }
 }
 
