@@ -7,3 +7,8 @@ pub fn now() -> Timestamp {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }
+
+/// The monotonic time now: for spans, never for dates.
+pub fn instant() -> std::time::Instant {
+    std::time::Instant::now()
+}

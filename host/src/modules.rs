@@ -1,1 +1,257 @@
 //! Which code is a task name?
+//!
+//! Keeps the active version of every module in memory and answers, for a tenant and a task name, which component runs it.
+//! A push is refused whole or stored whole: the component is compiled, checked against the contract and asked for its
+//! tasks before the store sees it. A task name belongs to one module of a tenant.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use lovage_model::{Digest, ModuleName, ModuleVersion, TaskDefinition, TaskName, TenantId, Timestamp};
+use sha2::{Digest as _, Sha256};
+
+use crate::sandbox::{Refusal, Sandbox};
+use crate::store::{Store, StoreError};
+
+/// Why a module was not pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The component is not acceptable.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// Another module of the tenant exports a task of the same name.
+    #[error(
+        "task {task} is already exported by module {module}: rename it (#[task(name = \"...\")]), or remove that module"
+    )]
+    TaskTaken {
+        /// The task.
+        task: TaskName,
+        /// Who has it.
+        module: ModuleName,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a task name leads nowhere.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Unresolved {
+    /// No active module exports it.
+    #[error("no module exports a task named {name}{}; `lovage module list` shows what there is", nearest.as_ref().map(|n| format!(" (did you mean {n}?)")).unwrap_or_default())]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The most similar name there is.
+        nearest: Option<TaskName>,
+    },
+    /// Several end in it.
+    #[error("{name} could be {}: use the whole name", join(candidates))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// What it could be.
+        candidates: Vec<TaskName>,
+    },
+}
+
+fn join(names: &[TaskName]) -> String {
+    names.iter().map(TaskName::as_str).collect::<Vec<_>>().join(" or ")
+}
+
+/// The code behind a task name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Code {
+    /// The module that exports it.
+    pub module: ModuleName,
+    /// Its active component.
+    pub digest: Digest,
+    /// What the module says about the task.
+    pub definition: TaskDefinition,
+}
+
+type Table = HashMap<TenantId, HashMap<TaskName, Arc<Code>>>;
+
+/// The modules of all tenants.
+pub struct Modules {
+    store: Arc<dyn Store>,
+    sandbox: Arc<Sandbox>,
+    table: RwLock<Table>,
+    /// One push at a time: two that export the same name must not both find it free.
+    pushing: tokio::sync::Mutex<()>,
+    /// One load at a time: a hundred messages for a module that is not loaded must not compile it a hundred times.
+    loading: tokio::sync::Mutex<()>,
+}
+
+impl Modules {
+    /// Reads what is active. Nothing is compiled: artifacts are loaded at first use.
+    pub async fn open(store: Arc<dyn Store>, sandbox: Arc<Sandbox>) -> Result<Self, StoreError> {
+        let modules =
+            Self { store, sandbox, table: RwLock::default(), pushing: Default::default(), loading: Default::default() };
+        for tenant in modules.store.tenants().await? {
+            modules.refresh(&tenant).await?;
+        }
+        Ok(modules)
+    }
+
+    /// Checks a component and makes it the active version of its name. With `dry_run` everything but the storing is done,
+    /// and the version it would have is returned.
+    pub async fn push(
+        &self,
+        tenant: &TenantId,
+        name: &ModuleName,
+        component: Bytes,
+        dry_run: bool,
+        now: Timestamp,
+    ) -> Result<ModuleVersion, PushError> {
+        let digest = Digest::from_bytes(&Sha256::digest(&component).into());
+        let tasks = self.sandbox.admit(&digest, &component).await?;
+        let _one_at_a_time = self.pushing.lock().await;
+        self.refuse_taken(tenant, name, &tasks)?;
+        if dry_run {
+            let newest = self.store.versions(tenant, name).await?.first().map_or(0, |v| v.version);
+            let size_bytes = component.len() as u64;
+            let (name, version) = (name.clone(), newest + 1);
+            return Ok(ModuleVersion { name, version, digest, size_bytes, pushed_at: now, active: false, tasks });
+        }
+        let version = self.store.push(tenant, name, &digest, component, tasks, now).await?;
+        self.refresh(tenant).await?;
+        Ok(version)
+    }
+
+    /// The active version of every module, by name.
+    pub async fn list(&self, tenant: &TenantId) -> Result<Vec<ModuleVersion>, StoreError> {
+        self.store.active(tenant).await
+    }
+
+    /// The versions of one module, the newest first.
+    pub async fn versions(&self, tenant: &TenantId, name: &ModuleName) -> Result<Vec<ModuleVersion>, StoreError> {
+        self.store.versions(tenant, name).await
+    }
+
+    /// Makes the version before the active one active; none if there is none.
+    pub async fn rollback(&self, tenant: &TenantId, name: &ModuleName) -> Result<Option<ModuleVersion>, PushError> {
+        let _one_at_a_time = self.pushing.lock().await;
+        let versions = self.store.versions(tenant, name).await?;
+        let mut older = versions.iter().skip_while(|v| !v.active).skip(1);
+        if let Some(before) = older.next() {
+            self.refuse_taken(tenant, name, &before.tasks)?;
+        }
+        let version = self.store.rollback(tenant, name).await?;
+        self.refresh(tenant).await?;
+        Ok(version)
+    }
+
+    /// Drops a module; whether there was one.
+    pub async fn remove(&self, tenant: &TenantId, name: &ModuleName) -> Result<bool, StoreError> {
+        let _one_at_a_time = self.pushing.lock().await;
+        let removed = self.store.remove(tenant, name).await?;
+        self.refresh(tenant).await?;
+        Ok(removed)
+    }
+
+    /// The code behind a whole task name: what a message is run with.
+    pub fn code(&self, tenant: &TenantId, task: &TaskName) -> Option<Arc<Code>> {
+        self.read().get(tenant)?.get(task).cloned()
+    }
+
+    /// The code a person means: a whole name, or its last part while only one task ends in it.
+    pub fn resolve(&self, tenant: &TenantId, name: &str) -> Result<Arc<Code>, Unresolved> {
+        let table = self.read();
+        let empty = HashMap::new();
+        let tasks = table.get(tenant).unwrap_or(&empty);
+        find(tasks.keys(), name).map(|whole| Arc::clone(&tasks[whole]))
+    }
+
+    /// Makes a component ready to run, with or without fuel: at once if it is loaded, from the cache if it was compiled
+    /// by this version of the engine, else by compiling it again. The error says why it cannot be.
+    pub async fn ready(&self, digest: &Digest, fuel: bool) -> Result<(), String> {
+        if self.sandbox.has(digest, fuel) {
+            return Ok(());
+        }
+        let _one_at_a_time = self.loading.lock().await;
+        if self.sandbox.load_cached(digest, fuel).map_err(|refusal| refusal.message)? {
+            return Ok(());
+        }
+        let component = self.store.component(digest).await.map_err(|error| error.to_string())?;
+        let component = component.ok_or_else(|| format!("its component {digest} is missing from the store"))?;
+        self.sandbox.prepare(digest, &component).await.map_err(|refusal| refusal.message)?;
+        match self.sandbox.load_cached(digest, fuel) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("what was just compiled does not verify: check the cache directory".to_owned()),
+            Err(refusal) => Err(refusal.message),
+        }
+    }
+
+    fn refuse_taken(&self, tenant: &TenantId, module: &ModuleName, tasks: &[TaskDefinition]) -> Result<(), PushError> {
+        for task in tasks {
+            if let Some(code) = self.code(tenant, &task.name).filter(|code| code.module != *module) {
+                return Err(PushError::TaskTaken { task: task.name.clone(), module: code.module.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    async fn refresh(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        let mut tasks = HashMap::new();
+        for version in self.store.active(tenant).await? {
+            for definition in version.tasks {
+                let (module, digest) = (version.name.clone(), version.digest.clone());
+                tasks.insert(definition.name.clone(), Arc::new(Code { module, digest, definition }));
+            }
+        }
+        self.table.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), tasks);
+        Ok(())
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Finds the whole name that a person means among those there are.
+pub fn find<'a>(names: impl Iterator<Item = &'a TaskName> + Clone, wanted: &str) -> Result<&'a TaskName, Unresolved> {
+    if let Some(whole) = names.clone().find(|name| name.as_str() == wanted) {
+        return Ok(whole);
+    }
+    let ends_so = |name: &&TaskName| name.as_str().rsplit_once('.').is_some_and(|(_, last)| last == wanted);
+    let mut candidates: Vec<&TaskName> = names.clone().filter(ends_so).collect();
+    candidates.sort();
+    match candidates.as_slice() {
+        [one] => Ok(one),
+        [] => Err(Unresolved::Unknown { name: wanted.to_owned(), nearest: nearest(names, wanted) }),
+        several => Err(Unresolved::Ambiguous {
+            name: wanted.to_owned(),
+            candidates: several.iter().map(|name| (*name).clone()).collect(),
+        }),
+    }
+}
+
+fn nearest<'a>(names: impl Iterator<Item = &'a TaskName>, wanted: &str) -> Option<TaskName> {
+    const SIMILAR: f64 = 0.75;
+    let alike = |name: &TaskName| {
+        let last = name.as_str().rsplit('.').next().unwrap_or_default();
+        strsim::jaro_winkler(name.as_str(), wanted).max(strsim::jaro_winkler(last, wanted))
+    };
+    let scored = names.map(|name| (alike(name), name)).filter(|(score, _)| *score >= SIMILAR);
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_may_use_the_last_part() {
+        let names: Vec<TaskName> = ["tour.add", "math.add", "tour.hello"].map(|n| TaskName::new(n).unwrap()).into();
+        assert_eq!(find(names.iter(), "tour.add").unwrap().as_str(), "tour.add");
+        assert_eq!(find(names.iter(), "hello").unwrap().as_str(), "tour.hello");
+        assert_eq!(
+            find(names.iter(), "add").unwrap_err().to_string(),
+            "add could be math.add or tour.add: use the whole name"
+        );
+        let unknown = find(names.iter(), "helo").unwrap_err().to_string();
+        assert!(unknown.contains("did you mean tour.hello?"), "{unknown}");
+    }
+}

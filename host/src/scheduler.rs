@@ -1,1 +1,213 @@
 //! When, and on which slot?
+//!
+//! One loop leases messages for the slots that are free, and hands each to the pipeline; another renews the leases of what
+//! runs; a third sweeps expired results. Draining stops the first and waits for what runs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use lovage_model::{QueueName, Timestamp};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+
+use crate::clock;
+use crate::pipeline::Pipeline;
+use crate::store::{Ask, StoreError};
+
+/// What the operator wants of the scheduler.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Attempts at once.
+    pub concurrency: usize,
+    /// Serve these queues only; none: all.
+    pub queues: Option<BTreeSet<QueueName>>,
+    /// How long a lease holds without being renewed.
+    pub lease: Duration,
+    /// How long results are kept.
+    pub result_expires: Duration,
+}
+
+/// At most so many messages are taken before a slot is free for them, and only while tasks end that fast.
+const MAX_AHEAD: usize = 1024;
+/// How often the sweeper looks, and how many results it drops in one step.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+const SWEEP_AT_ONCE: usize = 1000;
+/// How long to wait before a store that failed is asked again.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+/// The loops of one host.
+pub struct Scheduler {
+    pipeline: Arc<Pipeline>,
+    settings: Settings,
+    /// Where attempts run: apart from everything that must answer quickly.
+    guests: Handle,
+    /// Attempts that were handed over and still need, or have, a slot.
+    handed: AtomicUsize,
+    /// Attempts that have ended since the last lease: how fast slots become free.
+    ended: AtomicUsize,
+    slot_freed: Notify,
+    draining: watch::Sender<bool>,
+}
+
+impl Scheduler {
+    /// A scheduler that is not running yet.
+    pub fn new(pipeline: Arc<Pipeline>, settings: Settings, guests: Handle) -> Arc<Self> {
+        let (handed, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (slot_freed, draining) = (Notify::new(), watch::Sender::new(false));
+        Arc::new(Self { pipeline, settings, guests, handed, ended, slot_freed, draining })
+    }
+
+    /// Runs until it is drained.
+    pub async fn run(self: &Arc<Self>) {
+        tokio::join!(self.lease_loop(), self.renew_loop(), self.sweep_loop());
+    }
+
+    /// Whether no more messages are taken.
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Takes no more messages, waits at most so long for those that run, and gives the rest back to their queues.
+    pub async fn drain(&self, patience: Duration) {
+        self.draining.send_replace(true);
+        if tokio::time::timeout(patience, self.idle()).await.is_err() {
+            self.stop_now().await;
+        }
+    }
+
+    /// Takes no more messages, and gives those that run back to their queues at once.
+    pub async fn stop_now(&self) {
+        self.draining.send_replace(true);
+        self.pipeline.running.stop_all();
+        self.idle().await;
+    }
+
+    async fn idle(&self) {
+        self.pipeline.running.wait_until_empty().await;
+    }
+
+    async fn lease_loop(self: &Arc<Self>) {
+        let mut draining = self.draining.subscribe();
+        while !*draining.borrow_and_update() {
+            tokio::select! {
+                biased;
+                _ = draining.changed() => {}
+                () = self.lease_once() => {}
+            }
+        }
+    }
+
+    /// Leases as much as fits, or waits until something fits or is there.
+    async fn lease_once(self: &Arc<Self>) {
+        let max = self.room();
+        if max == 0 {
+            return self.slot_freed.notified().await;
+        }
+        match self.lease(max).await {
+            Ok((got, _)) if got == max => {}
+            Ok((_, next_due)) => self.wait_for_messages(next_due).await,
+            Err(error) => {
+                tracing::error!(%error, "the store gives no messages; trying again");
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+        }
+    }
+
+    /// Free slots, and as many as have become free lately: short tasks are taken ahead, long ones are not.
+    fn room(&self) -> usize {
+        let ahead = self.ended.swap(0, Ordering::Relaxed).min(MAX_AHEAD);
+        (self.settings.concurrency + ahead).saturating_sub(self.handed.load(Ordering::Acquire))
+    }
+
+    async fn lease(self: &Arc<Self>, max: usize) -> Result<(usize, Option<Timestamp>), StoreError> {
+        let now = clock::now();
+        let ask = Ask {
+            worker: self.pipeline.hostname.clone(),
+            queues: self.settings.queues.clone(),
+            max,
+            now,
+            until: now.after(self.settings.lease),
+        };
+        let leased = self.pipeline.store.lease(ask).await?;
+        let got = leased.leases.len();
+        self.handed.fetch_add(got, Ordering::AcqRel);
+        for lease in leased.leases {
+            let this = Arc::clone(self);
+            self.guests.spawn(async move { this.pipeline.deliver(lease, || this.slot_is_free()).await });
+        }
+        Ok((got, leased.next_due))
+    }
+
+    fn slot_is_free(&self) {
+        self.handed.fetch_sub(1, Ordering::AcqRel);
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.slot_freed.notify_one();
+    }
+
+    async fn wait_for_messages(&self, next_due: Option<Timestamp>) {
+        let due = async {
+            match next_due {
+                Some(due) => tokio::time::sleep(due.since(clock::now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.pipeline.store.ready() => {}
+            () = due => {}
+        }
+    }
+
+    async fn renew_loop(&self) {
+        let mut draining = self.draining.subscribe();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.settings.lease / 3) => self.renew().await,
+                () = self.drained(&mut draining) => return,
+            }
+        }
+    }
+
+    async fn renew(&self) {
+        let leases = self.pipeline.running.leases();
+        if leases.is_empty() {
+            return;
+        }
+        match self.pipeline.store.renew(leases, clock::now().after(self.settings.lease)).await {
+            Ok(lost) if lost.is_empty() => {}
+            Ok(lost) => {
+                tracing::warn!(count = lost.len(), "leases were lost; their attempts are stopped");
+                self.pipeline.running.stop_leases(&lost);
+            }
+            Err(error) => tracing::error!(%error, "leases could not be renewed"),
+        }
+    }
+
+    async fn sweep_loop(&self) {
+        let mut draining = self.draining.subscribe();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => self.sweep().await,
+                () = self.drained(&mut draining) => return,
+            }
+        }
+    }
+
+    async fn sweep(&self) {
+        let before = clock::now().before(self.settings.result_expires);
+        loop {
+            match self.pipeline.store.expire(before, SWEEP_AT_ONCE).await {
+                Ok(dropped) if dropped == SWEEP_AT_ONCE as u64 => {}
+                Ok(_) => return,
+                Err(error) => return tracing::error!(%error, "expired results could not be dropped"),
+            }
+        }
+    }
+
+    async fn drained(&self, draining: &mut watch::Receiver<bool>) {
+        // Closed only together with this scheduler, which is borrowed here.
+        let _ = draining.wait_for(|draining| *draining).await;
+        self.idle().await;
+    }
+}

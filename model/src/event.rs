@@ -66,7 +66,13 @@ pub enum EventKind {
         /// Whether it was too late to start it.
         expired: bool,
     },
-    /// It ended without a result, or was replaced.
+    /// Another task takes its place, under its id.
+    #[serde(rename = "task-replaced")]
+    Replaced {
+        /// The other task.
+        by: TaskName,
+    },
+    /// It ended without a result.
     #[serde(rename = "task-ignored")]
     Ignored,
     /// It asked to be queued again.
@@ -104,6 +110,7 @@ impl EventKind {
             Self::Failed { .. } => "task-failed",
             Self::Retried { .. } => "task-retried",
             Self::Revoked { .. } => "task-revoked",
+            Self::Replaced { .. } => "task-replaced",
             Self::Ignored => "task-ignored",
             Self::Rejected { .. } => "task-rejected",
             Self::Custom { .. } => "task-custom",

@@ -133,3 +133,15 @@ pub enum LogLevel {
     /// Something failed.
     Error,
 }
+
+impl LogLevel {
+    /// Python's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+        }
+    }
+}

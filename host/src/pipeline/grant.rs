@@ -1,0 +1,50 @@
+//! What may this attempt use? The least of what the operator allows, the task declares and the message asks for.
+
+use std::time::Duration;
+
+use lovage_model::{Message, Seconds, TaskOptions, TimeLimit};
+
+use crate::attempt::Grants;
+
+/// What the operator allows every attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caps {
+    /// Linear memories and tables together, in bytes.
+    pub memory_bytes: u64,
+    /// The longest hard limit.
+    pub time_limit: Duration,
+    /// The hard limit of tasks and messages that name none.
+    pub default_time_limit: Duration,
+    /// The most fuel; none: a run is metered only if its message asks for it.
+    pub fuel: Option<u64>,
+    /// Bytes of output that are kept.
+    pub output_bytes: usize,
+    /// The largest result, meta or signature, in bytes.
+    pub payload_bytes: usize,
+    /// The most subtasks of one attempt.
+    pub subtasks: usize,
+}
+
+/// What one attempt gets.
+pub fn grant(caps: &Caps, task: &TaskOptions, message: &Message) -> Grants {
+    let asked = message.timelimit.hard.or(task.time_limit).map(Seconds::duration);
+    let hard_limit = asked.unwrap_or(caps.default_time_limit).min(caps.time_limit);
+    let soft = message.timelimit.soft.or(task.soft_time_limit).map(Seconds::duration);
+    Grants {
+        fuel: match (message.fuel, caps.fuel) {
+            (Some(asked), Some(most)) => Some(asked.min(most)),
+            (asked, most) => asked.or(most),
+        },
+        memory_bytes: caps.memory_bytes,
+        soft_limit: soft.filter(|soft| *soft < hard_limit),
+        hard_limit,
+        output_bytes: caps.output_bytes,
+        payload_bytes: caps.payload_bytes,
+        subtasks: caps.subtasks,
+    }
+}
+
+/// The limits in force, as the task reads them in its request.
+pub fn timelimit(grants: &Grants) -> TimeLimit {
+    TimeLimit { soft: grants.soft_limit.map(Seconds::from), hard: Some(Seconds::from(grants.hard_limit)) }
+}

@@ -1,0 +1,150 @@
+//! Which attempts run on this host right now?
+//!
+//! The only handle on a running attempt: to stop it, and to read what it has written so far. An attempt is listed from
+//! its lease to its commit; whoever holds the [`Listed`] guard is the attempt.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lovage_model::{AttemptLog, TaskId, TaskName, TenantId, Timestamp};
+use tokio::sync::{Notify, watch};
+
+use crate::attempt::Stop;
+use crate::store::LeaseKey;
+
+type Key = (TenantId, TaskId);
+
+/// All attempts of this host.
+#[derive(Debug, Default)]
+pub struct Running {
+    attempts: Mutex<HashMap<Key, Entry>>,
+    emptied: Notify,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    lease: LeaseKey,
+    task: TaskName,
+    since: Timestamp,
+    stop: watch::Sender<Option<Stop>>,
+    log: Arc<Mutex<AttemptLog>>,
+}
+
+/// One running attempt, for people.
+#[derive(Debug, Clone)]
+pub struct Active {
+    /// The task's id.
+    pub id: TaskId,
+    /// Its name.
+    pub task: TaskName,
+    /// When the attempt was taken up.
+    pub since: Timestamp,
+}
+
+impl Running {
+    /// Lists an attempt until the guard is dropped.
+    pub fn list(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        id: &TaskId,
+        task: &TaskName,
+        lease: LeaseKey,
+        now: Timestamp,
+    ) -> Listed {
+        let (stop, stopped) = watch::channel(None);
+        let log = Arc::new(Mutex::new(AttemptLog::default()));
+        let key = (tenant.clone(), id.clone());
+        let entry = Entry { lease, task: task.clone(), since: now, stop, log: Arc::clone(&log) };
+        self.lock().insert(key.clone(), entry);
+        Listed { running: Arc::clone(self), key, lease, stopped, log }
+    }
+
+    /// Tells an attempt to end at once; whether it runs here.
+    pub fn stop(&self, tenant: &TenantId, id: &TaskId, stop: Stop) -> bool {
+        let entry = self.lock().get(&(tenant.clone(), id.clone())).cloned();
+        entry.is_some_and(|entry| entry.stop.send(Some(stop)).is_ok())
+    }
+
+    /// Tells the attempts with these leases to end at once: they are no longer theirs.
+    pub fn stop_leases(&self, leases: &[LeaseKey]) {
+        for entry in self.lock().values().filter(|entry| leases.contains(&entry.lease)) {
+            // An attempt that has just ended has nobody left to tell.
+            let _ = entry.stop.send(Some(Stop::Interrupted));
+        }
+    }
+
+    /// Tells every attempt to end at once.
+    pub fn stop_all(&self) {
+        for entry in self.lock().values() {
+            let _ = entry.stop.send(Some(Stop::Interrupted));
+        }
+    }
+
+    /// What a running attempt has written so far.
+    pub fn log(&self, tenant: &TenantId, id: &TaskId) -> Option<AttemptLog> {
+        let log = Arc::clone(&self.lock().get(&(tenant.clone(), id.clone()))?.log);
+        Some(log.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// The attempts of a tenant.
+    pub fn active(&self, tenant: &TenantId) -> Vec<Active> {
+        let attempts = self.lock();
+        let own = attempts.iter().filter(|((owner, _), _)| owner == tenant);
+        own.map(|((_, id), e)| Active { id: id.clone(), task: e.task.clone(), since: e.since }).collect()
+    }
+
+    /// The leases of all attempts: what must be renewed.
+    pub fn leases(&self) -> Vec<LeaseKey> {
+        self.lock().values().map(|entry| entry.lease).collect()
+    }
+
+    /// Returns once none is left.
+    pub async fn wait_until_empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The guard of a listed attempt.
+#[derive(Debug)]
+pub struct Listed {
+    running: Arc<Running>,
+    key: Key,
+    lease: LeaseKey,
+    /// Becomes `Some` when the attempt must end.
+    pub stopped: watch::Receiver<Option<Stop>>,
+    /// What it writes, for those who watch it.
+    pub log: Arc<Mutex<AttemptLog>>,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut attempts = self.running.lock();
+        // A redelivery may already have listed the task's next attempt under the same key.
+        if attempts.get(&self.key).is_some_and(|entry| entry.lease == self.lease) {
+            attempts.remove(&self.key);
+        }
+        if attempts.is_empty() {
+            self.running.emptied.notify_waiters();
+        }
+    }
+}

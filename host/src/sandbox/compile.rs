@@ -1,0 +1,127 @@
+//! Compiling a component, in a process that may die of it.
+//!
+//! A component can be made to cost any amount of time or memory to compile. So the daemon starts itself again as a compiler
+//! with limits of its own ([`compile_child`]), waits no longer than it may, and believes what comes back only by its exit.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::process::Command;
+
+use super::Refusal;
+use super::engine::{self, Flavour};
+
+/// Who compiles.
+#[derive(Debug, Clone)]
+pub enum Compiler {
+    /// This program (the `lovage` binary), started as a child with these limits.
+    Child {
+        /// The `lovage` binary.
+        program: PathBuf,
+        /// The most address space, in bytes.
+        memory_bytes: u64,
+        /// The most time.
+        time: Duration,
+    },
+    /// This process, without limits: for code that is the user's own.
+    InProcess,
+}
+
+/// The child's exit code for a component that wasmtime refuses; the reason is on its standard output.
+const REFUSED: u8 = 3;
+
+impl Compiler {
+    /// Compiles a component file into `<directory>/<flavour>`, for both flavours.
+    pub(super) async fn compile(&self, component: &Path, directory: &Path) -> Result<(), Refusal> {
+        match self {
+            Self::InProcess => {
+                let (component, directory) = (component.to_owned(), directory.to_owned());
+                let work = move || compile_all(&component, &directory);
+                tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(panic.to_string())).map_err(invalid)
+            }
+            Self::Child { program, memory_bytes, time } => {
+                let mut command = Command::new(program);
+                command.arg("compile-child").arg(component).arg(directory).arg(memory_bytes.to_string());
+                command.arg(time.as_secs().max(1).to_string());
+                supervise(command, *time).await
+            }
+        }
+    }
+}
+
+async fn supervise(mut command: Command, time: Duration) -> Result<(), Refusal> {
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let child = command.spawn().map_err(|error| host_fault(format!("no compiler could be started: {error}")))?;
+    let output = match tokio::time::timeout(time, child.wait_with_output()).await {
+        // Dropping the wait kills the child.
+        Err(_) => return Err(too_long(time)),
+        Ok(output) => output.map_err(|error| host_fault(format!("the compiler could not be awaited: {error}")))?,
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    if output.status.code() == Some(i32::from(REFUSED)) {
+        return Err(invalid(String::from_utf8_lossy(&output.stdout).into_owned()));
+    }
+    if std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(rustix::process::Signal::XCPU.as_raw()) {
+        return Err(too_long(time));
+    }
+    Err(Refusal {
+        code: "compile_failed",
+        message: format!(
+            "compiling the component ended with {}: it needs more memory than compile.memory_bytes, or is built to break \
+             compilers; make the module smaller",
+            output.status
+        ),
+    })
+}
+
+fn too_long(time: Duration) -> Refusal {
+    let seconds = time.as_secs();
+    let message = format!(
+        "compiling the component takes longer than {seconds} s (compile.time_limit_seconds): make the module smaller"
+    );
+    Refusal { code: "compile_too_long", message }
+}
+
+fn invalid(why: String) -> Refusal {
+    Refusal { code: "invalid_component", message: format!("not a valid component: {why}") }
+}
+
+fn host_fault(message: String) -> Refusal {
+    Refusal { code: "compiler_unavailable", message }
+}
+
+fn compile_all(component: &Path, directory: &Path) -> Result<(), String> {
+    let bytes = std::fs::read(component).map_err(|error| error.to_string())?;
+    for flavour in Flavour::ALL {
+        let compile = || engine::compiler(flavour)?.precompile_component(&bytes);
+        let code = compile().map_err(|error| format!("{error:#}"))?;
+        std::fs::write(directory.join(flavour.name()), code).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// The main function of the compiling child: limits itself, then compiles.
+pub fn compile_child(component: &Path, directory: &Path, memory_bytes: u64, cpu_seconds: u64) -> ExitCode {
+    let limits = [(Resource::As, memory_bytes), (Resource::Core, 0), (Resource::Cpu, cpu_seconds.saturating_mul(2))];
+    for (resource, most) in limits {
+        // At the lower limit of processor time a signal tells why; at the higher one the process is killed.
+        if let Err(error) = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most.saturating_add(1)) }) {
+            return refuse(&format!("the compiler could not be limited: {error}"));
+        }
+    }
+    match compile_all(component, directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => refuse(&why),
+    }
+}
+
+fn refuse(why: &str) -> ExitCode {
+    use std::io::Write;
+    // If the parent does not listen any more, the exit code still says it.
+    let _ = std::io::stdout().write_all(why.as_bytes());
+    ExitCode::from(REFUSED)
+}

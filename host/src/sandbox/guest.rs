@@ -1,0 +1,99 @@
+//! The state of one running guest: what the host's functions read and change. Dropped with its store after the run.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lovage_model::{Exception, exc_module};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::limiter::Limiter;
+use super::output::Output;
+use crate::attempt::{Attempt, Effects, Grants, Progress};
+
+/// Handles a guest may hold at once.
+const MAX_HANDLES: usize = 1000;
+/// The most random bytes it gets in one call.
+const MAX_RANDOM_BYTES: u64 = 64 << 10;
+
+/// When the guest is told, and when it is killed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    pub(super) soft: Option<Instant>,
+    pub(super) hard: Instant,
+}
+
+impl Deadline {
+    /// Counts from now: before instantiation, so that a looping initialiser is caught as well.
+    pub(super) fn start(grants: &Grants, now: Instant) -> Self {
+        Self { soft: grants.soft_limit.map(|limit| now + limit), hard: now + grants.hard_limit }
+    }
+
+    pub(super) fn soft_has_passed(&self, now: Instant) -> bool {
+        self.soft.is_some_and(|soft| now >= soft)
+    }
+}
+
+pub(super) struct Guest {
+    pub(super) attempt: Attempt,
+    pub(super) grants: Grants,
+    pub(super) deadline: Deadline,
+    /// Whether a call has already failed for the soft limit: it is raised once, as a signal is.
+    pub(super) soft_limit_raised: bool,
+    pub(super) limiter: Limiter,
+    pub(super) output: Output,
+    pub(super) effects: Effects,
+    pub(super) progress: Arc<dyn Progress>,
+    pub(super) instantiated: Option<Instant>,
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+impl Guest {
+    pub(super) fn new(attempt: Attempt, grants: Grants, progress: Arc<dyn Progress>, deadline: Deadline) -> Self {
+        let output = Output::new(grants.output_bytes, Arc::clone(&progress));
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
+        // Nothing else is given: no files, environment, arguments, network; standard input is at its end.
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(output.stdout()).stderr(output.stderr()).max_random_size(MAX_RANDOM_BYTES);
+        Self {
+            attempt,
+            deadline,
+            soft_limit_raised: false,
+            limiter: Limiter::new(grants.memory_bytes),
+            grants,
+            output,
+            effects: Effects::default(),
+            progress,
+            instantiated: None,
+            wasi: wasi.build(),
+            table,
+        }
+    }
+
+    /// Fails once when the soft limit has passed.
+    pub(super) fn check_soft_limit(&mut self, now: Instant) -> Result<(), Exception> {
+        if self.soft_limit_raised || !self.deadline.soft_has_passed(now) {
+            return Ok(());
+        }
+        self.soft_limit_raised = true;
+        Err(soft_time_limit_exceeded())
+    }
+
+    /// What is left of a span that ends at `end`.
+    pub(super) fn remaining(end: Instant, now: Instant) -> f64 {
+        end.checked_duration_since(now).unwrap_or(Duration::ZERO).as_secs_f64()
+    }
+}
+
+/// billiard's exception, without arguments, as Celery stores it.
+pub(super) fn soft_time_limit_exceeded() -> Exception {
+    Exception::with_args::<&str>(exc_module::BILLIARD, "SoftTimeLimitExceeded", &[])
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}

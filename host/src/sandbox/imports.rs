@@ -1,0 +1,222 @@
+//! What a guest may call: the host's side of `lovage:task/host`.
+//!
+//! Every function is bounded: payloads by the grants, counts by the grants, waits by the limits. None of them touches a
+//! store: what the guest asks for becomes data that leaves through the door.
+
+use std::time::{Duration, Instant};
+
+use lovage_model::{Exception, Json, LogLevel, LogRecord, Seconds, Signature, State, TaskId, Timestamp, exc_module};
+use wasmtime::component::Resource;
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+
+use super::bindings::lovage::task::{host, types};
+use super::guest::{Guest, soft_time_limit_exceeded};
+use crate::attempt::RetryRequest;
+use crate::clock;
+
+type Answer<T> = wasmtime::Result<Result<T, types::Exception>>;
+
+impl types::Host for Guest {}
+
+impl host::Host for Guest {
+    fn request(&mut self) -> wasmtime::Result<String> {
+        Ok(serde_json::to_string(&self.attempt.request)?)
+    }
+
+    fn update_state(&mut self, state: String, meta: String) -> Answer<()> {
+        answer(self.set_state(&state, meta))
+    }
+
+    fn retry(&mut self, options: types::RetryOptions) -> Answer<()> {
+        answer(self.ask_retry(options, clock::now()))
+    }
+
+    fn replace(&mut self, signature: String) -> Answer<()> {
+        answer(self.signature(signature).map(|signature| self.effects.replace = Some(signature)))
+    }
+
+    fn apply_async(&mut self, signature: String) -> Answer<String> {
+        answer(self.send(signature))
+    }
+
+    fn send_event(&mut self, name: String, fields: String) -> Answer<()> {
+        answer(self.tell(&name, fields))
+    }
+
+    fn log(&mut self, level: types::Level, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            types::Level::Debug => LogLevel::Debug,
+            types::Level::Info => LogLevel::Info,
+            types::Level::Warning => LogLevel::Warning,
+            types::Level::Error => LogLevel::Error,
+        };
+        self.output.log(LogRecord { at: clock::now(), level, message });
+        Ok(())
+    }
+
+    fn limits(&mut self) -> wasmtime::Result<types::AttemptLimits> {
+        let now = clock::instant();
+        Ok(types::AttemptLimits {
+            soft_remaining: self.deadline.soft.map(|soft| Self::remaining(soft, now)),
+            hard_remaining: Some(Self::remaining(self.deadline.hard, now)),
+            memory_bytes: self.limiter.limit_bytes() as u64,
+            fuel: self.grants.fuel,
+        })
+    }
+
+    fn soft_time_limit_exceeded(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.deadline.soft_has_passed(clock::instant()))
+    }
+
+    async fn sleep(&mut self, seconds: f64) -> Answer<()> {
+        answer(self.wait(seconds).await)
+    }
+
+    fn subscribe_soft_limit(&mut self) -> wasmtime::Result<Resource<DynPollable>> {
+        let soft = self.deadline.soft;
+        let table = self.ctx().table;
+        let limit = table.push(SoftLimit(soft))?;
+        subscribe(table, limit)
+    }
+}
+
+impl Guest {
+    fn set_state(&mut self, state: &str, meta: String) -> Result<(), Exception> {
+        self.check_soft_limit(clock::instant())?;
+        if !matches!(State::from_name(state), State::Custom(_)) {
+            return Err(value_error(format!("{state} is one of Celery's own states: use a name such as PROGRESS")));
+        }
+        if !(1..=50).contains(&state.len()) || state.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(value_error(format!("{state:?} is not a state: 1 to 50 characters, no spaces")));
+        }
+        let meta = self.json("meta", meta)?;
+        self.progress.state(state, meta);
+        Ok(())
+    }
+
+    fn ask_retry(&mut self, options: types::RetryOptions, now: Timestamp) -> Result<(), Exception> {
+        let most = options.max_retries.or(self.attempt.options.max_retries);
+        let request = &self.attempt.request;
+        let exception = options.exc.map(exception_of).transpose()?;
+        if most.is_some_and(|most| request.retries >= most) {
+            return Err(exception.unwrap_or_else(|| {
+                let text = format!(
+                    "Can't retry {}[{}] args:{} kwargs:{}",
+                    request.task, request.id, request.args, request.kwargs
+                );
+                Exception::new(exc_module::CELERY, "MaxRetriesExceededError", text)
+            }));
+        }
+        let eta = match (&options.eta, options.countdown) {
+            (Some(eta), _) => within_a_year(Timestamp::parse(eta).map_err(value_error)?, now)?,
+            (None, Some(countdown)) => now.after(seconds("countdown", countdown)?.duration()),
+            (None, None) => now.after(self.attempt.options.default_retry_delay.duration()),
+        };
+        let exception = exception.unwrap_or_else(|| Exception::with_args::<&str>(exc_module::CELERY, "Retry", &[]));
+        let args = options.args.map(|args| self.json("args", args)).transpose()?;
+        let kwargs = options.kwargs.map(|kwargs| self.json("kwargs", kwargs)).transpose()?;
+        if args.as_ref().is_some_and(|args| !args.is_array()) || kwargs.as_ref().is_some_and(|kw| !kw.is_object()) {
+            return Err(value_error("retry: args must be a JSON array and kwargs a JSON object"));
+        }
+        let countdown = Seconds::from(eta.since(now));
+        self.effects.retry = Some(RetryRequest { exception, eta, countdown, args, kwargs });
+        Ok(())
+    }
+
+    fn send(&mut self, signature: String) -> Result<String, Exception> {
+        self.check_soft_limit(clock::instant())?;
+        if self.effects.subtasks.len() >= self.grants.subtasks {
+            let most = self.grants.subtasks;
+            return Err(value_error(format!("a run may send at most {most} subtasks (limits.subtasks)")));
+        }
+        let signature = self.signature(signature)?;
+        let id = signature.options.task_id.clone().unwrap_or_else(|| TaskId::from_uuid(uuid::Uuid::now_v7()));
+        self.effects.subtasks.push((id.clone(), signature));
+        Ok(id.to_string())
+    }
+
+    fn tell(&mut self, name: &str, fields: String) -> Result<(), Exception> {
+        self.check_soft_limit(clock::instant())?;
+        let fields = self.json("fields", fields)?;
+        if !fields.is_object() || !(1..=100).contains(&name.len()) {
+            return Err(value_error("send_event: a name of 1 to 100 bytes, and a JSON object"));
+        }
+        self.progress.event(name, fields);
+        Ok(())
+    }
+
+    async fn wait(&mut self, seconds_asked: f64) -> Result<(), Exception> {
+        self.check_soft_limit(clock::instant())?;
+        let wake = clock::instant() + seconds("sleep", seconds_asked)?.duration();
+        let told = self.deadline.soft.filter(|soft| !self.soft_limit_raised && *soft < wake);
+        tokio::time::sleep_until(told.unwrap_or(wake).into()).await;
+        if told.is_some() {
+            self.soft_limit_raised = true;
+            return Err(soft_time_limit_exceeded());
+        }
+        Ok(())
+    }
+
+    fn signature(&self, text: String) -> Result<Signature, Exception> {
+        let text = self.json("signature", text)?;
+        let signature: Signature = text.read().map_err(|error| value_error(format!("not a signature: {error}")))?;
+        if signature.subtask_type.is_some() {
+            return Err(value_error("only a single task can be sent, not a canvas (subtask_type must be null)"));
+        }
+        if !signature.args.is_array() || !signature.kwargs.is_object() {
+            return Err(value_error("a signature's args must be a JSON array and its kwargs a JSON object"));
+        }
+        Ok(signature)
+    }
+
+    fn json(&self, what: &str, text: String) -> Result<Json, Exception> {
+        let most = self.grants.payload_bytes;
+        if text.len() > most {
+            return Err(value_error(format!("{what} has {} bytes, at most {most} are allowed", text.len())));
+        }
+        Json::parse(text).map_err(|error| value_error(format!("{what} is not JSON: {error}")))
+    }
+}
+
+/// Ready once the soft limit has passed; never, if there is none.
+struct SoftLimit(Option<Instant>);
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for SoftLimit {
+    async fn ready(&mut self) {
+        match self.0 {
+            Some(soft) => tokio::time::sleep_until(soft.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn answer<T>(result: Result<T, Exception>) -> Answer<T> {
+    Ok(result.map_err(|exception| types::Exception {
+        exc_type: exception.exc_type,
+        exc_message: exception.exc_message.to_string(),
+        exc_module: exception.exc_module,
+        traceback: String::new(),
+    }))
+}
+
+/// An exception as the guest raised it, checked.
+pub(super) fn exception_of(raised: types::Exception) -> Result<Exception, Exception> {
+    let exc_message = Json::parse(raised.exc_message)
+        .map_err(|error| value_error(format!("exc_message of {} is not JSON: {error}", raised.exc_type)))?;
+    Ok(Exception { exc_type: raised.exc_type, exc_message, exc_module: raised.exc_module })
+}
+
+fn value_error(message: impl AsRef<str>) -> Exception {
+    Exception::new(exc_module::BUILTINS, "ValueError", message)
+}
+
+fn seconds(what: &str, number: f64) -> Result<Seconds, Exception> {
+    Seconds::new(number).map_err(|error| value_error(format!("{what}: {error}")))
+}
+
+fn within_a_year(eta: Timestamp, now: Timestamp) -> Result<Timestamp, Exception> {
+    let latest = now.after(Duration::from_secs_f64(Seconds::MAX));
+    if eta <= latest { Ok(eta) } else { Err(value_error(format!("eta {eta} is more than a year ahead"))) }
+}
