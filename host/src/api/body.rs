@@ -144,6 +144,8 @@ mod tests {
         assert!(code == "bad_json" && text.contains("line 2 column"), "{code} {text}");
         let (code, text) = detail("{\"task\": \"a\", \"options\": {\"priority\": \"high\"}}");
         assert!(code == "invalid_request" && text.starts_with("options.priority: "), "{code} {text}");
+        let (code, text) = detail("{\"task\": \"a\", \"options\": {\"expires\": \"soon\"}}");
+        assert!(code == "invalid_request" && text.starts_with("options.expires: expected seconds"), "{code} {text}");
         let (code, text) = detail("{\"taks\": \"a\"}");
         assert!(code == "invalid_request" && text.contains("taks") && text.contains("`task`"), "{code} {text}");
         assert_eq!(detail("").0, "bad_json");

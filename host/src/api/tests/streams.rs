@@ -141,3 +141,17 @@ async fn a_tenants_stream_goes_on_until_the_daemon_goes_down() {
     site.draining.send_replace(true);
     assert!(next(&mut body).await.is_none());
 }
+
+#[tokio::test]
+async fn orders_are_told_to_those_who_listen() {
+    let site = site().await;
+    site.put("a").await;
+    let mut all = stream(&site, "/v1/events", None).await;
+    let poll = waiting(&site, "a", "/v1/tasks/a/result?wait=60").await;
+    site.call("POST", "/v1/tasks/a/revoke").await;
+    assert_eq!(answer(poll.await.unwrap()).await.1["status"], "REVOKED");
+    site.call("POST", "/v1/tasks/a/retry").await;
+    let (kind, _, data) = next(&mut all).await.unwrap();
+    assert_eq!((kind.as_str(), &data["terminated"], &data["expired"]), ("task-revoked", &json!(false), &json!(false)));
+    assert_eq!(next(&mut all).await.unwrap().0, "task-sent");
+}
