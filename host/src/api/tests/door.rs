@@ -94,3 +94,25 @@ async fn who_does_not_leave_is_shown_out() {
     open.served.await.unwrap();
     assert_eq!(poll.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed without an answer");
 }
+
+#[tokio::test]
+async fn who_sends_too_much_still_gets_the_answer() {
+    let site = site().await;
+    let open = open(&site, DOOR).await;
+    let mut stream = TcpStream::connect(open.address).await.unwrap();
+    let body = vec![b' '; 8 << 20];
+    let head = format!("PUT /v1/modules/m HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    assert_eq!(first_line(&mut stream).await, "HTTP/1.1 413 Payload Too Large\r\n");
+}
+
+#[tokio::test]
+async fn who_asks_first_is_told_before_sending() {
+    let site = site().await;
+    let open = open(&site, DOOR).await;
+    let mut stream = TcpStream::connect(open.address).await.unwrap();
+    let head = "PUT /v1/modules/m HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(first_line(&mut stream).await, "HTTP/1.1 413 Payload Too Large\r\n");
+}
