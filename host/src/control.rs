@@ -14,8 +14,10 @@ use crate::events::Hub;
 use crate::pipeline::Running;
 use crate::store::{Redone, Result, Revoked, Store};
 
+/// How often a task is looked for that is neither waiting, nor running here, nor at its end.
+const TRIES: usize = 5;
+
 /// Gives orders.
-#[derive(Clone)]
 pub struct Control {
     /// What is remembered.
     pub store: Arc<dyn Store>,
@@ -41,31 +43,27 @@ pub enum Found {
 impl Control {
     /// Revokes a task that waits; with `terminate` also one that runs here.
     pub async fn revoke(&self, tenant: &TenantId, id: &TaskId, terminate: bool, now: Timestamp) -> Result<Found> {
-        match self.store.revoke(tenant, id, now).await? {
-            Revoked::Waiting => {
-                self.tell(tenant, id, now, EventKind::Revoked { terminated: false, expired: false }).await?;
-                Ok(Found::Done(State::Revoked, "it was waiting, and will not run"))
+        for _ in 0..TRIES {
+            match self.store.revoke(tenant, id, now).await? {
+                Revoked::Waiting => {
+                    self.tell(tenant, id, now, EventKind::Revoked { terminated: false, expired: false }).await?;
+                    return Ok(Found::Done(State::Revoked, "it was waiting, and will not run"));
+                }
+                Revoked::Ended(state) => return Ok(Found::Unchanged(state, "it had ended already")),
+                Revoked::Unknown => return Ok(Found::Unknown),
+                Revoked::Running(_) if !terminate => {
+                    let state = self.state(tenant, id).await?;
+                    return Ok(Found::Unchanged(state, "it is running; revoke it with terminate to stop it"));
+                }
+                Revoked::Running(_) if self.running.stop(tenant, id, Stop::Revoked) => {
+                    let state = self.state(tenant, id).await?;
+                    return Ok(Found::Done(state, "it was running, and is being stopped"));
+                }
+                // Leased and not listed yet, or listed no more and not committed yet: look again.
+                Revoked::Running(_) => tokio::task::yield_now().await,
             }
-            Revoked::Running(_) if !terminate => Ok(Found::Unchanged(
-                self.state(tenant, id).await?,
-                "it is running; revoke it with terminate to stop it",
-            )),
-            Revoked::Running(_) => self.terminate(tenant, id).await,
-            Revoked::Ended(state) => Ok(Found::Unchanged(state, "it had ended already")),
-            Revoked::Unknown => Ok(Found::Unknown),
         }
-    }
-
-    async fn terminate(&self, tenant: &TenantId, id: &TaskId) -> Result<Found> {
-        let stopped = self.running.stop(tenant, id, Stop::Revoked);
-        let state = self.state(tenant, id).await?;
-        Ok(if state.is_terminal() {
-            Found::Unchanged(state, "it ended just now")
-        } else if stopped {
-            Found::Done(state, "it was running, and is being stopped")
-        } else {
-            Found::Busy(state)
-        })
+        Ok(Found::Busy(self.state(tenant, id).await?))
     }
 
     /// Queues a task that has ended once more, under its id.

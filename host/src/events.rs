@@ -145,7 +145,7 @@ impl Hub {
             && self.lock().tenants.get(tenant).is_some_and(|channel| channel.tasks.contains_key(id))
     }
 
-    /// Follows one task from now on; with `after`, the kept events after that number come first.
+    /// Follows one task from now on; with `after`, the events after that number come first, if all are still kept.
     pub fn follow(self: &Arc<Self>, tenant: &TenantId, id: &TaskId, after: Option<u64>) -> Subscription {
         let mut state = self.lock();
         let sequence = state.sequence;
@@ -155,7 +155,11 @@ impl Hub {
             broadcast::Sender::new(TASK_BACKLOG)
         });
         let receiver = Some(followers.subscribe());
-        let (missed, complete) = missed(channel, after, sequence, |event| event.uuid == *id);
+        let (mut missed, complete) = missed(channel, after, sequence, |event| event.uuid == *id);
+        if !complete {
+            // Who must read the store anyway would take these for newer than what it finds there.
+            missed.clear();
+        }
         let topic = Some((tenant.clone(), id.clone()));
         Subscription { hub: Arc::clone(self), topic, receiver, missed, sequence, complete }
     }

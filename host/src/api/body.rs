@@ -27,6 +27,8 @@ pub(crate) struct Cap {
 
 /// How long a JSON body may take.
 const JSON_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the rest of a body that is too large is listened to.
+const DISCARD_DEADLINE: Duration = Duration::from_secs(5);
 /// What a submit's JSON may hold besides its arguments.
 const ENVELOPE: usize = 64 * 1024;
 
@@ -44,18 +46,25 @@ impl Cap {
 
 /// The whole body.
 pub(crate) async fn read(request: Request, cap: Cap) -> Reply<Bytes> {
-    refuse_encoding(request.headers())?;
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > cap.bytes) {
-        return Err(too_large(cap));
+    let (head, mut body) = request.into_parts();
+    refuse_encoding(&head.headers)?;
+    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let whole = if announced.is_some_and(|length: usize| length > cap.bytes) {
+        Err(too_large(cap))
+    } else {
+        match tokio::time::timeout(cap.deadline, collect(&mut body, cap)).await {
+            Ok(whole) => whole,
+            Err(_) => Err(BODY_TIMEOUT.because(format!("it was not complete after {} s", cap.deadline.as_secs()))),
+        }
+    };
+    let is_too_large = whole.as_ref().is_err_and(|failure| failure.kind == &BODY_TOO_LARGE);
+    if is_too_large && !head.headers.contains_key(header::EXPECT) {
+        discard(body).await;
     }
-    match tokio::time::timeout(cap.deadline, collect(request.into_body(), cap)).await {
-        Ok(body) => body,
-        Err(_) => Err(BODY_TIMEOUT.because(format!("the body was not complete after {} s", cap.deadline.as_secs()))),
-    }
+    whole
 }
 
-async fn collect(mut body: Body, cap: Cap) -> Reply<Bytes> {
+async fn collect(body: &mut Body, cap: Cap) -> Reply<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BODY_INCOMPLETE.because(error.to_string()))?;
@@ -66,6 +75,13 @@ async fn collect(mut body: Body, cap: Cap) -> Reply<Bytes> {
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
+}
+
+/// Lets a client that sends without waiting finish: closing under it would reset the connection, and the answer with it.
+async fn discard(mut body: Body) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // One that is not done by then does without the answer.
+    let _ = tokio::time::timeout(DISCARD_DEADLINE, rest).await;
 }
 
 fn too_large(cap: Cap) -> Failure {
@@ -144,6 +160,8 @@ mod tests {
         assert!(code == "bad_json" && text.contains("line 2 column"), "{code} {text}");
         let (code, text) = detail("{\"task\": \"a\", \"options\": {\"priority\": \"high\"}}");
         assert!(code == "invalid_request" && text.starts_with("options.priority: "), "{code} {text}");
+        let (code, text) = detail("{\"task\": \"a\", \"options\": {\"expires\": \"soon\"}}");
+        assert!(code == "invalid_request" && text.starts_with("options.expires: expected seconds"), "{code} {text}");
         let (code, text) = detail("{\"taks\": \"a\"}");
         assert!(code == "invalid_request" && text.contains("taks") && text.contains("`task`"), "{code} {text}");
         assert_eq!(detail("").0, "bad_json");
