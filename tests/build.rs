@@ -9,11 +9,13 @@ const GUESTS: [&str; 6] = ["duplicate", "empty", "liar", "mumbling", "restless",
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned();
-    for watched in ["guest-sdk/src", "guest-sdk/macros/src", "guest-sdk/wit", "model/src", "tasks", "tests/guests", ".cargo"] {
+    for watched in
+        ["guest-sdk/src", "guest-sdk/macros/src", "guest-sdk/wit", "model/src", "tasks", "tests/guests", ".cargo"]
+    {
         println!("cargo:rerun-if-changed={}", root.join(watched).display());
     }
     let target = root.join("target/guests");
-    build(&root, &target, &["-p", "digest", "-p", "thumbnail", "-p", "tour", "-p", "wordcount"]);
+    build(&root, &target, &["-p", "lovage-digest", "-p", "thumbnail", "-p", "tour", "-p", "wordcount"]);
     build(&root, &target, &["-p", "lovage-test-guests", "--examples"]);
     let made = target.join("wasm32-wasip2/guest");
     for task in TASKS {
@@ -26,7 +28,9 @@ fn main() {
 
 fn build(root: &Path, target: &Path, what: &[&str]) {
     let mut cargo = Command::new(std::env::var_os("CARGO").expect("cargo runs this"));
-    cargo.args(["build", "--quiet", "--locked", "--profile", "guest", "--target", "wasm32-wasip2", "--target-dir"]).arg(target);
+    cargo
+        .args(["build", "--quiet", "--locked", "--profile", "guest", "--target", "wasm32-wasip2", "--target-dir"])
+        .arg(target);
     cargo.args(what).current_dir(root);
     // What Cargo set for the host's build does not hold for the guests'.
     for name in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {

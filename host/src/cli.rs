@@ -86,6 +86,9 @@ enum Command {
     /// Prove or print a configuration
     #[command(subcommand)]
     Config(local::ConfigCommand),
+    /// Compile a component, as a child of a daemon
+    #[command(hide = true)]
+    CompileChild(local::CompileChild),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  lovage completions bash >~/.local/share/bash-completion/completions/lovage")]
     Completions {
@@ -115,8 +118,9 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli, screen: Screen) -> anyhow::Result<ExitCode> {
     let exit = match cli.command {
-        Command::Serve(typed) => return local::serve(*typed),
-        Command::Dev(typed) => return local::dev(typed, screen),
+        Command::Serve(typed) => local::serve(*typed, screen)?,
+        Command::Dev(typed) => local::dev(typed, screen)?,
+        Command::CompileChild(typed) => return Ok(local::compile_child(&typed)),
         Command::Exec(typed) => local::exec(*typed, screen)?,
         Command::Store(command) => local::store(command, screen)?,
         Command::Config(command) => local::config(command, screen)?,

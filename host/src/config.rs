@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use lovage_model::QueueName;
 
-pub use keys::{KEYS, Key, Value};
+pub use keys::{KEYS, Key, Value, store_url};
 pub use read::load;
 pub use show::{Entry, Origin};
 

@@ -43,6 +43,8 @@ pub struct Pipeline {
     pub caps: Caps,
     /// Name of this host.
     pub hostname: String,
+    /// Whether this is no daemon: retries do not wait, and tasks are told.
+    pub eager: bool,
 }
 
 /// How a message's attempt begins.
@@ -84,6 +86,7 @@ impl Pipeline {
             message: &lease.message,
             worker: &self.hostname,
             ignore_result: lease.message.ignore_result.unwrap_or(declared),
+            eager: self.eager,
         };
         match start {
             Ok((code, grants)) => {
@@ -126,6 +129,7 @@ impl Pipeline {
             timelimit: timelimit(&grants),
             fuel: grants.fuel,
             ignore_result,
+            is_eager: self.eager,
             ..Request::of(message, &self.hostname, redelivered)
         };
         let attempt = Attempt { module: code.digest.clone(), request, options: code.definition.options.clone() };

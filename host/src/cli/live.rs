@@ -40,6 +40,7 @@ fn step(kind: &EventKind) -> Option<Step> {
         EventKind::Failed { .. } => Step::Words("FAILURE".to_owned()),
         EventKind::Retried { exception, .. } => Step::Words(format!("RETRY {exception}")),
         EventKind::Revoked { .. } => Step::Words("REVOKED".to_owned()),
+        EventKind::Replaced { by } => Step::Words(format!("replaced by {by}")),
         EventKind::Ignored => Step::Words("IGNORED".to_owned()),
         EventKind::Rejected { .. } => Step::Words("REJECTED".to_owned()),
         EventKind::Custom { .. } | EventKind::Log { .. } => return None,

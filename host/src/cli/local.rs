@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
 use lovage_model::{Json, LogRecord, TaskName};
@@ -16,8 +16,8 @@ use super::send::Limits;
 use super::value::{self, Stdin};
 use super::{escape, table, task};
 use crate::attempt::Progress;
-use crate::config::{self, Flags};
-use crate::daemon::{self, DevArgs, DevNews, ExecArgs};
+use crate::config::{self, Config, Flags};
+use crate::daemon::{self, DevArgs, DevNews, ExecArgs, Ready};
 
 /// What the command line can say about the configuration.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Serve {
     /// Address to listen at [default: 127.0.0.1:7380]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// How many tasks run at once [default: one for each processor]
+    /// How many tasks run at once [default: 256]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
     /// Take tasks from these queues only
@@ -48,8 +48,8 @@ impl From<Serve> for Flags {
             config: typed.config,
             store: typed.store,
             listen: typed.listen,
-            concurrency: typed.concurrency,
-            queues: typed.queues,
+            concurrency: typed.concurrency.map(|slots| slots.to_string()),
+            queues: typed.queues.map(|names| names.join(",")),
             hostname: typed.hostname,
         }
     }
@@ -109,32 +109,56 @@ pub(crate) struct StoreAt {
 pub(crate) enum ConfigCommand {
     /// Prove a configuration without starting anything; exit 2 if it is wrong
     Check(Box<Serve>),
-    /// Print the configuration that holds, as TOML
-    Show {
-        #[command(flatten)]
-        flags: Box<Serve>,
-        /// Tell where each value comes from
-        #[arg(long)]
-        origin: bool,
-    },
+    /// Print the settings that hold, as TOML, with where each comes from; with none given this is the sample
+    Show(Box<Serve>),
 }
 
-pub(crate) fn serve(typed: Serve) -> anyhow::Result<ExitCode> {
-    daemon::serve(typed.into())
+#[derive(Debug, Args)]
+pub(crate) struct CompileChild {
+    component: PathBuf,
+    directory: PathBuf,
+    memory_bytes: u64,
+    cpu_seconds: u64,
 }
 
-pub(crate) fn dev(typed: Dev, screen: Screen) -> anyhow::Result<ExitCode> {
-    daemon::dev(DevArgs { modules: typed.modules, listen: typed.listen }, move |news| screen.note(&news_text(&news)))
+pub(crate) fn compile_child(typed: &CompileChild) -> ExitCode {
+    daemon::compile_child(&typed.component, &typed.directory, typed.memory_bytes, typed.cpu_seconds)
+}
+
+fn load(typed: Serve) -> anyhow::Result<Config> {
+    let loaded = config::load(&typed.into(), std::env::vars(), |path| std::fs::read_to_string(path));
+    loaded.map_err(|faults| Usage::error(faults.to_string()))
+}
+
+pub(crate) fn serve(typed: Serve, screen: Screen) -> anyhow::Result<Exit> {
+    daemon::serve(&load(typed)?, |ready| screen.note(&banner(&ready)))?;
+    Ok(Exit::Done)
+}
+
+fn banner(ready: &Ready) -> String {
+    let queues = ready.queues.as_ref().map_or_else(|| "all".to_owned(), |names| names.join(", "));
+    format!(
+        "{} {} is ready\n  api          http://{}\n  store        {}\n  queues       {queues}\n  concurrency  {}\n  \
+         modules      {}",
+        ready.hostname,
+        env!("CARGO_PKG_VERSION"),
+        ready.address,
+        ready.store,
+        ready.concurrency,
+        ready.modules
+    )
+}
+
+pub(crate) fn dev(typed: Dev, screen: Screen) -> anyhow::Result<Exit> {
+    daemon::dev(DevArgs { modules: typed.modules, listen: typed.listen }, |news| screen.note(&news_text(&news)))?;
+    Ok(Exit::Done)
 }
 
 fn news_text(news: &DevNews) -> String {
     match news {
-        DevNews::Ready { url, token, store } => {
-            let token = token.as_ref().map(|token| format!("\n  export LOVAGE_TOKEN={token}")).unwrap_or_default();
-            format!(
-                "ready; everything is in {store} and goes when this ends. In another terminal:\n  export LOVAGE_URL={url}{token}"
-            )
-        }
+        DevNews::Ready { url, store } => format!(
+            "ready; everything is in {store} and goes when this ends. In another terminal:\n  export LOVAGE_URL={url}"
+        ),
         DevNews::Pushed(version) => {
             let tasks: Vec<_> = version.tasks.iter().map(|task| task.name.as_str()).collect();
             format!("pushed {} {}: {}", version.name, version.version, tasks.join(" "))
@@ -155,8 +179,8 @@ pub(crate) fn exec(typed: Exec, screen: Screen) -> anyhow::Result<Exit> {
         fuel: typed.limits.fuel,
         memory_bytes: typed.memory_bytes,
     };
-    let watcher = Arc::new(Watcher(Mutex::new(Live::new(screen))));
-    let meta = daemon::exec(args, watcher.clone());
+    let watcher = Watcher(Mutex::new(Live::new(screen)));
+    let meta = daemon::exec(args, &watcher);
     watcher.with(Live::clear);
     // Whatever keeps it from starting (no such file, no such task, a component that is none) was typed.
     task::ending(&meta.map_err(|error| error.context(Usage("the task was not run".to_owned())))?, &screen)
@@ -187,7 +211,7 @@ impl Progress for Watcher {
     }
 
     fn logged(&self, record: &LogRecord) {
-        self.line(format!("{:?}", record.level).to_uppercase(), &record.message);
+        self.line(record.level.name().to_owned(), &record.message);
     }
 
     fn event(&self, name: &str, fields: Json) {
@@ -212,14 +236,14 @@ pub(crate) fn store(command: StoreCommand, screen: Screen) -> anyhow::Result<Exi
 }
 
 pub(crate) fn config(command: ConfigCommand, screen: Screen) -> anyhow::Result<Exit> {
-    let wrong = |error: anyhow::Error| Usage::error(format!("{error:#}"));
     match command {
         ConfigCommand::Check(flags) => {
-            config::check(&Flags::from(*flags)).map_err(wrong)?;
+            load(*flags)?;
             screen.note("the configuration is right");
         }
-        ConfigCommand::Show { flags, origin } => {
-            screen.data(config::show(&Flags::from(*flags), origin).map_err(wrong)?.trim_end())?;
+        ConfigCommand::Show(flags) => {
+            let config = load(*flags)?;
+            screen.one(&config.json(), || config.show().trim_end().to_owned())?;
         }
     }
     Ok(Exit::Done)
@@ -231,12 +255,8 @@ mod tests {
 
     #[test]
     fn a_development_daemon_tells_how_to_reach_it() {
-        let news = DevNews::Ready {
-            url: "http://127.0.0.1:1".to_owned(),
-            token: Some("t".to_owned()),
-            store: "/tmp/x".to_owned(),
-        };
+        let news = DevNews::Ready { url: "http://127.0.0.1:1".to_owned(), store: "/tmp/x".to_owned() };
         let text = news_text(&news);
-        assert!(text.contains("export LOVAGE_URL=http://127.0.0.1:1\n  export LOVAGE_TOKEN=t"), "{text}");
+        assert!(text.contains("export LOVAGE_URL=http://127.0.0.1:1"), "{text}");
     }
 }

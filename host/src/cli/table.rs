@@ -5,7 +5,7 @@ use lovage_model::api::{Health, QueueView};
 use lovage_model::{ModuleVersion, ResultMeta, State, TaskDefinition, Timestamp};
 
 use super::escape;
-use crate::daemon::StoreCheck;
+use crate::daemon::CheckReport;
 
 /// The longest argument list or result in a table, in characters.
 const LONGEST: usize = 200;
@@ -180,10 +180,10 @@ pub(crate) fn health(health: &Health) -> String {
 }
 
 /// What a check of a store found.
-pub(crate) fn store(found: &StoreCheck) -> String {
-    let mut table = table(&["SCHEMA", "TASKS", "MESSAGES", "MODULES", "PROBLEMS"]);
+pub(crate) fn store(found: &CheckReport) -> String {
+    let mut table = table(&["TASKS", "UNFINISHED", "COMPONENTS", "PROBLEMS"]);
     let problems = found.problems.len() as u64;
-    table.add_row([u64::from(found.schema), found.tasks, found.messages, found.modules, problems]);
+    table.add_row([found.tasks, found.unfinished, found.components, problems]);
     text_of(&table)
 }
 
