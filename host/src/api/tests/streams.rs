@@ -1,5 +1,7 @@
 //! Those who wait: long polls and event streams.
 
+use std::time::Duration;
+
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -11,6 +13,11 @@ async fn waiting(site: &Site, id: &str, path: &str) -> JoinHandle<Response<Body>
         tokio::task::yield_now().await;
     }
     tokio::spawn(async { handle.await.unwrap().unwrap() })
+}
+
+/// The answer of a request that was woken, and did not just come to the end of its wait.
+async fn soon(poll: JoinHandle<Response<Body>>) -> Response<Body> {
+    tokio::time::timeout(Duration::from_secs(20), poll).await.expect("woken").unwrap()
 }
 
 /// The stream of a task or tenant, resumed after an event if one is given.
@@ -52,7 +59,7 @@ async fn a_long_poll_is_answered_at_the_end() {
     let poll = waiting(&site, "a", "/v1/tasks/a/result?wait=60").await;
     site.tell("a", EventKind::Started);
     site.end("a");
-    let (status, meta) = answer(poll.await.unwrap()).await;
+    let (status, meta) = answer(soon(poll).await).await;
     assert_eq!((status, &meta["status"], &meta["result"]), (200, &json!("SUCCESS"), &json!(2)));
     assert_eq!(site.call("GET", "/v1/tasks/a/result?wait=60").await.0, 200);
     assert!(!site.hub.watched(&TenantId::default(), &task("a")), "nobody follows it any more");
@@ -65,11 +72,11 @@ async fn a_long_poll_ends_for_a_purge_a_shutdown_and_its_time() {
     assert_eq!(site.call("GET", "/v1/tasks/a/result?wait=0.001").await.0, 202);
     let poll = waiting(&site, "a", "/v1/tasks/a/result?wait=60").await;
     site.call("POST", "/v1/queues/celery/purge").await;
-    assert_eq!(answer(poll.await.unwrap()).await.1["status"], "REVOKED");
+    assert_eq!(answer(soon(poll).await).await.1["status"], "REVOKED");
     site.put("b").await;
     let poll = waiting(&site, "b", "/v1/tasks/b/result?wait=60").await;
     site.draining.send_replace(true);
-    assert_eq!(answer(poll.await.unwrap()).await.0, 202);
+    assert_eq!(answer(soon(poll).await).await.0, 202);
 }
 
 #[tokio::test]
@@ -149,7 +156,7 @@ async fn orders_are_told_to_those_who_listen() {
     let mut all = stream(&site, "/v1/events", None).await;
     let poll = waiting(&site, "a", "/v1/tasks/a/result?wait=60").await;
     site.call("POST", "/v1/tasks/a/revoke").await;
-    assert_eq!(answer(poll.await.unwrap()).await.1["status"], "REVOKED");
+    assert_eq!(answer(soon(poll).await).await.1["status"], "REVOKED");
     site.call("POST", "/v1/tasks/a/retry").await;
     let (kind, _, data) = next(&mut all).await.unwrap();
     assert_eq!((kind.as_str(), &data["terminated"], &data["expired"]), ("task-revoked", &json!(false), &json!(false)));
