@@ -55,6 +55,10 @@ impl EventStream {
                 return Ok(None);
             }
             if let Some(message) = self.came.pop_front() {
+                // A notice of the stream itself, such as that events were lost: the store has what they said.
+                if !message.event.starts_with("task-") {
+                    continue;
+                }
                 let event = self.read(&message)?;
                 self.ended = self.task.is_some() && event.kind.is_terminal();
                 return Ok(Some(event));

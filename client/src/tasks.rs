@@ -144,7 +144,7 @@ impl Client {
         self.health("livez").await
     }
 
-    /// Whether the daemon can take tasks; its status says what is wrong if not.
+    /// Whether the daemon can take tasks; if not, the error is its problem.
     pub async fn readyz(&self) -> Result<Health> {
         self.health("readyz").await
     }
@@ -154,11 +154,10 @@ impl Client {
         self.get(&["openapi.json"]).await
     }
 
-    /// An ailing daemon says so with 503 and the same body.
     async fn health(&self, which: &str) -> Result<Health> {
         let response = self.send_any(self.request(Method::GET, self.route(&[which])?).timeout(PROMPT)).await?;
         match response.status() {
-            StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => self.json(response).await,
+            StatusCode::OK => self.json(response).await,
             _ => Err(self.refusal(response).await),
         }
     }

@@ -30,8 +30,16 @@ struct Site {
     draining: watch::Sender<bool>,
 }
 
+/// A sandbox that has nothing to run.
 fn sandbox() -> Arc<Sandbox> {
-    Arc::new(Sandbox {})
+    let cache = tempfile::tempdir().unwrap();
+    let settings = crate::sandbox::Settings {
+        concurrency: 1,
+        memory_bytes: 1 << 20,
+        cache: cache.path().join("cache"),
+        compiler: crate::sandbox::Compiler::InProcess,
+    };
+    Arc::new(Sandbox::new(settings).unwrap())
 }
 
 fn version(module: &str, version: u32, active: bool, tasks: &[&str]) -> ModuleVersion {

@@ -71,7 +71,8 @@ pub(crate) struct Limits {
     pub(crate) fuel: Option<u64>,
 }
 
-fn seconds(text: &str) -> Result<Seconds, String> {
+/// A span as it is typed.
+pub(crate) fn seconds(text: &str) -> Result<Seconds, String> {
     let number: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds, such as 1.5"))?;
     Seconds::new(number).map_err(|error| error.to_string())
 }
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_its_place() {
         let table: [(&[&str], &str); 9] = [
-            (&[], "<TASK|--canvas <@FILE>>"),
+            (&[], "<TASK>"),
             (&["no good"], "task name"),
             (&["a", "--countdown", "-1"], "--countdown"),
             (&["a", "--countdown", "soon"], "not a number of seconds"),

@@ -19,7 +19,8 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-fn text_of(table: &Table) -> String {
+fn text_of(mut table: Table) -> String {
+    table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 2)));
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn tasks(tasks: &[ResultMeta], colour: bool) -> String {
             cell(task.usage.map(|usage| seconds(usage.wall_seconds)).unwrap_or_default()),
         ]);
     }
-    text_of(&table)
+    text_of(table)
 }
 
 /// One task; what is not known has no line.
@@ -113,7 +114,7 @@ pub(crate) fn task(task: &ResultMeta, colour: bool) -> String {
     row("memory", task.usage.map(|usage| bytes(usage.peak_memory_bytes)));
     row("fuel", task.usage.and_then(|usage| usage.fuel).map(|fuel| fuel.to_string()));
     let traceback = task.traceback.as_deref().map(|text| format!("\n\n{}", escape::text(text))).unwrap_or_default();
-    format!("{}{traceback}", text_of(&table))
+    format!("{}{traceback}", text_of(table))
 }
 
 /// Module versions.
@@ -131,7 +132,7 @@ pub(crate) fn modules(versions: &[ModuleVersion]) -> String {
             cell(names.join(" ")),
         ]);
     }
-    text_of(&table)
+    text_of(table)
 }
 
 /// The tasks of a module, as one calls them.
@@ -148,7 +149,7 @@ pub(crate) fn definitions(tasks: &[TaskDefinition]) -> String {
             cell(task.doc.lines().next().unwrap_or_default()),
         ]);
     }
-    text_of(&table)
+    text_of(table)
 }
 
 /// Queues.
@@ -163,7 +164,7 @@ pub(crate) fn queues(queues: &[QueueView]) -> String {
             cell(queue.oldest_seconds.map(seconds).unwrap_or_default()),
         ]);
     }
-    text_of(&table)
+    text_of(table)
 }
 
 /// A daemon.
@@ -176,7 +177,7 @@ pub(crate) fn health(health: &Health) -> String {
         cell(health.running.to_string()),
         cell(health.concurrency.to_string()),
     ]);
-    text_of(&table)
+    text_of(table)
 }
 
 /// What a check of a store found.
@@ -184,7 +185,7 @@ pub(crate) fn store(found: &CheckReport) -> String {
     let mut table = table(&["TASKS", "UNFINISHED", "COMPONENTS", "PROBLEMS"]);
     let problems = found.problems.len() as u64;
     table.add_row([found.tasks, found.unfinished, found.components, problems]);
-    text_of(&table)
+    text_of(table)
 }
 
 #[cfg(test)]
@@ -206,30 +207,30 @@ mod tests {
     #[test]
     fn a_list_of_tasks() {
         let expected = "\
- ID   NAME      STATE    QUEUE   RETRIES  SUBMITTED             RAN
- t-1  tour.add  FAILURE  celery  1        2026-11-21 00:00:00Z  1.50 s";
+ID   NAME      STATE    QUEUE   RETRIES  SUBMITTED             RAN
+t-1  tour.add  FAILURE  celery  1        2026-11-21 00:00:00Z  1.50 s";
         assert_eq!(tasks(&[meta("no")], false), expected);
     }
 
     #[test]
     fn one_task() {
         let expected = "\
- state       FAILURE
- id          t-1
- name        tour.add
- args        [1]
- kwargs      {}
- result      \"no\"
- fault       trap
- queue       celery
- retries     1
- deliveries  2
- submitted   2026-11-21 00:00:00Z
- done        2026-11-21 00:00:02Z
- ran         1.50 s
- cpu         500 µs
- memory      1.5 MiB
- fuel        7
+state       FAILURE
+id          t-1
+name        tour.add
+args        [1]
+kwargs      {}
+result      \"no\"
+fault       trap
+queue       celery
+retries     1
+deliveries  2
+submitted   2026-11-21 00:00:00Z
+done        2026-11-21 00:00:02Z
+ran         1.50 s
+cpu         500 µs
+memory      1.5 MiB
+fuel        7
 
 in \\u{1b}[31mtour::add
 line 2";
@@ -253,12 +254,12 @@ line 2";
         }))
         .unwrap();
         let expected = "\
- MODULE  VERSION  ACTIVE  SIZE     PUSHED                DIGEST        TASKS
- tour    3        yes     2.0 KiB  2026-11-21 00:00:00Z  abababababab  tour.add";
+MODULE  VERSION  ACTIVE  SIZE     PUSHED                DIGEST        TASKS
+tour    3        yes     2.0 KiB  2026-11-21 00:00:00Z  abababababab  tour.add";
         assert_eq!(modules(std::slice::from_ref(&version)), expected);
         let expected = "\
- TASK              LIMITS  RETRIES   ABOUT
- tour.add(x, [y])  2.5 s   for ever  Adds.";
+TASK              LIMITS  RETRIES   ABOUT
+tour.add(x, [y])  2.5 s   for ever  Adds.";
         assert_eq!(definitions(&version.tasks), expected);
     }
 
@@ -266,8 +267,8 @@ line 2";
     fn queues_with_nothing_ready_have_no_age() {
         let queue = QueueView { name: "celery".to_owned(), ready: 0, scheduled: 2, leased: 1, oldest_seconds: None };
         let expected = "\
- QUEUE   READY  SCHEDULED  RUNNING  OLDEST
- celery  0      2          1";
+QUEUE   READY  SCHEDULED  RUNNING  OLDEST
+celery  0      2          1";
         assert_eq!(queues(&[queue]), expected);
     }
 }

@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::live::Live;
 use super::logs::{Line, Tail};
 use super::screen::{Format, Screen};
-use super::send::Send;
+use super::send::{Send, seconds};
 use super::value::{RULES, Stdin};
 use super::watch::{Watch, until_ended};
 use super::{Session, table};
@@ -72,7 +72,7 @@ pub(crate) struct Run {
     #[command(flatten)]
     send: Send,
     /// Wait at most so many seconds; the task goes on after that
-    #[arg(long, value_name = "SECONDS", value_parser = wait)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Seconds>,
     /// Show what the task writes, on standard error
     #[arg(long)]
@@ -84,7 +84,7 @@ pub(crate) struct Wait {
     /// Id of the task
     id: TaskId,
     /// Wait at most so many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = wait)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Seconds>,
 }
 
@@ -120,11 +120,6 @@ pub(crate) struct Revoke {
     /// Stop it too if it is running
     #[arg(long)]
     terminate: bool,
-}
-
-fn wait(text: &str) -> Result<Seconds, String> {
-    let number: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
-    Seconds::new(number).map_err(|error| error.to_string())
 }
 
 /// Celery's states in any spelling; others as they are.

@@ -14,12 +14,15 @@ const BURST: Duration = Duration::from_millis(50);
 /// The most that are gathered so.
 const BURST_MOST: usize = 100;
 
+/// Shows lines of a log, above the picture if there is one.
+pub(crate) type Printer<'a> = dyn FnMut(Option<&Live>, &[Line]) -> anyhow::Result<()> + 'a;
+
 /// What to do with what is seen.
 pub(crate) struct Watch<'a> {
     /// The picture of the task, if there is one.
     pub(crate) live: Option<&'a mut Live>,
     /// Takes the lines of its log, if they are wanted.
-    pub(crate) lines: Option<&'a mut dyn FnMut(Option<&Live>, &[Line]) -> anyhow::Result<()>>,
+    pub(crate) lines: Option<&'a mut Printer<'a>>,
 }
 
 /// Watches a task until it has ended, or the time is over.
