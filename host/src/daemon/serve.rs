@@ -50,7 +50,7 @@ pub fn serve(config: &Config, ready: impl FnOnce(Ready)) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("this program cannot find itself, to start compilers")?;
         let plan = Plan::of(config, place.store, place.cache.clone(), program);
         let house = Arc::new(House::open(plan).await?);
-        let served = keep(config, &house, ready, |_| async {}).await;
+        let served = keep(config, &house, ready, |_| std::future::pending()).await;
         let house = Arc::into_inner(house).context("a connection outlived its daemon")?;
         house.close().await?;
         served
