@@ -52,10 +52,10 @@ impl Exit {
         if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
             return None;
         }
-        if error.chain().any(|cause| cause.is::<Usage>()) {
+        if error.is::<Usage>() {
             return Some(Self::Usage);
         }
-        Some(error.chain().find_map(|cause| cause.downcast_ref()).map_or(Self::Failed, Self::of_client))
+        Some(error.downcast_ref().map_or(Self::Failed, Self::of_client))
     }
 
     fn of_client(error: &Error) -> Self {
@@ -121,6 +121,7 @@ mod tests {
             assert_eq!(Exit::of(&wrapped), Some(exit), "{shown}");
         }
         assert_eq!(Exit::of(&Usage::error("x")), Some(Exit::Usage));
+        assert_eq!(Exit::of(&anyhow::anyhow!("no such file").context(Usage("not run".into()))), Some(Exit::Usage));
         assert_eq!(Exit::of(&anyhow::anyhow!("port taken")), Some(Exit::Failed));
         assert_eq!(Exit::of(&std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()), None);
     }

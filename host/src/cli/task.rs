@@ -69,14 +69,14 @@ pub(crate) struct One {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    #[command(flatten)]
-    send: Send,
     /// Wait at most so many seconds; the task goes on after that
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Seconds>,
     /// Show what the task writes, on standard error
     #[arg(long)]
     logs: bool,
+    #[command(flatten)]
+    send: Send,
 }
 
 #[derive(Debug, Args)]
