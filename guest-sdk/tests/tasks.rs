@@ -103,6 +103,43 @@ fn talk(ctx: &Context) -> TaskResult<Vec<AsyncResult>> {
     Ok(vec![echo::delay(ctx, Json::null())?, echo::apply_async(ctx, (json!(1).into(),), options)?])
 }
 
+/// Can be read, not written: such a task has no signatures, but is a task.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Side {
+    Left,
+    Right,
+}
+
+#[task]
+fn turn(side: Side, ctx: i64, options: i64) -> i64 {
+    match side {
+        Side::Left => ctx,
+        Side::Right => options,
+    }
+}
+
+macro_rules! constant_task {
+    ($name:ident, $ty:ty, $value:expr) => {
+        #[task]
+        fn $name(#[default($value)] value: $ty) -> $ty {
+            value
+        }
+    };
+}
+
+constant_task!(seven, i64, 7);
+
+#[test]
+fn any_type_and_any_name_of_an_argument_will_do() {
+    let host = FakeHost::new();
+    assert_eq!(host.run::<turn>(("left", 1, 2)).value::<i64>(), 1);
+    assert_eq!(host.call::<turn>(("right",), json!({"ctx": 1, "options": 2})).value::<i64>(), 2);
+    assert_eq!(host.run::<seven>(()).value::<i64>(), 7);
+    let unknown = host.run::<turn>(("up", 1, 2)).exception().message();
+    assert_eq!(unknown, "turn() argument 'side': unknown variant `up`, expected `left` or `right`");
+}
+
 #[test]
 fn what_may_be_left_out_may_be_left_out() {
     let host = FakeHost::new();
