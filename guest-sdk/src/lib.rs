@@ -66,6 +66,7 @@ pub mod __private {
     #[cfg(target_arch = "wasm32")]
     pub use crate::host::component::run;
     pub use crate::run::{Returned, Settle};
+    pub use serde::Serialize;
 }
 
 /// Lists the tasks of a module and exports it as a component: once in a crate, at its root.
