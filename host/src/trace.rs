@@ -16,6 +16,8 @@ use crate::canvas;
 pub struct Attempted<'a> {
     /// The message it tried.
     pub message: &'a Message,
+    /// How often the task has been delivered, this time included.
+    pub deliveries: u32,
     /// The host that ran it.
     pub worker: &'a str,
     /// Whether the result is dropped: the message's wish, or the task's own declaration.
@@ -74,7 +76,7 @@ fn verdict(attempted: Attempted<'_>, outcome: Outcome, effects: &Effects, now: T
             fault: Some(fault.kind.name().to_owned()),
         },
         Outcome::Retried => retried(attempted, effects),
-        Outcome::Replaced => replaced(attempted.message, effects, now),
+        Outcome::Replaced => replaced(attempted, effects, now),
         Outcome::Ignored => Verdict::Ignored,
         Outcome::Rejected(true) => Verdict::Requeued,
         Outcome::Rejected(false) => Verdict::Failure {
@@ -91,14 +93,14 @@ fn retried(attempted: Attempted<'_>, effects: &Effects) -> Verdict {
     let exception = retry.exception.clone();
     let traceback = Some(format!("Retry in {}s: {exception}\n", retry.countdown.get()));
     let again = canvas::again(attempted.message, retry);
-    let eta = again.eta.filter(|_| !attempted.eager);
-    Verdict::Retry { exception, traceback, again: Box::new(Message { eta, ..again }) }
+    let (eta, earlier_deliveries) = (again.eta.filter(|_| !attempted.eager), attempted.deliveries);
+    Verdict::Retry { exception, traceback, again: Box::new(Message { eta, earlier_deliveries, ..again }) }
 }
 
-fn replaced(message: &Message, effects: &Effects, now: Timestamp) -> Verdict {
+fn replaced(attempted: Attempted<'_>, effects: &Effects, now: Timestamp) -> Verdict {
     let Some(call) = effects.replace.clone() else { return without_request("replacement") };
-    match canvas::replacement(message, call, now) {
-        Ok(by) => Verdict::Replaced { by: Box::new(by) },
+    match canvas::replacement(attempted.message, call, now) {
+        Ok(by) => Verdict::Replaced { by: Box::new(Message { earlier_deliveries: attempted.deliveries, ..by }) },
         Err(invalid) => value_error(&invalid),
     }
 }

@@ -8,7 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::rig::{Rig, Table, best_rate, rate};
 
-pub struct Guest {
+pub(crate) struct Guest {
     wasi: WasiCtx,
     table: ResourceTable,
 }
@@ -20,7 +20,7 @@ impl WasiView for Guest {
 }
 
 /// An engine as fast as wasmtime goes, without a way to stop what runs on it.
-pub struct Bare {
+pub(crate) struct Bare {
     engine: Engine,
     ready: InstancePre<Guest>,
 }
@@ -56,7 +56,7 @@ struct Exception {
 }
 
 impl Bare {
-    pub fn new(component: &[u8]) -> wasmtime::Result<Self> {
+    pub(crate) fn new(component: &[u8]) -> wasmtime::Result<Self> {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(100)
             .total_memories(100)
@@ -81,7 +81,7 @@ impl Bare {
     }
 
     /// One task in an instance of its own; returns its result.
-    pub async fn run(&self, task: &str, args: &str) -> wasmtime::Result<String> {
+    pub(crate) async fn run(&self, task: &str, args: &str) -> wasmtime::Result<String> {
         let guest = Guest { wasi: WasiCtx::builder().build(), table: ResourceTable::new() };
         let mut store = Store::new(&self.engine, guest);
         let instance = self.ready.instantiate_async(&mut store).await?;
@@ -92,9 +92,8 @@ impl Bare {
             Err(Failed::Failure(Exception { exc_type, exc_message, exc_module, traceback })) => {
                 Err(wasmtime::Error::msg(format!("{exc_module}.{exc_type} {exc_message} {traceback}")))
             }
-            Err(Failed::Reject(_) | Failed::Retry | Failed::Replaced | Failed::Ignore) => {
-                Err(wasmtime::Error::msg("no result"))
-            }
+            Err(Failed::Reject(requeue)) => Err(wasmtime::Error::msg(format!("rejected, requeue={requeue}"))),
+            Err(Failed::Retry | Failed::Replaced | Failed::Ignore) => Err(wasmtime::Error::msg("no result")),
         }
     }
 
@@ -107,7 +106,7 @@ impl Bare {
 }
 
 /// Tasks a second on one thread: what (b) is measured against.
-pub fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<f64> {
+pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<f64> {
     let bare = Bare::new(&rig.component)?;
     let count = rig.count(20_000);
     let one_thread = || {

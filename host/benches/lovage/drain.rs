@@ -12,7 +12,7 @@ use lovage_model::{ModuleName, QueueName, TenantId};
 
 use crate::rig::{Rig, Table, message, rate};
 
-pub fn measure(rig: &Rig, bare: f64, table: &mut Table) -> anyhow::Result<()> {
+pub(crate) fn measure(rig: &Rig, bare: f64, table: &mut Table) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (few, many) = (rig.count(10_000), rig.count(200_000));
     // Small queues are over quickly: the best of several.

@@ -12,7 +12,7 @@ use crate::rig::{Daemon, Rig, Table, ms, percentile};
 
 const BATCH: usize = 200;
 
-pub fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
+pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let daemon = Daemon::start(&[])?;

@@ -8,7 +8,7 @@ use lovage_model::{Json, ModuleName, TaskName, api::SubmitRequest};
 
 use crate::rig::{Daemon, Rig, Table};
 
-pub fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
+pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let daemon = Daemon::start(&[])?;

@@ -25,7 +25,7 @@ impl Progress for Nobody {
     fn event(&self, _: &str, _: Json) {}
 }
 
-pub fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
+pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let cache = tempfile::tempdir()?;
