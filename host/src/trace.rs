@@ -44,11 +44,20 @@ pub fn settle(attempted: Attempted<'_>, report: Report, now: Timestamp) -> Optio
         Outcome::Stopped(Stop::Interrupted) => return None,
         outcome => verdict(attempted, outcome, &effects, now),
     };
-    Some(match subtasks(attempted.message, effects, now) {
-        Ok(publish) => settlement(attempted, verdict, publish, usage, log, now),
+    let (verdict, publish) = match subtasks(attempted.message, effects, now) {
+        Ok(publish) => (verdict, publish),
         // A subtask that cannot be sent is the task's error, as it is where Celery raises it.
-        Err(invalid) => settlement(attempted, value_error(&invalid), Vec::new(), usage, log, now),
-    })
+        Err(invalid) => (value_error(&invalid), Vec::new()),
+    };
+    Some(settlement(attempted, verdict, now, Left { publish, usage, log }))
+}
+
+/// What an attempt leaves behind besides its verdict.
+#[derive(Default)]
+struct Left {
+    publish: Vec<Message>,
+    usage: Usage,
+    log: AttemptLog,
 }
 
 /// What follows from a message that is not run.
@@ -61,7 +70,7 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, now: Timestamp) -> Set
         Unrun::NotRegistered => failure(Exception::new(exc_module::CELERY, "NotRegistered", name), "not-registered"),
         Unrun::Unusable(why) => failure(Exception::new(exc_module::LOVAGE, "ModuleUnusable", why), "module-unusable"),
     };
-    settlement(attempted, verdict, Vec::new(), Usage::default(), AttemptLog::default(), now)
+    settlement(attempted, verdict, now, Left::default())
 }
 
 fn verdict(attempted: Attempted<'_>, outcome: Outcome, effects: &Effects, now: Timestamp) -> Verdict {
@@ -121,14 +130,8 @@ fn subtasks(parent: &Message, effects: Effects, now: Timestamp) -> Result<Vec<Me
     effects.subtasks.into_iter().map(|(id, call)| canvas::subtask(parent, call, id, now)).collect()
 }
 
-fn settlement(
-    attempted: Attempted<'_>,
-    verdict: Verdict,
-    publish: Vec<Message>,
-    usage: Usage,
-    log: AttemptLog,
-    now: Timestamp,
-) -> Settlement {
+fn settlement(attempted: Attempted<'_>, verdict: Verdict, now: Timestamp, left: Left) -> Settlement {
+    let Left { publish, usage, log } = left;
     let mut events = vec![event(attempted.message, now, kind(&verdict, usage))];
     events.extend(publish.iter().map(|child| event(child, now, EventKind::Sent)));
     Settlement {
@@ -162,3 +165,6 @@ fn kind(verdict: &Verdict, usage: Usage) -> EventKind {
         Verdict::Requeued => EventKind::Rejected { requeue: true },
     }
 }
+
+#[cfg(test)]
+mod tests;
