@@ -1,1 +1,38 @@
-//! lovage
+//! Send tasks to a Lovage daemon and await their results, with Celery's vocabulary.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), lovage_client::Error> {
+//! use std::time::Duration;
+//! use lovage_client::{Call, Client};
+//!
+//! let client = Client::new("http://127.0.0.1:7380")?;
+//! let result = client.apply_async(Call::new("tour.add").arg(2).arg(3)).await?;
+//! let sum: i64 = result.get(Some(Duration::from_secs(10))).await?;
+//! assert_eq!(sum, 5);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - Waiting asks the daemon to answer when there is something to say; it never polls, and rides out a restart.
+//! - Only `http://` is spoken. Across an untrusted network, put a tunnel or a proxy that ends TLS in front.
+//! - Proxies named in the environment are not used.
+#![deny(missing_docs)]
+
+mod call;
+mod client;
+mod error;
+mod events;
+mod http;
+mod modules;
+mod result;
+mod sse;
+mod tasks;
+
+pub use call::Call;
+pub use client::Client;
+pub use error::{Error, Result, TaskFailure};
+pub use events::EventStream;
+pub use lovage_model as model;
+pub use modules::Pushed;
+pub use result::AsyncResult;
+pub use tasks::{Polled, TaskFilter};

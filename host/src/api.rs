@@ -1,1 +1,160 @@
 //! Who asks, over HTTP?
+//!
+//! The only room that knows HTTP: routes, bodies, problems, event streams, connections. A handler turns a request into a
+//! call of another room, and what that room found into a reply; it decides nothing about tasks.
+//!
+//! Invariants:
+//! - Every error is a `Problem` of a kind listed in [`problem::KINDS`]; also those of axum itself.
+//! - The OpenAPI document is made from the table that routes are made from.
+//! - The tenant comes from one extractor, never from a body.
+//! - A 2xx answer to a submit is given after the store has said that the message survives.
+//!
+//! Absent: tokens. Without them the daemon listens on loopback only, and the guard refuses what a web page could send.
+
+mod body;
+mod events;
+mod guard;
+mod health;
+mod input;
+mod modules;
+mod orders;
+pub mod problem;
+mod queues;
+mod results;
+mod serve;
+mod submit;
+mod tasks;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn;
+use tokio::sync::{Semaphore, watch};
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::control::Control;
+use crate::events::Hub;
+use crate::modules::Modules;
+use crate::pipeline::Running;
+use crate::queue;
+use crate::store::Store;
+
+pub use serve::{Door, serve};
+
+/// Modules that may be uploaded at once; others wait. Bounds the memory that uploads take.
+const UPLOADS: usize = 4;
+
+/// What the routes stand on.
+pub struct Api {
+    /// What is remembered.
+    pub store: Arc<dyn Store>,
+    /// What runs a task name.
+    pub modules: Arc<Modules>,
+    /// What runs here.
+    pub running: Arc<Running>,
+    /// Who is told.
+    pub hub: Arc<Hub>,
+    /// What may be queued.
+    pub limits: queue::Limits,
+    /// How large bodies may be.
+    pub bodies: Bodies,
+    /// What is told about this host.
+    pub host: Host,
+    /// Becomes true when the daemon goes down: nothing new is taken, and whoever waits is sent away.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// How large the bodies of requests may be, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Bodies {
+    /// A component.
+    pub module_bytes: usize,
+    /// A batch of submits.
+    pub batch_bytes: usize,
+}
+
+/// What is told about this host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Its name, as workers are named.
+    pub hostname: String,
+    /// Tasks it may run at once.
+    pub concurrency: usize,
+}
+
+/// What handlers share.
+pub(crate) struct Rooms {
+    api: Api,
+    control: Control,
+    uploads: Semaphore,
+}
+
+type Shared = Arc<Rooms>;
+
+impl Rooms {
+    fn is_draining(&self) -> bool {
+        *self.api.draining.borrow()
+    }
+
+    /// Returns when the daemon goes down.
+    async fn drained(&self) {
+        let mut draining = self.api.draining.clone();
+        if draining.wait_for(|draining| *draining).await.is_err() {
+            // Who could say so is gone, and never will.
+            std::future::pending().await
+        }
+    }
+}
+
+/// Everything that can be asked over HTTP.
+pub fn router(api: Api) -> Router {
+    let (store, running, hub) = (Arc::clone(&api.store), Arc::clone(&api.running), Arc::clone(&api.hub));
+    let control = Control { store, running, hub };
+    let rooms = Rooms { api, control, uploads: Semaphore::new(UPLOADS) };
+    let (router, _) = table().split_for_parts();
+    router
+        .fallback(guard::unknown_route)
+        .method_not_allowed_fallback(guard::method_not_allowed)
+        .layer(from_fn(guard::guard))
+        .with_state(Arc::new(rooms))
+}
+
+/// The OpenAPI 3.1 document of all routes.
+pub fn document() -> utoipa::openapi::OpenApi {
+    table().into_openapi()
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(info(
+    title = "Lovage",
+    description = "Celery's task queue with every task inside a WebAssembly sandbox. \
+        Every error is an application/problem+json; `code` says which kind.",
+))]
+struct Document;
+
+/// The one table of routes: what is served, and what the document says.
+fn table() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(modules::list_modules))
+        .routes(routes!(modules::push_module, modules::show_module, modules::remove_module))
+        .routes(routes!(modules::rollback_module))
+        .routes(routes!(submit::submit_task, tasks::list_tasks))
+        .routes(routes!(submit::submit_batch))
+        .routes(routes!(submit::submit_task_as, tasks::show_task, orders::forget_task))
+        .routes(routes!(results::wait_for_result))
+        .routes(routes!(events::task_events))
+        .routes(routes!(tasks::show_logs))
+        .routes(routes!(orders::revoke_task))
+        .routes(routes!(orders::retry_task))
+        .routes(routes!(events::all_events))
+        .routes(routes!(queues::list_queues))
+        .routes(routes!(queues::purge_queue))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::openapi))
+}
+
+#[cfg(test)]
+mod tests;

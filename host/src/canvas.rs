@@ -5,16 +5,20 @@
 
 use std::time::Duration;
 
-use lovage_model::{Expires, Message, Seconds, Signature, TaskId, TimeLimit, Timestamp};
+use lovage_model::{Expires, Json, Message, Seconds, Signature, SignatureOptions, TaskId, TimeLimit, Timestamp};
 
 use crate::attempt::RetryRequest;
 
 /// The most replacements of one task by another, under one id.
 const MAX_REPLACEMENTS: u32 = 100;
+/// The lowest priority.
+const LOWEST: u8 = 9;
+/// The longest name for logs and lists, in bytes.
+const SHADOW_BYTES: usize = 255;
 
 /// Why a call cannot become a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {message}")]
+#[error("{field} {message}")]
 pub struct Invalid {
     /// Which part of the call, such as `priority`.
     pub field: &'static str,
@@ -29,6 +33,7 @@ fn invalid<T>(field: &'static str, message: impl Into<String>) -> Result<T, Inva
 /// A message for a call that has no parent. The id in the signature, if any, is the caller's to honour.
 pub fn message(call: Signature, id: TaskId, now: Timestamp) -> Result<Message, Invalid> {
     check(&call)?;
+    let eta = eta(&call.options, now)?;
     let options = call.options;
     Ok(Message {
         root_id: id.clone(),
@@ -39,7 +44,7 @@ pub fn message(call: Signature, id: TaskId, now: Timestamp) -> Result<Message, I
         queue: options.queue.unwrap_or_default(),
         priority: options.priority.unwrap_or(0),
         retries: 0,
-        eta: eta(options.eta, options.countdown, now)?,
+        eta,
         expires: expires(options.expires, now),
         timelimit: TimeLimit { soft: options.soft_time_limit, hard: options.time_limit },
         fuel: options.fuel,
@@ -63,7 +68,10 @@ pub fn subtask(parent: &Message, call: Signature, id: TaskId, now: Timestamp) ->
 pub fn replacement(replaced: &Message, call: Signature, now: Timestamp) -> Result<Message, Invalid> {
     let nesting = replaced.replaced_task_nesting + 1;
     if nesting > MAX_REPLACEMENTS {
-        return invalid("replace", format!("the task was replaced {MAX_REPLACEMENTS} times already: it may be a loop"));
+        return invalid(
+            "replace",
+            format!("is refused: the task was replaced {MAX_REPLACEMENTS} times already: it may be a loop"),
+        );
     }
     let queue = call.options.queue.clone().unwrap_or_else(|| replaced.queue.clone());
     let message = message(call, replaced.id.clone(), now)?;
@@ -90,45 +98,60 @@ pub fn again(message: &Message, retry: RetryRequest) -> Message {
 
 fn check(call: &Signature) -> Result<(), Invalid> {
     if let Some(canvas) = &call.subtask_type {
-        return invalid("subtask_type", format!("{canvas}: this version runs single tasks only; leave it null"));
+        return invalid("signature.subtask_type", format!("is {canvas:?}: this version runs single tasks; send those"));
     }
     if !call.args.is_array() {
-        return invalid("args", "must be a JSON array, such as [1, 2]");
+        return invalid("args", format!("is {}: positional arguments are a JSON array", glimpse(&call.args)));
     }
     if !call.kwargs.is_object() {
-        return invalid("kwargs", "must be a JSON object, such as {\"x\": 1}");
+        return invalid("kwargs", format!("is {}: keyword arguments are a JSON object", glimpse(&call.kwargs)));
     }
-    if let Some(priority) = call.options.priority.filter(|priority| *priority > 9) {
-        return invalid("priority", format!("{priority} is not between 0 (first) and 9 (last)"));
-    }
-    if call.options.fuel == Some(0) {
-        return invalid("fuel", "0 would stop the task before it starts; leave it out to run without a budget");
-    }
-    match (call.options.soft_time_limit, call.options.time_limit) {
-        (Some(soft), Some(hard)) if soft > hard => invalid(
-            "soft_time_limit",
-            format!(
-                "{} is over the time_limit of {}: the task would be killed before it is told",
-                soft.get(),
-                hard.get()
-            ),
+    check_numbers(&call.options)?;
+    match &call.options.shadow {
+        Some(text) if text.len() > SHADOW_BYTES || text.chars().any(char::is_control) => invalid(
+            "options.shadow",
+            format!("is a name for logs and lists: at most {SHADOW_BYTES} bytes, no control characters"),
         ),
-        (_, Some(hard)) if hard.get() == 0.0 => {
-            invalid("time_limit", "0 would stop the task before it starts; leave it out for the default")
-        }
         _ => Ok(()),
     }
 }
 
-fn eta(eta: Option<Timestamp>, countdown: Option<Seconds>, now: Timestamp) -> Result<Option<Timestamp>, Invalid> {
-    match (eta, countdown) {
-        (Some(_), Some(_)) => invalid("eta", "give either eta or countdown, not both"),
-        (Some(eta), None) if eta > now.after(Duration::from_secs_f64(Seconds::MAX)) => {
-            invalid("eta", format!("{eta} is more than a year ahead"))
+fn check_numbers(options: &SignatureOptions) -> Result<(), Invalid> {
+    if let Some(asked) = options.priority.filter(|asked| *asked > LOWEST) {
+        return invalid("options.priority", format!("is {asked}: priorities are 0 (first) to {LOWEST} (last)"));
+    }
+    if options.fuel == Some(0) {
+        return invalid("options.fuel", "is 0: no task can run on that; leave it out for the default");
+    }
+    let (soft, hard) = (options.soft_time_limit, options.time_limit);
+    for (field, limit) in [("options.soft_time_limit", soft), ("options.time_limit", hard)] {
+        if limit.is_some_and(|limit| limit.get() == 0.0) {
+            return invalid(field, "is 0: a limit is more than 0 seconds; leave it out for the default");
         }
-        (Some(eta), None) => Ok(Some(eta).filter(|eta| *eta > now)),
-        (None, Some(countdown)) if countdown.get() > 0.0 => Ok(Some(now.after(countdown.duration()))),
-        (None, _) => Ok(None),
+    }
+    match (soft, hard) {
+        (Some(soft), Some(hard)) if soft > hard => invalid(
+            "options.soft_time_limit",
+            format!("is {}, above the time_limit of {}: it would never be met", soft.get(), hard.get()),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The first characters of a value, to show which one is meant.
+fn glimpse(json: &Json) -> String {
+    json.as_str().chars().take(40).collect()
+}
+
+/// When to run it at the earliest: as in Celery, `countdown` goes before `eta`, and a time in the past means now.
+fn eta(options: &SignatureOptions, now: Timestamp) -> Result<Option<Timestamp>, Invalid> {
+    let latest = now.after(Duration::from_secs_f64(Seconds::MAX));
+    match (options.countdown, options.eta) {
+        (Some(countdown), _) => Ok(Some(now.after(countdown.duration())).filter(|eta| *eta > now)),
+        (None, Some(eta)) if eta > latest => {
+            invalid("options.eta", format!("is {eta}: more than a year away; the latest is {latest}"))
+        }
+        (None, eta) => Ok(eta.filter(|eta| *eta > now)),
     }
 }
 
@@ -163,18 +186,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_names_its_field() {
-        assert_eq!(field(|c| c.options.priority = Some(10)), "priority");
+        assert_eq!(field(|c| c.options.priority = Some(10)), "options.priority");
         assert_eq!(field(|c| c.args = Json::null()), "args");
         assert_eq!(field(|c| c.kwargs = Json::empty_array()), "kwargs");
-        assert_eq!(field(|c| c.options.fuel = Some(0)), "fuel");
-        assert_eq!(field(|c| c.subtask_type = Some("chord".into())), "subtask_type");
-        assert_eq!(field(|c| c.options.eta = Some(Timestamp::from_micros(i64::MAX))), "eta");
-        assert_eq!(field(|c| c.options.time_limit = Some(Seconds::new(0.0).unwrap())), "time_limit");
+        assert_eq!(field(|c| c.options.fuel = Some(0)), "options.fuel");
+        assert_eq!(field(|c| c.subtask_type = Some("chord".into())), "signature.subtask_type");
+        assert_eq!(field(|c| c.options.eta = Some(Timestamp::from_micros(i64::MAX))), "options.eta");
+        assert_eq!(field(|c| c.options.time_limit = Some(Seconds::new(0.0).unwrap())), "options.time_limit");
         let soft_over_hard = |c: &mut Signature| {
             c.options.soft_time_limit = Some(Seconds::new(2.0).unwrap());
             c.options.time_limit = Some(Seconds::new(1.0).unwrap());
         };
-        assert_eq!(field(soft_over_hard), "soft_time_limit");
+        assert_eq!(field(soft_over_hard), "options.soft_time_limit");
     }
 
     #[test]

@@ -1,1 +1,167 @@
 //! What did the person type?
+//!
+//! Verbs about tasks, modules and queues are clients of the HTTP API, never of a store; `serve`, `dev`, `exec`, `store`
+//! and `config` ask the daemon's and the configuration's own rooms. Data goes to standard output, everything else to
+//! standard error. Only here does anything print, and only here does the process end.
+
+mod escape;
+mod exit;
+mod live;
+mod local;
+mod logs;
+mod module;
+mod queue;
+mod screen;
+mod send;
+mod table;
+mod task;
+mod value;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use lovage_client::Client;
+
+use exit::Exit;
+use screen::{Format, Screen};
+
+const EXAMPLES: &str = "\
+Examples:
+  lovage dev tour.wasm                            a daemon to play with
+  lovage exec tour.wasm tour.add 2 3              one task, no daemon
+  lovage serve                                    a daemon that keeps what it is given
+  lovage module push tour tour.wasm
+  lovage task run tour.add 2 3";
+
+/// Celery's task queue with every task inside a WebAssembly sandbox
+#[derive(Debug, Parser)]
+#[command(name = "lovage", version, after_help = format!("{EXAMPLES}\n\n{}", exit::TABLE))]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Globals {
+    /// Address of the daemon
+    #[arg(long, global = true, env = "LOVAGE_URL", default_value = "http://127.0.0.1:7380")]
+    url: String,
+    /// Token that says who asks
+    #[arg(long, global = true, env = "LOVAGE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// How data is written; everything that is not data goes to standard error
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a daemon
+    Serve(Box<local::Serve>),
+    /// Run a daemon on a temporary store, and push modules whenever they change
+    Dev(local::Dev),
+    /// Run one task here and now, with no daemon, and print its result as JSON
+    #[command(after_help = format!("{}\n\nExamples:\n  lovage exec tour.wasm tour.add 2 3\n  \
+                                    lovage exec wordcount.wasm count - <README.md", value::RULES))]
+    Exec(Box<local::Exec>),
+    /// Push task modules, look at them, go back
+    #[command(subcommand)]
+    Module(module::ModuleCommand),
+    /// Send tasks, await them, look at them, stop them
+    #[command(subcommand)]
+    Task(task::TaskCommand),
+    /// What waits
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// Whether the daemon is there and can take tasks; exit 1 if it cannot
+    Status,
+    /// Check or copy a store
+    #[command(subcommand)]
+    Store(local::StoreCommand),
+    /// Prove or print a configuration
+    #[command(subcommand)]
+    Config(local::ConfigCommand),
+    /// Compile a component, as a child of a daemon
+    #[command(hide = true)]
+    CompileChild(local::CompileChild),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  lovage completions bash >~/.local/share/bash-completion/completions/lovage")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// What a verb needs that asks a daemon.
+struct Session {
+    client: Client,
+    screen: Screen,
+}
+
+/// Reads the command line, does what it says, and returns how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
+    let screen = Screen::of_process(cli.globals.output);
+    run(cli, screen).unwrap_or_else(|error| match Exit::of(&error) {
+        Some(exit) => {
+            screen.note(&format!("error: {error:#}"));
+            exit.into()
+        }
+        None => Exit::Done.into(),
+    })
+}
+
+fn run(cli: Cli, screen: Screen) -> anyhow::Result<ExitCode> {
+    let exit = match cli.command {
+        Command::Serve(typed) => local::serve(*typed, screen)?,
+        Command::Dev(typed) => local::dev(typed, screen)?,
+        Command::CompileChild(typed) => return Ok(local::compile_child(&typed)),
+        Command::Exec(typed) => local::exec(*typed, screen)?,
+        Command::Store(command) => local::store(command, screen)?,
+        Command::Config(command) => local::config(command, screen)?,
+        Command::Completions { shell } => {
+            screen.data(&completions(shell))?;
+            Exit::Done
+        }
+        Command::Module(command) => ask(cli.globals, screen, async |session| module::execute(command, session).await)?,
+        Command::Task(command) => ask(cli.globals, screen, async |session| task::execute(command, session).await)?,
+        Command::Queue(command) => ask(cli.globals, screen, async |session| queue::execute(command, session).await)?,
+        Command::Status => ask(cli.globals, screen, status)?,
+    };
+    Ok(exit.into())
+}
+
+/// Does what needs a daemon.
+fn ask(
+    globals: Globals,
+    screen: Screen,
+    act: impl AsyncFnOnce(&Session) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
+    let client = Client::new(&globals.url)?;
+    let client = match globals.token {
+        Some(token) => client.with_token(token),
+        None => client,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(act(&Session { client, screen }))
+}
+
+async fn status(session: &Session) -> anyhow::Result<Exit> {
+    let health = session.client.readyz().await?;
+    session.screen.one(&health, || table::health(&health))?;
+    Ok(Exit::Done)
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "lovage", &mut script);
+    String::from_utf8_lossy(&script).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,145 @@
 //! What did the operator mean?
+//!
+//! Settings as written (a TOML file, below `LOVAGE__SECTION__KEY` in the environment, below flags) become settings as
+//! proven: every value checked, every fault reported at once, the origin of each value known. One table of keys
+//! ([`KEYS`]) drives the reading, the sample and [`Config::show`].
+//!
+//! Absent: what the settings do, and secrets (there are none).
+
+mod keys;
+mod read;
+mod show;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lovage_model::QueueName;
+
+pub use keys::{KEYS, Key, Value, store_url};
+pub use read::load;
+pub use show::{Entry, Origin};
+
+/// What was given on the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--config`: the file to read.
+    pub config: Option<PathBuf>,
+    /// `--store`: `store.url`.
+    pub store: Option<String>,
+    /// `--listen`: `http.listen`.
+    pub listen: Option<String>,
+    /// `--concurrency`: `worker.concurrency`.
+    pub concurrency: Option<String>,
+    /// `--queues`: `worker.queues`, separated by commas.
+    pub queues: Option<String>,
+    /// `--hostname`: `worker.hostname`.
+    pub hostname: Option<String>,
+}
+
+/// Settings that have been proven.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where results and queues are kept.
+    pub store: StoreUrl,
+    /// The HTTP API.
+    pub http: Http,
+    /// What this host runs.
+    pub worker: Worker,
+    /// What tasks and messages may use.
+    pub limits: Limits,
+    /// How long results are kept after their task has ended.
+    pub results_expire: Duration,
+    /// What the compilation of a module may use.
+    pub compile: Compile,
+    /// What is logged, and how.
+    pub log: Log,
+    entries: Vec<Entry>,
+}
+
+/// Where results and queues are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// In memory: gone with the daemon.
+    Memory,
+    /// In a directory.
+    File(PathBuf),
+}
+
+/// The HTTP API.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// A loopback address.
+    pub listen: SocketAddr,
+    /// Connections at once.
+    pub max_connections: usize,
+}
+
+/// What this host runs.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Its name in results and events.
+    pub hostname: String,
+    /// Tasks at once.
+    pub concurrency: usize,
+    /// From these queues only; none: from all.
+    pub queues: Option<BTreeSet<QueueName>>,
+    /// How long running tasks may take to end when the daemon goes down.
+    pub drain: Duration,
+    /// How long a task is held without a sign of life.
+    pub lease: Duration,
+}
+
+/// What tasks and messages may use.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Arguments and headers of a message, in bytes.
+    pub message_bytes: usize,
+    /// A result, a meta or a signature, in bytes.
+    pub result_bytes: usize,
+    /// A component, in bytes.
+    pub module_bytes: usize,
+    /// The body of a batch, in bytes.
+    pub batch_bytes: usize,
+    /// Messages that wait.
+    pub queued_tasks: u64,
+    /// Memory of one attempt, in bytes.
+    pub memory_bytes: u64,
+    /// The longest hard limit.
+    pub time_limit: Duration,
+    /// The hard limit of tasks that do not ask for one.
+    pub default_time_limit: Duration,
+    /// Fuel of one attempt; none: metered only if the message asks for it.
+    pub fuel: Option<u64>,
+    /// Bytes kept of what an attempt writes.
+    pub output_bytes: usize,
+    /// Subtasks of one attempt.
+    pub subtasks: usize,
+}
+
+/// What the compilation of a module may use.
+#[derive(Debug, Clone)]
+pub struct Compile {
+    /// How long it may take.
+    pub time_limit: Duration,
+    /// Memory of the compiler, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// Lines of JSON instead of text.
+    pub json: bool,
+}
+
+/// Everything that is wrong with the settings. One line each: where, what, and the cure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Faults(pub Vec<String>);
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,20 @@
 //! What is wired to what?
+//!
+//! The only composition root: builds the rooms, starts them in order and stops them in reverse. `serve` and `dev` are whole
+//! daemons; `exec` is the same house without its door, for one task; the rest look after stores at rest.
+
+mod dev;
+mod exec;
+mod house;
+mod maintenance;
+mod serve;
+mod telemetry;
+
+pub use dev::{DevArgs, DevNews, dev};
+pub use exec::{ExecArgs, exec};
+pub use house::{House, HouseError, Plan};
+pub use maintenance::{store_backup, store_check};
+pub use serve::{Ready, serve};
+
+pub use crate::sandbox::compile_child;
+pub use crate::store::file::CheckReport;

@@ -1,2 +1,5 @@
-//! lovage
-fn main() {}
+//! The binary: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    lovage::cli::main()
+}

@@ -43,6 +43,8 @@ pub struct Pipeline {
     pub caps: Caps,
     /// Name of this host.
     pub hostname: String,
+    /// Whether this is no daemon: retries do not wait, and tasks are told.
+    pub eager: bool,
 }
 
 /// How a message's attempt begins.
@@ -84,6 +86,7 @@ impl Pipeline {
             message: &lease.message,
             worker: &self.hostname,
             ignore_result: lease.message.ignore_result.unwrap_or(declared),
+            eager: self.eager,
         };
         match start {
             Ok((code, grants)) => {
@@ -126,6 +129,7 @@ impl Pipeline {
             timelimit: timelimit(&grants),
             fuel: grants.fuel,
             ignore_result,
+            is_eager: self.eager,
             ..Request::of(message, &self.hostname, redelivered)
         };
         let attempt = Attempt { module: code.digest.clone(), request, options: code.definition.options.clone() };
@@ -142,7 +146,7 @@ impl Pipeline {
         loop {
             match self.store.commit(lease.key, settlement.clone()).await {
                 Ok(Fenced::Applied) => {
-                    self.hub.announce(&lease.tenant, events);
+                    self.hub.announce(&lease.tenant, &events);
                     return Ok(());
                 }
                 Ok(Fenced::Refused) => {
@@ -162,7 +166,7 @@ impl Pipeline {
     fn announce_start(&self, lease: &Lease) {
         let Lease { tenant, message, .. } = lease;
         let (uuid, name) = (message.id.clone(), message.task.clone());
-        self.hub.announce(tenant, vec![Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
+        self.hub.announce(tenant, &[Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
     }
 }
 

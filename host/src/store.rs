@@ -11,6 +11,15 @@
 //!
 //! Absent: clocks (every call that needs one is told the time), policies, HTTP, Celery's wire.
 
+/// Files: SQLite in a directory.
+pub mod file;
+/// The reference, in memory.
+pub mod memory;
+mod record;
+#[cfg(test)]
+mod suite;
+mod transition;
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;

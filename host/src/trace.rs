@@ -20,6 +20,8 @@ pub struct Attempted<'a> {
     pub worker: &'a str,
     /// Whether the result is dropped: the message's wish, or the task's own declaration.
     pub ignore_result: bool,
+    /// Whether retries do not wait, as in Celery's `apply()`.
+    pub eager: bool,
 }
 
 /// Why an attempt was not made at all.
@@ -71,7 +73,7 @@ fn verdict(attempted: Attempted<'_>, outcome: Outcome, effects: &Effects, now: T
             traceback: fault.traceback,
             fault: Some(fault.kind.name().to_owned()),
         },
-        Outcome::Retried => retried(attempted.message, effects),
+        Outcome::Retried => retried(attempted, effects),
         Outcome::Replaced => replaced(attempted.message, effects, now),
         Outcome::Ignored => Verdict::Ignored,
         Outcome::Rejected(true) => Verdict::Requeued,
@@ -84,11 +86,13 @@ fn verdict(attempted: Attempted<'_>, outcome: Outcome, effects: &Effects, now: T
     }
 }
 
-fn retried(message: &Message, effects: &Effects) -> Verdict {
+fn retried(attempted: Attempted<'_>, effects: &Effects) -> Verdict {
     let Some(retry) = effects.retry.clone() else { return without_request("retry") };
     let exception = retry.exception.clone();
     let traceback = Some(format!("Retry in {}s: {exception}\n", retry.countdown.get()));
-    Verdict::Retry { exception, traceback, again: Box::new(canvas::again(message, retry)) }
+    let again = canvas::again(attempted.message, retry);
+    let eta = again.eta.filter(|_| !attempted.eager);
+    Verdict::Retry { exception, traceback, again: Box::new(Message { eta, ..again }) }
 }
 
 fn replaced(message: &Message, effects: &Effects, now: Timestamp) -> Verdict {

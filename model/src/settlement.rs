@@ -135,6 +135,11 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    /// The level of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Debug, Self::Info, Self::Warning, Self::Error].into_iter().find(|level| level.name() == name)
+    }
+
     /// Python's name for it.
     pub fn name(self) -> &'static str {
         match self {

@@ -88,7 +88,7 @@ pub struct SignatureOptions {
 
 /// When a message expires: Celery takes a number of seconds or a time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected seconds (0 to a year) or a time in ISO 8601")]
 pub enum Expires {
     /// Seconds after it is sent.
     In(Seconds),

@@ -1,1 +1,3 @@
-//! lovage
+//! What the end-to-end tests share: the guests, and daemons that end with their test.
+
+pub mod guests;

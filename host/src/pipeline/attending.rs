@@ -37,7 +37,7 @@ impl Attending {
 
     fn tell(&self, kind: EventKind) {
         let event = Event { uuid: self.id.clone(), name: self.name.clone(), timestamp: clock::now(), kind };
-        self.hub.announce(&self.tenant, vec![event]);
+        self.hub.announce(&self.tenant, &[event]);
     }
 
     fn live(&self, change: impl FnOnce(&mut AttemptLog)) {

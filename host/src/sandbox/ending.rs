@@ -158,10 +158,17 @@ fn traceback(frames: &WasmBacktrace) -> Option<String> {
 }
 
 fn names(frames: &WasmBacktrace) -> impl Iterator<Item = String> {
-    frames.frames().iter().take(MAX_FRAMES).map(|frame| match frame.func_name() {
+    let all = frames.frames().iter().map(|frame| match frame.func_name() {
         Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
         None => format!("function {}", frame.func_index()),
-    })
+    });
+    all.skip_while(|name| is_machinery(name)).take(MAX_FRAMES)
+}
+
+/// What a panic calls on its way out says nothing about why.
+fn is_machinery(name: &str) -> bool {
+    let own = ["std::", "__rustc", "__rust", "core::panicking::", "alloc::alloc::", "abort", "__abort"];
+    own.iter().any(|prefix| name.trim_start_matches('<').starts_with(prefix))
 }
 
 /// Whether a full backtrace consists of a few functions over and over.

@@ -1,0 +1,104 @@
+//! A daemon, as a caller sees it: where it is, and who asks. The routes are in the files beside this one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::Url;
+
+use crate::{Error, Result};
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A daemon to talk to. Cheap to clone; clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Client(pub(crate) Arc<Inner>);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Inner {
+    pub(crate) http: reqwest::Client,
+    pub(crate) base: Url,
+    pub(crate) token: Option<String>,
+    pub(crate) patience: Duration,
+    /// Whether it has ever answered: only then is silence taken for a restart, worth waiting for.
+    met: Arc<AtomicBool>,
+}
+
+impl Client {
+    /// A client of the daemon at `url`, such as `http://127.0.0.1:7380`. Nothing is sent yet.
+    pub fn new(url: impl AsRef<str>) -> Result<Self> {
+        let base = address(url.as_ref())?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .no_proxy()
+            .user_agent(concat!("lovage-client/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Error::Address { url: base.to_string(), why: error.to_string() })?;
+        let met = Arc::new(AtomicBool::new(false));
+        Ok(Self(Arc::new(Inner { http, base, token: None, patience: Duration::from_secs(30), met })))
+    }
+
+    /// With the token that says who asks (`Authorization: Bearer`).
+    #[must_use]
+    pub fn with_token(self, token: impl Into<String>) -> Self {
+        let token = Some(token.into());
+        Self(Arc::new(Inner { token, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    /// How long waits and event streams try to reach a daemon again that has answered before; 30 seconds otherwise.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self(Arc::new(Inner { patience, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    /// The daemon's address.
+    pub fn url(&self) -> &str {
+        self.0.base.as_str().trim_end_matches('/')
+    }
+
+    pub(crate) fn has_met(&self) -> bool {
+        self.0.met.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn met(&self) {
+        self.0.met.store(true, Ordering::Relaxed);
+    }
+}
+
+fn address(text: &str) -> Result<Url> {
+    let wrong = |why: &str| Error::Address { url: text.to_owned(), why: why.to_owned() };
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    match url.scheme() {
+        "http" if url.query().is_none() && url.fragment().is_none() => Ok(url),
+        "http" => Err(wrong("it has a query or a fragment")),
+        "https" => Err(wrong("this client speaks no TLS (https); use http://, through a tunnel or a proxy if need be")),
+        _ => Err(wrong("it does not start with http://")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_http_addresses_are_taken() {
+        assert_eq!(Client::new("http://127.0.0.1:7380/").unwrap().url(), "http://127.0.0.1:7380");
+        for (bad, says) in [
+            ("https://host:1", "TLS"),
+            ("127.0.0.1:7380", "http://"),
+            ("localhost:7380", "http://"),
+            ("", "http://"),
+            ("http://host/?a=b", "query"),
+        ] {
+            let error = Client::new(bad).unwrap_err().to_string();
+            assert!(error.contains(says), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_lost_by_more_settings() {
+        let client = Client::new("http://h").unwrap().with_token("t").with_patience(Duration::ZERO);
+        assert_eq!(client.0.token.as_deref(), Some("t"));
+    }
+}

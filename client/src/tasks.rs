@@ -1,0 +1,169 @@
+//! The routes of tasks, queues and health.
+
+use std::time::Duration;
+
+use lovage_model::api::{
+    BatchReply, BatchRequest, ControlReply, Health, PurgeReply, QueueView, RevokeRequest, SubmitReply, SubmitRequest,
+    TaskLogs, TaskPage,
+};
+use lovage_model::{Json, QueueName, ResultMeta, Signature, State, TaskId, TaskName};
+use reqwest::{Method, StatusCode};
+
+use crate::http::PROMPT;
+use crate::{AsyncResult, Call, Client, Error, Result};
+
+/// The longest the daemon holds an answer back.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// No body.
+const NONE: Option<&()> = None;
+
+/// Which tasks to list; all of them, if empty.
+#[derive(Debug, Clone, Default)]
+pub struct TaskFilter {
+    /// In this state only.
+    pub state: Option<State>,
+    /// Of this name only.
+    pub name: Option<TaskName>,
+    /// Of this queue only.
+    pub queue: Option<QueueName>,
+    /// At most so many on a page; the daemon's choice if left out.
+    pub limit: Option<u32>,
+    /// From [`TaskPage::next`] of the page before.
+    pub cursor: Option<String>,
+}
+
+/// What a wait for a result found.
+#[derive(Debug, Clone)]
+pub enum Polled {
+    /// The task has ended.
+    Ended(ResultMeta),
+    /// It has not, yet.
+    Running(ResultMeta),
+}
+
+impl Client {
+    /// Sends a task; returns once it is stored and survives a crash. (Celery: `apply_async`.)
+    pub async fn apply_async(&self, call: Call) -> Result<AsyncResult> {
+        let reply = self.submit(call.build()?).await?;
+        Ok(AsyncResult::new(self.clone(), reply.id))
+    }
+
+    /// Sends a signature as Celery serialises it.
+    pub async fn send_signature(&self, signature: Signature) -> Result<AsyncResult> {
+        let reply = self.submit(SubmitRequest { signature: Some(signature), ..SubmitRequest::default() }).await?;
+        Ok(AsyncResult::new(self.clone(), reply.id))
+    }
+
+    /// Sends a body as it is. With a `task_id` among its options it may be sent twice and runs once.
+    pub async fn submit(&self, body: SubmitRequest) -> Result<SubmitReply> {
+        match own_id(&body) {
+            Some(id) => self.call(Method::PUT, &["v1", "tasks", id.as_str()], Some(&body)).await,
+            None => self.call(Method::POST, &["v1", "tasks"], Some(&body)).await,
+        }
+    }
+
+    /// Sends up to 1,000 tasks at once: one answer for each, in order.
+    pub async fn submit_batch(&self, tasks: Vec<SubmitRequest>) -> Result<BatchReply> {
+        self.call(Method::POST, &["v1", "tasks:batch"], Some(&BatchRequest { tasks })).await
+    }
+
+    /// The handle of a task that was sent before.
+    pub fn async_result(&self, id: TaskId) -> AsyncResult {
+        AsyncResult::new(self.clone(), id)
+    }
+
+    /// A page of tasks, newest first.
+    pub async fn tasks(&self, filter: &TaskFilter) -> Result<TaskPage> {
+        let limit = filter.limit.map(|limit| limit.to_string());
+        let pairs = [
+            ("state", filter.state.as_ref().map(State::as_str)),
+            ("name", filter.name.as_ref().map(TaskName::as_str)),
+            ("queue", filter.queue.as_ref().map(QueueName::as_str)),
+            ("limit", limit.as_deref()),
+            ("cursor", filter.cursor.as_deref()),
+        ];
+        let query: Vec<_> = pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        let request = self.request(Method::GET, self.route(&["v1", "tasks"])?).query(&query).timeout(PROMPT);
+        self.json(self.send(request).await?).await
+    }
+
+    /// Everything about a task.
+    pub async fn task(&self, id: &TaskId) -> Result<ResultMeta> {
+        self.get(&["v1", "tasks", id.as_str()]).await
+    }
+
+    /// Asks for a result; the daemon holds its answer back until the task has ended, or `wait`, in whole seconds,
+    /// is over. At most a minute: to wait longer, [`AsyncResult::wait`].
+    pub async fn poll_result(&self, id: &TaskId, wait: Duration) -> Result<Polled> {
+        let wait = wait.min(LONGEST_WAIT).as_secs_f64().round();
+        let request = self
+            .request(Method::GET, self.route(&["v1", "tasks", id.as_str(), "result"])?)
+            .query(&[("wait", wait.to_string())])
+            .timeout(Duration::from_secs_f64(wait) + PROMPT);
+        let response = self.send(request).await?;
+        match response.status() {
+            StatusCode::OK => Ok(Polled::Ended(self.json(response).await?)),
+            StatusCode::ACCEPTED => Ok(Polled::Running(self.json(response).await?)),
+            other => Err(Error::Protocol { url: response.url().to_string(), why: format!("status {other}") }),
+        }
+    }
+
+    /// What each attempt of a task wrote.
+    pub async fn logs(&self, id: &TaskId) -> Result<TaskLogs> {
+        self.get(&["v1", "tasks", id.as_str(), "logs"]).await
+    }
+
+    /// Keeps a task from running; with `terminate`, stops it too if it runs.
+    pub async fn revoke(&self, id: &TaskId, terminate: bool) -> Result<ControlReply> {
+        self.call(Method::POST, &["v1", "tasks", id.as_str(), "revoke"], Some(&RevokeRequest { terminate })).await
+    }
+
+    /// Queues a task that has ended once more, under its id.
+    pub async fn retry(&self, id: &TaskId) -> Result<ControlReply> {
+        self.call(Method::POST, &["v1", "tasks", id.as_str(), "retry"], NONE).await
+    }
+
+    /// Drops a task that has ended, with its result and log.
+    pub async fn forget(&self, id: &TaskId) -> Result<ControlReply> {
+        self.call(Method::DELETE, &["v1", "tasks", id.as_str()], NONE).await
+    }
+
+    /// Every queue that has a message.
+    pub async fn queues(&self) -> Result<Vec<QueueView>> {
+        self.get(&["v1", "queues"]).await
+    }
+
+    /// Revokes everything that waits in a queue.
+    pub async fn purge(&self, queue: &QueueName) -> Result<PurgeReply> {
+        self.call(Method::POST, &["v1", "queues", queue.as_str(), "purge"], NONE).await
+    }
+
+    /// Whether the daemon is there.
+    pub async fn livez(&self) -> Result<Health> {
+        self.health("livez").await
+    }
+
+    /// Whether the daemon can take tasks; if not, the error is its problem.
+    pub async fn readyz(&self) -> Result<Health> {
+        self.health("readyz").await
+    }
+
+    /// The daemon's OpenAPI document.
+    pub async fn openapi(&self) -> Result<Json> {
+        self.get(&["openapi.json"]).await
+    }
+
+    async fn health(&self, which: &str) -> Result<Health> {
+        let response = self.send_any(self.request(Method::GET, self.route(&[which])?).timeout(PROMPT)).await?;
+        match response.status() {
+            StatusCode::OK => self.json(response).await,
+            _ => Err(self.refusal(response).await),
+        }
+    }
+}
+
+fn own_id(body: &SubmitRequest) -> Option<TaskId> {
+    let options = body.options.as_ref().or(body.signature.as_ref().map(|signature| &signature.options))?;
+    options.task_id.clone()
+}

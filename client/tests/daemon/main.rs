@@ -1,0 +1,166 @@
+//! The client against a daemon of a few lines, on a free port: what it sends, how it waits, what it makes of refusals,
+//! silence and cut connections.
+
+mod scripted;
+
+use std::time::Duration;
+
+use lovage_client::model::{EventKind, ModuleName, State, TaskId};
+use lovage_client::{Call, Client, Error, TaskFilter};
+use scripted::{Answer, Daemon, meta};
+
+fn id() -> TaskId {
+    TaskId::new("t-1").unwrap()
+}
+
+#[tokio::test]
+async fn a_call_is_sent_with_its_token_and_its_id_becomes_the_handle() {
+    let daemon =
+        Daemon::start([Answer::json(202, r#"{"id":"t-1","state":"PENDING","result_tuple":[["t-1",null],null]}"#)]);
+    let client = daemon.client().with_token("secret");
+    let result = client.apply_async(Call::new("tour.add").arg(2).arg(3)).await.unwrap();
+    assert_eq!(result.id(), &id());
+    let seen = daemon.seen();
+    assert_eq!((seen[0].method.as_str(), seen[0].path.as_str()), ("POST", "/v1/tasks"));
+    assert_eq!(seen[0].header("authorization"), "Bearer secret");
+    assert_eq!(seen[0].body.as_ref(), br#"{"task":"tour.add","args":[2,3],"kwargs":{},"options":{}}"#);
+}
+
+#[tokio::test]
+async fn a_call_with_an_id_of_its_own_is_put_there() {
+    let daemon = Daemon::start([Answer::json(202, r#"{"id":"t-1","state":"PENDING","result_tuple":[]}"#)]);
+    daemon.client().apply_async(Call::new("tour.add").task_id(id())).await.unwrap();
+    assert_eq!((daemon.seen()[0].method.as_str(), daemon.seen()[0].path.as_str()), ("PUT", "/v1/tasks/t-1"));
+}
+
+#[tokio::test]
+async fn waiting_asks_again_until_the_task_has_ended() {
+    let daemon = Daemon::start([
+        Answer::json(202, &meta("STARTED", "null")),
+        Answer::json(200, &meta("SUCCESS", "123456789012345678901234567890")),
+    ]);
+    let value = daemon.client().async_result(id()).get_json(None).await.unwrap();
+    assert_eq!(value.as_str(), "123456789012345678901234567890");
+    assert_eq!(daemon.seen()[0].path, "/v1/tasks/t-1/result?wait=30");
+    assert_eq!(daemon.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_wait_survives_a_broken_connection_and_a_daemon_that_is_not_ready() {
+    let daemon = Daemon::start([
+        Answer::json(202, &meta("STARTED", "null")),
+        Answer::cut(&meta("SUCCESS", "1")[..20]),
+        Answer::json(503, &scripted::problem(503, "starting", true)),
+        Answer::json(200, &meta("SUCCESS", "1")),
+    ]);
+    assert_eq!(daemon.client().async_result(id()).get::<u8>(None).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_failure_is_raised_with_its_exception_and_traceback() {
+    let raised = r#"{"exc_type":"ValueError","exc_message":["no"],"exc_module":"builtins"}"#;
+    let daemon = Daemon::start([Answer::json(200, &meta("FAILURE", raised))]);
+    let error = daemon.client().async_result(id()).get::<u8>(None).await.unwrap_err();
+    assert_eq!(error.to_string(), "task t-1 (tour.add) failed: ValueError: no");
+    let Error::Task(failure) = error else { panic!("{error:?}") };
+    assert_eq!(failure.state, State::Failure);
+    assert_eq!(failure.traceback.as_deref(), Some("at tour::add"));
+    assert_eq!(failure.fault.as_deref(), Some("trap"));
+}
+
+#[tokio::test]
+async fn a_wait_that_is_over_says_what_the_task_was_doing() {
+    let daemon = Daemon::start([Answer::json(202, &meta("PROGRESS", "{}"))]);
+    let error = daemon.client().async_result(id()).wait(Some(Duration::ZERO)).await.unwrap_err();
+    assert!(matches!(&error, Error::Timeout { state: State::Custom(name), .. } if name == "PROGRESS"), "{error:?}");
+    assert_eq!(daemon.seen()[0].path, "/v1/tasks/t-1/result?wait=0");
+}
+
+#[tokio::test]
+async fn a_daemon_that_never_answers_does_not_outlast_the_wait() {
+    let daemon = Daemon::start([Answer::Silence]);
+    tokio::time::pause();
+    let error = daemon.client().async_result(id()).wait(Some(Duration::from_secs(1))).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn refusals_are_problems_and_anything_else_is_no_lovage() {
+    let daemon = Daemon::start([
+        Answer::json(404, &scripted::problem(404, "unknown_task_id", false)),
+        Answer::json(502, "<html>Bad Gateway</html>"),
+        Answer::json(200, "{}"),
+    ]);
+    let client = daemon.client();
+    match client.task(&id()).await.unwrap_err() {
+        Error::Problem(problem) => assert_eq!((problem.code.as_str(), problem.status), ("unknown_task_id", 404)),
+        other => panic!("{other:?}"),
+    }
+    let error = client.task(&id()).await.unwrap_err();
+    assert!(matches!(&error, Error::Protocol { why, .. } if why.contains("Bad Gateway")), "{error}");
+    assert!(matches!(client.task(&id()).await.unwrap_err(), Error::Protocol { .. }));
+}
+
+#[tokio::test]
+async fn nobody_at_the_address_is_told_at_once() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let client = Client::new(format!("http://127.0.0.1:{port}")).unwrap();
+    let error = client.async_result(id()).wait(None).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("lovage serve"), "{error}");
+    assert!(matches!(client.events(&id()).next().await, Err(Error::Unreachable { .. })));
+}
+
+#[tokio::test]
+async fn a_cut_event_stream_goes_on_after_the_last_whole_event() {
+    let event = |seq: u8, kind: &str, more: &str| {
+        let data =
+            format!(r#"{{"uuid":"t-1","name":"tour.add","timestamp":"2026-11-21T00:00:00Z","type":"{kind}"{more}}}"#);
+        format!("event: {kind}\nid: {seq}\ndata: {data}\n\n")
+    };
+    let progress = event(5, "task-progress", r#","state":"PROGRESS","meta":{"current":1,"total":2}"#);
+    let done = event(6, "task-succeeded", r#","runtime":0.5"#);
+    let daemon = Daemon::start([
+        Answer::cut(&format!(": heartbeat\n\n{}{}", event(4, "task-started", ""), &progress[..40])),
+        Answer::sse(&format!("{progress}{done}")),
+    ]);
+    let mut events = daemon.client().events(&id());
+    let mut kinds = Vec::new();
+    while let Some(event) = events.next().await.unwrap() {
+        kinds.push(event.kind);
+    }
+    assert_eq!(kinds[0], EventKind::Started);
+    assert!(matches!(&kinds[1], EventKind::Progress { meta, .. } if meta["total"] == 2));
+    assert_eq!(kinds[2], EventKind::Succeeded { runtime: 0.5 });
+    assert_eq!(kinds.len(), 3);
+    assert_eq!(daemon.seen()[0].header("last-event-id"), "");
+    assert_eq!(daemon.seen()[1].header("last-event-id"), "4");
+}
+
+#[tokio::test]
+async fn the_events_of_a_task_that_has_ended_before_are_none() {
+    let daemon = Daemon::start([Answer::sse(": hello\n\n"), Answer::json(200, &meta("SUCCESS", "1"))]);
+    assert_eq!(daemon.client().events(&id()).next().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_push_carries_the_digest_of_what_it_pushes() {
+    let version = r#"{"name":"m","version":1,"digest":"9f64a747e1b97f131fabb6b447296c9b6f0201e79fb3c5356e6c77e89b6a806a",
+        "size_bytes":4,"pushed_at":"2026-11-21T00:00:00Z","active":true,"tasks":[]}"#;
+    let daemon = Daemon::start([Answer::json(201, version), Answer::json(200, version)]);
+    let (client, name) = (daemon.client(), ModuleName::new("m").unwrap());
+    let component: &'static [u8] = &[1, 2, 3, 4];
+    assert!(client.push_module(&name, component.into(), false).await.unwrap().is_new);
+    assert!(!client.push_module(&name, component.into(), true).await.unwrap().is_new);
+    let seen = daemon.seen();
+    assert_eq!(seen[0].header("content-digest"), "sha-256=:n2SnR+G5fxMfq7a0Rylsm28CAeefs8U1bmx36JtqgGo=:");
+    assert_eq!(seen[1].path, "/v1/modules/m?dry_run=true");
+}
+
+#[tokio::test]
+async fn filters_become_the_query() {
+    let daemon = Daemon::start([Answer::json(200, r#"{"tasks":[],"next":"abc"}"#)]);
+    let filter = TaskFilter { state: Some(State::Failure), limit: Some(5), ..TaskFilter::default() };
+    assert_eq!(daemon.client().tasks(&filter).await.unwrap().next.as_deref(), Some("abc"));
+    assert_eq!(daemon.seen()[0].path, "/v1/tasks?state=FAILURE&limit=5");
+}

@@ -1,0 +1,178 @@
+//! Modules: push, list, show, roll back, remove.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, StatusCode};
+use axum::response::IntoResponse;
+use axum::{Json, response::Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use lovage_model::api::Problem;
+use lovage_model::{ModuleName, ModuleVersion};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::body::{Cap, expect_type, read};
+use super::input::{Asked, Named, Tenant, header};
+use super::problem::{BAD_DIGEST, BAD_QUERY, DRAINING, Failure, NO_OLDER_VERSION, Reply};
+use super::{Rooms, Shared};
+use crate::clock;
+
+/// How long a component may take to arrive.
+const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PushQuery {
+    /// Check everything, store nothing.
+    #[param(value_type = Option<bool>)]
+    dry_run: Option<String>,
+}
+
+impl PushQuery {
+    /// `?dry_run` alone means yes.
+    fn is_dry(&self) -> Reply<bool> {
+        match self.dry_run.as_deref() {
+            Some("" | "true" | "1") => Ok(true),
+            None | Some("false" | "0") => Ok(false),
+            Some(other) => Err(BAD_QUERY.because(format!("dry_run is {other:?}: say true or false"))),
+        }
+    }
+}
+
+/// Makes a component the active version of a module. The same bytes again change nothing.
+#[utoipa::path(put, path = "/v1/modules/{name}", tag = "modules",
+    params(("name" = String, Path, description = "The module's name"), PushQuery,
+        ("Content-Digest" = Option<String>, Header, description = "`sha-256=:<base64>:`; verified if sent")),
+    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
+    responses((status = 201, description = "A new version", body = ModuleVersion),
+        (status = 200, description = "Unchanged, or a dry run", body = ModuleVersion),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn push_module(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    Named(name): Named<ModuleName>,
+    Asked(query): Asked<PushQuery>,
+    request: Request,
+) -> Reply<Response> {
+    let dry_run = query.is_dry()?;
+    let component = receive(&rooms, request).await?;
+    let now = clock::now();
+    let version = rooms.api.modules.push(&tenant, &name, component, dry_run, now).await?;
+    let is_new = !dry_run && version.pushed_at == now;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(version)).into_response())
+}
+
+async fn receive(rooms: &Rooms, request: Request) -> Reply<Bytes> {
+    if rooms.is_draining() {
+        return Err(DRAINING.because("push again when the daemon is back"));
+    }
+    expect_type(request.headers(), &["application/wasm", "application/octet-stream"])?;
+    let digest = header(request.headers(), &CONTENT_DIGEST).map(sha256_in).transpose()?;
+    let _turn = rooms.uploads.acquire().await.expect("never closed");
+    let bytes = rooms.api.bodies.module_bytes;
+    let component = read(request, Cap { bytes, limit: "limits.module_bytes", deadline: UPLOAD_DEADLINE }).await?;
+    if let Some(digest) = digest {
+        check_digest(component.clone(), digest).await?;
+    }
+    Ok(component)
+}
+
+/// Hashes elsewhere: a large component takes a while, in which other requests are to be served.
+async fn check_digest(component: Bytes, digest: Vec<u8>) -> Reply<()> {
+    let bytes = component.len();
+    let found = tokio::task::spawn_blocking(move || Sha256::digest(&component)).await.expect("hashing does not panic");
+    if digest == found.as_slice() {
+        return Ok(());
+    }
+    Err(BAD_DIGEST.because(format!(
+        "the {bytes} bytes that arrived have another sha-256 than Content-Digest says: send them again"
+    )))
+}
+
+/// The SHA-256 in a Content-Digest (RFC 9530), which may list others too.
+fn sha256_in(field: &str) -> Reply<Vec<u8>> {
+    let wrong = || BAD_DIGEST.because(format!("Content-Digest is {field:?}: write sha-256=:<base64 of 32 bytes>:"));
+    let listed = field.split(',').find_map(|entry| entry.trim().strip_prefix("sha-256=")).ok_or_else(wrong)?;
+    let text = listed.strip_prefix(':').and_then(|rest| rest.strip_suffix(':')).ok_or_else(wrong)?;
+    STANDARD.decode(text).ok().filter(|digest| digest.len() == 32).ok_or_else(wrong)
+}
+
+/// The active version of every module.
+#[utoipa::path(get, path = "/v1/modules", tag = "modules", responses((status = 200, body = Vec<ModuleVersion>),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn list_modules(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+) -> Reply<Json<Vec<ModuleVersion>>> {
+    Ok(Json(rooms.api.modules.list(&tenant).await?))
+}
+
+/// The versions of a module, the newest first.
+#[utoipa::path(get, path = "/v1/modules/{name}", tag = "modules",
+    params(("name" = String, Path, description = "The module's name")),
+    responses((status = 200, body = Vec<ModuleVersion>),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn show_module(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    Named(name): Named<ModuleName>,
+) -> Reply<Json<Vec<ModuleVersion>>> {
+    let versions = rooms.api.modules.versions(&tenant, &name).await?;
+    if versions.is_empty() { Err(Failure::unknown_module(&name)) } else { Ok(Json(versions)) }
+}
+
+/// Makes the version before the active one active.
+#[utoipa::path(post, path = "/v1/modules/{name}/rollback", tag = "modules",
+    params(("name" = String, Path, description = "The module's name")),
+    responses((status = 200, description = "The version that is active now", body = ModuleVersion),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn rollback_module(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    Named(name): Named<ModuleName>,
+) -> Reply<Json<ModuleVersion>> {
+    if let Some(version) = rooms.api.modules.rollback(&tenant, &name).await? {
+        return Ok(Json(version));
+    }
+    if rooms.api.modules.versions(&tenant, &name).await?.is_empty() {
+        return Err(Failure::unknown_module(&name));
+    }
+    Err(NO_OLDER_VERSION.because(format!("{name} has no version before the active one; push one")))
+}
+
+/// Removes a module with all its versions. Messages for its tasks fail when they run.
+#[utoipa::path(delete, path = "/v1/modules/{name}", tag = "modules",
+    params(("name" = String, Path, description = "The module's name")),
+    responses((status = 204, description = "It is gone"),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn remove_module(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    Named(name): Named<ModuleName>,
+) -> Reply<StatusCode> {
+    if rooms.api.modules.remove(&tenant, &name).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Failure::unknown_module(&name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_found_among_others() {
+        let text = format!("sha-512=:AAAA:, sha-256=:{}:", STANDARD.encode([7; 32]));
+        assert_eq!(sha256_in(&text).unwrap(), [7; 32]);
+        for bad in ["", "sha-256=abc", "sha-256=:AAAA:", "sha-256=:!:", "sha-512=:AAAA:"] {
+            assert_eq!(sha256_in(bad).unwrap_err().kind.code, "bad_digest", "{bad}");
+        }
+    }
+}

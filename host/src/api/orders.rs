@@ -1,0 +1,74 @@
+//! Orders about tasks: revoke, retry, forget.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header::LOCATION};
+use axum::response::{IntoResponse, Response};
+use lovage_model::TaskId;
+use lovage_model::api::{ControlReply, Problem, RevokeRequest};
+
+use super::Shared;
+use super::body::{self, Cap};
+use super::input::{Named, Tenant};
+use super::problem::{DRAINING, Failure, Reply, TASK_BUSY};
+use super::submit::location;
+use crate::clock;
+use crate::control::Found;
+
+/// Revokes a task that waits; with `terminate` one that runs, too.
+#[utoipa::path(post, path = "/v1/tasks/{id}/revoke", tag = "tasks", request_body = Option<RevokeRequest>,
+    params(("id" = String, Path, description = "The task's id")),
+    responses((status = 200, description = "What was found and done", body = ControlReply),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn revoke_task(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    Named(id): Named<TaskId>,
+    request: Request,
+) -> Reply<Json<ControlReply>> {
+    let RevokeRequest { terminate } = body::json_or_default(request, Cap::call(0)).await?;
+    let found = rooms.control.revoke(&tenant, &id, terminate, clock::now()).await?;
+    answer(id, found, "it is passing from one host to another just now: try again").map(Json)
+}
+
+/// Queues a task that has ended once more, under its id.
+#[utoipa::path(post, path = "/v1/tasks/{id}/retry", tag = "tasks",
+    params(("id" = String, Path, description = "The task's id")),
+    responses((status = 202, description = "Queued again", body = ControlReply),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn retry_task(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    Named(id): Named<TaskId>,
+) -> Reply<Response> {
+    if rooms.is_draining() {
+        return Err(DRAINING.because("retry it when the daemon is back"));
+    }
+    let found = rooms.control.retry(&tenant, &id, clock::now()).await?;
+    let reply = answer(id, found, "only a task that has ended can run again: wait for it, or revoke it")?;
+    Ok((StatusCode::ACCEPTED, [(LOCATION, location(&reply.id))], Json(reply)).into_response())
+}
+
+/// Forgets a task that has ended, with its result and log.
+#[utoipa::path(delete, path = "/v1/tasks/{id}", tag = "tasks",
+    params(("id" = String, Path, description = "The task's id")),
+    responses((status = 200, description = "It is gone; its last state", body = ControlReply),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn forget_task(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    Named(id): Named<TaskId>,
+) -> Reply<Json<ControlReply>> {
+    let found = rooms.control.forget(&tenant, &id).await?;
+    answer(id, found, "only a task that has ended can be forgotten: wait for it, or revoke it").map(Json)
+}
+
+fn answer(id: TaskId, found: Found, cure: &str) -> Reply<ControlReply> {
+    match found {
+        Found::Done(state, outcome) | Found::Unchanged(state, outcome) => {
+            Ok(ControlReply { id, state, outcome: outcome.to_owned() })
+        }
+        Found::Busy(state) => Err(TASK_BUSY.because(format!("{id} is {state}: {cure}"))),
+        Found::Unknown => Err(Failure::unknown_id(&id)),
+    }
+}

@@ -1,0 +1,158 @@
+//! What is answered when something cannot be done: one table of kinds, one type, one place that makes the reply.
+//!
+//! `docs/errors.md` has a row for each kind; a test compares.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use lovage_model::api::Problem;
+
+use crate::modules::{PushError, Unresolved};
+use crate::queue::{Refusal, RefusalCode};
+use crate::store::StoreError;
+
+/// One kind of problem. The code is stable: programs branch on it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Its stable name.
+    pub code: &'static str,
+    /// HTTP status.
+    pub status: StatusCode,
+    /// The kind in words.
+    pub title: &'static str,
+    /// Seconds after which the same request may go through; none: it never will.
+    pub retry_after: Option<u32>,
+}
+
+macro_rules! kinds {
+    ($($name:ident = $status:ident, $code:literal, $title:literal $(, retry in $retry:literal)?;)*) => {
+        $(
+            pub(crate) static $name: Kind = Kind {
+                code: $code,
+                status: StatusCode::$status,
+                title: $title,
+                retry_after: [$(Some($retry),)? None][0],
+            };
+        )*
+        /// Every kind of problem, by status.
+        pub static KINDS: &[&Kind] = &[$(&$name),*];
+    };
+}
+
+kinds! {
+    BAD_JSON = BAD_REQUEST, "bad_json", "The body is not JSON";
+    BAD_QUERY = BAD_REQUEST, "bad_query", "The query string is not understood";
+    BAD_DIGEST = BAD_REQUEST, "bad_digest", "The body is not what its Content-Digest says";
+    BODY_INCOMPLETE = BAD_REQUEST, "body_incomplete", "The body ended early", retry in 1;
+    FOREIGN_HOST = FORBIDDEN, "foreign_host", "The request was meant for another host";
+    FOREIGN_ORIGIN = FORBIDDEN, "foreign_origin", "The request comes from a web page of another origin";
+    UNKNOWN_ROUTE = NOT_FOUND, "unknown_route", "There is no such route";
+    UNKNOWN_TASK = NOT_FOUND, "unknown_task", "No module exports a task of this name";
+    UNKNOWN_ID = NOT_FOUND, "unknown_id", "There is no task with this id";
+    UNKNOWN_MODULE = NOT_FOUND, "unknown_module", "There is no such module";
+    METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not take this method";
+    BODY_TIMEOUT = REQUEST_TIMEOUT, "body_timeout", "The body took too long to arrive", retry in 1;
+    ID_TAKEN = CONFLICT, "id_taken", "Another task has this id";
+    TASK_BUSY = CONFLICT, "task_busy", "The task is in a state in which this cannot be done", retry in 1;
+    TASK_NAME_TAKEN = CONFLICT, "task_name_taken", "Another module exports a task of the same name";
+    NO_OLDER_VERSION = CONFLICT, "no_older_version", "The module has no version before the active one";
+    BODY_TOO_LARGE = PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than allowed";
+    MESSAGE_TOO_LARGE = PAYLOAD_TOO_LARGE, "message_too_large", "The task's arguments are larger than allowed";
+    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is of another type than this route takes";
+    INVALID_REQUEST = UNPROCESSABLE_ENTITY, "invalid_request", "A field is missing, or is not what it must be";
+    AMBIGUOUS_TASK = UNPROCESSABLE_ENTITY, "ambiguous_task", "Several tasks end in this name";
+    CANVAS_NOT_SUPPORTED = UNPROCESSABLE_ENTITY, "canvas_not_supported", "This version runs single tasks only";
+    MODULE_REFUSED = UNPROCESSABLE_ENTITY, "module_refused", "The component is not acceptable";
+    QUEUE_FULL = TOO_MANY_REQUESTS, "queue_full", "As many tasks wait as may", retry in 1;
+    STORE_FAILED = INTERNAL_SERVER_ERROR, "store_failed", "The store failed", retry in 1;
+    DRAINING = SERVICE_UNAVAILABLE, "draining", "The daemon is going down", retry in 2;
+    STORE_FULL = INSUFFICIENT_STORAGE, "store_full", "The disk is full", retry in 10;
+}
+
+/// A problem that is to be answered: its kind, and what is wrong here.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: &'static Kind,
+    pub(crate) detail: String,
+}
+
+/// What handlers return.
+pub(crate) type Reply<T> = Result<T, Failure>;
+
+impl Kind {
+    pub(crate) fn because(&'static self, detail: impl Into<String>) -> Failure {
+        Failure { kind: self, detail: detail.into() }
+    }
+}
+
+impl Failure {
+    pub(crate) fn unknown_id(id: &lovage_model::TaskId) -> Self {
+        UNKNOWN_ID.because(format!("no task has the id {id}; it was never submitted here, forgotten, or has expired"))
+    }
+
+    pub(crate) fn unknown_module(name: &lovage_model::ModuleName) -> Self {
+        UNKNOWN_MODULE.because(format!("no module is called {name}; GET /v1/modules lists what there is"))
+    }
+
+    pub(crate) fn problem(self) -> Problem {
+        Problem {
+            kind: "about:blank".to_owned(),
+            title: self.kind.title.to_owned(),
+            status: self.kind.status.as_u16(),
+            detail: self.detail,
+            code: self.kind.code.to_owned(),
+            retryable: self.kind.retry_after.is_some(),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let kind = self.kind;
+        let mut response = (kind.status, axum::Json(self.problem())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = kind.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let kind = if matches!(error, StoreError::Full(_)) { &STORE_FULL } else { &STORE_FAILED };
+        tracing::error!(%error, "store");
+        kind.because(error.to_string())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal.code {
+            RefusalCode::Invalid => &INVALID_REQUEST,
+            RefusalCode::TooLarge => &MESSAGE_TOO_LARGE,
+            RefusalCode::Canvas => &CANVAS_NOT_SUPPORTED,
+        };
+        kind.because(refusal.to_string())
+    }
+}
+
+impl From<Unresolved> for Failure {
+    fn from(unresolved: Unresolved) -> Self {
+        let kind = match unresolved {
+            Unresolved::Unknown { .. } => &UNKNOWN_TASK,
+            Unresolved::Ambiguous { .. } => &AMBIGUOUS_TASK,
+        };
+        kind.because(unresolved.to_string())
+    }
+}
+
+impl From<PushError> for Failure {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Refused(refusal) => MODULE_REFUSED.because(format!("{} ({})", refusal.message, refusal.code)),
+            PushError::TaskTaken { .. } => TASK_NAME_TAKEN.because(error.to_string()),
+            PushError::Store(error) => error.into(),
+        }
+    }
+}

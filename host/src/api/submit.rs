@@ -1,0 +1,242 @@
+//! Submits: one, one under the client's own id, and many.
+//!
+//! An id makes a submit safe to repeat: the same call under the same id is answered with the task that is there.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header::LOCATION};
+use axum::response::{IntoResponse, Response};
+use lovage_model::api::{BatchItem, BatchReply, BatchRequest, Problem, SubmitReply, SubmitRequest};
+use lovage_model::{Event, EventKind, Json as Raw, Message, ResultMeta, State as TaskState, TaskId, TenantId};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::body::{self, Cap};
+use super::input::{Named, Tenant, header};
+use super::problem::{DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, Reply};
+use super::{Rooms, Shared};
+use crate::store::Submitted;
+use crate::{clock, queue};
+
+/// The most submits of a batch.
+const BATCH: usize = 1000;
+/// The longest Idempotency-Key, in bytes.
+const KEY_BYTES: usize = 255;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Queues a task. Answered when the message survives a crash.
+#[utoipa::path(post, path = "/v1/tasks", tag = "tasks", request_body = SubmitRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key is the same task")),
+    responses((status = 202, description = "Queued; Location is the task", body = SubmitReply),
+        (status = 200, description = "It was there already", body = SubmitReply),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn submit_task(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    request: Request,
+) -> Reply<Response> {
+    let id = keyed(&tenant, request.headers())?;
+    let asked = body::json(request, Cap::call(rooms.api.limits.message_bytes)).await?;
+    submit(&rooms, &tenant, asked, id, "Idempotency-Key").await
+}
+
+/// Queues a task under an id of the client's own. The same call again changes nothing.
+#[utoipa::path(put, path = "/v1/tasks/{id}", tag = "tasks", request_body = SubmitRequest,
+    params(("id" = String, Path, description = "The task's id")),
+    responses((status = 202, description = "Queued", body = SubmitReply),
+        (status = 200, description = "It was there already: its state now", body = SubmitReply),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn submit_task_as(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    Named(id): Named<TaskId>,
+    request: Request,
+) -> Reply<Response> {
+    let asked = body::json(request, Cap::call(rooms.api.limits.message_bytes)).await?;
+    submit(&rooms, &tenant, asked, Some(id), "the path").await
+}
+
+/// Queues up to 1,000 tasks; each is answered on its own.
+#[utoipa::path(post, path = "/v1/tasks:batch", tag = "tasks", request_body = BatchRequest,
+    responses((status = 200, description = "One answer for each, in order", body = BatchReply),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn submit_batch(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    request: Request,
+) -> Reply<Json<BatchReply>> {
+    let Batch { tasks } = body::json(request, Cap::batch(rooms.api.bodies.batch_bytes)).await?;
+    if tasks.len() > BATCH {
+        return Err(
+            INVALID_REQUEST.because(format!("tasks: {} of them, the limit is {BATCH}: send several", tasks.len()))
+        );
+    }
+    let admitted = tasks.iter().map(|task| {
+        let asked = body::parse(task.as_str().as_bytes())?;
+        admit(&rooms, &tenant, asked, None, "the path")
+    });
+    let answers = store(&rooms, &tenant, admitted.collect()).await?;
+    let item = |answer: Reply<Stored>| match answer {
+        Ok(stored) => BatchItem::Accepted(stored.reply),
+        Err(failure) => BatchItem::Refused(failure.problem()),
+    };
+    Ok(Json(BatchReply { results: answers.into_iter().map(item).collect() }))
+}
+
+/// A batch whose calls are read one by one, so that a wrong one does not spoil the others.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Batch {
+    tasks: Vec<Raw>,
+}
+
+/// A task that is stored now.
+struct Stored {
+    reply: SubmitReply,
+    is_new: bool,
+}
+
+async fn submit(
+    rooms: &Rooms,
+    tenant: &TenantId,
+    asked: SubmitRequest,
+    id: Option<TaskId>,
+    given_by: &str,
+) -> Reply<Response> {
+    let message = admit(rooms, tenant, asked, id, given_by)?;
+    let answer = store(rooms, tenant, vec![Ok(message)]).await?.pop().expect("one answer for each");
+    let Stored { reply, is_new } = answer?;
+    let status = if is_new { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, [(LOCATION, location(&reply.id))], Json(reply)).into_response())
+}
+
+/// The message of a call; `id` is what `given_by` says, if it says any.
+fn admit(rooms: &Rooms, tenant: &TenantId, asked: SubmitRequest, id: Option<TaskId>, given_by: &str) -> Reply<Message> {
+    if rooms.is_draining() {
+        return Err(DRAINING.because("submit again when the daemon is back"));
+    }
+    let call = queue::call(asked)?;
+    let id = match (id, call.options.task_id.clone()) {
+        (Some(id), Some(other)) if id != other => {
+            return Err(INVALID_REQUEST
+                .because(format!("options.task_id: is {other}, but {given_by} makes the id {id}: leave one out")));
+        }
+        (Some(id), _) | (None, Some(id)) => id,
+        (None, None) => TaskId::from_uuid(Uuid::new_v4()),
+    };
+    let code = rooms.api.modules.resolve(tenant, call.task.as_str())?;
+    Ok(queue::admit(call, id, &code, &rooms.api.limits, clock::now())?)
+}
+
+/// Stores what was admitted, in one step, and answers for all.
+async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Message>>) -> Reply<Vec<Reply<Stored>>> {
+    let now = clock::now();
+    let messages: Vec<Message> = admitted.iter().filter_map(|message| message.as_ref().ok()).cloned().collect();
+    let max_queued = rooms.api.limits.queued_tasks;
+    let mut found = rooms.api.store.submit(tenant, messages, now, max_queued).await?.into_iter();
+    let (mut answers, mut sent) = (Vec::with_capacity(admitted.len()), Vec::new());
+    for message in admitted {
+        answers.push(match message {
+            Err(failure) => Err(failure),
+            Ok(message) => match found.next().expect("one answer for each message") {
+                Submitted::Stored => {
+                    let (uuid, name) = (message.id.clone(), message.task);
+                    sent.push(Event { uuid, name, timestamp: now, kind: EventKind::Sent });
+                    Ok(Stored { reply: reply(message.id, TaskState::Pending), is_new: true })
+                }
+                Submitted::Exists => existing(rooms, tenant, message).await,
+                Submitted::QueueFull => Err(QUEUE_FULL
+                    .because(format!("{max_queued} tasks wait, the limit (limits.queued_tasks): try again later"))),
+            },
+        });
+    }
+    rooms.api.hub.announce(tenant, &sent);
+    Ok(answers)
+}
+
+/// The task that has the id already, if it is the same call.
+async fn existing(rooms: &Rooms, tenant: &TenantId, message: Message) -> Reply<Stored> {
+    // Forgotten in between: the same submit will go through now.
+    let meta = rooms.api.store.task(tenant, &message.id).await?.ok_or_else(|| Failure::unknown_id(&message.id))?;
+    if is_same(&meta, &message) {
+        return Ok(Stored { reply: reply(message.id, meta.status), is_new: false });
+    }
+    let Message { id, task, .. } = message;
+    Err(ID_TAKEN.because(format!("{id} is a call of {}, and not this call of {task}: use another id", meta.name)))
+}
+
+fn is_same(meta: &ResultMeta, message: &Message) -> bool {
+    let same = |a: &Raw, b: &Raw| a == b || without_spaces(a.as_str()).eq(without_spaces(b.as_str()));
+    meta.name == message.task && same(&meta.args, &message.args) && same(&meta.kwargs, &message.kwargs)
+}
+
+/// A JSON text without the spaces between its tokens. (Parsing would take large integers for one another.)
+fn without_spaces(json: &str) -> impl Iterator<Item = char> {
+    let (mut in_string, mut escaped) = (false, false);
+    json.chars().filter(move |c| {
+        let keep = in_string || !c.is_ascii_whitespace();
+        in_string ^= *c == '"' && !escaped;
+        escaped = *c == '\\' && !escaped;
+        keep
+    })
+}
+
+fn reply(id: TaskId, state: TaskState) -> SubmitReply {
+    SubmitReply { result_tuple: ResultMeta::tuple_of(&id), id, state }
+}
+
+/// Where a task is read. An id may hold what a path may not.
+pub(crate) fn location(id: &TaskId) -> String {
+    let mut path = String::from("/v1/tasks/");
+    for byte in id.as_str().bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
+}
+
+/// The id that an Idempotency-Key stands for: a UUID made of tenant and key, so that nothing needs to be remembered.
+fn keyed(tenant: &TenantId, headers: &HeaderMap) -> Reply<Option<TaskId>> {
+    if !headers.contains_key(IDEMPOTENCY_KEY) {
+        return Ok(None);
+    }
+    let key = header(headers, &IDEMPOTENCY_KEY).filter(|key| !key.is_empty() && key.len() <= KEY_BYTES);
+    let key =
+        key.ok_or_else(|| INVALID_REQUEST.because(format!("Idempotency-Key: 1 to {KEY_BYTES} ASCII characters")))?;
+    let digest = Sha256::new().chain_update(tenant.as_str()).chain_update([0]).chain_update(key).finalize();
+    let bytes = digest[..16].try_into().expect("16 of 32 bytes");
+    Ok(Some(TaskId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_count_in_strings_only() {
+        let compact = |text: &str| without_spaces(text).collect::<String>();
+        assert_eq!(compact("[1, \"a b\\\" c\", {\"k\" :\n2}]"), "[1,\"a b\\\" c\",{\"k\":2}]");
+        assert_eq!(compact(r#"["\\" , 1]"#), r#"["\\",1]"#);
+    }
+
+    #[test]
+    fn a_location_is_an_address() {
+        let id = TaskId::new("a/b?c#é").unwrap();
+        assert_eq!(location(&id), "/v1/tasks/a%2Fb%3Fc%23%C3%A9");
+    }
+
+    #[test]
+    fn a_key_stands_for_one_id_of_one_tenant() {
+        let headers = |key: &'static str| HeaderMap::from_iter([(IDEMPOTENCY_KEY, key.parse().unwrap())]);
+        let (own, other) = (TenantId::default(), TenantId::new("other").unwrap());
+        let id = keyed(&own, &headers("k")).unwrap();
+        assert!(id.is_some() && id == keyed(&own, &headers("k")).unwrap());
+        assert!(id != keyed(&other, &headers("k")).unwrap() && id != keyed(&own, &headers("l")).unwrap());
+        assert!(keyed(&own, &headers("")).is_err());
+        assert_eq!(keyed(&own, &HeaderMap::new()).unwrap(), None);
+    }
+}

@@ -1,0 +1,358 @@
+//! Every route and every kind of problem, through the router.
+
+mod door;
+mod fake;
+mod problems;
+mod streams;
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use lovage_model::{Digest, Event, EventKind, ModuleVersion, State, TaskDefinition, TaskId, TenantId, Timestamp};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use self::fake::Fake;
+use super::*;
+use crate::attempt::Stop;
+use crate::sandbox::Sandbox;
+use crate::store::LeaseKey;
+
+/// A daemon's API over a store that the test holds.
+struct Site {
+    router: Router,
+    store: Arc<Fake>,
+    hub: Arc<Hub>,
+    running: Arc<Running>,
+    draining: watch::Sender<bool>,
+}
+
+/// A sandbox that has nothing to run.
+fn sandbox() -> Arc<Sandbox> {
+    let cache = tempfile::tempdir().unwrap();
+    let settings = crate::sandbox::Settings {
+        concurrency: 1,
+        memory_bytes: 1 << 20,
+        cache: cache.path().join("cache"),
+        compiler: crate::sandbox::Compiler::InProcess,
+    };
+    Arc::new(Sandbox::new(settings).unwrap())
+}
+
+fn version(module: &str, version: u32, active: bool, tasks: &[&str]) -> ModuleVersion {
+    let task = |name: &&str| TaskDefinition {
+        name: name.parse().unwrap(),
+        doc: String::new(),
+        parameters: vec![],
+        options: Default::default(),
+    };
+    ModuleVersion {
+        name: module.parse().unwrap(),
+        version,
+        digest: Digest::from_bytes(&[version as u8; 32]),
+        size_bytes: 1,
+        pushed_at: Timestamp::from_micros(0),
+        active,
+        tasks: tasks.iter().map(task).collect(),
+    }
+}
+
+async fn site() -> Site {
+    let versions = vec![
+        version("tour", 2, true, &["tour.add", "tour.twice"]),
+        version("tour", 1, false, &["tour.add"]),
+        version("other", 2, true, &["other.twice"]),
+        version("other", 1, false, &["tour.add"]),
+        version("young", 1, true, &[]),
+    ];
+    let store = Arc::new(Fake::with(versions));
+    let hub = Arc::new(Hub::new(Timestamp::from_micros(1000)));
+    let running = Arc::new(Running::default());
+    let (draining, drained) = watch::channel(false);
+    let api = Api {
+        store: Arc::clone(&store) as Arc<dyn Store>,
+        modules: Arc::new(Modules::open(Arc::clone(&store) as Arc<dyn Store>, sandbox()).await.unwrap()),
+        running: Arc::clone(&running),
+        hub: Arc::clone(&hub),
+        limits: queue::Limits { message_bytes: 200, queued_tasks: 5 },
+        bodies: Bodies { module_bytes: 1000, batch_bytes: 100_000 },
+        host: Host { hostname: "lovage@test".to_owned(), concurrency: 4 },
+        draining: drained,
+    };
+    Site { router: router(api), store, hub, running, draining }
+}
+
+fn json_request(method: &str, path: &str, body: &Value) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+    request.body(Body::from(body.to_string())).unwrap()
+}
+
+fn empty(method: &str, path: &str) -> Request<Body> {
+    Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+}
+
+impl Site {
+    async fn ask(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Status and body of a request without a body.
+    async fn call(&self, method: &str, path: &str) -> (u16, Value) {
+        answer(self.ask(empty(method, path)).await).await
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        answer(self.ask(json_request(method, path, &body)).await).await
+    }
+
+    /// Submits a call under an id.
+    async fn put(&self, id: &str) {
+        let (status, reply) = self.send("PUT", &format!("/v1/tasks/{id}"), json!({"task": "add", "args": [1]})).await;
+        assert_eq!(status, 202, "{reply}");
+    }
+
+    fn end(&self, id: &str) {
+        self.store.set(&task(id), State::Success, "2");
+        self.tell(id, EventKind::Succeeded { runtime: 0.5 });
+    }
+
+    fn tell(&self, id: &str, kind: EventKind) {
+        let name = "tour.add".parse().unwrap();
+        let event = Event { uuid: task(id), name, timestamp: Timestamp::from_micros(0), kind };
+        self.hub.announce(&TenantId::default(), &[event]);
+    }
+}
+
+fn task(id: &str) -> TaskId {
+    id.parse().unwrap()
+}
+
+async fn answer(response: Response<Body>) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() })
+}
+
+#[tokio::test]
+async fn a_submit_is_answered_with_its_address() {
+    let site = site().await;
+    let response = site.ask(json_request("POST", "/v1/tasks", &json!({"task": "add", "args": [1, 2]}))).await;
+    let location = response.headers()[header::LOCATION].to_str().unwrap().to_owned();
+    let (status, reply) = answer(response).await;
+    assert_eq!((status, &reply["state"]), (202, &json!("PENDING")));
+    assert_eq!(reply["result_tuple"], json!([[reply["id"], null], null]));
+    assert_eq!(location, format!("/v1/tasks/{}", reply["id"].as_str().unwrap()));
+    let (status, meta) = site.call("GET", &location).await;
+    assert_eq!((status, &meta["name"], &meta["args"]), (200, &json!("tour.add"), &json!([1, 2])));
+}
+
+#[tokio::test]
+async fn the_same_submit_again_is_the_same_task() {
+    let site = site().await;
+    site.put("a").await;
+    site.end("a");
+    let (status, again) = site.send("PUT", "/v1/tasks/a", json!({"task": "tour.add", "args": [ 1 ]})).await;
+    assert_eq!((status, &again["state"]), (200, &json!("SUCCESS")));
+    let (status, problem) = site.send("PUT", "/v1/tasks/a", json!({"task": "add", "args": [2]})).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("id_taken")));
+    let signature = json!({"signature": {"task": "add", "args": [1], "options": {"task_id": "a"}}});
+    assert_eq!(site.send("POST", "/v1/tasks", signature.clone()).await.0, 200);
+    assert_eq!(site.send("PUT", "/v1/tasks/b", signature).await.1["code"], "invalid_request");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_makes_a_submit_safe_to_repeat() {
+    let site = site().await;
+    let keyed = |args: Value| {
+        let mut request = json_request("POST", "/v1/tasks", &json!({"task": "add", "args": args}));
+        request.headers_mut().insert("Idempotency-Key", "k1".parse().unwrap());
+        site.ask(request)
+    };
+    let (first, again) = (answer(keyed(json!([1])).await).await, answer(keyed(json!([1])).await).await);
+    assert_eq!((first.0, again.0, &first.1["id"]), (202, 200, &again.1["id"]));
+    assert_eq!(answer(keyed(json!([2])).await).await.0, 409);
+}
+
+#[tokio::test]
+async fn each_of_a_batch_is_answered_on_its_own() {
+    let site = site().await;
+    let tasks = json!([{"task": "add"}, {"task": "nobody"}, {"task": "add", "options": {"priority": "x"}},
+        {"task": "add"}, {"taks": "add"}]);
+    let (status, reply) = site.send("POST", "/v1/tasks:batch", json!({ "tasks": tasks })).await;
+    assert_eq!(status, 200);
+    let results = reply["results"].as_array().unwrap();
+    let codes: Vec<_> = results.iter().map(|item| item["code"].as_str().unwrap_or("stored")).collect();
+    assert_eq!(codes, ["stored", "unknown_task", "invalid_request", "stored", "invalid_request"]);
+    let many: Vec<_> = (0..1001).map(|_| json!({"task": "add"})).collect();
+    assert_eq!(site.send("POST", "/v1/tasks:batch", json!({ "tasks": many })).await.0, 422);
+    let (_, reply) = site.send("POST", "/v1/tasks:batch", json!({ "tasks": many[..10] })).await;
+    assert_eq!((&reply["results"][2]["id"].is_string(), &reply["results"][3]["code"]), (&true, &json!("queue_full")));
+}
+
+#[tokio::test]
+async fn tasks_are_listed_page_by_page() {
+    let site = site().await;
+    for id in ["a", "b", "c"] {
+        site.put(id).await;
+    }
+    let (status, page) = site.call("GET", "/v1/tasks?limit=2&state=PENDING").await;
+    assert_eq!((status, page["tasks"].as_array().unwrap().len()), (200, 2));
+    let next = page["next"].as_str().unwrap();
+    let (_, page) = site.call("GET", &format!("/v1/tasks?limit=2&cursor={next}")).await;
+    assert_eq!((&page["tasks"][0]["task_id"], &page["next"]), (&json!("c"), &Value::Null));
+    for bad in ["limit=0", "limit=201", "limit=x", "cursor=1", "colour=red", "queue=a%20b"] {
+        assert_eq!(site.call("GET", &format!("/v1/tasks?{bad}")).await.1["code"], "bad_query", "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn logs_are_those_of_all_attempts() {
+    let site = site().await;
+    site.put("a").await;
+    let (tenant, name) = (TenantId::default(), "tour.add".parse().unwrap());
+    let lease = LeaseKey { task: 1, token: 1 };
+    let listed = site.running.list(&tenant, &task("a"), &name, lease, Timestamp::from_micros(0));
+    listed.log.lock().unwrap().stdout.push_str("so far");
+    let (status, logs) = site.call("GET", "/v1/tasks/a/logs").await;
+    assert_eq!((status, &logs["attempts"][0]["stdout"]), (200, &json!("first")));
+    assert_eq!(logs["running"]["stdout"], "so far");
+    drop(listed);
+    assert_eq!(site.call("GET", "/v1/tasks/a/logs").await.1["running"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_revoke_meets_a_task_where_it_is() {
+    let site = site().await;
+    site.put("a").await;
+    let (status, reply) = site.call("POST", "/v1/tasks/a/revoke").await;
+    assert_eq!((status, &reply["state"]), (200, &json!("REVOKED")));
+    let (status, reply) = site.call("POST", "/v1/tasks/a/revoke").await;
+    assert!(status == 200 && reply["outcome"].as_str().unwrap().contains("ended"), "{reply}");
+
+    site.put("b").await;
+    site.store.set(&task("b"), State::Started, "null");
+    let (status, reply) = site.call("POST", "/v1/tasks/b/revoke").await;
+    assert!(status == 200 && reply["outcome"].as_str().unwrap().contains("terminate"), "{reply}");
+    let terminate = json!({"terminate": true});
+    let (status, problem) = site.send("POST", "/v1/tasks/b/revoke", terminate.clone()).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("task_busy")), "it runs, but not here");
+    let (tenant, name) = (TenantId::default(), "tour.add".parse().unwrap());
+    let lease = LeaseKey { task: 1, token: 1 };
+    let listed = site.running.list(&tenant, &task("b"), &name, lease, Timestamp::from_micros(0));
+    let (status, reply) = site.send("POST", "/v1/tasks/b/revoke", terminate).await;
+    assert!(status == 200 && reply["outcome"].as_str().unwrap().contains("being stopped"), "{reply}");
+    assert_eq!(*listed.stopped.borrow(), Some(Stop::Revoked));
+}
+
+#[tokio::test]
+async fn only_what_has_ended_is_retried_or_forgotten() {
+    let site = site().await;
+    site.put("a").await;
+    for (method, path) in [("POST", "/v1/tasks/a/retry"), ("DELETE", "/v1/tasks/a")] {
+        assert_eq!(site.call(method, path).await.1["code"], "task_busy", "{method} {path}");
+    }
+    site.end("a");
+    let (status, reply) = site.call("POST", "/v1/tasks/a/retry").await;
+    assert_eq!((status, &reply["state"]), (202, &json!("PENDING")));
+    site.end("a");
+    let (status, reply) = site.call("DELETE", "/v1/tasks/a").await;
+    assert_eq!((status, &reply["state"]), (200, &json!("SUCCESS")));
+    assert_eq!(site.call("GET", "/v1/tasks/a").await.0, 404);
+}
+
+#[tokio::test]
+async fn queues_are_listed_and_purged() {
+    let site = site().await;
+    site.put("a").await;
+    assert_eq!(site.call("GET", "/v1/queues").await.1[0]["ready"], 1);
+    assert_eq!(site.call("POST", "/v1/queues/celery/purge").await, (200, json!({"purged": 1})));
+    assert_eq!(site.call("GET", "/v1/tasks/a").await.1["status"], "REVOKED");
+}
+
+#[tokio::test]
+async fn modules_are_listed_rolled_back_and_removed() {
+    let site = site().await;
+    let (status, list) = site.call("GET", "/v1/modules").await;
+    assert_eq!((status, list.as_array().unwrap().len()), (200, 3));
+    let (status, versions) = site.call("GET", "/v1/modules/tour").await;
+    assert_eq!((status, &versions[0]["version"], &versions[1]["version"]), (200, &json!(2), &json!(1)));
+    assert_eq!(site.call("POST", "/v1/modules/tour/rollback").await.1["version"], 1);
+    assert_eq!(site.call("DELETE", "/v1/modules/tour").await, (204, Value::Null));
+    assert_eq!(site.call("GET", "/v1/modules/tour").await.1["code"], "unknown_module");
+    assert_eq!(site.send("POST", "/v1/tasks", json!({"task": "tour.add"})).await.1["code"], "unknown_task");
+}
+
+#[tokio::test]
+async fn health_says_what_is_wrong() {
+    let site = site().await;
+    let (status, health) = site.call("GET", "/readyz").await;
+    assert_eq!((status, &health["hostname"], &health["concurrency"]), (200, &json!("lovage@test"), &json!(4)));
+    site.draining.send_replace(true);
+    assert_eq!(site.call("GET", "/livez").await.0, 200);
+    assert_eq!(site.call("GET", "/readyz").await.1["code"], "draining");
+}
+
+/// The routes, as people know them. One that is served and not listed here, or not in the document, is found.
+const ROUTES: &[(&str, &str)] = &[
+    ("GET", "/livez"),
+    ("GET", "/openapi.json"),
+    ("GET", "/readyz"),
+    ("GET", "/v1/events"),
+    ("GET", "/v1/modules"),
+    ("DELETE", "/v1/modules/{name}"),
+    ("GET", "/v1/modules/{name}"),
+    ("PUT", "/v1/modules/{name}"),
+    ("POST", "/v1/modules/{name}/rollback"),
+    ("GET", "/v1/queues"),
+    ("POST", "/v1/queues/{name}/purge"),
+    ("GET", "/v1/tasks"),
+    ("POST", "/v1/tasks"),
+    ("DELETE", "/v1/tasks/{id}"),
+    ("GET", "/v1/tasks/{id}"),
+    ("PUT", "/v1/tasks/{id}"),
+    ("GET", "/v1/tasks/{id}/events"),
+    ("GET", "/v1/tasks/{id}/logs"),
+    ("GET", "/v1/tasks/{id}/result"),
+    ("POST", "/v1/tasks/{id}/retry"),
+    ("POST", "/v1/tasks/{id}/revoke"),
+    ("POST", "/v1/tasks:batch"),
+];
+
+#[tokio::test]
+async fn the_document_lists_every_route_that_is_served() {
+    let site = site().await;
+    let (status, document) = site.call("GET", "/openapi.json").await;
+    assert!(status == 200 && document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let paths = document["paths"].as_object().unwrap();
+    let methods = |item: &Value| item.as_object().unwrap().keys().map(|m| m.to_uppercase()).collect::<Vec<_>>();
+    let listed: BTreeSet<_> =
+        paths.iter().flat_map(|(path, item)| methods(item).into_iter().map(move |m| (m, path.clone()))).collect();
+    let known = ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(listed, known);
+    for (path, item) in paths {
+        let allowed = site.ask(empty("TRACE", &path.replace("{name}", "x").replace("{id}", "x"))).await;
+        assert_eq!(allowed.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        let allow = allowed.headers()[header::ALLOW].to_str().unwrap().to_owned();
+        let allow: BTreeSet<_> = allow.split(',').filter(|m| *m != "HEAD").map(str::to_owned).collect();
+        assert_eq!(allow, methods(item).into_iter().collect(), "{path}");
+    }
+}
+
+#[test]
+fn every_reference_in_the_document_leads_somewhere() {
+    let document = serde_json::to_value(document()).unwrap();
+    let text = document.to_string();
+    let references = text.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let names: BTreeSet<_> = references.collect();
+    for name in &names {
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+    assert!(names.contains("ResultMeta") && names.contains("Problem"), "{names:?}");
+}
+
+fn pieces(parts: Vec<std::io::Result<Bytes>>) -> Body {
+    Body::from_stream(futures_util::stream::iter(parts))
+}

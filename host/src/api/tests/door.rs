@@ -1,0 +1,119 @@
+//! Real connections: how many, how slow, how they end.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+struct Open {
+    address: std::net::SocketAddr,
+    shutdown: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+}
+
+async fn open(site: &Site, door: Door) -> Open {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (shutdown, asked) = oneshot::channel();
+    let shut = async { asked.await.unwrap() };
+    let served = tokio::spawn(serve(listener, site.router.clone(), door, shut));
+    Open { address, shutdown, served }
+}
+
+const DOOR: Door =
+    Door { max_connections: 1, header_timeout: Duration::from_secs(30), farewell: Duration::from_secs(30) };
+
+async fn ask(stream: &mut TcpStream, path: &str) {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+}
+
+async fn first_line(stream: &mut TcpStream) -> String {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        line.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(line).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_cap_waits_its_turn() {
+    let site = site().await;
+    let open = open(&site, DOOR).await;
+    let mut first = TcpStream::connect(open.address).await.unwrap();
+    ask(&mut first, "/livez").await;
+    assert_eq!(first_line(&mut first).await, "HTTP/1.1 200 OK\r\n");
+    let mut second = TcpStream::connect(open.address).await.unwrap();
+    ask(&mut second, "/livez").await;
+    drop(first);
+    assert_eq!(first_line(&mut second).await, "HTTP/1.1 200 OK\r\n");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_cut_off() {
+    let site = site().await;
+    let open = open(&site, Door { header_timeout: Duration::from_millis(20), ..DOOR }).await;
+    let mut slow = TcpStream::connect(open.address).await.unwrap();
+    slow.write_all(b"GET /livez HTTP/1.1\r\nHost: local").await.unwrap();
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).await.unwrap();
+    assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn open_requests_are_answered_before_the_door_closes() {
+    let site = site().await;
+    site.put("a").await;
+    let open = open(&site, DOOR).await;
+    let mut poll = TcpStream::connect(open.address).await.unwrap();
+    ask(&mut poll, "/v1/tasks/a/result?wait=60").await;
+    while !site.hub.watched(&TenantId::default(), &task("a")) {
+        tokio::task::yield_now().await;
+    }
+    open.shutdown.send(()).unwrap();
+    site.end("a");
+    assert_eq!(first_line(&mut poll).await, "HTTP/1.1 200 OK\r\n");
+    // The client keeps its connection; that must not hold up the daemon until the farewell is over.
+    tokio::time::timeout(DOOR.farewell / 3, open.served).await.expect("closed when idle").unwrap();
+    assert!(TcpStream::connect(open.address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn who_does_not_leave_is_shown_out() {
+    let site = site().await;
+    site.put("a").await;
+    let open = open(&site, Door { farewell: Duration::from_millis(20), ..DOOR }).await;
+    let mut poll = TcpStream::connect(open.address).await.unwrap();
+    ask(&mut poll, "/v1/tasks/a/result?wait=60").await;
+    while !site.hub.watched(&TenantId::default(), &task("a")) {
+        tokio::task::yield_now().await;
+    }
+    open.shutdown.send(()).unwrap();
+    open.served.await.unwrap();
+    assert_eq!(poll.read(&mut [0; 1]).await.unwrap_or(0), 0, "closed without an answer");
+}
+
+#[tokio::test]
+async fn who_sends_too_much_still_gets_the_answer() {
+    let site = site().await;
+    let open = open(&site, DOOR).await;
+    let mut stream = TcpStream::connect(open.address).await.unwrap();
+    let body = vec![b' '; 8 << 20];
+    let head = format!("PUT /v1/modules/m HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    assert_eq!(first_line(&mut stream).await, "HTTP/1.1 413 Payload Too Large\r\n");
+}
+
+#[tokio::test]
+async fn who_asks_first_is_told_before_sending() {
+    let site = site().await;
+    let open = open(&site, DOOR).await;
+    let mut stream = TcpStream::connect(open.address).await.unwrap();
+    let head = "PUT /v1/modules/m HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(first_line(&mut stream).await, "HTTP/1.1 413 Payload Too Large\r\n");
+}

@@ -1,0 +1,244 @@
+//! A store that does for the routes what they ask of it, and fails when told to.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lovage_model::api::QueueView;
+use lovage_model::{
+    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, QueueName, ResultMeta, Settlement, State,
+    TaskDefinition, TaskId, TenantId, Timestamp,
+};
+
+use crate::store::{
+    Ask, Broker, Fenced, Filter, Lease, LeaseKey, Leased, Modules, Page, Redone, Result, Results, Revoked, Store,
+    StoreError, Submitted,
+};
+
+#[derive(Default)]
+pub(super) struct Fake {
+    tasks: Mutex<BTreeMap<TaskId, ResultMeta>>,
+    versions: Mutex<Vec<ModuleVersion>>,
+    failure: Mutex<Option<StoreError>>,
+}
+
+impl Fake {
+    pub(super) fn with(versions: Vec<ModuleVersion>) -> Self {
+        Self { versions: Mutex::new(versions), ..Self::default() }
+    }
+
+    pub(super) fn fail(&self, error: Option<StoreError>) {
+        *self.failure.lock().unwrap() = error;
+    }
+
+    pub(super) fn set(&self, id: &TaskId, state: State, result: &str) {
+        let mut tasks = self.tasks.lock().unwrap();
+        let meta = tasks.get_mut(id).unwrap();
+        (meta.status, meta.result) = (state, Json::parse(result.to_owned()).unwrap());
+    }
+
+    fn tasks(&self) -> Result<MutexGuard<'_, BTreeMap<TaskId, ResultMeta>>> {
+        match &*self.failure.lock().unwrap() {
+            Some(error) => Err(error.clone()),
+            None => Ok(self.tasks.lock().unwrap()),
+        }
+    }
+
+    fn of(&self, name: &ModuleName) -> Vec<ModuleVersion> {
+        self.versions.lock().unwrap().iter().filter(|version| version.name == *name).cloned().collect()
+    }
+}
+
+fn meta(message: Message, now: Timestamp) -> ResultMeta {
+    ResultMeta {
+        task_id: message.id,
+        status: State::Pending,
+        result: Json::null(),
+        traceback: None,
+        children: vec![],
+        date_done: None,
+        parent_id: message.parent_id,
+        name: message.task,
+        args: message.args,
+        kwargs: message.kwargs,
+        worker: None,
+        retries: 0,
+        queue: message.queue.into(),
+        fault: None,
+        root_id: message.root_id,
+        submitted_at: now,
+        eta: message.eta,
+        waiting_for: None,
+        deliveries: 0,
+        usage: None,
+    }
+}
+
+#[async_trait]
+impl Broker for Fake {
+    async fn submit(&self, _: &TenantId, messages: Vec<Message>, now: Timestamp, most: u64) -> Result<Vec<Submitted>> {
+        let mut tasks = self.tasks()?;
+        let store = |message: Message| {
+            let waiting = tasks.values().filter(|meta| meta.status == State::Pending).count();
+            if tasks.contains_key(&message.id) {
+                return Submitted::Exists;
+            }
+            if waiting as u64 >= most {
+                return Submitted::QueueFull;
+            }
+            tasks.insert(message.id.clone(), meta(message, now));
+            Submitted::Stored
+        };
+        Ok(messages.into_iter().map(store).collect())
+    }
+
+    async fn lease(&self, _: Ask) -> Result<Leased> {
+        let leases: Vec<Lease> = vec![];
+        Ok(Leased { leases, next_due: None })
+    }
+
+    async fn ready(&self) {}
+
+    async fn renew(&self, keys: Vec<LeaseKey>, _: Timestamp) -> Result<Vec<LeaseKey>> {
+        Ok(keys)
+    }
+
+    async fn report(&self, _: LeaseKey, _: String, _: Json) -> Result<Fenced> {
+        Ok(Fenced::Refused)
+    }
+
+    async fn commit(&self, _: LeaseKey, _: Settlement) -> Result<Fenced> {
+        Ok(Fenced::Refused)
+    }
+
+    async fn release(&self, _: LeaseKey) -> Result<Fenced> {
+        Ok(Fenced::Refused)
+    }
+
+    async fn revoke(&self, _: &TenantId, id: &TaskId, _: Timestamp) -> Result<Revoked> {
+        Ok(match self.tasks()?.get_mut(id) {
+            None => Revoked::Unknown,
+            Some(meta) if meta.status == State::Pending => {
+                meta.status = State::Revoked;
+                Revoked::Waiting
+            }
+            Some(meta) if meta.status.is_terminal() => Revoked::Ended(meta.status.clone()),
+            Some(_) => Revoked::Running(LeaseKey { task: 1, token: 1 }),
+        })
+    }
+
+    async fn resubmit(&self, _: &TenantId, id: &TaskId, _: Timestamp) -> Result<Redone> {
+        Ok(match self.tasks()?.get_mut(id) {
+            None => Redone::Unknown,
+            Some(meta) if meta.status.is_terminal() => {
+                meta.status = State::Pending;
+                Redone::Done
+            }
+            Some(meta) => Redone::Busy(meta.status.clone()),
+        })
+    }
+
+    async fn queues(&self, _: &TenantId, _: Timestamp) -> Result<Vec<QueueView>> {
+        let ready = self.tasks()?.values().filter(|meta| meta.status == State::Pending).count() as u64;
+        let name = QueueName::default().into();
+        Ok(vec![QueueView { name, ready, scheduled: 0, leased: 0, oldest_seconds: None }])
+    }
+
+    async fn purge(&self, _: &TenantId, queue: &QueueName, _: Timestamp) -> Result<u64> {
+        let mut tasks = self.tasks()?;
+        let waiting = tasks.values_mut().filter(|t| t.status == State::Pending && t.queue == queue.as_str());
+        Ok(waiting.map(|meta| meta.status = State::Revoked).count() as u64)
+    }
+}
+
+#[async_trait]
+impl Results for Fake {
+    async fn task(&self, _: &TenantId, id: &TaskId) -> Result<Option<ResultMeta>> {
+        Ok(self.tasks()?.get(id).cloned())
+    }
+
+    async fn list(&self, _: &TenantId, filter: Filter) -> Result<Page> {
+        let tasks = self.tasks()?;
+        let start = filter.before.map_or(0, |before| before as usize);
+        let wanted = tasks.values().filter(|meta| filter.state.as_ref().is_none_or(|state| meta.status == *state));
+        let tasks: Vec<_> = wanted.skip(start).take(filter.limit).cloned().collect();
+        let next = (tasks.len() == filter.limit).then_some((start + filter.limit) as i64);
+        Ok(Page { tasks, next })
+    }
+
+    async fn logs(&self, _: &TenantId, id: &TaskId) -> Result<Option<Vec<AttemptLog>>> {
+        Ok(self.tasks()?.get(id).map(|_| vec![AttemptLog { stdout: "first".to_owned(), ..AttemptLog::default() }]))
+    }
+
+    async fn forget(&self, _: &TenantId, id: &TaskId) -> Result<Redone> {
+        let mut tasks = self.tasks()?;
+        Ok(match tasks.get(id).map(|meta| meta.status.clone()) {
+            None => Redone::Unknown,
+            Some(state) if !state.is_terminal() => Redone::Busy(state),
+            Some(_) => {
+                tasks.remove(id);
+                Redone::Done
+            }
+        })
+    }
+
+    async fn expire(&self, _: Timestamp, _: usize) -> Result<u64> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
+impl Modules for Fake {
+    async fn push(
+        &self,
+        _: &TenantId,
+        name: &ModuleName,
+        digest: &Digest,
+        component: Bytes,
+        tasks: Vec<TaskDefinition>,
+        now: Timestamp,
+    ) -> Result<ModuleVersion> {
+        let (name, digest, size_bytes) = (name.clone(), digest.clone(), component.len() as u64);
+        let version = ModuleVersion { name, version: 1, digest, size_bytes, pushed_at: now, active: true, tasks };
+        self.versions.lock().unwrap().push(version.clone());
+        Ok(version)
+    }
+
+    async fn active(&self, _: &TenantId) -> Result<Vec<ModuleVersion>> {
+        Ok(self.versions.lock().unwrap().iter().filter(|version| version.active).cloned().collect())
+    }
+
+    async fn versions(&self, _: &TenantId, name: &ModuleName) -> Result<Vec<ModuleVersion>> {
+        Ok(self.of(name))
+    }
+
+    async fn rollback(&self, _: &TenantId, name: &ModuleName) -> Result<Option<ModuleVersion>> {
+        Ok(self.of(name).into_iter().find(|version| !version.active))
+    }
+
+    async fn remove(&self, _: &TenantId, name: &ModuleName) -> Result<bool> {
+        let found = !self.of(name).is_empty();
+        self.versions.lock().unwrap().retain(|version| version.name != *name);
+        Ok(found)
+    }
+
+    async fn component(&self, _: &Digest) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>> {
+        Ok(vec![TenantId::default()])
+    }
+}
+
+#[async_trait]
+impl Store for Fake {
+    async fn healthy(&self) -> Result<()> {
+        self.tasks().map(|_| ())
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! Each kind of problem, met once, and the page that explains them.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lovage_model::api::Problem;
+use sha2::{Digest as _, Sha256};
+
+use super::super::body::{Cap, read};
+use super::super::problem::KINDS;
+use super::*;
+use crate::store::StoreError;
+
+/// A request for each kind that one request can meet.
+fn wrong_requests() -> Vec<(&'static str, Request<Body>)> {
+    let long = "x".repeat(300);
+    let submit = |body: Value| json_request("POST", "/v1/tasks", &body);
+    let with = |mut request: Request<Body>, name: &'static str, value: &str| {
+        request.headers_mut().insert(name, value.parse().unwrap());
+        request
+    };
+    let push = |body: Body| Request::put("/v1/modules/m").body(body).unwrap();
+    let digest = format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(b"other")));
+    vec![
+        ("bad_json", Request::post("/v1/tasks").body("{".into()).unwrap()),
+        ("bad_query", empty("GET", "/v1/tasks/a/result?wait=-1")),
+        ("bad_query", empty("PUT", "/v1/modules/m?dry_run=maybe")),
+        ("bad_query", with(empty("GET", "/v1/events"), "last-event-id", "x")),
+        ("bad_digest", with(push("bytes".into()), "content-digest", &digest)),
+        ("body_incomplete", push(pieces(vec![Ok("a".into()), Err(std::io::ErrorKind::ConnectionReset.into())]))),
+        ("foreign_host", with(empty("GET", "/v1/tasks"), "host", "evil.test")),
+        (
+            "foreign_origin",
+            with(with(empty("DELETE", "/v1/tasks/a"), "origin", "http://evil.test"), "host", "localhost"),
+        ),
+        ("unknown_route", empty("GET", "/v2")),
+        ("unknown_task", submit(json!({"task": "ad"}))),
+        ("unknown_id", empty("GET", "/v1/tasks/nobody")),
+        ("unknown_id", empty("GET", "/v1/tasks/nobody/result?wait=60")),
+        ("unknown_id", empty("GET", "/v1/tasks/nobody/events")),
+        ("unknown_id", empty("GET", "/v1/tasks/nobody/logs")),
+        ("unknown_id", empty("POST", "/v1/tasks/nobody/revoke")),
+        ("unknown_id", empty("POST", "/v1/tasks/nobody/retry")),
+        ("unknown_id", empty("DELETE", "/v1/tasks/nobody")),
+        ("unknown_module", empty("GET", "/v1/modules/nobody")),
+        ("unknown_module", empty("DELETE", "/v1/modules/nobody")),
+        ("unknown_module", empty("POST", "/v1/modules/nobody/rollback")),
+        ("method_not_allowed", empty("PATCH", "/v1/tasks")),
+        ("id_taken", json_request("PUT", "/v1/tasks/there", &json!({"task": "add", "args": [9]}))),
+        ("task_busy", empty("DELETE", "/v1/tasks/there")),
+        ("task_name_taken", empty("POST", "/v1/modules/other/rollback")),
+        ("no_older_version", empty("POST", "/v1/modules/young/rollback")),
+        ("body_too_large", push(Body::from(vec![0; 1001]))),
+        ("body_too_large", push(pieces(vec![Ok(vec![0; 600].into()), Ok(vec![0; 600].into())]))),
+        ("message_too_large", submit(json!({"task": "add", "args": [long]}))),
+        ("unsupported_media_type", with(push("bytes".into()), "content-type", "text/plain")),
+        ("unsupported_media_type", with(push("bytes".into()), "content-encoding", "gzip")),
+        ("unsupported_media_type", with(submit(json!({})), "content-type", "text/plain")),
+        ("invalid_request", submit(json!({}))),
+        ("invalid_request", empty("PUT", "/v1/modules/UPPER")),
+        ("ambiguous_task", submit(json!({"task": "twice"}))),
+        ("canvas_not_supported", submit(json!({"signature": {"task": "add", "subtask_type": "chain"}}))),
+        ("module_refused", with(push("other".into()), "content-digest", &digest)),
+        ("module_refused", push("not a component".into())),
+    ]
+}
+
+/// Asks, checks that the answer is a whole problem, and returns its code.
+async fn met(site: &Site, request: Request<Body>) -> String {
+    let what = format!("{} {}", request.method(), request.uri());
+    let response = site.ask(request).await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json", "{what}");
+    let retry_after = response.headers().contains_key(header::RETRY_AFTER);
+    let (status, body) = answer(response).await;
+    let problem: Problem = serde_json::from_value(body).unwrap();
+    assert_eq!((problem.status, problem.retryable), (status, retry_after), "{what}: {problem:?}");
+    assert!(!problem.detail.is_empty() && !problem.title.is_empty(), "{what}: {problem:?}");
+    problem.code
+}
+
+#[tokio::test]
+async fn every_kind_of_problem_is_answered_in_one_form() {
+    let site = site().await;
+    site.put("there").await;
+    let mut seen = BTreeSet::new();
+    for (expected, request) in wrong_requests() {
+        let what = format!("{} {}", request.method(), request.uri());
+        let code = met(&site, request).await;
+        assert_eq!(code, expected, "{what}");
+        seen.insert(code);
+    }
+    for id in ["b", "c", "d", "e"] {
+        site.put(id).await;
+    }
+    let submit = || json_request("POST", "/v1/tasks", &json!({"task": "add"}));
+    seen.insert(met(&site, submit()).await);
+    site.store.fail(Some(StoreError::Full("no space".to_owned())));
+    seen.insert(met(&site, submit()).await);
+    site.store.fail(Some(StoreError::Failed("broken".to_owned())));
+    seen.insert(met(&site, empty("GET", "/readyz")).await);
+    site.draining.send_replace(true);
+    for request in [submit(), empty("PUT", "/v1/modules/m"), empty("POST", "/v1/tasks/there/retry")] {
+        assert_eq!(met(&site, request).await, "draining");
+    }
+    seen.insert("draining".to_owned());
+    seen.insert(slow_body().await);
+    assert_eq!(seen, KINDS.iter().map(|kind| kind.code.to_owned()).collect());
+}
+
+async fn slow_body() -> String {
+    let never = Body::from_stream(futures_util::stream::pending::<std::io::Result<Bytes>>());
+    let cap = Cap { bytes: 10, limit: "test", deadline: Duration::ZERO };
+    read(Request::new(never), cap).await.unwrap_err().kind.code.to_owned()
+}
+
+#[test]
+fn the_page_has_a_row_for_each_kind() {
+    let page = include_str!("../../../../docs/errors.md");
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    for (row, kind) in rows.iter().zip(KINDS) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let again = kind.retry_after.map_or("no".to_owned(), |seconds| format!("after {seconds} s"));
+        let expected = [&format!("`{}`", kind.code), kind.status.as_str(), kind.title, &again];
+        assert_eq!(cells[1..5], expected, "{row}");
+        assert!(cells[5].len() > 20, "{row}: what to do");
+    }
+    assert_eq!(rows.len(), KINDS.len());
+}

@@ -1,0 +1,128 @@
+//! Which number does the process end with? Scripts branch on these; they never change.
+
+use std::process::ExitCode;
+
+use lovage_client::Error;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It did what was asked.
+    Done = 0,
+    /// The task failed, or the command did.
+    Failed = 1,
+    /// What was typed or sent makes no sense.
+    Usage = 2,
+    /// There is no such task, module or queue.
+    NotFound = 3,
+    /// The daemon does not allow it.
+    NotAllowed = 4,
+    /// The time to wait was over.
+    TimedOut = 5,
+    /// No daemon answered.
+    Unreachable = 6,
+}
+
+/// For `--help`.
+pub(crate) const TABLE: &str = "\
+Exit codes:
+  0  done
+  1  the task failed or was revoked, or the command itself failed
+  2  usage: what was typed or sent makes no sense
+  3  not found: no such task or module
+  4  not allowed: the token is missing, wrong, or not enough
+  5  the wait was over before the task had ended
+  6  no daemon answered (start one with `lovage serve`)";
+
+/// What was typed makes no sense; the text says what, and what would.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+impl Usage {
+    /// An error that ends the command with 2.
+    pub(crate) fn error(text: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Self(text.into()))
+    }
+}
+
+impl Exit {
+    /// The exit that an error leads to. None: the reader of our output is gone, which is its good right.
+    pub(crate) fn of(error: &anyhow::Error) -> Option<Self> {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+            return None;
+        }
+        if error.is::<Usage>() {
+            return Some(Self::Usage);
+        }
+        Some(error.downcast_ref().map_or(Self::Failed, Self::of_client))
+    }
+
+    fn of_client(error: &Error) -> Self {
+        match error {
+            Error::Address { .. } | Error::Invalid { .. } => Self::Usage,
+            Error::Unreachable { .. } => Self::Unreachable,
+            Error::Timeout { .. } => Self::TimedOut,
+            Error::Task(_) | Error::Protocol { .. } => Self::Failed,
+            Error::Problem(problem) => match problem.status {
+                401 | 403 => Self::NotAllowed,
+                404 | 410 => Self::NotFound,
+                408 | 429 => Self::Failed,
+                400..500 => Self::Usage,
+                _ => Self::Failed,
+            },
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use lovage_model::api::Problem;
+
+    use super::*;
+
+    fn problem(status: u16) -> Error {
+        let text = String::new;
+        Error::Problem(Box::new(Problem {
+            kind: text(),
+            title: text(),
+            status,
+            detail: text(),
+            code: text(),
+            retryable: false,
+        }))
+    }
+
+    #[test]
+    fn every_error_has_its_code() {
+        let silence = Error::Unreachable { url: String::new(), why: String::new() };
+        let table = [
+            (silence, Exit::Unreachable),
+            (problem(400), Exit::Usage),
+            (problem(401), Exit::NotAllowed),
+            (problem(403), Exit::NotAllowed),
+            (problem(404), Exit::NotFound),
+            (problem(409), Exit::Usage),
+            (problem(422), Exit::Usage),
+            (problem(429), Exit::Failed),
+            (problem(503), Exit::Failed),
+            (problem(507), Exit::Failed),
+        ];
+        for (error, exit) in table {
+            let shown = error.to_string();
+            let wrapped = Err::<(), _>(error).context("while at it").unwrap_err();
+            assert_eq!(Exit::of(&wrapped), Some(exit), "{shown}");
+        }
+        assert_eq!(Exit::of(&Usage::error("x")), Some(Exit::Usage));
+        assert_eq!(Exit::of(&anyhow::anyhow!("no such file").context(Usage("not run".into()))), Some(Exit::Usage));
+        assert_eq!(Exit::of(&anyhow::anyhow!("port taken")), Some(Exit::Failed));
+        assert_eq!(Exit::of(&std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()), None);
+    }
+}

@@ -1,0 +1,262 @@
+//! The verbs that need no daemon, or are one: `serve`, `dev`, `exec`, `store`, `config`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use clap::{Args, Subcommand};
+use lovage_model::{Json, LogRecord, TaskName};
+
+use super::exit::{Exit, Usage};
+use super::live::Live;
+use super::logs::Line;
+use super::screen::Screen;
+use super::send::Limits;
+use super::value::{self, Stdin};
+use super::{escape, table, task};
+use crate::attempt::Progress;
+use crate::config::{self, Config, Flags};
+use crate::daemon::{self, DevArgs, DevNews, ExecArgs, Ready};
+
+/// What the command line can say about the configuration.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Store: file:DIR or memory: [default: file:./lovage-data]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Address to listen at [default: 127.0.0.1:7380]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// How many tasks run at once [default: 256]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+    /// Take tasks from these queues only
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    queues: Option<Vec<String>>,
+    /// Name of this host, as tasks and results show it
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+}
+
+impl From<Serve> for Flags {
+    fn from(typed: Serve) -> Self {
+        Self {
+            config: typed.config,
+            store: typed.store,
+            listen: typed.listen,
+            concurrency: typed.concurrency.map(|slots| slots.to_string()),
+            queues: typed.queues.map(|names| names.join(",")),
+            hostname: typed.hostname,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Module files to push, now and whenever they change
+    #[arg(value_name = "MODULE.wasm")]
+    modules: Vec<PathBuf>,
+    /// Address to listen at [default: a free port of this machine]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// The component: a .wasm file
+    #[arg(value_name = "MODULE.wasm")]
+    module: PathBuf,
+    /// Name of the task; its last part is enough while only one task ends in it
+    task: TaskName,
+    /// Positional arguments: JSON, else a string; @FILE, @base64:FILE and - read them (see below)
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    args: Vec<String>,
+    /// Keyword arguments: a JSON object, @FILE or -
+    #[arg(long, value_name = "JSON")]
+    kwargs: Option<String>,
+    #[command(flatten)]
+    limits: Limits,
+    /// Memory it may have, in bytes
+    #[arg(long, value_name = "BYTES")]
+    memory_bytes: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Read a whole store and say what is wrong with it; exit 1 if anything is
+    Check(StoreAt),
+    /// Copy a store, while a daemon uses it if need be
+    Backup {
+        #[command(flatten)]
+        at: StoreAt,
+        /// Where the copy goes: a place where nothing is yet
+        to: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreAt {
+    /// The store
+    #[arg(long, value_name = "URL", default_value = "file:./lovage-data")]
+    store: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Prove a configuration without starting anything; exit 2 if it is wrong
+    Check(Box<Serve>),
+    /// Print the settings that hold, as TOML, with where each comes from; with none given this is the sample
+    Show(Box<Serve>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompileChild {
+    component: PathBuf,
+    directory: PathBuf,
+    memory_bytes: u64,
+    cpu_seconds: u64,
+}
+
+pub(crate) fn compile_child(typed: &CompileChild) -> ExitCode {
+    daemon::compile_child(&typed.component, &typed.directory, typed.memory_bytes, typed.cpu_seconds)
+}
+
+fn load(typed: Serve) -> anyhow::Result<Config> {
+    let loaded = config::load(&typed.into(), std::env::vars(), |path| std::fs::read_to_string(path));
+    loaded.map_err(|faults| Usage::error(faults.to_string()))
+}
+
+pub(crate) fn serve(typed: Serve, screen: Screen) -> anyhow::Result<Exit> {
+    daemon::serve(&load(typed)?, |ready| screen.note(&banner(&ready)))?;
+    Ok(Exit::Done)
+}
+
+fn banner(ready: &Ready) -> String {
+    let queues = ready.queues.as_ref().map_or_else(|| "all".to_owned(), |names| names.join(", "));
+    format!(
+        "{} {} is ready\n  api          http://{}\n  store        {}\n  queues       {queues}\n  concurrency  {}\n  \
+         modules      {}",
+        ready.hostname,
+        env!("CARGO_PKG_VERSION"),
+        ready.address,
+        ready.store,
+        ready.concurrency,
+        ready.modules
+    )
+}
+
+pub(crate) fn dev(typed: Dev, screen: Screen) -> anyhow::Result<Exit> {
+    daemon::dev(DevArgs { modules: typed.modules, listen: typed.listen }, |news| screen.note(&news_text(&news)))?;
+    Ok(Exit::Done)
+}
+
+fn news_text(news: &DevNews) -> String {
+    match news {
+        DevNews::Ready { url, store } => format!(
+            "ready; everything is in {store} and goes when this ends. In another terminal:\n  export LOVAGE_URL={url}"
+        ),
+        DevNews::Pushed(version) => {
+            let tasks: Vec<_> = version.tasks.iter().map(|task| task.name.as_str()).collect();
+            format!("pushed {} {}: {}", version.name, version.version, tasks.join(" "))
+        }
+        DevNews::Refused { path, why } => format!("{}: {why}", path.display()),
+    }
+}
+
+pub(crate) fn exec(typed: Exec, screen: Screen) -> anyhow::Result<Exit> {
+    let mut stdin = Stdin::new(std::io::stdin());
+    let args = ExecArgs {
+        args: value::arguments(&typed.args, &mut stdin)?,
+        kwargs: value::kwargs(typed.kwargs.as_deref(), &mut stdin)?,
+        module: typed.module,
+        task: typed.task,
+        time_limit: typed.limits.time_limit,
+        soft_time_limit: typed.limits.soft_time_limit,
+        fuel: typed.limits.fuel,
+        memory_bytes: typed.memory_bytes,
+    };
+    let watcher = Watcher(Mutex::new(Live::new(screen)));
+    let meta = daemon::exec(args, &watcher);
+    watcher.with(Live::clear);
+    // Whatever keeps it from starting (no such file, no such task, a component that is none) was typed.
+    task::ending(&meta.map_err(|error| error.context(Usage("the task was not run".to_owned())))?, &screen)
+}
+
+/// Shows one run as it goes.
+struct Watcher(Mutex<Live>);
+
+impl Watcher {
+    fn with(&self, act: impl FnOnce(&mut Live)) {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn line(&self, stream: String, text: &str) {
+        self.with(|live| live.line(&Line { retries: 0, stream, text: text.to_owned() }.shown()));
+    }
+}
+
+impl Progress for Watcher {
+    fn state(&self, state: &str, meta: Json) {
+        self.with(|live| live.state(state, &meta));
+    }
+
+    fn wrote(&self, stream: &'static str, bytes: &[u8]) {
+        for line in String::from_utf8_lossy(bytes).lines() {
+            self.line(stream.to_owned(), line);
+        }
+    }
+
+    fn logged(&self, record: &LogRecord) {
+        self.line(record.level.name().to_owned(), &record.message);
+    }
+
+    fn event(&self, name: &str, fields: Json) {
+        self.with(|live| live.line(&escape::line(&format!("event {name} {fields}"))));
+    }
+}
+
+pub(crate) fn store(command: StoreCommand, screen: Screen) -> anyhow::Result<Exit> {
+    match command {
+        StoreCommand::Check(StoreAt { store }) => {
+            let found = daemon::store_check(&store)?;
+            screen.one(&found, || table::store(&found))?;
+            found.problems.iter().for_each(|problem| screen.note(problem));
+            Ok(if found.problems.is_empty() { Exit::Done } else { Exit::Failed })
+        }
+        StoreCommand::Backup { at, to } => {
+            let bytes = daemon::store_backup(&at.store, &to)?;
+            screen.note(&format!("{} has a copy of {}: {bytes} bytes", to.display(), at.store));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+pub(crate) fn config(command: ConfigCommand, screen: Screen) -> anyhow::Result<Exit> {
+    match command {
+        ConfigCommand::Check(flags) => {
+            load(*flags)?;
+            screen.note("the configuration is right");
+        }
+        ConfigCommand::Show(flags) => {
+            let config = load(*flags)?;
+            screen.one(&config.json(), || config.show().trim_end().to_owned())?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_development_daemon_tells_how_to_reach_it() {
+        let news = DevNews::Ready { url: "http://127.0.0.1:1".to_owned(), store: "/tmp/x".to_owned() };
+        let text = news_text(&news);
+        assert!(text.contains("export LOVAGE_URL=http://127.0.0.1:1"), "{text}");
+    }
+}

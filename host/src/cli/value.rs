@@ -1,0 +1,172 @@
+//! What is the value of an argument? JSON when it reads as JSON, else a string; `@` and `-` read it from elsewhere.
+
+use std::io::Read;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lovage_model::Json;
+
+use super::exit::Usage;
+
+/// For `--help`.
+pub(crate) const RULES: &str = "\
+Values of ARG:
+  5  [1,2]  true  \"5\"    JSON, when it reads as JSON
+  hello world            else a string
+  @FILE                  the text of a file, as one string
+  @base64:FILE           the bytes of a file in base64, as one string
+  @@home                 a string that starts with @: \"@home\"
+  -                      the text of standard input, as one string
+  -- -x                  after --, nothing is an option";
+
+/// Standard input, which can be read once.
+pub(crate) struct Stdin<R>(Option<R>);
+
+impl<R: Read> Stdin<R> {
+    /// Not read yet.
+    pub(crate) fn new(reader: R) -> Self {
+        Self(Some(reader))
+    }
+
+    fn text(&mut self, what: &str) -> anyhow::Result<String> {
+        let Some(mut reader) = self.0.take() else {
+            return Err(Usage::error(format!("{what}: `-` reads standard input, and was used before: use it once")));
+        };
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map_err(|error| Usage::error(format!("{what}: standard input: {error}")))?;
+        utf8(bytes, what, "standard input")
+    }
+}
+
+/// All positional arguments, as a JSON array.
+pub(crate) fn arguments(texts: &[String], stdin: &mut Stdin<impl Read>) -> anyhow::Result<Json> {
+    let values: Vec<Json> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| argument(text, &format!("argument {}", index + 1), stdin))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(Json::of(&values)?)
+}
+
+/// One argument.
+fn argument(text: &str, what: &str, stdin: &mut Stdin<impl Read>) -> anyhow::Result<Json> {
+    match text.strip_prefix('@') {
+        _ if text == "-" => Ok(Json::of(&stdin.text(what)?)?),
+        None => json_or_string(text, what),
+        Some(rest) if rest.starts_with('@') => Ok(Json::of(rest)?),
+        Some(rest) => match rest.strip_prefix("base64:") {
+            Some(path) => Ok(Json::of(&STANDARD.encode(bytes(path, what)?))?),
+            None => Ok(Json::of(&utf8(bytes(rest, what)?, what, rest)?)?),
+        },
+    }
+}
+
+fn json_or_string(text: &str, what: &str) -> anyhow::Result<Json> {
+    match Json::parse(text.to_owned()) {
+        Ok(json) => Ok(json),
+        // It is JSON, but not one that can be accepted: not to be sent as a string by surprise.
+        Err(error) if error.is_data() => Err(Usage::error(format!("{what}: {error}"))),
+        Err(_) => Ok(Json::of(text)?),
+    }
+}
+
+/// A whole JSON document given as itself, `@FILE` or `-`.
+pub(crate) fn document(text: &str, what: &str, stdin: &mut Stdin<impl Read>) -> anyhow::Result<Json> {
+    let (text, place) = match text.strip_prefix('@') {
+        _ if text == "-" => (stdin.text(what)?, " in standard input".to_owned()),
+        Some(path) => (utf8(bytes(path, what)?, what, path)?, format!(" in {path}")),
+        None => (text.to_owned(), String::new()),
+    };
+    Json::parse(text).map_err(|error| Usage::error(format!("{what}: not JSON{place}: {error}")))
+}
+
+/// `--kwargs`: a JSON object; an empty one if left out.
+pub(crate) fn kwargs(text: Option<&str>, stdin: &mut Stdin<impl Read>) -> anyhow::Result<Json> {
+    let Some(text) = text else { return Ok(Json::empty_object()) };
+    let json = document(text, "--kwargs", stdin)?;
+    if json.is_object() {
+        Ok(json)
+    } else {
+        Err(Usage::error(format!("--kwargs: {json} is not a JSON object, such as '{{\"x\": 1}}'")))
+    }
+}
+
+fn bytes(path: &str, what: &str) -> anyhow::Result<Vec<u8>> {
+    let hint = "(for a string that starts with @, write @@)";
+    std::fs::read(Path::new(path)).map_err(|error| Usage::error(format!("{what}: @{path}: {error} {hint}")))
+}
+
+fn utf8(bytes: Vec<u8>, what: &str, place: &str) -> anyhow::Result<String> {
+    let hint = "not UTF-8 text; for bytes, @base64:FILE";
+    String::from_utf8(bytes).map_err(|_| Usage::error(format!("{what}: {place}: {hint}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stdin(text: &str) -> Stdin<&[u8]> {
+        Stdin::new(text.as_bytes())
+    }
+
+    fn one(text: &str) -> String {
+        argument(text, "argument 1", &mut stdin("in\n")).unwrap().to_string()
+    }
+
+    #[test]
+    fn the_rule() {
+        let table = [
+            ("5", "5"),
+            ("-5", "-5"),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("1.10", "1.10"),
+            (r#"{"z":1,"a":[2]}"#, r#"{"z":1,"a":[2]}"#),
+            ("\"5\"", "\"5\""),
+            ("null", "null"),
+            ("hello", "\"hello\""),
+            ("hello world", "\"hello world\""),
+            ("[1,", "\"[1,\""),
+            ("", "\"\""),
+            ("NaN", "\"NaN\""),
+            ("@@home", "\"@home\""),
+            ("a@b", "\"a@b\""),
+            ("-", "\"in\\n\""),
+        ];
+        for (typed, value) in table {
+            assert_eq!(one(typed), value, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn files_are_strings_or_base64() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        std::fs::write(path("five"), "5").unwrap();
+        std::fs::write(path("bytes"), [0xff, 0x00]).unwrap();
+        assert_eq!(one(&format!("@{}", path("five"))), "\"5\"");
+        assert_eq!(one(&format!("@base64:{}", path("bytes"))), "\"/wA=\"");
+        let refused = |text: String| argument(&text, "argument 1", &mut stdin("")).unwrap_err().to_string();
+        assert!(refused(format!("@{}", path("bytes"))).contains("@base64:"));
+        let missing = refused(format!("@{}", path("none")));
+        assert!(missing.starts_with("argument 1: @") && missing.contains("@@"), "{missing}");
+    }
+
+    #[test]
+    fn standard_input_is_read_once_and_bombs_are_refused() {
+        let again = arguments(&["-".to_owned(), "-".to_owned()], &mut stdin("x")).unwrap_err();
+        assert!(again.to_string().starts_with("argument 2: "), "{again}");
+        let bomb = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        assert!(argument(&bomb, "argument 1", &mut stdin("")).unwrap_err().to_string().contains("nested"));
+    }
+
+    #[test]
+    fn kwargs_are_an_object_or_an_error() {
+        assert_eq!(kwargs(None, &mut stdin("")).unwrap().as_str(), "{}");
+        assert_eq!(kwargs(Some("-"), &mut stdin(r#"{"x":1}"#)).unwrap().as_str(), r#"{"x":1}"#);
+        for (bad, says) in [("[1]", "not a JSON object"), ("{x:1}", "not JSON"), ("@/nowhere", "/nowhere")] {
+            let error = kwargs(Some(bad), &mut stdin("")).unwrap_err().to_string();
+            assert!(error.starts_with("--kwargs") && error.contains(says), "{error}");
+        }
+    }
+}

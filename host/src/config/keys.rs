@@ -1,0 +1,260 @@
+//! The one table of keys: name, default, meaning, check.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use lovage_model::QueueName;
+
+use super::StoreUrl;
+
+/// A setting there is.
+#[derive(Debug)]
+pub struct Key {
+    /// Section and name, such as `store.url`.
+    pub name: &'static str,
+    /// What holds if nobody says anything, as TOML writes it.
+    pub default: &'static str,
+    /// What it means, in one line.
+    pub doc: &'static str,
+    /// What it may be.
+    pub(super) kind: Kind,
+}
+
+/// What a setting may be.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A text that passes a check; the error says what it should be.
+    Text(fn(&str) -> Result<(), String>),
+    /// One of these.
+    Choice(&'static [&'static str]),
+    /// A whole number from, to.
+    Number(u64, u64),
+    /// Names of queues.
+    Queues,
+}
+
+/// A setting's value, checked.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// A text.
+    Text(String),
+    /// A whole number.
+    Number(u64),
+    /// A list of names.
+    Names(Vec<String>),
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const DAY: u64 = 86_400;
+
+const fn key(name: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, default, doc, kind }
+}
+
+/// Every setting there is, by section.
+pub static KEYS: &[Key] = &[
+    key(
+        "store.url",
+        "\"file:./lovage-data\"",
+        Kind::Text(check_store),
+        "Where tasks and results are kept: file:DIR, or memory: (gone with the daemon).",
+    ),
+    key(
+        "http.listen",
+        "\"127.0.0.1:7380\"",
+        Kind::Text(check_listen),
+        "Address and port of the HTTP API. Loopback only: there are no tokens yet. Port 0: any free one.",
+    ),
+    key("http.max_connections", "1024", Kind::Number(1, 65_536), "Connections at once; others wait."),
+    key(
+        "worker.hostname",
+        "\"lovage@%h\"",
+        Kind::Text(check_hostname),
+        "Name of this host in results and events; %h is the machine's name, as in Celery.",
+    ),
+    key("worker.concurrency", "256", Kind::Number(1, 100_000), "Tasks this host runs at once."),
+    key("worker.queues", "[]", Kind::Queues, "Queues this host takes tasks from; an empty list: from all."),
+    key(
+        "worker.drain_seconds",
+        "30",
+        Kind::Number(0, DAY),
+        "How long running tasks may take to end on SIGTERM; then they go back to their queue.",
+    ),
+    key(
+        "worker.lease_seconds",
+        "15",
+        Kind::Number(2, 3600),
+        "A task whose host gave no sign of life for so long runs again elsewhere.",
+    ),
+    key("limits.message_bytes", "4194304", Kind::Number(KIB, GIB), "Arguments and headers of one message."),
+    key("limits.result_bytes", "4194304", Kind::Number(KIB, GIB), "One result, progress meta or signature."),
+    key("limits.module_bytes", "67108864", Kind::Number(KIB, GIB), "One component."),
+    key("limits.batch_bytes", "33554432", Kind::Number(KIB, GIB), "The body of one batch of submits."),
+    key(
+        "limits.queued_tasks",
+        "1000000",
+        Kind::Number(1, u64::MAX >> 1),
+        "Messages that wait; more are refused with queue_full.",
+    ),
+    key(
+        "limits.memory_bytes",
+        "268435456",
+        Kind::Number(MIB, 4 * GIB),
+        "Memory of one attempt: linear memories and tables together.",
+    ),
+    key(
+        "limits.time_limit_seconds",
+        "3600",
+        Kind::Number(1, 366 * DAY),
+        "The longest an attempt may take, whatever task or message ask for.",
+    ),
+    key(
+        "limits.default_time_limit_seconds",
+        "300",
+        Kind::Number(1, 366 * DAY),
+        "The longest an attempt may take if neither task nor message say.",
+    ),
+    key(
+        "limits.fuel",
+        "0",
+        Kind::Number(0, u64::MAX >> 1),
+        "Fuel of one attempt; 0: metered only if the message asks for it.",
+    ),
+    key(
+        "limits.output_bytes",
+        "1048576",
+        Kind::Number(0, GIB),
+        "Kept of what an attempt writes to stdout, and of its stderr and log records together.",
+    ),
+    key("limits.subtasks", "1000", Kind::Number(0, 100_000), "Tasks that one attempt may send."),
+    key(
+        "results.expires_seconds",
+        "86400",
+        Kind::Number(1, 10 * 366 * DAY),
+        "How long a result is kept after its task has ended.",
+    ),
+    key("compile.time_limit_seconds", "60", Kind::Number(1, 3600), "The longest the compilation of a module may take."),
+    key(
+        "compile.memory_bytes",
+        "2147483648",
+        Kind::Number(128 * MIB, 64 * GIB),
+        "Memory of the compiler, which runs in a process of its own.",
+    ),
+    key(
+        "log.level",
+        "\"info\"",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        "How much the daemon logs.",
+    ),
+    key("log.format", "\"text\"", Kind::Choice(&["text", "json"]), "Lines of text, or of JSON."),
+];
+
+impl Key {
+    /// Its section.
+    pub fn section(&self) -> &'static str {
+        self.name.split_once('.').expect("section.name").0
+    }
+
+    /// Its name within the section.
+    pub fn short(&self) -> &'static str {
+        self.name.split_once('.').expect("section.name").1
+    }
+
+    /// Its variable in the environment.
+    pub fn variable(&self) -> String {
+        format!("LOVAGE__{}", self.name.replace('.', "__").to_uppercase())
+    }
+
+    /// A value from TOML; the error says what it should be.
+    pub(super) fn check(&self, written: &toml::Value) -> Result<Value, String> {
+        match (&self.kind, written) {
+            (Kind::Text(check), toml::Value::String(text)) => check(text).map(|()| Value::Text(text.clone())),
+            (Kind::Text(_), _) => Err("must be a text in quotes".to_owned()),
+            (Kind::Choice(choices), written) => match written.as_str() {
+                Some(text) if choices.contains(&text) => Ok(Value::Text(text.to_owned())),
+                _ => Err(format!("must be one of {}", choices.join(", "))),
+            },
+            (Kind::Number(least, most), toml::Value::Integer(number)) => match u64::try_from(*number) {
+                Ok(number) if (*least..=*most).contains(&number) => Ok(Value::Number(number)),
+                _ => Err(format!("must be from {least} to {most}")),
+            },
+            (Kind::Number(..), _) => Err("must be a whole number".to_owned()),
+            (Kind::Queues, toml::Value::Array(names)) => {
+                names.iter().map(queue).collect::<Result<_, _>>().map(Value::Names)
+            }
+            (Kind::Queues, _) => Err("must be a list of queue names, such as [\"a\", \"b\"]".to_owned()),
+        }
+    }
+
+    /// A text from the environment or a flag as the TOML it stands for.
+    pub(super) fn written(&self, text: &str) -> toml::Value {
+        match self.kind {
+            Kind::Number(..) => match text.trim().replace('_', "").parse() {
+                Ok(number) => toml::Value::Integer(number),
+                Err(_) => toml::Value::String(text.to_owned()),
+            },
+            Kind::Queues => {
+                let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+                toml::Value::Array(names.map(|name| toml::Value::String(name.to_owned())).collect())
+            }
+            Kind::Text(_) | Kind::Choice(_) => toml::Value::String(text.to_owned()),
+        }
+    }
+
+    /// Its default, as TOML.
+    pub(super) fn default_value(&self) -> toml::Value {
+        let line: toml::Table = format!("it = {}", self.default).parse().expect("a default is TOML");
+        line["it"].clone()
+    }
+}
+
+fn queue(name: &toml::Value) -> Result<String, String> {
+    let text = name.as_str().ok_or("must be a list of texts")?;
+    QueueName::new(text).map(String::from).map_err(|error| error.to_string())
+}
+
+/// Reads the URL of a store; the error says what it should be.
+pub fn store_url(text: &str) -> Result<StoreUrl, String> {
+    match text.split_once(':') {
+        Some(("memory", "")) => Ok(StoreUrl::Memory),
+        Some(("file", directory)) if !directory.is_empty() => {
+            Ok(StoreUrl::File(PathBuf::from(directory.strip_prefix("//").unwrap_or(directory))))
+        }
+        Some(("redis" | "rediss", _)) => {
+            Err("a Redis store is not supported by this version; use file:DIR or memory:".to_owned())
+        }
+        _ => Err("must be file:DIR, such as file:./lovage-data, or memory:".to_owned()),
+    }
+}
+
+fn check_store(text: &str) -> Result<(), String> {
+    store_url(text).map(|_| ())
+}
+
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+    let local = local.map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    let address = local.or_else(|| text.parse().ok()).ok_or("must be address:port, such as 127.0.0.1:7380")?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err("is not a loopback address: this version has no tokens, so whoever reaches the port may do anything; \
+        listen on 127.0.0.1 or [::1]"
+        .to_owned())
+}
+
+fn check_listen(text: &str) -> Result<(), String> {
+    listen(text).map(|_| ())
+}
+
+fn check_hostname(text: &str) -> Result<(), String> {
+    let printable = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
+    let expands = !text.replace("%h", "").contains('%');
+    if (1..=200).contains(&text.len()) && printable && expands {
+        return Ok(());
+    }
+    Err("must be 1 to 200 bytes without spaces; %h is the only abbreviation".to_owned())
+}

@@ -1,0 +1,208 @@
+//! From what was written to what is proven.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use lovage_model::QueueName;
+
+use super::keys::{self, KEYS, Key, Value};
+use super::show::{Entry, Origin};
+use super::{Compile, Config, Faults, Flags, Http, Limits, Log, Worker};
+
+const PREFIX: &str = "LOVAGE__";
+
+/// Reads file, environment and flags; the later goes before the earlier. The error lists everything that is wrong.
+pub fn load(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (String, String)>,
+    read_file: impl FnOnce(&Path) -> io::Result<String>,
+) -> Result<Config, Faults> {
+    let mut written = Written::default();
+    if let Some(path) = &flags.config {
+        written.file(path, read_file(path));
+    }
+    for (name, text) in environment {
+        written.variable(&name, &text);
+    }
+    written.flags(flags);
+    written.prove()
+}
+
+/// What was written, per key the last that counts.
+#[derive(Default)]
+struct Written {
+    values: HashMap<&'static str, (toml::Value, Origin)>,
+    faults: Vec<String>,
+}
+
+impl Written {
+    fn file(&mut self, path: &Path, text: io::Result<String>) {
+        let text = match text {
+            Ok(text) => text,
+            Err(error) => return self.faults.push(format!("{}: cannot be read: {error}", path.display())),
+        };
+        let table: toml::Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => return self.faults.push(format!("{}: {}", path.display(), error.to_string().trim_end())),
+        };
+        for (section, value) in table {
+            let toml::Value::Table(keys) = value else {
+                self.unknown(&section, &section, &path.display().to_string());
+                continue;
+            };
+            for (short, value) in keys {
+                let name = format!("{section}.{short}");
+                match known(&name) {
+                    Some(key) => self.put(key, value, Origin::File(path.display().to_string())),
+                    None => self.unknown(&name, &name, &path.display().to_string()),
+                }
+            }
+        }
+    }
+
+    fn variable(&mut self, variable: &str, text: &str) {
+        let Some(rest) = variable.strip_prefix(PREFIX) else { return };
+        let name = rest.replace("__", ".").to_lowercase();
+        match known(&name) {
+            Some(key) => self.put(key, key.written(text), Origin::Environment(variable.to_owned())),
+            None => self.unknown(&name, variable, "the environment"),
+        }
+    }
+
+    fn flags(&mut self, flags: &Flags) {
+        let given = [
+            ("store.url", "--store", &flags.store),
+            ("http.listen", "--listen", &flags.listen),
+            ("worker.concurrency", "--concurrency", &flags.concurrency),
+            ("worker.queues", "--queues", &flags.queues),
+            ("worker.hostname", "--hostname", &flags.hostname),
+        ];
+        for (name, flag, text) in given {
+            if let Some(text) = text {
+                let key = known(name).expect("a key");
+                self.put(key, key.written(text), Origin::Flag(flag));
+            }
+        }
+    }
+
+    fn put(&mut self, key: &'static Key, value: toml::Value, origin: Origin) {
+        self.values.insert(key.name, (value, origin));
+    }
+
+    fn unknown(&mut self, name: &str, written: &str, place: &str) {
+        let alike = |key: &&Key| strsim::jaro_winkler(key.name, name).max(strsim::jaro_winkler(key.short(), name));
+        let nearest = KEYS.iter().max_by(|a, b| alike(a).total_cmp(&alike(b))).expect("there are keys");
+        let meant = if written.starts_with(PREFIX) { nearest.variable() } else { nearest.name.to_owned() };
+        self.faults.push(format!("{written} (in {place}): there is no such setting; the nearest is {meant}"));
+    }
+
+    fn prove(mut self) -> Result<Config, Faults> {
+        let mut entries = Vec::with_capacity(KEYS.len());
+        for key in KEYS {
+            let (written, origin) =
+                self.values.remove(key.name).unwrap_or_else(|| (key.default_value(), Origin::Default));
+            match key.check(&written) {
+                Ok(value) => entries.push(Entry { key, value, origin }),
+                Err(rule) => self.faults.push(format!("{} ({origin}) is {written}: {rule}", key.name)),
+            }
+        }
+        if self.faults.is_empty() {
+            self.faults.extend(Proven(&entries).contradictions());
+        }
+        if self.faults.is_empty() { Ok(Proven(&entries).config()) } else { Err(Faults(self.faults)) }
+    }
+}
+
+fn known(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Values that have passed their checks, one for each key.
+struct Proven<'a>(&'a [Entry]);
+
+impl Proven<'_> {
+    fn value(&self, name: &str) -> &Value {
+        let entry = self.0.iter().find(|entry| entry.key.name == name);
+        &entry.unwrap_or_else(|| panic!("{name} is not in the table of keys")).value
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        match self.value(name) {
+            Value::Number(number) => *number,
+            other => panic!("{name} is {other:?} in the table of keys"),
+        }
+    }
+
+    fn size(&self, name: &str) -> usize {
+        usize::try_from(self.number(name)).unwrap_or(usize::MAX)
+    }
+
+    fn seconds(&self, name: &str) -> Duration {
+        Duration::from_secs(self.number(name))
+    }
+
+    fn text(&self, name: &str) -> &str {
+        match self.value(name) {
+            Value::Text(text) => text,
+            other => panic!("{name} is {other:?} in the table of keys"),
+        }
+    }
+
+    /// Settings that are right alone and wrong together.
+    fn contradictions(&self) -> Option<String> {
+        let (default, cap) = ("limits.default_time_limit_seconds", "limits.time_limit_seconds");
+        let (default_is, cap_is) = (self.number(default), self.number(cap));
+        (default_is > cap_is).then(|| format!("{default} is {default_is}: must not be above {cap}, which is {cap_is}"))
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            store: keys::store_url(self.text("store.url")).expect("checked"),
+            http: Http {
+                listen: keys::listen(self.text("http.listen")).expect("checked"),
+                max_connections: self.size("http.max_connections"),
+            },
+            worker: self.worker(),
+            limits: self.limits(),
+            results_expire: self.seconds("results.expires_seconds"),
+            compile: Compile {
+                time_limit: self.seconds("compile.time_limit_seconds"),
+                memory_bytes: self.number("compile.memory_bytes"),
+            },
+            log: Log { level: self.text("log.level").to_owned(), json: self.text("log.format") == "json" },
+            entries: self.0.to_vec(),
+        }
+    }
+
+    fn worker(&self) -> Worker {
+        let Value::Names(queues) = self.value("worker.queues") else { panic!("worker.queues is a list") };
+        let queues = queues.iter().map(|name| QueueName::new(name).expect("checked")).collect();
+        let machine = rustix::system::uname();
+        let hostname = self.text("worker.hostname").replace("%h", &machine.nodename().to_string_lossy());
+        Worker {
+            hostname,
+            concurrency: self.size("worker.concurrency"),
+            queues: Some(queues).filter(|queues: &std::collections::BTreeSet<_>| !queues.is_empty()),
+            drain: self.seconds("worker.drain_seconds"),
+            lease: self.seconds("worker.lease_seconds"),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            message_bytes: self.size("limits.message_bytes"),
+            result_bytes: self.size("limits.result_bytes"),
+            module_bytes: self.size("limits.module_bytes"),
+            batch_bytes: self.size("limits.batch_bytes"),
+            queued_tasks: self.number("limits.queued_tasks"),
+            memory_bytes: self.number("limits.memory_bytes"),
+            time_limit: self.seconds("limits.time_limit_seconds"),
+            default_time_limit: self.seconds("limits.default_time_limit_seconds"),
+            fuel: Some(self.number("limits.fuel")).filter(|fuel| *fuel > 0),
+            output_bytes: self.size("limits.output_bytes"),
+            subtasks: self.size("limits.subtasks"),
+        }
+    }
+}

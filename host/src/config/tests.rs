@@ -1,0 +1,136 @@
+use std::io;
+
+use super::read::load;
+use super::*;
+
+fn with(file: Option<&str>, environment: &[(&str, &str)], mut flags: Flags) -> Result<Config, Faults> {
+    flags.config = file.map(|_| PathBuf::from("lovage.toml"));
+    let environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    load(&flags, environment, |_| Ok(file.expect("asked for").to_owned()))
+}
+
+fn from_file(text: &str) -> Result<Config, Faults> {
+    with(Some(text), &[], Flags::default())
+}
+
+fn faults(result: Result<Config, Faults>) -> Vec<String> {
+    result.expect_err("it is wrong").0
+}
+
+#[test]
+fn nothing_written_is_the_defaults() {
+    let config = with(None, &[("LOVAGE_URL", "http://x"), ("PATH", "/bin")], Flags::default()).unwrap();
+    assert_eq!(config.store, StoreUrl::File("./lovage-data".into()));
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:7380");
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    assert_eq!(config.worker.hostname, format!("lovage@{machine}"));
+    assert_eq!((config.worker.queues, config.limits.fuel), (None, None));
+    assert!(config.entries.iter().all(|entry| entry.origin.to_string() == "default"));
+}
+
+#[test]
+fn flags_go_before_the_environment_and_that_before_the_file() {
+    let file = "[worker]\nconcurrency = 1\nhostname = \"f\"\nqueues = [\"f\"]\n[log]\nlevel = \"warn\"";
+    let environment =
+        [("LOVAGE__WORKER__CONCURRENCY", "2"), ("LOVAGE__WORKER__HOSTNAME", "e@%h"), ("LOVAGE__WORKER__QUEUES", "a,b")];
+    let flags = Flags { concurrency: Some("3".to_owned()), ..Flags::default() };
+    let config = with(Some(file), &environment, flags).unwrap();
+    assert_eq!(config.worker.concurrency, 3);
+    assert!(config.worker.hostname.starts_with("e@"));
+    assert_eq!(config.worker.queues.as_ref().unwrap().len(), 2);
+    assert_eq!(config.log.level, "warn");
+    let shown = config.show();
+    for line in [
+        "concurrency = 3  # from --concurrency",
+        "hostname = \"e@%h\"  # from LOVAGE__WORKER__HOSTNAME",
+        "queues = [\"a\", \"b\"]  # from LOVAGE__WORKER__QUEUES",
+        "level = \"warn\"  # from lovage.toml",
+        "#format = \"text\"",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} in\n{shown}");
+    }
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_where_and_cure() {
+    let file =
+        "[store]\nulr = \"memory:\"\n[worker]\nconcurrency = \"many\"\n[limits]\nmemory_bytes = 5\n[nonsense]\na = 1";
+    let told = faults(with(Some(file), &[("LOVAGE__LOG__LEVL", "info")], Flags::default()));
+    assert_eq!(told.len(), 5, "{told:#?}");
+    let holds = |parts: &[&str]| told.iter().any(|fault| parts.iter().all(|part| fault.contains(part)));
+    assert!(holds(&["store.ulr", "lovage.toml", "store.url"]), "{told:#?}");
+    assert!(holds(&["worker.concurrency", "many", "whole number"]), "{told:#?}");
+    assert!(holds(&["limits.memory_bytes", "is 5", "1048576"]), "{told:#?}");
+    assert!(holds(&["LOVAGE__LOG__LEVL", "LOVAGE__LOG__LEVEL"]), "{told:#?}");
+    assert!(holds(&["nonsense.a"]), "{told:#?}");
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let cases = [
+        ("store.url = \"redis://localhost/0\"", "not supported by this version"),
+        ("store.url = \"file:\"", "file:DIR"),
+        ("store.url = 5", "text in quotes"),
+        ("http.listen = \"0.0.0.0:7380\"", "no tokens"),
+        ("http.listen = \"192.168.1.1:7380\"", "no tokens"),
+        ("http.listen = \"somewhere\"", "127.0.0.1:7380"),
+        ("worker.hostname = \"a b\"", "without spaces"),
+        ("worker.hostname = \"%n\"", "%h"),
+        ("worker.queues = [\"a b\"]", "queue name"),
+        ("worker.queues = \"a\"", "list"),
+        ("worker.concurrency = -1", "from 1"),
+        ("log.level = \"loud\"", "one of error, warn"),
+        ("limits.default_time_limit_seconds = 9999", "limits.time_limit_seconds, which is 3600"),
+        ("store = 1", "no such setting"),
+        ("store.url = ", "line 1"),
+    ];
+    for (text, cure) in cases {
+        let told = faults(from_file(text)).join("\n");
+        assert!(told.contains(cure), "{text}: {told}");
+    }
+    let absent = Flags { config: Some("absent.toml".into()), ..Flags::default() };
+    let told = load(&absent, [], |_| Err(io::ErrorKind::NotFound.into())).unwrap_err().to_string();
+    assert!(told.starts_with("absent.toml: cannot be read"), "{told}");
+}
+
+#[test]
+fn loopback_has_several_spellings() {
+    for own in ["localhost:1", "[::1]:1", "127.0.0.2:0"] {
+        assert!(from_file(&format!("http.listen = \"{own}\"")).unwrap().http.listen.ip().is_loopback(), "{own}");
+    }
+}
+
+#[test]
+fn the_sample_uncommented_says_what_the_defaults_say() {
+    let defaults = with(None, &[], Flags::default()).unwrap();
+    let sample = defaults.show();
+    assert!(from_file(&sample).unwrap().entries.iter().all(|entry| entry.origin.to_string() == "default"));
+    let lines = sample.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting,
+        _ => line,
+    });
+    let set = from_file(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+    assert_eq!(set.entries.len(), KEYS.len());
+    for (default, set) in defaults.entries.iter().zip(&set.entries) {
+        assert_eq!((default.key.name, &default.value), (set.key.name, &set.value));
+        assert_eq!(set.origin.to_string(), "lovage.toml", "{} is in the sample", set.key.name);
+    }
+}
+
+#[test]
+fn every_key_can_be_set_by_its_variable() {
+    for key in KEYS {
+        let default = key.check(&key.default_value()).unwrap();
+        let text = match &default {
+            Value::Text(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Names(names) => names.join(","),
+        };
+        let config = with(None, &[(&key.variable(), &text)], Flags::default()).unwrap();
+        let entry = config.entries.iter().find(|entry| entry.key.name == key.name).unwrap();
+        assert_eq!((&entry.value, entry.origin.to_string()), (&default, key.variable()), "{}", key.name);
+    }
+    let json = with(None, &[], Flags::default()).unwrap().json();
+    assert_eq!(json.as_array().unwrap().len(), KEYS.len());
+    assert_eq!(json[0]["name"], "store.url");
+}

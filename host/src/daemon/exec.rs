@@ -1,0 +1,126 @@
+//! One task here and now: the house without its door. What runs is what a daemon would run: the same sandbox, the same
+//! trace, a store in memory. Retries do not wait, as in Celery's `apply()`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use lovage_model::{
+    EventKind, Json, LogLevel, LogRecord, ModuleName, ResultMeta, Seconds, Signature, SignatureOptions, TaskId,
+    TaskName, TenantId,
+};
+
+use super::house::{House, Plan};
+use super::telemetry;
+use crate::attempt::Progress;
+use crate::clock;
+use crate::config::{self, Flags, Log};
+use crate::events::Notice;
+use crate::queue;
+use crate::sandbox::Compiler;
+use crate::store::memory::MemoryStore;
+
+/// One run without a daemon.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExecArgs {
+    /// The component.
+    pub module: PathBuf,
+    /// Which of its tasks.
+    pub task: TaskName,
+    /// Positional arguments: a JSON array.
+    pub args: Json,
+    /// Keyword arguments: a JSON object.
+    pub kwargs: Json,
+    /// Hard limit.
+    pub time_limit: Option<Seconds>,
+    /// Soft limit.
+    pub soft_time_limit: Option<Seconds>,
+    /// Units of fuel.
+    pub fuel: Option<u64>,
+    /// Linear memories and tables together.
+    pub memory_bytes: Option<u64>,
+}
+
+/// Runs one task and waits for its end. Its retries run too; subtasks that it sends are run while it is waited for.
+pub fn exec(args: ExecArgs, progress: &dyn Progress) -> anyhow::Result<ResultMeta> {
+    telemetry::start(&Log { level: "warn".to_owned(), json: false });
+    let component = std::fs::read(&args.module).with_context(|| format!("cannot read {}", args.module.display()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let directory = tempfile::Builder::new().prefix("lovage-exec-").tempdir()?;
+        let house = House::open(plan(&args, directory.path().join("cache"))?).await?;
+        let ended = run(&house, args, component.into(), progress).await;
+        house.close().await?;
+        ended
+    })
+}
+
+fn plan(args: &ExecArgs, cache: PathBuf) -> anyhow::Result<Plan> {
+    let mut config = config::load(&Flags::default(), std::iter::empty(), |_| Ok(String::new()))?;
+    config.worker.concurrency = 16;
+    if let Some(memory_bytes) = args.memory_bytes {
+        config.limits.memory_bytes = memory_bytes;
+    }
+    Ok(Plan {
+        store: Arc::new(MemoryStore::new()),
+        cache,
+        // The user's own code, on the user's own machine.
+        compiler: Compiler::InProcess,
+        worker: config.worker,
+        limits: config.limits,
+        results_expire: config.results_expire,
+        eager: true,
+    })
+}
+
+async fn run(
+    house: &House,
+    args: ExecArgs,
+    component: bytes::Bytes,
+    progress: &dyn Progress,
+) -> anyhow::Result<ResultMeta> {
+    let (tenant, name) = (TenantId::default(), ModuleName::new("exec")?);
+    house.modules.push(&tenant, &name, component, false, clock::now()).await?;
+    let code = house.modules.resolve(&tenant, args.task.as_str())?;
+    let options = SignatureOptions {
+        time_limit: args.time_limit,
+        soft_time_limit: args.soft_time_limit,
+        fuel: args.fuel,
+        ..SignatureOptions::default()
+    };
+    let call = Signature { kwargs: args.kwargs, options, ..Signature::new(args.task, args.args) };
+    let id = TaskId::from_uuid(uuid::Uuid::now_v7());
+    let message = queue::admit(call, id.clone(), &code, &house.admission, clock::now())?;
+    let mut events = house.hub.follow(&tenant, &id, None);
+    house.store.submit(&tenant, vec![message], clock::now(), u64::MAX).await?;
+    loop {
+        if let Notice::Event(numbered) = events.next().await {
+            tell(progress, &numbered.event.kind);
+        }
+        let meta = house.store.task(&tenant, &id).await?.context("the task is gone")?;
+        if meta.status.is_terminal() {
+            return Ok(meta);
+        }
+    }
+}
+
+fn tell(progress: &dyn Progress, kind: &EventKind) {
+    let json = |value: &serde_json::Value| Json::from(value.clone());
+    match kind {
+        EventKind::Progress { state, meta } => progress.state(state, json(meta)),
+        EventKind::Custom { event, fields } => progress.event(event, json(fields)),
+        EventKind::Retried { exception, .. } => {
+            let message = format!("retry: {exception}");
+            progress.logged(&LogRecord { at: clock::now(), level: LogLevel::Info, message });
+        }
+        EventKind::Log { stream, text } => match stream.as_str() {
+            "stdout" => progress.wrote("stdout", text.as_bytes()),
+            "stderr" => progress.wrote("stderr", text.as_bytes()),
+            level => {
+                let level = LogLevel::from_name(level).unwrap_or(LogLevel::Info);
+                progress.logged(&LogRecord { at: clock::now(), level, message: text.clone() });
+            }
+        },
+        _ => {}
+    }
+}

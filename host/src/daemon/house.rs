@@ -1,0 +1,222 @@
+//! The rooms of one daemon, built and running: everything but the door.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lovage_model::TenantId;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::api::{Api, Bodies, Host};
+use crate::clock;
+use crate::config::{Compile, Config, Limits, Worker};
+use crate::events::Hub;
+use crate::modules::Modules;
+use crate::pipeline::{Caps, Pipeline, Running};
+use crate::queue;
+use crate::sandbox::{Allocator, Compiler, Sandbox, SandboxError, Settings};
+use crate::scheduler::{self, Scheduler};
+use crate::store::{Store, StoreError};
+
+/// What a house is built from.
+pub struct Plan {
+    /// Where things are remembered.
+    pub store: Arc<dyn Store>,
+    /// Where compiled code is kept.
+    pub cache: PathBuf,
+    /// Who compiles.
+    pub compiler: Compiler,
+    /// What this host runs.
+    pub worker: Worker,
+    /// What tasks may use.
+    pub limits: Limits,
+    /// How long results are kept.
+    pub results_expire: Duration,
+    /// Whether retries run at once and tasks are told that they run without a daemon.
+    pub eager: bool,
+}
+
+/// Why a house cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum HouseError {
+    /// No sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No threads.
+    #[error("the threads for tasks cannot be started: {0}")]
+    Threads(std::io::Error),
+}
+
+/// The rooms of one daemon.
+pub struct House {
+    /// What is remembered.
+    pub store: Arc<dyn Store>,
+    /// Where tasks run.
+    pub sandbox: Arc<Sandbox>,
+    /// What a task name runs.
+    pub modules: Arc<Modules>,
+    /// What runs now.
+    pub running: Arc<Running>,
+    /// Who is told.
+    pub hub: Arc<Hub>,
+    /// What may be queued.
+    pub admission: queue::Limits,
+    limits: Limits,
+    worker: Worker,
+    scheduler: Arc<Scheduler>,
+    loops: JoinHandle<()>,
+    guests: Option<Runtime>,
+}
+
+impl Plan {
+    /// The plan that an operator's settings describe.
+    pub fn of(config: &Config, store: Arc<dyn Store>, cache: PathBuf, program: PathBuf) -> Self {
+        let Compile { time_limit, memory_bytes } = config.compile;
+        Self {
+            store,
+            cache,
+            compiler: Compiler::Child { program, memory_bytes, time: time_limit },
+            worker: config.worker.clone(),
+            limits: config.limits.clone(),
+            results_expire: config.results_expire,
+            eager: false,
+        }
+    }
+}
+
+impl House {
+    /// Builds every room and starts to take messages.
+    pub async fn open(plan: Plan) -> Result<Self, HouseError> {
+        let Plan { store, cache, compiler, worker, limits, results_expire, eager } = plan;
+        let concurrency = u32::try_from(worker.concurrency).unwrap_or(u32::MAX);
+        let settings = Settings { concurrency, memory_bytes: limits.memory_bytes, cache, compiler };
+        let sandbox = Arc::new(Sandbox::new(settings)?);
+        warn_of_slow_memory(&sandbox, worker.concurrency);
+        let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await?);
+        let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now())));
+        let pipeline = Arc::new(Pipeline {
+            store: Arc::clone(&store),
+            sandbox: Arc::clone(&sandbox),
+            modules: Arc::clone(&modules),
+            running: Arc::clone(&running),
+            hub: Arc::clone(&hub),
+            slots: Arc::new(Semaphore::new(worker.concurrency)),
+            caps: caps(&limits),
+            hostname: worker.hostname.clone(),
+            eager,
+        });
+        let guests = guest_threads().map_err(HouseError::Threads)?;
+        let settings = scheduler::Settings {
+            concurrency: worker.concurrency,
+            queues: worker.queues.clone(),
+            lease: worker.lease,
+            result_expires: results_expire,
+        };
+        let scheduler = Scheduler::new(pipeline, settings, guests.handle().clone());
+        let loops = tokio::spawn({
+            let scheduler = Arc::clone(&scheduler);
+            async move { scheduler.run().await }
+        });
+        let admission = queue::Limits { message_bytes: limits.message_bytes, queued_tasks: limits.queued_tasks };
+        let guests = Some(guests);
+        Ok(Self { store, sandbox, modules, running, hub, admission, limits, worker, scheduler, loops, guests })
+    }
+
+    /// What the HTTP API stands on.
+    pub fn api(&self, draining: tokio::sync::watch::Receiver<bool>) -> Api {
+        Api {
+            store: Arc::clone(&self.store),
+            modules: Arc::clone(&self.modules),
+            running: Arc::clone(&self.running),
+            hub: Arc::clone(&self.hub),
+            limits: self.admission,
+            bodies: Bodies { module_bytes: self.limits.module_bytes, batch_bytes: self.limits.batch_bytes },
+            host: Host { hostname: self.worker.hostname.clone(), concurrency: self.worker.concurrency },
+            draining,
+        }
+    }
+
+    /// Takes no more messages, waits for those that run as long as the operator allows, and gives the rest back.
+    pub async fn drain(&self) {
+        self.scheduler.drain(self.worker.drain).await;
+    }
+
+    /// Takes no more messages and gives those that run back at once.
+    pub async fn stop_now(&self) {
+        self.scheduler.stop_now().await;
+    }
+
+    /// Closes the rooms, the store last. Call it after draining.
+    pub async fn close(mut self) -> Result<(), StoreError> {
+        self.stop_now().await;
+        self.loops.abort();
+        if let Some(guests) = self.guests.take() {
+            guests.shutdown_background();
+        }
+        self.store.close().await
+    }
+
+    /// How many modules there are.
+    pub async fn module_count(&self) -> Result<usize, StoreError> {
+        Ok(self.modules.list(&TenantId::default()).await?.len())
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.loops.abort();
+        if let Some(guests) = self.guests.take() {
+            guests.shutdown_background();
+        }
+    }
+}
+
+/// A runtime of its own for guests: code that computes must not keep the API, the store or the timers waiting.
+fn guest_threads() -> std::io::Result<Runtime> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    // A guest may hold a thread for a whole tick, so timers and new work are looked at often.
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("lovage-guest")
+        .event_interval(8)
+        .global_queue_interval(8)
+        .enable_all()
+        .build()
+}
+
+fn caps(limits: &Limits) -> Caps {
+    Caps {
+        memory_bytes: limits.memory_bytes,
+        time_limit: limits.time_limit,
+        default_time_limit: limits.default_time_limit,
+        fuel: limits.fuel,
+        output_bytes: limits.output_bytes,
+        payload_bytes: limits.result_bytes,
+        subtasks: limits.subtasks,
+    }
+}
+
+/// Mappings that one running instance needs.
+const MAPPINGS_PER_INSTANCE: usize = 6;
+
+fn warn_of_slow_memory(sandbox: &Sandbox, concurrency: usize) {
+    if sandbox.allocator() == Allocator::OnDemand {
+        tracing::warn!(
+            "no address space for a pool of {concurrency} instances: each task maps its own memory, which is slow; \
+             lower worker.concurrency or raise the limit of address space (ulimit -v)"
+        );
+    }
+    let most = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
+    if most.is_some_and(|most: usize| concurrency * MAPPINGS_PER_INSTANCE > most) {
+        tracing::warn!(
+            "{concurrency} tasks at once may need {} memory mappings, the system allows {}: set vm.max_map_count higher",
+            concurrency * MAPPINGS_PER_INSTANCE,
+            most.unwrap_or_default()
+        );
+    }
+}

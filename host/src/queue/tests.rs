@@ -1,0 +1,117 @@
+use std::time::Duration;
+
+use lovage_model::{Digest, ModuleName, QueueName, Seconds, SignatureOptions, TaskDefinition, TaskOptions};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const LIMITS: Limits = Limits { message_bytes: 100, queued_tasks: 10 };
+const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+fn code(options: TaskOptions) -> Code {
+    let name = "tour.add".parse().unwrap();
+    Code {
+        module: ModuleName::new("tour").unwrap(),
+        digest: Digest::from_bytes(&[0; 32]),
+        definition: TaskDefinition { name, doc: String::new(), parameters: vec![], options },
+    }
+}
+
+fn id(text: &str) -> TaskId {
+    TaskId::new(text).unwrap()
+}
+
+fn submit(request: Value) -> Result<Message, Refusal> {
+    let request: SubmitRequest = serde_json::from_value(request).unwrap();
+    admit(call(request)?, id("a"), &code(TaskOptions::default()), &LIMITS, NOW)
+}
+
+#[test]
+fn a_bare_call_gets_celerys_defaults() {
+    let message = submit(json!({"task": "add"})).unwrap();
+    assert_eq!(message.task.as_str(), "tour.add", "the whole name");
+    assert_eq!((message.args.as_str(), message.kwargs.as_str()), ("[]", "{}"));
+    assert_eq!(message.queue, QueueName::default());
+    assert_eq!((message.priority, message.retries, message.eta, message.expires), (0, 0, None, None));
+    assert_eq!((message.root_id, message.parent_id), (id("a"), None));
+}
+
+#[test]
+fn a_signature_says_the_same_as_its_parts() {
+    let options = json!({"queue": "q", "priority": 3, "expires": 5.0, "headers": {"h": 1}, "ignore_result": true});
+    let parts = submit(json!({"task": "add", "args": [1], "kwargs": {"y": 2}, "options": options}));
+    let whole = submit(json!({"signature": {"task": "add", "args": [1], "kwargs": {"y": 2}, "options": options,
+        "subtask_type": null, "immutable": false}}));
+    assert_eq!(parts, whole);
+    assert_eq!(parts.unwrap().expires, Some(NOW.after(Duration::from_secs(5))));
+}
+
+#[test]
+fn each_wrong_field_is_named() {
+    let long = "x".repeat(300);
+    let cases = [
+        (json!({}), "task", RefusalCode::Invalid),
+        (json!({"task": "a", "signature": {"task": "a"}}), "signature", RefusalCode::Invalid),
+        (json!({"args": [1], "signature": {"task": "a"}}), "signature", RefusalCode::Invalid),
+        (json!({"task": "a", "args": {"x": 1}}), "args", RefusalCode::Invalid),
+        (json!({"task": "a", "kwargs": [1]}), "kwargs", RefusalCode::Invalid),
+        (json!({"task": "a", "args": [long]}), "args", RefusalCode::TooLarge),
+        (json!({"task": "a", "options": {"headers": {"h": long}}}), "args", RefusalCode::TooLarge),
+        (json!({"task": "a", "options": {"priority": 10}}), "options.priority", RefusalCode::Invalid),
+        (json!({"task": "a", "options": {"eta": "2999-01-01T00:00:00Z"}}), "options.eta", RefusalCode::Invalid),
+        (json!({"task": "a", "options": {"fuel": 0}}), "options.fuel", RefusalCode::Invalid),
+        (json!({"task": "a", "options": {"time_limit": 0}}), "options.time_limit", RefusalCode::Invalid),
+        (json!({"task": "a", "options": {"shadow": long}}), "options.shadow", RefusalCode::Invalid),
+        (
+            json!({"task": "a", "options": {"soft_time_limit": 5, "time_limit": 2}}),
+            "options.soft_time_limit",
+            RefusalCode::Invalid,
+        ),
+        (json!({"signature": {"task": "a", "subtask_type": "chord"}}), "signature.subtask_type", RefusalCode::Canvas),
+    ];
+    for (request, field, code) in cases {
+        let refusal = submit(request.clone()).unwrap_err();
+        assert_eq!((refusal.field, refusal.code), (field, code), "{request}: {refusal}");
+    }
+}
+
+#[test]
+fn a_time_in_the_past_means_now_and_expiry_is_left_to_the_start() {
+    let past = "2001-01-01T00:00:00+00:00";
+    let message = submit(json!({"task": "a", "options": {"eta": past, "expires": past}})).unwrap();
+    assert!(message.eta.is_none() && message.expires.unwrap() < NOW);
+}
+
+#[test]
+fn the_tasks_priority_holds_unless_the_message_says() {
+    let declared = code(TaskOptions { priority: Some(7), ..TaskOptions::default() });
+    let plain = Signature::new("tour.add".parse().unwrap(), Json::empty_array());
+    let mut own = plain.clone();
+    own.options.priority = Some(2);
+    let priority = |call| admit(call, id("a"), &declared, &LIMITS, NOW).unwrap().priority;
+    assert_eq!((priority(plain), priority(own)), (7, 2));
+}
+
+proptest! {
+    #[test]
+    fn what_is_admitted_is_within_its_bounds(
+        countdown in proptest::option::of(0.0..Seconds::MAX),
+        eta in proptest::option::of(any::<i32>()),
+        priority in proptest::option::of(any::<u8>()),
+        text in "[a-z]{0,120}",
+    ) {
+        let options = SignatureOptions {
+            countdown: countdown.map(|c| Seconds::new(c).unwrap()),
+            eta: eta.map(|seconds| Timestamp::from_micros(i64::from(seconds) * 1_000_000)),
+            priority,
+            ..SignatureOptions::default()
+        };
+        let call = Signature { options, ..Signature::new("a".parse().unwrap(), Json::of(&[text]).unwrap()) };
+        if let Ok(message) = admit(call, id("a"), &code(TaskOptions::default()), &LIMITS, NOW) {
+            prop_assert!(message.priority <= 9);
+            prop_assert!(message.args.as_str().len() + message.kwargs.as_str().len() <= LIMITS.message_bytes);
+            prop_assert!(message.eta.is_none_or(|eta| eta <= NOW.after(Duration::from_secs_f64(Seconds::MAX))));
+        }
+    }
+}

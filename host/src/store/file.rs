@@ -1,0 +1,126 @@
+//! How is everything remembered on one machine's disk?
+//!
+//! A directory: `lovage.db` (SQLite, write-ahead log), `modules/<sha256>.wasm`, and `lock`, which the daemon that has
+//! the directory open holds. One thread writes (see [`writer`]), others read, so that nobody who looks waits for a disk.
+//!
+//! Invariants:
+//! - The database is the truth; what the writer keeps in memory is read from it when the store is opened.
+//! - A component's file is on the disk before a row names it, and goes after the last row that does.
+//! - A daemon that was killed leaves nothing to repair: its leases end when the next one opens the store.
+//!
+//! Absent: more than one process that writes.
+
+mod backup;
+mod book;
+mod broker;
+mod check;
+mod components;
+mod fault;
+mod lease;
+mod ledger;
+mod modules;
+mod reader;
+mod record;
+mod results;
+mod schema;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lovage_model::Timestamp;
+use tokio::sync::{Mutex, Notify};
+
+use super::{Result, Store, StoreError};
+pub use backup::backup;
+pub use check::{CheckReport, check};
+use components::Components;
+use fault::Faults;
+use ledger::Ledger;
+use reader::Readers;
+use writer::{Need, Writer};
+
+/// Name of the database in the store's directory.
+const DATABASE: &str = "lovage.db";
+
+/// Threads that read. A long list occupies one; the other still answers.
+const READERS: usize = 2;
+
+/// A store in a directory.
+pub struct FileStore {
+    writer: Writer,
+    readers: Readers,
+    components: Components,
+    /// Held while a component and its row come or go together.
+    shelf: Mutex<()>,
+    bell: Arc<Notify>,
+}
+
+impl FileStore {
+    /// Opens the store of a directory, which is made if it is not there. Whoever had messages when it was last open
+    /// has them no more: they can be leased again. It blocks while it reads; call it before serving.
+    ///
+    /// Fails with [`StoreError::Busy`], [`StoreError::Newer`] or [`StoreError::Corrupt`], each with what to do.
+    pub fn open(dir: &Path, now: Timestamp) -> Result<Self> {
+        make_dir(dir)?;
+        let lock = lock(dir)?;
+        let path = dir.join(DATABASE);
+        let faults = Faults::of(&path);
+        let db = schema::open_for_writing(&path, &faults, now)?;
+        let components = Components::open(dir)?;
+        components.sweep(&db, &faults)?;
+        let ledger = Ledger::new(db).map_err(|error| faults.explain(&error))?;
+        let bell = Arc::new(Notify::new());
+        let ring = bell.clone();
+        let writer = Writer::start(ledger, faults.clone(), lock, move || ring.notify_one())
+            .map_err(|error| Faults::io(&path, &error))?;
+        let readers = Readers::start(&path, &faults, READERS)?;
+        Ok(Self { writer, readers, components, shelf: Mutex::new(()), bell })
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| Faults::io(dir, &error))
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| Faults::io(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Busy(dir.display().to_string())),
+        Err(TryLockError::Error(error)) => Err(Faults::io(&path, &error)),
+    }
+}
+
+/// The database of a directory that must have one.
+fn database_of(dir: &Path) -> Result<PathBuf> {
+    let path = dir.join(DATABASE);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(StoreError::Failed(format!("there is no store in {}: {DATABASE} is missing", dir.display())))
+}
+
+#[async_trait]
+impl Store for FileStore {
+    async fn healthy(&self) -> Result<()> {
+        // A page is written and fsynced, as for a task.
+        self.writer.run(Need::DURABLE, |ledger| ledger.run("UPDATE store SET opens = opens", [])).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.readers.close();
+        let closed = self.writer.close().await;
+        self.bell.notify_one();
+        closed
+    }
+}

@@ -1,0 +1,274 @@
+//! What does the writer know without asking the database?
+//!
+//! Names and their numbers, how much waits where, and who holds what. All of it is in the database too, and is read
+//! from there when the store is opened.
+//!
+//! Invariant: every change is noted, so that [`Book::undo`] leads back to the last commit when a batch fails.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use lovage_model::{QueueName, TenantId};
+use rusqlite::{Connection, types::Type};
+
+/// The three places of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spot {
+    Ready,
+    Scheduled,
+    Leased,
+}
+
+/// One queue of one tenant.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) tenant: i64,
+    pub(super) queue: QueueName,
+    pub(super) ready: i64,
+    pub(super) scheduled: i64,
+    pub(super) leased: i64,
+}
+
+/// A lease, with all that is needed to end it.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) token: i64,
+    pub(super) until: i64,
+    pub(super) worker: Arc<str>,
+    pub(super) line: i64,
+    pub(super) priority: u8,
+    pub(super) pos: i64,
+    pub(super) since: i64,
+    pub(super) deliveries: u32,
+}
+
+/// Numbers to be given out next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counters {
+    pub(super) task: i64,
+    pub(super) pos: i64,
+}
+
+enum Change {
+    Tenant(TenantId),
+    Line(i64),
+    Count(i64, Spot, i64),
+    Lease(i64, Option<Held>),
+}
+
+/// See the file's head.
+pub(super) struct Book {
+    tenants: HashMap<TenantId, i64>,
+    tenant_names: HashMap<i64, TenantId>,
+    lines: BTreeMap<i64, Line>,
+    line_numbers: HashMap<(i64, QueueName), i64>,
+    /// Ready and scheduled messages of each tenant.
+    waiting: HashMap<i64, i64>,
+    leases: HashMap<i64, Held>,
+    lapses: BTreeSet<(i64, i64)>,
+    pub(super) next: Counters,
+    saved: Counters,
+    next_token: i64,
+    /// Whether a message was put where a lease may find it, since somebody last asked.
+    pub(super) put: bool,
+    journal: Vec<Change>,
+}
+
+impl Book {
+    /// Reads it from a database without leases.
+    pub(super) fn load(db: &Connection) -> rusqlite::Result<Self> {
+        let (opens, task, pos) = db.query_row("SELECT opens, next_task, next_pos FROM store", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        let next = Counters { task, pos };
+        let mut book = Self {
+            tenants: HashMap::new(),
+            tenant_names: HashMap::new(),
+            lines: BTreeMap::new(),
+            line_numbers: HashMap::new(),
+            waiting: HashMap::new(),
+            leases: HashMap::new(),
+            lapses: BTreeSet::new(),
+            next,
+            saved: next,
+            // Each opening has a range of tokens of its own, so none is given twice.
+            next_token: opens << 40,
+            put: true,
+            journal: Vec::new(),
+        };
+        book.load_names(db)?;
+        Ok(book)
+    }
+
+    fn load_names(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        let mut tenants = db.prepare("SELECT id, name FROM tenant")?;
+        let mut rows = tenants.query([])?;
+        while let Some(row) = rows.next()? {
+            self.note_tenant(row.get(0)?, read_name(TenantId::try_from(row.get::<_, String>(1)?))?);
+        }
+        let mut lines = db.prepare("SELECT id, tenant, queue, ready, scheduled, leased FROM line")?;
+        let mut rows = lines.query([])?;
+        while let Some(row) = rows.next()? {
+            let queue = read_name(QueueName::try_from(row.get::<_, String>(2)?))?;
+            let (id, ready, scheduled, leased) = (row.get(0)?, row.get(3)?, row.get(4)?, row.get(5)?);
+            self.note_line(id, row.get(1)?, queue);
+            self.count(id, Spot::Ready, ready);
+            self.count(id, Spot::Scheduled, scheduled);
+            self.count(id, Spot::Leased, leased);
+        }
+        self.journal.clear();
+        Ok(())
+    }
+
+    pub(super) fn tenant(&self, name: &TenantId) -> Option<i64> {
+        self.tenants.get(name).copied()
+    }
+
+    pub(super) fn tenant_name(&self, number: i64) -> TenantId {
+        self.tenant_names[&number].clone()
+    }
+
+    pub(super) fn note_tenant(&mut self, number: i64, name: TenantId) {
+        self.tenant_names.insert(number, name.clone());
+        self.tenants.insert(name.clone(), number);
+        self.journal.push(Change::Tenant(name));
+    }
+
+    /// The lines that hold a message, or did when this batch began.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (i64, &Line)> {
+        self.lines.iter().map(|(&id, line)| (id, line))
+    }
+
+    pub(super) fn line(&self, id: i64) -> &Line {
+        &self.lines[&id]
+    }
+
+    pub(super) fn line_number(&self, tenant: i64, queue: &QueueName) -> Option<i64> {
+        self.line_numbers.get(&(tenant, queue.clone())).copied()
+    }
+
+    pub(super) fn note_line(&mut self, id: i64, tenant: i64, queue: QueueName) {
+        self.line_numbers.insert((tenant, queue.clone()), id);
+        self.lines.insert(id, Line { tenant, queue, ready: 0, scheduled: 0, leased: 0 });
+        self.journal.push(Change::Line(id));
+    }
+
+    /// How many messages of a tenant wait.
+    pub(super) fn waiting(&self, tenant: i64) -> u64 {
+        self.waiting.get(&tenant).map_or(0, |&count| count.unsigned_abs())
+    }
+
+    /// Notes that messages came to a place of a line, or left it.
+    pub(super) fn count(&mut self, line: i64, spot: Spot, delta: i64) {
+        self.add(line, spot, delta);
+        self.put |= delta > 0 && spot != Spot::Leased;
+        self.journal.push(Change::Count(line, spot, delta));
+    }
+
+    fn add(&mut self, id: i64, spot: Spot, delta: i64) {
+        let line = self.lines.get_mut(&id).expect("a line that was noted");
+        match spot {
+            Spot::Ready => line.ready += delta,
+            Spot::Scheduled => line.scheduled += delta,
+            Spot::Leased => line.leased += delta,
+        }
+        if spot != Spot::Leased {
+            *self.waiting.entry(line.tenant).or_default() += delta;
+        }
+    }
+
+    pub(super) fn token(&mut self) -> i64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    pub(super) fn held(&self, task: i64) -> Option<&Held> {
+        self.leases.get(&task)
+    }
+
+    /// Leases that have lapsed.
+    pub(super) fn lapsed(&self, now: i64) -> Vec<i64> {
+        self.lapses.range(..=(now, i64::MAX)).map(|&(_, task)| task).collect()
+    }
+
+    /// When the next lease lapses.
+    pub(super) fn next_lapse(&self) -> Option<i64> {
+        self.lapses.first().map(|&(until, _)| until)
+    }
+
+    /// Notes that a lease was given, changed or ended.
+    pub(super) fn set_lease(&mut self, task: i64, held: Option<Held>) {
+        let before = self.swap_lease(task, held);
+        self.journal.push(Change::Lease(task, before));
+    }
+
+    fn swap_lease(&mut self, task: i64, held: Option<Held>) -> Option<Held> {
+        let after = held.as_ref().map(|held| (held.until, task));
+        let before = match held {
+            Some(held) => self.leases.insert(task, held),
+            None => self.leases.remove(&task),
+        };
+        if let Some(before) = &before {
+            self.lapses.remove(&(before.until, task));
+        }
+        self.lapses.extend(after);
+        before
+    }
+
+    /// The lines whose counts have changed since the last commit.
+    pub(super) fn touched(&self) -> BTreeSet<i64> {
+        let counted = |change: &Change| match change {
+            Change::Count(line, ..) | Change::Line(line) => Some(*line),
+            Change::Tenant(_) | Change::Lease(..) => None,
+        };
+        self.journal.iter().filter_map(counted).collect()
+    }
+
+    /// The counters, if they have changed since the last commit.
+    pub(super) fn advanced(&self) -> Option<Counters> {
+        (self.next != self.saved).then_some(self.next)
+    }
+
+    /// Takes note that all changes have been committed. Empty lines are gone.
+    pub(super) fn committed(&mut self) {
+        for id in self.touched() {
+            if self.lines[&id].is_empty() {
+                self.forget_line(id);
+            }
+        }
+        self.saved = self.next;
+        self.journal.clear();
+    }
+
+    /// Goes back to what it was at the last commit. (Numbers that were given out stay unused.)
+    pub(super) fn undo(&mut self) {
+        while let Some(change) = self.journal.pop() {
+            match change {
+                Change::Tenant(name) => {
+                    let number = self.tenants.remove(&name);
+                    number.map(|number| self.tenant_names.remove(&number));
+                }
+                Change::Line(id) => self.forget_line(id),
+                Change::Count(line, spot, delta) => self.add(line, spot, -delta),
+                Change::Lease(task, before) => _ = self.swap_lease(task, before),
+            }
+        }
+    }
+
+    fn forget_line(&mut self, id: i64) {
+        if let Some(line) = self.lines.remove(&id) {
+            self.line_numbers.remove(&(line.tenant, line.queue));
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready == 0 && self.scheduled == 0 && self.leased == 0
+    }
+}
+
+/// A name that was checked when it was stored.
+pub(super) fn read_name<T>(name: Result<T, lovage_model::NameError>) -> rusqlite::Result<T> {
+    name.map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))
+}

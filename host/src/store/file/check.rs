@@ -1,0 +1,170 @@
+//! Is a store sound? It is read, never changed, and may be in use meanwhile.
+
+use std::fs;
+use std::path::Path;
+
+use lovage_model::{Digest, Message};
+use rusqlite::Connection;
+use sha2::{Digest as _, Sha256};
+
+use super::components::{Components, digests};
+use super::fault::Faults;
+use super::record::JOINS;
+use super::schema::open_for_reading;
+use crate::store::Result;
+
+/// What a check found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct CheckReport {
+    /// Tasks in the store.
+    pub tasks: u64,
+    /// Those of them that have not ended.
+    pub unfinished: u64,
+    /// Components of modules.
+    pub components: u64,
+    /// What is wrong, each in a sentence; empty when the store is sound. A broad fault is named by its first few cases.
+    pub problems: Vec<String>,
+}
+
+/// Cases that are named of one kind of fault.
+const NAMED: usize = 5;
+
+/// Inconsistencies, each as a query for the tasks that show it.
+const FAULTS: &[(&str, &str)] = &[
+    (
+        "has ended in a state that is not an end, or the other way round",
+        "
+        SELECT id FROM task WHERE (ended IS NULL) = (state IN ('SUCCESS', 'FAILURE', 'REVOKED', 'IGNORED'))",
+    ),
+    (
+        "is in ready without being the task of that place",
+        "
+        SELECT r.seq FROM ready AS r LEFT JOIN line AS q ON q.id = r.line LEFT JOIN task AS t ON t.seq = r.seq
+        WHERE (t.pos = r.pos AND t.priority = r.priority AND t.tenant = q.tenant AND t.queue = q.queue) IS NOT TRUE",
+    ),
+    (
+        "is in scheduled without being the task of that place",
+        "
+        SELECT s.seq FROM scheduled AS s LEFT JOIN line AS q ON q.id = s.line LEFT JOIN task AS t ON t.seq = s.seq
+        WHERE (t.pos = s.pos AND t.eta = s.eta AND t.tenant = q.tenant AND t.queue = q.queue) IS NOT TRUE",
+    ),
+    (
+        "is leased without being the task of that place",
+        "
+        SELECT l.seq FROM leased AS l LEFT JOIN line AS q ON q.id = l.line LEFT JOIN task AS t ON t.seq = l.seq
+        WHERE (t.pos = l.pos AND t.tenant = q.tenant AND t.queue = q.queue) IS NOT TRUE",
+    ),
+    ("has no message", "SELECT id FROM task WHERE seq NOT IN (SELECT seq FROM message)"),
+    (
+        "has a message, a result or a log, and is not there",
+        "
+        SELECT seq FROM message WHERE seq NOT IN (SELECT seq FROM task)
+        UNION SELECT seq FROM result WHERE seq NOT IN (SELECT seq FROM task)
+        UNION SELECT seq FROM log WHERE seq NOT IN (SELECT seq FROM task)",
+    ),
+    ("has a tenant that is not there", "SELECT id FROM task WHERE tenant NOT IN (SELECT id FROM tenant)"),
+];
+
+/// Lines whose counts are not those of their messages.
+const COUNTS: &str = "
+    SELECT q.queue FROM line AS q
+    LEFT JOIN (SELECT line, count(*) AS leased FROM leased GROUP BY line) AS n ON n.line = q.id
+    WHERE q.ready <> (SELECT count(*) FROM ready WHERE line = q.id)
+       OR q.scheduled <> (SELECT count(*) FROM scheduled WHERE line = q.id)
+       OR q.leased <> coalesce(n.leased, 0)";
+
+/// Modules without exactly one active version.
+const ACTIVE: &str = "SELECT name FROM module GROUP BY tenant, name HAVING sum(active) <> 1";
+
+/// Looks through a whole store. Fails only if it cannot be read at all.
+pub fn check(dir: &Path) -> Result<CheckReport> {
+    let path = super::database_of(dir)?;
+    let faults = Faults::of(&path);
+    let db = open_for_reading(&path, &faults)?;
+    // One transaction, so that a daemon that works meanwhile does not look like a fault.
+    let look = || -> rusqlite::Result<(CheckReport, Vec<Digest>)> {
+        let still = db.unchecked_transaction()?;
+        let found = (look_through(&still)?, digests(&still)?);
+        still.finish()?;
+        Ok(found)
+    };
+    let (mut report, components) = look().map_err(|error| faults.explain(&error))?;
+    report.components = components.len() as u64;
+    let files = Components::of(dir);
+    report.problems.extend(components.iter().filter_map(|digest| problem_of(&files, digest)));
+    Ok(report)
+}
+
+impl CheckReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn note(&mut self, what: &str, cases: &[String]) {
+        if !cases.is_empty() {
+            let named = cases.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = if cases.len() > NAMED { format!(" and {} more", cases.len() - NAMED) } else { String::new() };
+            self.problems.push(format!("{what}: {named}{more}"));
+        }
+    }
+}
+
+fn look_through(db: &Connection) -> rusqlite::Result<CheckReport> {
+    let mut report = CheckReport::default();
+    let broken = texts(db, "PRAGMA integrity_check(20)")?;
+    if broken != ["ok"] {
+        // The rest would only repeat it.
+        report.problems = broken;
+        return Ok(report);
+    }
+    let count = |sql| db.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
+    report.tasks = count("SELECT count(*) FROM task")?;
+    report.unfinished = count("SELECT count(*) FROM task WHERE ended IS NULL")?;
+    for (what, sql) in FAULTS {
+        report.note(&format!("a task {what}"), &texts(db, sql)?);
+    }
+    let places = format!(
+        "SELECT t.id FROM task AS t {JOINS}
+         WHERE (r.seq IS NOT NULL) + (s.seq IS NOT NULL) + (l.seq IS NOT NULL) <> (t.ended IS NULL)"
+    );
+    report.note("a task that waits or runs must have one place, one that has ended none", &texts(db, &places)?);
+    report.note("a queue is counted wrongly", &texts(db, COUNTS)?);
+    report.note("a module must have one active version", &texts(db, ACTIVE)?);
+    report.note("a message cannot be read", &unreadable(db)?);
+    Ok(report)
+}
+
+fn texts(db: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = db.prepare(sql)?;
+    statement
+        .query_map([], |row| {
+            Ok(match row.get_ref(0)? {
+                rusqlite::types::ValueRef::Integer(number) => format!("number {number}"),
+                other => other.as_str()?.to_owned(),
+            })
+        })?
+        .collect()
+}
+
+fn unreadable(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = db.prepare("SELECT t.id, m.body FROM task AS t JOIN message AS m ON m.seq = t.seq")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let readable = row.get_ref(1)?.as_str().is_ok_and(|body| serde_json::from_str::<Message>(body).is_ok());
+        if !readable {
+            found.push(row.get(0)?);
+        }
+    }
+    Ok(found)
+}
+
+fn problem_of(files: &Components, digest: &Digest) -> Option<String> {
+    let path = files.path(digest);
+    match fs::read(&path) {
+        Err(error) => Some(format!("component {}: {error}: push its module again", path.display())),
+        Ok(bytes) if Digest::from_bytes(&Sha256::digest(&bytes).into()) == *digest => None,
+        Ok(_) => Some(format!("component {} is not what was pushed: push its module again", path.display())),
+    }
+}

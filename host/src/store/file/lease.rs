@@ -1,0 +1,200 @@
+//! Which messages come next? By priority, then age, over any set of queues, and only as much is read as is taken.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use lovage_model::{TenantId, Timestamp};
+use rusqlite::params;
+
+use super::book::Spot;
+use super::ledger::{Ledger, Waiting};
+use crate::store::{Ask, LeaseKey};
+
+/// A lease whose message has not been read yet.
+pub(super) struct Raw {
+    pub(super) key: LeaseKey,
+    pub(super) tenant: TenantId,
+    pub(super) body: String,
+    pub(super) deliveries: u32,
+}
+
+impl Ledger {
+    /// Takes messages that are due.
+    pub(super) fn lease(&mut self, ask: &Ask) -> rusqlite::Result<(Vec<Raw>, Option<Timestamp>)> {
+        let now = ask.now.as_micros();
+        self.lapse(now)?;
+        let next_eta = self.promote(now)?;
+        let chosen = self.choose(ask)?;
+        let worker: Arc<str> = ask.worker.as_str().into();
+        let leases = chosen.into_iter().map(|it| self.hand_out(it, &worker, ask.until)).collect::<Result<_, _>>()?;
+        let next_due = next_eta.into_iter().chain(self.book.next_lapse()).min();
+        Ok((leases, next_due.map(Timestamp::from_micros)))
+    }
+
+    fn lapse(&mut self, now: i64) -> rusqlite::Result<()> {
+        for seq in self.book.lapsed(now) {
+            let Some(held) = self.book.held(seq).cloned() else { continue };
+            self.run("UPDATE task SET worker = ?2 WHERE seq = ?1", params![seq, &*held.worker])?;
+            self.give_back(seq, &held, held.deliveries)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what is due into its line; returns the next ETA.
+    fn promote(&mut self, now: i64) -> rusqlite::Result<Option<i64>> {
+        let next_eta = |ledger: &Self| -> rusqlite::Result<Option<i64>> {
+            ledger.db.prepare_cached("SELECT min(eta) FROM scheduled")?.query_row([], |row| row.get(0))
+        };
+        let next = next_eta(self)?;
+        if next.is_none_or(|eta| eta > now) {
+            return Ok(next);
+        }
+        for (line, due) in self.due_by_line(now)? {
+            self.book.count(line, Spot::Scheduled, -due);
+            self.book.count(line, Spot::Ready, due);
+        }
+        self.run(
+            "INSERT INTO ready (line, priority, pos, seq, since, deliveries)
+             SELECT line, priority, pos, seq, eta, deliveries FROM scheduled WHERE eta <= ?1",
+            [now],
+        )?;
+        self.run("DELETE FROM scheduled WHERE eta <= ?1", [now])?;
+        next_eta(self)
+    }
+
+    fn due_by_line(&self, now: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let mut statement =
+            self.db.prepare_cached("SELECT line, count(*) FROM scheduled WHERE eta <= ?1 GROUP BY line")?;
+        statement.query_map([now], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    }
+
+    /// Takes the first `max` messages of the wanted lines out of `ready`: a merge of the lines, each read in chunks.
+    fn choose(&mut self, ask: &Ask) -> rusqlite::Result<Vec<Waiting>> {
+        let lines: Vec<i64> = self
+            .book
+            .lines()
+            .filter(|(_, line)| line.ready > 0 && ask.queues.as_ref().is_none_or(|wanted| wanted.contains(&line.queue)))
+            .map(|(id, _)| id)
+            .collect();
+        let chunk = ask.max.div_ceil(lines.len().max(1));
+        let mut heads = BinaryHeap::new();
+        for line in lines {
+            let queued = self.head_of(line, None, chunk)?;
+            heads.extend(Head::of(queued));
+        }
+        let mut chosen = Vec::new();
+        while chosen.len() < ask.max
+            && let Some(Reverse(mut head)) = heads.pop()
+        {
+            chosen.push(head.first);
+            if head.rest.is_empty() {
+                head.rest = self.head_of(head.first.line, Some(head.first), chunk)?;
+            }
+            heads.extend(Head::of(head.rest));
+        }
+        self.remove_ready(&chosen)?;
+        Ok(chosen)
+    }
+
+    fn head_of(&self, line: i64, after: Option<Waiting>, limit: usize) -> rusqlite::Result<VecDeque<Waiting>> {
+        let (priority, pos) = after.map_or((-1, -1), |last| (i64::from(last.priority), last.pos));
+        let mut statement = self.db.prepare_cached(
+            "SELECT seq, priority, pos, since, deliveries FROM ready
+             WHERE line = ?1 AND (priority, pos) > (?2, ?3) ORDER BY priority, pos LIMIT ?4",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        statement
+            .query_map([line, priority, pos, limit], |row| {
+                Ok(Waiting {
+                    seq: row.get(0)?,
+                    line,
+                    priority: row.get(1)?,
+                    pos: row.get(2)?,
+                    since: row.get(3)?,
+                    deliveries: row.get(4)?,
+                })
+            })?
+            .collect()
+    }
+
+    /// Removes what was chosen. Each line lost its first ones, so one range of each is deleted.
+    fn remove_ready(&mut self, chosen: &[Waiting]) -> rusqlite::Result<()> {
+        let mut ends = std::collections::BTreeMap::new();
+        for it in chosen {
+            let end = ends.entry(it.line).or_insert((it, 0));
+            *end = (it, end.1 + 1);
+        }
+        for (line, (last, taken)) in ends {
+            self.run(
+                "DELETE FROM ready WHERE line = ?1 AND (priority, pos) <= (?2, ?3)",
+                params![line, last.priority, last.pos],
+            )?;
+            self.book.count(line, Spot::Ready, -taken);
+        }
+        Ok(())
+    }
+
+    fn hand_out(&mut self, chosen: Waiting, worker: &Arc<str>, until: Timestamp) -> rusqlite::Result<Raw> {
+        let deliveries = chosen.deliveries + 1;
+        let token = self.grant(Waiting { deliveries, ..chosen }, worker, until.as_micros())?;
+        let body = self
+            .db
+            .prepare_cached("SELECT body FROM message WHERE seq = ?1")?
+            .query_row([chosen.seq], |row| row.get::<_, String>(0));
+        Ok(Raw {
+            key: LeaseKey { task: chosen.seq, token: token.unsigned_abs() },
+            tenant: self.book.tenant_name(self.book.line(chosen.line).tenant),
+            body: missing_is_empty(body)?,
+            deliveries,
+        })
+    }
+}
+
+/// A message that is not there, or not text, is treated like one that cannot be read: its task ends.
+fn missing_is_empty(body: rusqlite::Result<String>) -> rusqlite::Result<String> {
+    match body {
+        Err(
+            rusqlite::Error::QueryReturnedNoRows
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::Utf8Error(..),
+        ) => Ok(String::new()),
+        other => other,
+    }
+}
+
+/// The first message of a line, and those read with it.
+struct Head {
+    first: Waiting,
+    rest: VecDeque<Waiting>,
+}
+
+impl Head {
+    fn of(mut queued: VecDeque<Waiting>) -> Option<Reverse<Self>> {
+        queued.pop_front().map(|first| Reverse(Self { first, rest: queued }))
+    }
+
+    fn key(&self) -> (u8, i64) {
+        (self.first.priority, self.first.pos)
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Head {}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Head {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}

@@ -1,0 +1,171 @@
+//! Results: from submit to expiry.
+
+use async_trait::async_trait;
+use lovage_model::api::QueueView;
+use lovage_model::{AttemptLog, ResultMeta, State, TaskId, TenantId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+
+use super::FileStore;
+use super::ledger::Ledger;
+use super::record::{COLUMNS, JOINS, read};
+use super::writer::Need;
+use crate::store::{Filter, Page, Redone, Result, Results};
+
+#[async_trait]
+impl Results for FileStore {
+    async fn task(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<ResultMeta>> {
+        let (tenant, id) = (tenant.clone(), id.clone());
+        self.readers.run(move |db| task(db, &tenant, &id)).await
+    }
+
+    async fn list(&self, tenant: &TenantId, filter: Filter) -> Result<Page> {
+        if filter.limit == 0 {
+            return Ok(Page::default());
+        }
+        let tenant = tenant.clone();
+        self.readers.run(move |db| list(db, &tenant, &filter)).await
+    }
+
+    async fn logs(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<Vec<AttemptLog>>> {
+        let (tenant, id) = (tenant.clone(), id.clone());
+        self.readers.run(move |db| logs(db, &tenant, &id)).await
+    }
+
+    async fn forget(&self, tenant: &TenantId, id: &TaskId) -> Result<Redone> {
+        let (tenant, id) = (tenant.clone(), id.clone());
+        let forget = move |ledger: &mut Ledger| {
+            let Some(row) = ledger.find(&tenant, &id)? else { return Ok(Redone::Unknown) };
+            if !row.ended {
+                return Ok(Redone::Busy(ledger.busy(&row)?));
+            }
+            ledger.delete_ended(row.seq).map(|()| Redone::Done)
+        };
+        self.writer.run(Need::DURABLE, forget).await
+    }
+
+    async fn expire(&self, before: Timestamp, max: usize) -> Result<u64> {
+        let expire = move |ledger: &mut Ledger| {
+            let old = ended_before(&ledger.db, before, max)?;
+            old.iter().try_for_each(|&seq| ledger.delete_ended(seq))?;
+            Ok(old.len() as u64)
+        };
+        self.writer.run(Need { durable: true, weight: max }, expire).await
+    }
+}
+
+fn ended_before(db: &Connection, before: Timestamp, max: usize) -> rusqlite::Result<Vec<i64>> {
+    let sql = "SELECT seq FROM task WHERE ended < ?1 ORDER BY ended, seq LIMIT ?2";
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    db.prepare_cached(sql)?.query_map([before.as_micros(), max], |row| row.get(0))?.collect()
+}
+
+fn number_of(db: &Connection, tenant: &TenantId) -> rusqlite::Result<Option<i64>> {
+    let mut statement = db.prepare_cached("SELECT id FROM tenant WHERE name = ?1")?;
+    statement.query_row([tenant.as_str()], |row| row.get(0)).optional()
+}
+
+fn task(db: &Connection, tenant: &TenantId, id: &TaskId) -> rusqlite::Result<Option<ResultMeta>> {
+    let Some(tenant) = number_of(db, tenant)? else { return Ok(None) };
+    let mut statement = db.prepare_cached(&format!("{COLUMNS} {JOINS} WHERE t.tenant = ?1 AND t.id = ?2"))?;
+    let found = statement.query_row(params![tenant, id.as_str()], read).optional()?;
+    Ok(found.map(|(_, record)| record.meta()))
+}
+
+fn logs(db: &Connection, tenant: &TenantId, id: &TaskId) -> rusqlite::Result<Option<Vec<AttemptLog>>> {
+    let Some(tenant) = number_of(db, tenant)? else { return Ok(None) };
+    let mut statement = db.prepare_cached("SELECT seq FROM task WHERE tenant = ?1 AND id = ?2")?;
+    let found = statement.query_row(params![tenant, id.as_str()], |row| row.get::<_, i64>(0)).optional()?;
+    let Some(seq) = found else { return Ok(None) };
+    let mut statement = db.prepare_cached("SELECT body FROM log WHERE seq = ?1 ORDER BY delivery")?;
+    let mut rows = statement.query([seq])?;
+    let mut logs = Vec::new();
+    while let Some(row) = rows.next()? {
+        logs.extend(serde_json::from_str::<AttemptLog>(&row.get::<_, String>(0)?).ok());
+    }
+    Ok(Some(logs))
+}
+
+fn list(db: &Connection, tenant: &TenantId, filter: &Filter) -> rusqlite::Result<Page> {
+    let Some(tenant) = number_of(db, tenant)? else { return Ok(Page::default()) };
+    let (before, limit) = (filter.before.unwrap_or(i64::MAX), filter.limit);
+    let one_more = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+    let state = filter.state.as_ref().map(State::as_str);
+    let (name, queue) = (filter.name.as_ref().map(|it| it.as_str()), filter.queue.as_ref().map(|it| it.as_str()));
+    let sql = query(filter);
+    let params: [(&str, &dyn ToSql); 6] = [
+        (":tenant", &tenant),
+        (":before", &before),
+        (":limit", &one_more),
+        (":state", &state),
+        (":name", &name),
+        (":queue", &queue),
+    ];
+    let used: Vec<_> = params.into_iter().filter(|(name, _)| sql.contains(name)).collect();
+    let mut statement = db.prepare_cached(&sql)?;
+    let found: Vec<_> = statement.query_map(&*used, read)?.collect::<rusqlite::Result<_>>()?;
+    let next = if found.len() > limit { found.get(limit - 1).map(|(seq, _)| *seq) } else { None };
+    Ok(Page { tasks: found.into_iter().take(limit).map(|(_, record)| record.meta()).collect(), next })
+}
+
+/// The query of a filter. It walks back from the newest task; states that few tasks have are walked by their index.
+/// (The `+` keeps SQLite from another index, whose order it would have to sort.)
+fn query(filter: &Filter) -> String {
+    let mut index = "";
+    let mut wanted = "+t.tenant = :tenant AND t.seq < :before".to_owned();
+    if let Some(state) = &filter.state {
+        wanted += " AND coalesce(l.state, iif(l.seq IS NULL, t.state, 'STARTED')) = :state";
+        match state {
+            State::Failure | State::Revoked | State::Retry | State::Ignored => {
+                index = "INDEXED BY task_odd";
+                wanted += " AND t.state = :state AND t.state NOT IN ('PENDING', 'SUCCESS')";
+            }
+            State::Pending | State::Success => wanted += " AND t.state = :state",
+            State::Received | State::Started | State::Rejected | State::Custom(_) => {
+                wanted += " AND t.seq IN (SELECT seq FROM leased)";
+            }
+        }
+    }
+    if filter.name.is_some() {
+        wanted += " AND t.name = :name";
+    }
+    if filter.queue.is_some() {
+        wanted += " AND t.queue = :queue";
+    }
+    format!("{COLUMNS} {index} {JOINS} WHERE {wanted} ORDER BY t.seq DESC LIMIT :limit")
+}
+
+/// Every queue of a tenant. The oldest ready message is one of the first of each priority.
+pub(super) fn queues(db: &Connection, tenant: &TenantId, now: Timestamp) -> rusqlite::Result<Vec<QueueView>> {
+    let Some(tenant) = number_of(db, tenant)? else { return Ok(Vec::new()) };
+    let mut statement =
+        db.prepare_cached("SELECT id, queue, ready, scheduled, leased FROM line WHERE tenant = ?1 ORDER BY queue")?;
+    let mut rows = statement.query([tenant])?;
+    let mut views = Vec::new();
+    while let Some(row) = rows.next()? {
+        let count = |column: &str| row.get::<_, i64>(column).map(i64::unsigned_abs);
+        views.push(QueueView {
+            name: row.get("queue")?,
+            ready: count("ready")?,
+            scheduled: count("scheduled")?,
+            leased: count("leased")?,
+            oldest_seconds: oldest(db, row.get("id")?)?.map(|since| now.since(since).as_secs_f64()),
+        });
+    }
+    Ok(views)
+}
+
+/// Since when the oldest ready message of a line is ready.
+fn oldest(db: &Connection, line: i64) -> rusqlite::Result<Option<Timestamp>> {
+    let sql = "SELECT priority, pos, since FROM ready WHERE line = ?1 AND priority > ?2 ORDER BY priority, pos LIMIT 1";
+    let mut statement = db.prepare_cached(sql)?;
+    let (mut priority, mut best): (i64, Option<(i64, i64)>) = (-1, None);
+    loop {
+        let head =
+            statement.query_row([line, priority], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))).optional()?;
+        let Some((next, first)) = head else {
+            return Ok(best.map(|(_, since)| Timestamp::from_micros(since)));
+        };
+        priority = next;
+        best = best.into_iter().chain([first]).min();
+    }
+}

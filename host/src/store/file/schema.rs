@@ -1,0 +1,248 @@
+//! How are the tables laid out, and how does a database get there?
+//!
+//! Invariants:
+//! - `user_version` is the schema's version; each step of [`STEPS`] leads from one to the next, in a transaction.
+//! - What grows with results (`message`, `result`, `log`) is appended and stays out of the rows that move.
+//! - A message waits in exactly one of `ready`, `scheduled`, `leased`. Their keys are the order they are read in, so a
+//!   lease costs what it takes, however deep the queue is.
+//!
+//! Absent: what the rows mean to a client; see [`super::super::record`].
+
+use std::path::Path;
+
+use lovage_model::Timestamp;
+use rusqlite::{Connection, OpenFlags};
+
+use super::fault::Faults;
+use crate::store::{Result, StoreError};
+
+/// `LOVG`: tells our databases from others.
+const APPLICATION_ID: i32 = 0x4C4F_5647;
+
+/// The schema this code reads and writes.
+pub(super) const VERSION: u32 = STEPS.len() as u32;
+
+/// Step n leads from version n to n + 1. A step that was released is never changed.
+const STEPS: &[&str] = &["
+CREATE TABLE store (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    opens INTEGER NOT NULL,      -- how often it was opened: the upper part of every fencing token
+    opened INTEGER NOT NULL,     -- when last; all times are microseconds since 1970
+    next_task INTEGER NOT NULL,
+    next_pos INTEGER NOT NULL
+) STRICT;
+INSERT INTO store VALUES (1, 0, 0, 1, 1);
+
+CREATE TABLE tenant (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+
+-- One queue of one tenant, while there is a message in it.
+CREATE TABLE line (
+    id INTEGER PRIMARY KEY,
+    tenant INTEGER NOT NULL,
+    queue TEXT NOT NULL,
+    ready INTEGER NOT NULL DEFAULT 0,
+    scheduled INTEGER NOT NULL DEFAULT 0,
+    leased INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (tenant, queue)
+) STRICT;
+
+CREATE TABLE task (
+    seq INTEGER PRIMARY KEY,
+    tenant INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    pos INTEGER NOT NULL,        -- age in its line; with priority or eta the key of its place
+    eta INTEGER,
+    submitted INTEGER NOT NULL,
+    state TEXT NOT NULL,         -- as the last settlement left it; a lease covers it
+    ended INTEGER,               -- set exactly while state is terminal
+    worker TEXT,
+    deliveries INTEGER NOT NULL DEFAULT 0, -- once it has ended; before that its place counts
+    UNIQUE (tenant, id)
+) STRICT;
+CREATE INDEX task_ended ON task (ended, seq) WHERE ended IS NOT NULL;
+CREATE INDEX task_odd ON task (state, seq) WHERE state NOT IN ('PENDING', 'SUCCESS');
+
+CREATE TABLE message (seq INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
+
+CREATE TABLE ready (
+    line INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    since INTEGER NOT NULL,      -- when it became ready
+    deliveries INTEGER NOT NULL,
+    PRIMARY KEY (line, priority, pos)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE scheduled (
+    eta INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    line INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL,
+    PRIMARY KEY (eta, pos)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX scheduled_line ON scheduled (line, pos);
+
+CREATE TABLE leased (
+    seq INTEGER PRIMARY KEY,
+    token INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    worker TEXT NOT NULL,
+    state TEXT,                  -- the task's own, with its meta
+    meta TEXT,
+    line INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE result (
+    seq INTEGER PRIMARY KEY,
+    result TEXT NOT NULL,
+    traceback TEXT,
+    fault TEXT,
+    children TEXT,               -- JSON array of task ids
+    usage TEXT
+) STRICT;
+
+CREATE TABLE log (
+    seq INTEGER NOT NULL,
+    delivery INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (seq, delivery)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE module (
+    tenant INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    pushed INTEGER NOT NULL,
+    active INTEGER NOT NULL,
+    tasks TEXT NOT NULL,
+    PRIMARY KEY (tenant, name, version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX module_digest ON module (digest);
+"];
+
+/// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart
+/// after a kill takes no longer than it must.
+const QUICK_CHECK_BYTES: i64 = 32 << 20;
+
+/// Opens the database for writing, and makes or migrates its tables.
+pub(super) fn open_for_writing(path: &Path, faults: &Faults, now: Timestamp) -> Result<Connection> {
+    let open = || -> std::result::Result<Connection, OpenError> {
+        let mut db = Connection::open(path)?;
+        db.set_prepared_statement_cache_capacity(128);
+        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        identify(&db, path)?;
+        db.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;",
+        )?;
+        migrate(&mut db)?;
+        quick_check(&db)?;
+        recover(&mut db, now)?;
+        Ok(db)
+    };
+    open().map_err(|error| error.into_store(faults))
+}
+
+/// Opens the database for reading only. It must have our schema.
+pub(super) fn open_for_reading(path: &Path, faults: &Faults) -> Result<Connection> {
+    let open = || -> std::result::Result<Connection, OpenError> {
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.set_prepared_statement_cache_capacity(64);
+        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        db.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4096;")?;
+        match identify(&db, path)? {
+            VERSION => Ok(db),
+            older => Err(OpenError::Store(StoreError::Failed(format!(
+                "{} has schema {older}, older than {VERSION}: start lovage on it once, that brings it up to date",
+                path.display()
+            )))),
+        }
+    };
+    open().map_err(|error| error.into_store(faults))
+}
+
+enum OpenError {
+    Sql(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl OpenError {
+    fn into_store(self, faults: &Faults) -> StoreError {
+        match self {
+            Self::Sql(error) => faults.explain(&error),
+            Self::Store(error) => error,
+        }
+    }
+}
+
+/// The version of a database that is ours, 0 if it is empty.
+fn identify(db: &Connection, path: &Path) -> std::result::Result<u32, OpenError> {
+    let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 && application != APPLICATION_ID {
+        let why = format!("{} is a database of another program; give lovage a directory of its own", path.display());
+        return Err(OpenError::Store(StoreError::Corrupt(why)));
+    }
+    if version > VERSION {
+        return Err(OpenError::Store(StoreError::Newer { found: version, known: VERSION }));
+    }
+    Ok(version)
+}
+
+fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
+    let from: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for (version, step) in (1..).zip(STEPS).skip(from as usize) {
+        let step_of_its_own = db.transaction()?;
+        step_of_its_own.execute_batch(step)?;
+        step_of_its_own.pragma_update(None, "application_id", APPLICATION_ID)?;
+        step_of_its_own.pragma_update(None, "user_version", version)?;
+        step_of_its_own.commit()?;
+    }
+    Ok(())
+}
+
+fn quick_check(db: &Connection) -> std::result::Result<(), OpenError> {
+    let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    let page_size: i64 = db.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    if pages * page_size > QUICK_CHECK_BYTES {
+        return Ok(());
+    }
+    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(OpenError::Store(StoreError::Corrupt(format!("{found}; {}", super::fault::CURE))))
+}
+
+/// Whoever had leases is gone: their messages go back to where they were.
+fn recover(db: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let whole = db.transaction()?;
+    whole.execute_batch(
+        "INSERT INTO ready (line, priority, pos, seq, since, deliveries)
+             SELECT line, priority, pos, seq, since, deliveries FROM leased;
+         UPDATE task SET worker = leased.worker FROM leased WHERE leased.seq = task.seq;
+         UPDATE line SET ready = ready + leased, leased = 0 WHERE leased > 0;
+         DELETE FROM leased;",
+    )?;
+    whole.execute("UPDATE store SET opens = opens + 1, opened = ?1", [now.as_micros()])?;
+    whole.commit()
+}

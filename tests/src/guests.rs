@@ -1,0 +1,32 @@
+//! The components that the tests run; `build.rs` made them.
+
+use std::path::Path;
+
+macro_rules! guests {
+    ($($(#[$doc:meta])* $name:ident = $variable:literal;)*) => {
+        $($(#[$doc])* pub fn $name() -> &'static Path { Path::new(env!($variable)) })*
+    };
+}
+
+guests! {
+    /// `tasks/digest`
+    digest = "GUEST_DIGEST";
+    /// `tasks/thumbnail`
+    thumbnail = "GUEST_THUMBNAIL";
+    /// `tasks/tour`
+    tour = "GUEST_TOUR";
+    /// `tasks/wordcount`
+    wordcount = "GUEST_WORDCOUNT";
+    /// Two tasks of one name.
+    duplicate = "GUEST_DUPLICATE";
+    /// No tasks.
+    empty = "GUEST_EMPTY";
+    /// Breaks the contract.
+    liar = "GUEST_LIAR";
+    /// Does not describe itself as JSON.
+    mumbling = "GUEST_MUMBLING";
+    /// Never describes itself.
+    restless = "GUEST_RESTLESS";
+    /// Runs into every wall.
+    walls = "GUEST_WALLS";
+}
