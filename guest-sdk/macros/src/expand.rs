@@ -26,6 +26,7 @@ pub(crate) fn task(options: &Options, function: &Function) -> TokenStream {
         #vis struct #ident {}
 
         #[automatically_derived]
+        #[allow(clippy::needless_update)]
         impl ::lovage_guest::Task for #ident {
             const DEFINITION: ::lovage_guest::Definition = #definition;
             #call
