@@ -182,3 +182,15 @@ pub struct Report {
     /// What it wrote.
     pub log: AttemptLog,
 }
+
+impl Report {
+    /// Of an attempt that did not begin.
+    pub fn interrupted() -> Self {
+        Self {
+            outcome: Outcome::Stopped(Stop::Interrupted),
+            effects: Effects::default(),
+            usage: Usage::default(),
+            log: AttemptLog::default(),
+        }
+    }
+}
