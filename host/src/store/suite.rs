@@ -131,6 +131,7 @@ pub(super) fn message(name: &str) -> Message {
         queue: QueueName::default(),
         priority: 4,
         retries: 0,
+        earlier_deliveries: 0,
         eta: None,
         expires: None,
         timelimit: TimeLimit { soft: None, hard: Some(Seconds::new(3.5).unwrap()) },
