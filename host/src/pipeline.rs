@@ -84,6 +84,7 @@ impl Pipeline {
         let declared = task.is_some_and(|code| code.definition.options.ignore_result);
         let attempted = Attempted {
             message: &lease.message,
+            deliveries: lease.deliveries,
             worker: &self.hostname,
             ignore_result: lease.message.ignore_result.unwrap_or(declared),
             eager: self.eager,
@@ -124,7 +125,7 @@ impl Pipeline {
             changed: tokio::sync::Notify::new(),
         });
         self.announce_start(lease);
-        let redelivered = *deliveries > 1;
+        let redelivered = *deliveries > message.earlier_deliveries + 1;
         let request = Request {
             timelimit: timelimit(&grants),
             fuel: grants.fuel,

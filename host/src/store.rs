@@ -16,6 +16,8 @@ pub mod file;
 /// The reference, in memory.
 pub mod memory;
 mod record;
+#[cfg(test)]
+mod suite;
 mod transition;
 
 use std::collections::BTreeSet;
