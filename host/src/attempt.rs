@@ -185,9 +185,9 @@ pub struct Report {
 
 impl Report {
     /// Of an attempt that did not begin.
-    pub fn interrupted() -> Self {
+    pub fn stopped(stop: Stop) -> Self {
         Self {
-            outcome: Outcome::Stopped(Stop::Interrupted),
+            outcome: Outcome::Stopped(stop),
             effects: Effects::default(),
             usage: Usage::default(),
             log: AttemptLog::default(),

@@ -165,7 +165,7 @@ impl Sandbox {
         let executor = if grants.fuel.is_some() { self.fuel.get() } else { Some(&self.epoch) };
         match executor {
             Some(executor) => executor.run(attempt, grants, progress, stop).await,
-            None => Report::interrupted(),
+            None => Report::stopped(Stop::Interrupted),
         }
     }
 

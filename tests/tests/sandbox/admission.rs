@@ -52,7 +52,8 @@ async fn what_is_no_component_is_told_what_it_is() {
 async fn what_does_not_fit_the_contract_is_told_where() {
     let http = r#"(import "wasi:http/outgoing-handler@0.2.0" (instance (export "handle" (func))))"#;
     let other = r#"(import "acme:billing/charge" (func))"#;
-    let host = r#"(import "lovage:task/host@0.1.0" (instance (export "soft-time-limit-exceeded" (func (result u32)))))"#;
+    let host =
+        r#"(import "lovage:task/host@0.1.0" (instance (export "soft-time-limit-exceeded" (func (result u32)))))"#;
     let unknown = r#"(import "lovage:task/host@0.1.0" (instance (export "launch-missiles" (func))))"#;
     let of = |imports| Written { imports, ..Written::default() }.bytes();
     check(&[
@@ -85,7 +86,10 @@ async fn who_never_answers_is_not_waited_for() {
     let (in_describe, at_start) = tokio::join!(admit(&restless), admit(&endless));
     for refusal in [in_describe.unwrap_err(), at_start.unwrap_err()] {
         assert_eq!(refusal.code, "describe_failed");
-        assert!(refusal.message.contains("TimeLimitExceeded: 5") && refusal.message.contains("time-limit"), "{refusal}");
+        assert!(
+            refusal.message.contains("TimeLimitExceeded: 5") && refusal.message.contains("time-limit"),
+            "{refusal}"
+        );
     }
 }
 
@@ -98,8 +102,11 @@ async fn odd_proposals_are_not_spoken() {
         (with("(memory 1 1 shared)"), "invalid_component", &["threads"]),
         (with("(tag $t) (func (throw $t))"), "invalid_component", &["exceptions"]),
         (with("(type (struct))"), "invalid_component", &["gc"]),
-        (with("(func (result v128) (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0)))"),
-            "invalid_component", &["relaxed SIMD"]),
+        (
+            with("(func (result v128) (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0)))"),
+            "invalid_component",
+            &["relaxed SIMD"],
+        ),
         (with("(memory 1)"), "invalid_component", &["multi"]),
     ])
     .await;

@@ -80,7 +80,12 @@ fn faults() -> Vec<Row> {
         row("walls.sleep_past_everything", json!([]), brief, late("")),
         row("walls.sleep_past_everything", json!([]), brief_with_fuel, late("")),
         row("walls.sleep_in_std", json!([]), brief, late("")),
-        row("walls.hoard", json!([]), plenty, F(MemoryLimit, LOVAGE, "MemoryLimitExceeded", "67108864", "walls::hoard")),
+        row(
+            "walls.hoard",
+            json!([]),
+            plenty,
+            F(MemoryLimit, LOVAGE, "MemoryLimitExceeded", "67108864", "walls::hoard"),
+        ),
         row(
             "walls.leave_marks",
             json!([7]),
@@ -124,7 +129,8 @@ const WAYS: [&str; 5] = ["poll", "check", "sleep", "pollable", "state"];
 
 fn endings() -> Vec<Row> {
     use Expected::{Ends, Returned};
-    let empty = json!({"env": "0", "args": "0", "root": "false", "passwd": "false", "tcp": "false", "stdin": "Some(0)"});
+    let empty =
+        json!({"env": "0", "args": "0", "root": "false", "passwd": "false", "tcp": "false", "stdin": "Some(0)"});
     let mut rows = vec![
         row("walls.hoard_politely", json!([]), plenty, Returned(json!("there was none"))),
         row("walls.flood_stdout", json!([4]), plenty, Returned(json!(4 << 20))),
@@ -162,7 +168,10 @@ fn is_as(exception: &Exception, module: &str, class: &str, text: &str) -> bool {
 impl Expected {
     fn is(&self, outcome: &Outcome) -> bool {
         match (self, outcome) {
-            (Self::Fault(kind, module, class, text, trace), Outcome::Faulted(Fault { kind: was, exception, traceback })) => {
+            (
+                Self::Fault(kind, module, class, text, trace),
+                Outcome::Faulted(Fault { kind: was, exception, traceback }),
+            ) => {
                 let traced = trace.is_empty() || traceback.as_ref().is_some_and(|frames| frames.contains(trace));
                 kind == was && is_as(exception, module, class, text) && traced
             }
