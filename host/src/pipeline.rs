@@ -4,15 +4,16 @@
 //! messages that follow come from pure functions, the store applies them in one step, and only then is anybody told.
 
 mod attending;
+mod commit;
 mod grant;
 mod running;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lovage_model::{Event, EventKind, Request, Settlement, Timestamp};
 use tokio::sync::{Semaphore, watch};
 
+pub use commit::{Committer, Outcomes};
 pub use grant::{Caps, grant, timelimit};
 pub use running::{Active, Listed, Running};
 
@@ -21,9 +22,10 @@ use crate::clock;
 use crate::events::Hub;
 use crate::modules::{Code, Modules};
 use crate::sandbox::Sandbox;
-use crate::store::{Fenced, Lease, Store, StoreError};
+use crate::store::{Lease, LeaseKey, Store};
 use crate::trace::{self, Attempted, Unrun};
 use attending::Attending;
+use commit::Settled;
 
 /// What the main path needs.
 pub struct Pipeline {
@@ -39,6 +41,8 @@ pub struct Pipeline {
     pub hub: Arc<Hub>,
     /// Attempts at once.
     pub slots: Arc<Semaphore>,
+    /// Where settlements are recorded.
+    pub outcomes: Outcomes,
     /// What the operator allows.
     pub caps: Caps,
     /// Name of this host.
@@ -56,20 +60,22 @@ enum Start {
 }
 
 impl Pipeline {
-    /// Takes one message from its lease to its end. `place` is dropped as soon as another message may be leased for its
-    /// slot: before the commit.
+    /// Takes one message from its lease to its settlement, which the [`commit`] room records. `place` is dropped as soon as
+    /// another message may be leased for its slot.
     pub async fn deliver<P>(&self, lease: Lease, place: P) {
         let Lease { key, tenant, message, .. } = &lease;
         let listed = self.running.list(tenant, &message.id, &message.task, *key, clock::now());
-        let settlement = self.settle(&lease, &listed).await;
+        match self.settle(&lease, &listed).await {
+            Some(settlement) => self.outcomes.send(Settled { lease, settlement, listed }).await,
+            None => self.give_back(*key).await,
+        }
         drop(place);
-        let committed = match settlement {
-            Some(settlement) => self.commit(&lease, settlement, &listed).await,
-            None => self.store.release(*key).await.map(drop),
-        };
-        if let Err(error) = committed {
-            // The lease lapses, and the message is delivered again: to a host with a working store.
-            tracing::error!(task_id = %message.id, %error, "an attempt could not be recorded");
+    }
+
+    async fn give_back(&self, key: LeaseKey) {
+        if let Err(error) = self.store.release(key).await {
+            // The lease lapses, and the message is delivered again.
+            tracing::error!(%error, "a message could not be given back");
         }
     }
 
@@ -141,34 +147,9 @@ impl Pipeline {
         }
     }
 
-    async fn commit(&self, lease: &Lease, mut settlement: Settlement, listed: &Listed) -> Result<(), StoreError> {
-        let events = std::mem::take(&mut settlement.events);
-        loop {
-            match self.store.commit(lease.key, settlement.clone()).await {
-                Ok(Fenced::Applied) => {
-                    self.hub.announce(&lease.tenant, &events);
-                    return Ok(());
-                }
-                Ok(Fenced::Refused) => {
-                    tracing::warn!(task_id = %lease.message.id, "an outcome came too late: its lease was lost");
-                    return Ok(());
-                }
-                // The result is kept, and its lease renewed, until there is room; others can still be read and revoked.
-                Err(StoreError::Full(why)) if listed.stopped.borrow().is_none() => {
-                    tracing::warn!(task_id = %lease.message.id, why, "the store is full; trying again");
-                    tokio::time::sleep(FULL_STORE_PAUSE).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     fn announce_start(&self, lease: &Lease) {
         let Lease { tenant, message, .. } = lease;
         let (uuid, name) = (message.id.clone(), message.task.clone());
         self.hub.announce(tenant, &[Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
     }
 }
-
-/// How long a host waits for a full disk to have room again.
-const FULL_STORE_PAUSE: Duration = Duration::from_secs(1);

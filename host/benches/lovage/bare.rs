@@ -6,7 +6,7 @@ use wasmtime::component::{Component, Instance, InstancePre, Linker, ResourceTabl
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::rig::{Rig, Table, best_rate, rate};
+use crate::rig::{Rig, Table, best_rate, cpu, each_us, rate};
 
 pub(crate) struct Guest {
     wasi: WasiCtx,
@@ -120,8 +120,10 @@ pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<f64> {
         })?;
         anyhow::Ok(rate(count, started))
     };
+    let before = cpu()?;
     let one = best_rate(3, one_thread)?;
-    table.row("a", "bare engine, no-op task, 1 thread", format!("{one:.0} /s"), "1.00");
+    let cpu_each = each_us(cpu()? - before, 3 * count);
+    table.row("a", "bare engine, no-op task, 1 thread", format!("{one:.0} /s"), format!("1.00; {cpu_each}"));
     let two = best_rate(3, || {
         let started = Instant::now();
         std::thread::scope(|scope| {

@@ -135,3 +135,17 @@ pub(crate) fn message(task: &str, args: serde_json::Value) -> lovage_model::Mess
     let id = lovage_model::TaskId::from_uuid(uuid::Uuid::now_v7());
     lovage::canvas::message(call, id, lovage::clock::now()).expect("a message")
 }
+
+/// Processor time of this process so far. Unlike a rate it hardly depends on what else the machine does.
+pub(crate) fn cpu() -> anyhow::Result<Duration> {
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(") ").context("/proc/self/stat")?;
+    let ticks: f64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    Ok(Duration::from_secs_f64(ticks / TICKS_A_SECOND))
+}
+
+/// Microseconds of processor time for each of so many.
+pub(crate) fn each_us(spent: Duration, count: usize) -> String {
+    format!("{:.1} µs CPU each", spent.as_secs_f64() * 1e6 / count as f64)
+}
