@@ -201,7 +201,7 @@ fn leave_marks(seed: u64) -> usize {
     }
     let mark = mark(seed);
     black_box(vec![mark; 1 << 18]);
-    black_box(on_the_stack(mark, 64));
+    black_box(on_the_stack(mark, 24));
     marks_in_memory(mark)
 }
 

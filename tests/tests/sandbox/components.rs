@@ -27,12 +27,12 @@ impl Default for Written<'_> {
 impl Written<'_> {
     /// The binary.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        wat::parse_str(self.text()).unwrap_or_else(|error| panic!("{error}\n{}", self.text()))
+        wat::parse_str(self.text()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn text(&self) -> String {
         let Self { body, memory, run, describe_type, imports, exports } = self;
-        let lift = r#"(memory $i "memory") (realloc (func $i "realloc"))"#;
+        let lift = r#"(memory (core memory $i "memory")) (realloc (core func $i "realloc"))"#;
         let lift_describe = if *describe_type == "string" { lift } else { "" };
         format!(
             r#"(component

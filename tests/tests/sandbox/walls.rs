@@ -40,6 +40,10 @@ fn brief(grants: &mut Grants) {
 /// Metered, but with more fuel than there is time for.
 fn brief_with_fuel(grants: &mut Grants) {
     brief(grants);
+    enough_fuel(grants);
+}
+
+fn enough_fuel(grants: &mut Grants) {
     grants.fuel = Some(u64::MAX >> 1);
 }
 
@@ -70,7 +74,7 @@ fn faults() -> Vec<Row> {
         row("walls.exit", json!([]), plenty, F(Exit, LOVAGE, "Exit", "it called exit(", "walls::exit")),
         row("walls.wild_pointer", json!([]), plenty, F(Trap, LOVAGE, "Trap", "out of bounds", "wild_pointer")),
         row("walls.recurse", json!([]), plenty, deep("deeper")),
-        row("walls.recurse", json!([]), little_fuel, deep("deeper")),
+        row("walls.recurse", json!([]), enough_fuel, deep("deeper")),
         row("walls.recurse_plainly", json!([]), plenty, deep("deeper")),
         row("walls.spin", json!([]), brief, late("walls::spin")),
         row("walls.spin", json!([]), brief_with_fuel, late("")),
@@ -80,7 +84,12 @@ fn faults() -> Vec<Row> {
         row("walls.sleep_past_everything", json!([]), brief, late("")),
         row("walls.sleep_past_everything", json!([]), brief_with_fuel, late("")),
         row("walls.sleep_in_std", json!([]), brief, late("")),
-        row("walls.hoard", json!([]), plenty, F(MemoryLimit, LOVAGE, "MemoryLimitExceeded", "67108864", "walls::hoard")),
+        row(
+            "walls.hoard",
+            json!([]),
+            plenty,
+            F(MemoryLimit, LOVAGE, "MemoryLimitExceeded", "67108864", "walls::hoard"),
+        ),
         row(
             "walls.leave_marks",
             json!([7]),
@@ -124,7 +133,8 @@ const WAYS: [&str; 5] = ["poll", "check", "sleep", "pollable", "state"];
 
 fn endings() -> Vec<Row> {
     use Expected::{Ends, Returned};
-    let empty = json!({"env": "0", "args": "0", "root": "false", "passwd": "false", "tcp": "false", "stdin": "Some(0)"});
+    let empty =
+        json!({"env": "0", "args": "0", "root": "false", "passwd": "false", "tcp": "false", "stdin": "Some(0)"});
     let mut rows = vec![
         row("walls.hoard_politely", json!([]), plenty, Returned(json!("there was none"))),
         row("walls.flood_stdout", json!([4]), plenty, Returned(json!(4 << 20))),
@@ -162,7 +172,10 @@ fn is_as(exception: &Exception, module: &str, class: &str, text: &str) -> bool {
 impl Expected {
     fn is(&self, outcome: &Outcome) -> bool {
         match (self, outcome) {
-            (Self::Fault(kind, module, class, text, trace), Outcome::Faulted(Fault { kind: was, exception, traceback })) => {
+            (
+                Self::Fault(kind, module, class, text, trace),
+                Outcome::Faulted(Fault { kind: was, exception, traceback }),
+            ) => {
                 let traced = trace.is_empty() || traceback.as_ref().is_some_and(|frames| frames.contains(trace));
                 kind == was && is_as(exception, module, class, text) && traced
             }
@@ -204,7 +217,7 @@ async fn every_task_that_misbehaves_has_a_row() {
 #[tokio::test]
 async fn a_flood_of_data_is_a_host_call_limit() {
     for task in ["walls.large_record", "walls.large_state", "walls.large_result"] {
-        let report = report(task, json!([16 << 20]), plenty).await;
+        let report = report(task, json!([8 << 20]), plenty).await;
         let Outcome::Faulted(fault) = report.outcome else { panic!("{task}: {:?}", report.outcome) };
         assert_eq!(fault.kind, FaultKind::HostCallLimit, "{task}");
         assert!(fault.exception.message().contains("limits.result_bytes"), "{task}: {}", fault.exception);
