@@ -235,6 +235,17 @@ fn wait_visibly(ctx: &Context) -> TaskResult<()> {
     ctx.sleep(1000.0)
 }
 
+/// Waits to be stopped the first time, and returns when it is delivered again.
+#[task]
+fn wait_once(ctx: &Context) -> TaskResult<String> {
+    if ctx.request().delivery_info.redelivered {
+        return Ok("redelivered".to_owned());
+    }
+    ctx.update_state("WAITING", 1)?;
+    ctx.sleep(1000.0)?;
+    Ok("was not stopped".to_owned())
+}
+
 #[task]
 fn sleep_in_std() {
     std::thread::sleep(std::time::Duration::from_secs(1000));
@@ -285,6 +296,7 @@ export_tasks!(
     leave_marks,
     find_marks,
     wait_visibly,
+    wait_once,
     sleep_in_std,
     sleep_for_ever_in_retry,
     look_around,

@@ -2,9 +2,9 @@
 
 use lovage::sandbox::Refusal;
 use lovage_tests::artifacts::digest_of;
+use lovage_tests::components::Written;
 use lovage_tests::guests;
 
-use crate::components::Written;
 use crate::lab;
 
 async fn admit(component: &[u8]) -> Result<usize, Refusal> {
