@@ -57,11 +57,23 @@ pub fn call(request: SubmitRequest) -> Result<Signature, Refusal> {
         (None, Some(_)) if args.is_some() || kwargs.is_some() || options.is_some() => {
             Err(invalid("signature", "holds args, kwargs and options itself: move those beside it into it"))
         }
-        (None, Some(signature)) => Ok(signature),
+        (None, Some(signature)) => single(signature),
         (Some(task), None) => Ok(Signature {
             kwargs: kwargs.unwrap_or_else(Json::empty_object),
             options: options.unwrap_or_default(),
             ..Signature::new(task, args.unwrap_or_else(Json::empty_array))
+        }),
+    }
+}
+
+/// Refuses a canvas before its name is looked up: no module exports `celery.chain`, but that is not what is wrong.
+fn single(call: Signature) -> Result<Signature, Refusal> {
+    match &call.subtask_type {
+        None => Ok(call),
+        Some(canvas) => Err(Refusal {
+            code: RefusalCode::Canvas,
+            field: "signature.subtask_type",
+            message: format!("is {canvas:?}: this version runs single tasks; send those"),
         }),
     }
 }
@@ -71,8 +83,7 @@ pub fn admit(call: Signature, id: TaskId, code: &Code, limits: &Limits, now: Tim
     check_size(&call, limits)?;
     let mut call = Signature { task: code.definition.name.clone(), ..call };
     call.options.priority = call.options.priority.or(code.definition.options.priority);
-    let code = if call.subtask_type.is_some() { RefusalCode::Canvas } else { RefusalCode::Invalid };
-    canvas::message(call, id, now).map_err(|canvas::Invalid { field, message }| Refusal { code, field, message })
+    canvas::message(call, id, now).map_err(|canvas::Invalid { field, message }| invalid(field, message))
 }
 
 fn check_size(call: &Signature, limits: &Limits) -> Result<(), Refusal> {

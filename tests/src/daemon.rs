@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lovage_client::{AsyncResult, Client};
 use lovage_model::{EventKind, TaskId};
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::artifacts;
 
@@ -155,6 +155,7 @@ pub struct Daemon {
     url: String,
     home: TempDir,
     flags: Vec<String>,
+    settings: Option<NamedTempFile>,
 }
 
 impl Daemon {
@@ -164,10 +165,19 @@ impl Daemon {
         artifacts::seed(&home.path().join("store/cache"), modules).expect("a temporary directory");
         let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
         let (process, url) = serve(&home, &flags);
-        let daemon = Self { process, url, home, flags };
+        let daemon = Self { process, url, home, flags, settings: None };
         for module in modules {
             daemon.push(module).ok();
         }
+        daemon
+    }
+
+    /// A daemon with these modules and these settings, in TOML.
+    pub fn configured(modules: &[&Path], settings: &str) -> Self {
+        let file = NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), settings).expect("a temporary file");
+        let mut daemon = Self::start(modules, &["--config", &file.path().to_string_lossy()]);
+        daemon.settings = Some(file);
         daemon
     }
 

@@ -86,9 +86,15 @@ pub(super) fn mismatch(error: &wasmtime::Error) -> Refusal {
     }
 }
 
-/// An artifact that verified and still cannot be loaded.
+/// An artifact that verified and still cannot be loaded: no place of the pool is large enough for it.
 pub(super) fn unloadable(error: &wasmtime::Error) -> Refusal {
-    Refusal { code: "cache_unusable", message: format!("the compiled module cannot be loaded: {error:#}") }
+    Refusal {
+        code: "too_demanding",
+        message: format!(
+            "the module needs more from its start than a sandbox has: {error:#}; declare less, or, if it is memory, raise \
+             limits.memory_bytes"
+        ),
+    }
 }
 
 /// The component was removed while it was being asked.

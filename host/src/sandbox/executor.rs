@@ -135,13 +135,17 @@ impl Executor {
         let mut store = self.store(Guest::new(attempt, grants, Arc::new(Nobody), deadline));
         let (mut cpu, (_keep, stop)) = (Duration::ZERO, watch::channel(None));
         let ask = async {
-            let instance: Task = ready.instantiate_async(&mut store).await?;
+            let instance = ready.instance_pre().instantiate_async(&mut store).await?;
             store.data_mut().instantiated = Some(clock::instant());
-            instance.lovage_task_tasks().call_describe(&mut store).await
+            // The names of the exports were found when it was linked; their types are compared only here.
+            match Task::new(&mut store, &instance) {
+                Ok(task) => task.lovage_task_tasks().call_describe(&mut store).await.map(Ok),
+                Err(error) => Ok(Err(admission::mismatch(&error))),
+            }
         };
         let end = until(ask, &mut cpu, deadline.hard, stop).await;
         let outcome = match end {
-            End::Ran(Ok(described)) => return Ok(described),
+            End::Ran(Ok(described)) => return described,
             End::Ran(Err(error)) => ending::failed(store.data(), &error),
             End::Late => ending::late(store.data()),
             End::Stopped(stop) => Outcome::Stopped(stop),

@@ -48,9 +48,10 @@ impl Limiter {
         self.refused
     }
 
-    fn grant(&mut self, more_bytes: usize, what: Refused) -> bool {
+    /// `fits`: whether it stays below its own maximum, which is also where the pool's place for it ends.
+    fn grant(&mut self, more_bytes: usize, fits: bool, what: Refused) -> bool {
         match self.in_use_bytes.checked_add(more_bytes) {
-            Some(total) if total <= self.limit_bytes => {
+            Some(total) if fits && total <= self.limit_bytes => {
                 self.in_use_bytes = total;
                 self.last_bytes = more_bytes;
                 self.peak_bytes = self.peak_bytes.max(total);
@@ -72,7 +73,8 @@ impl Limiter {
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        Ok(maximum.is_none_or(|most| desired <= most) && self.grant(more, Refused::Memory(more)))
+        let fits = maximum.is_none_or(|most| desired <= most);
+        Ok(self.grant(more, fits, Refused::Memory(more)))
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -86,7 +88,8 @@ impl ResourceLimiter for Limiter {
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
         let bytes = more.saturating_mul(TABLE_ELEMENT_BYTES);
-        Ok(maximum.is_none_or(|most| desired <= most) && self.grant(bytes, Refused::Table(more)))
+        let fits = maximum.is_none_or(|most| desired <= most);
+        Ok(self.grant(bytes, fits, Refused::Table(more)))
     }
 
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -121,6 +124,13 @@ mod tests {
         assert!(limiter.table_growing(0, 50, None).unwrap());
         assert!(!limiter.table_growing(50, 51, None).unwrap());
         assert_eq!((limiter.peak_bytes(), limiter.refused()), (1000, Some(Refused::Table(1))));
+    }
+
+    #[test]
+    fn the_end_of_a_place_is_a_refusal_too() {
+        let mut limiter = Limiter::new(1000);
+        assert!(!limiter.table_growing(0, 11, Some(10)).unwrap());
+        assert_eq!(limiter.refused(), Some(Refused::Table(11)));
     }
 
     #[test]

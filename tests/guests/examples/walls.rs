@@ -201,7 +201,7 @@ fn leave_marks(seed: u64) -> usize {
     }
     let mark = mark(seed);
     black_box(vec![mark; 1 << 18]);
-    black_box(on_the_stack(mark, 64));
+    black_box(on_the_stack(mark, 24));
     marks_in_memory(mark)
 }
 
@@ -233,6 +233,17 @@ fn marks_in_memory(_: u64) -> usize {
 fn wait_visibly(ctx: &Context) -> TaskResult<()> {
     ctx.update_state("WAITING", 1)?;
     ctx.sleep(1000.0)
+}
+
+/// Waits to be stopped the first time, and returns when it is delivered again.
+#[task]
+fn wait_once(ctx: &Context) -> TaskResult<String> {
+    if ctx.request().delivery_info.redelivered {
+        return Ok("redelivered".to_owned());
+    }
+    ctx.update_state("WAITING", 1)?;
+    ctx.sleep(1000.0)?;
+    Ok("was not stopped".to_owned())
 }
 
 #[task]
@@ -285,6 +296,7 @@ export_tasks!(
     leave_marks,
     find_marks,
     wait_visibly,
+    wait_once,
     sleep_in_std,
     sleep_for_ever_in_retry,
     look_around,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use lovage::sandbox::{Compiler, Refusal, Sandbox, Settings};
 use lovage_tests::artifacts::{self, digest_of};
+use lovage_tests::components::Written;
 use lovage_tests::{daemon, guests};
 
-use crate::components::Written;
 use crate::lab;
 
 fn sandbox(cache: &Path, compiler: Compiler) -> Sandbox {

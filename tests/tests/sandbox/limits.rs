@@ -2,9 +2,9 @@
 
 use lovage::attempt::{FaultKind, Outcome};
 use lovage_tests::artifacts::digest_of;
+use lovage_tests::components::Written;
 use serde_json::json;
 
-use crate::components::Written;
 use crate::lab::{self, Run};
 
 async fn fault_of(run: &str, body: &str) -> (FaultKind, String) {

@@ -4,7 +4,6 @@
 
 mod admission;
 mod compiling;
-mod components;
 mod isolation;
 mod lab;
 mod limits;

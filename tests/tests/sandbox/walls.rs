@@ -40,6 +40,10 @@ fn brief(grants: &mut Grants) {
 /// Metered, but with more fuel than there is time for.
 fn brief_with_fuel(grants: &mut Grants) {
     brief(grants);
+    enough_fuel(grants);
+}
+
+fn enough_fuel(grants: &mut Grants) {
     grants.fuel = Some(u64::MAX >> 1);
 }
 
@@ -70,7 +74,7 @@ fn faults() -> Vec<Row> {
         row("walls.exit", json!([]), plenty, F(Exit, LOVAGE, "Exit", "it called exit(", "walls::exit")),
         row("walls.wild_pointer", json!([]), plenty, F(Trap, LOVAGE, "Trap", "out of bounds", "wild_pointer")),
         row("walls.recurse", json!([]), plenty, deep("deeper")),
-        row("walls.recurse", json!([]), little_fuel, deep("deeper")),
+        row("walls.recurse", json!([]), enough_fuel, deep("deeper")),
         row("walls.recurse_plainly", json!([]), plenty, deep("deeper")),
         row("walls.spin", json!([]), brief, late("walls::spin")),
         row("walls.spin", json!([]), brief_with_fuel, late("")),
@@ -93,6 +97,7 @@ fn faults() -> Vec<Row> {
             F(MemoryLimit, LOVAGE, "MemoryLimitExceeded", "1048576", ""),
         ),
         row("walls.wait_visibly", json!([]), brief, late("")),
+        row("walls.wait_once", json!([]), brief, late("")),
         row("walls.many_pollables", json!([]), plenty, F(HandleLimit, LOVAGE, "HandleLimitExceeded", "handles", "")),
         row(
             "walls.large_result",
@@ -213,7 +218,7 @@ async fn every_task_that_misbehaves_has_a_row() {
 #[tokio::test]
 async fn a_flood_of_data_is_a_host_call_limit() {
     for task in ["walls.large_record", "walls.large_state", "walls.large_result"] {
-        let report = report(task, json!([16 << 20]), plenty).await;
+        let report = report(task, json!([8 << 20]), plenty).await;
         let Outcome::Faulted(fault) = report.outcome else { panic!("{task}: {:?}", report.outcome) };
         assert_eq!(fault.kind, FaultKind::HostCallLimit, "{task}");
         assert!(fault.exception.message().contains("limits.result_bytes"), "{task}: {}", fault.exception);

@@ -1,14 +1,20 @@
 //! Components written by hand, for what no toolchain makes.
 
-/// A component that fits the contract, with a core module of one's own: `body` is added to it, `memory` and `run` are
-/// its memory's limits and the code of `run`.
-pub(crate) struct Written<'a> {
-    pub(crate) body: &'a str,
-    pub(crate) memory: &'a str,
-    pub(crate) run: &'a str,
-    pub(crate) describe_type: &'a str,
-    pub(crate) imports: &'a str,
-    pub(crate) exports: &'a str,
+/// A component with one task, `it.runs`; it fits the contract unless it is told not to.
+#[derive(Debug, Clone)]
+pub struct Written<'a> {
+    /// More fields of its core module.
+    pub body: &'a str,
+    /// The limits of its memory, in pages.
+    pub memory: &'a str,
+    /// The code of `run`: leaves the address of a result.
+    pub run: &'a str,
+    /// What `describe` says that it returns.
+    pub describe_type: &'a str,
+    /// More imports.
+    pub imports: &'a str,
+    /// The name of the interface it exports.
+    pub exports: &'a str,
 }
 
 impl Default for Written<'_> {
@@ -26,13 +32,21 @@ impl Default for Written<'_> {
 
 impl Written<'_> {
     /// The binary.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        wat::parse_str(self.text()).unwrap_or_else(|error| panic!("{error}\n{}", self.text()))
+    pub fn bytes(&self) -> Vec<u8> {
+        wat::parse_str(self.text()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// One whose task returns a digit.
+    pub fn returning(digit: u8) -> Vec<u8> {
+        let body = format!(r#"(data (i32.const 100) "{digit}")"#);
+        let run = "(i32.store (i32.const 32) (i32.const 0)) (i32.store (i32.const 36) (i32.const 100))
+            (i32.store (i32.const 40) (i32.const 1)) (i32.const 32)";
+        Written { body: &body, run, ..Written::default() }.bytes()
     }
 
     fn text(&self) -> String {
         let Self { body, memory, run, describe_type, imports, exports } = self;
-        let lift = r#"(memory $i "memory") (realloc (func $i "realloc"))"#;
+        let lift = r#"(memory (core memory $i "memory")) (realloc (core func $i "realloc"))"#;
         let lift_describe = if *describe_type == "string" { lift } else { "" };
         format!(
             r#"(component

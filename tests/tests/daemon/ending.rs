@@ -1,0 +1,58 @@
+//! How a daemon ends, and what is left for the next one.
+
+use lovage_model::{EventKind, State};
+use lovage_tests::daemon::{Daemon, until};
+use lovage_tests::guests;
+use rustix::process::Signal;
+
+fn waits(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Progress { .. })
+}
+
+#[tokio::test]
+async fn running_tasks_end_and_long_ones_go_back() {
+    let mut daemon = Daemon::configured(&[guests::tour(), guests::walls()], "[worker]\ndrain_seconds = 1\n");
+    daemon.lovage(["task", "run", "tour.add", "2", "3", "--id", "before"]).ok();
+    daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", "long"]).ok();
+    daemon.lovage(["task", "submit", "tour.progress", "1", "0.5", "--id", "short"]).ok();
+    daemon.lovage(["task", "submit", "tour.add", "1", "1", "--countdown", "1000", "--id", "later"]).ok();
+    until(&daemon.task("long"), waits).await;
+    until(&daemon.task("short"), waits).await;
+    assert_eq!(daemon.terminate().code(), Some(0));
+
+    daemon.restart();
+    assert_eq!(daemon.lovage(["task", "result", "before"]).ok(), "5");
+    assert_eq!(daemon.lovage(["task", "result", "short"]).ok(), "1");
+    assert_eq!(daemon.task("short").meta().await.unwrap().deliveries, 1);
+    assert_eq!(daemon.task("later").state().await.unwrap(), State::Pending);
+    until(&daemon.task("long"), waits).await;
+    daemon.lovage(["task", "revoke", "long", "--terminate"]).ok();
+    assert_eq!(daemon.task("long").wait(None).await.unwrap().status, State::Revoked);
+}
+
+#[tokio::test]
+async fn a_draining_daemon_takes_nothing_new_and_a_second_signal_ends_it() {
+    let mut daemon = Daemon::start(&[guests::tour(), guests::walls()], &[]);
+    daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", "long"]).ok();
+    until(&daemon.task("long"), waits).await;
+    daemon.process().signal(Signal::TERM);
+    daemon.process().wait_for("draining");
+    let told = daemon.lovage(["task", "submit", "tour.add", "1", "1"]).fails(1);
+    assert!(told.contains("draining"), "{told}");
+    // Left to itself it would wait for half a minute.
+    let asked = std::time::Instant::now();
+    daemon.process().signal(Signal::TERM);
+    assert_eq!(daemon.process().wait().code(), Some(0));
+    assert!(asked.elapsed().as_secs() < 15, "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn what_a_killed_daemon_ran_is_delivered_again() {
+    let mut daemon = Daemon::start(&[guests::walls()], &[]);
+    daemon.lovage(["task", "submit", "walls.wait_once", "--id", "it"]).ok();
+    until(&daemon.task("it"), waits).await;
+    daemon.kill9();
+    daemon.restart();
+    assert_eq!(daemon.lovage(["task", "wait", "it"]).json(), "redelivered");
+    assert_eq!(daemon.task("it").meta().await.unwrap().deliveries, 2);
+}

@@ -1,0 +1,84 @@
+//! Tasks without a daemon, and daemons for development.
+
+use std::fs;
+use std::path::Path;
+
+use lovage_tests::components::Written;
+use lovage_tests::daemon::{Process, Ran, command, run};
+use lovage_tests::guests;
+use serde_json::json;
+
+fn exec(module: &Path, args: &[&str]) -> Ran {
+    run(command(["exec", module.to_str().unwrap()].iter().chain(args)))
+}
+
+#[test]
+fn every_standard_task_runs_here_and_now() {
+    let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(exec(guests::digest(), &["sha256", "abc"]).json(), sha256);
+    assert_eq!(exec(guests::digest(), &["hex", "abc", r#"["sha256"]"#]).json(), json!({"sha256": sha256}));
+    let counts = exec(guests::wordcount(), &["count", "the sea, the ship", "1"]).json();
+    assert_eq!(counts, json!({"the": 2}));
+    let merged = exec(guests::wordcount(), &["merge", r#"[{"a": 1}, {"a": 2}]"#]).json();
+    assert_eq!(merged, json!({"a": 3}));
+}
+
+#[test]
+fn a_real_picture_becomes_a_small_one() {
+    let picture = concat!("@base64:", env!("CARGO_MANIFEST_DIR"), "/fixtures/gradient.png");
+    let made = exec(guests::thumbnail(), &["resize", picture, "--kwargs", r#"{"width": 32, "height": 32}"#]).json();
+    assert_eq!((&made["original_width"], &made["original_height"]), (&json!(320), &json!(200)));
+    assert_eq!((&made["width"], &made["height"]), (&json!(32), &json!(20)));
+    assert!(made["image"].as_str().unwrap().starts_with("iVBORw0KGgo"), "a PNG");
+    let told = exec(guests::thumbnail(), &["resize", "bm8gcGljdHVyZQ==", "32", "32"]).fails(1);
+    assert!(told.contains("ValueError: image is no PNG or JPEG"), "{told}");
+}
+
+#[test]
+fn the_tour_runs_without_a_daemon() {
+    let tour = |args: &[&str]| exec(guests::tour(), args);
+    assert_eq!(tour(&["add", "2", "3"]).ok(), "5");
+    let flaky = tour(&["flaky", "2"]);
+    assert!(flaky.stderr.contains("retry: ConnectionError: no answer"), "{flaky:?}");
+    assert_eq!(flaky.json(), "worked after 2 retries");
+    assert_eq!(tour(&["double", "21"]).ok(), "42");
+    let progress = tour(&["progress", "2", "0.05"]);
+    assert!(progress.stderr.contains("PROGRESS"), "{progress:?}");
+    assert!(tour(&["careful", "100", "--soft-time-limit", "0.1"]).ok().starts_with("\"had to stop after"));
+    let told = tour(&["sleepy", "100", "--soft-time-limit", "0.1"]).fails(1);
+    assert!(told.contains("SoftTimeLimitExceeded"), "{told}");
+    let told = tour(&["stubborn", "--time-limit", "0.2"]).fails(1);
+    assert!(told.contains("TimeLimitExceeded: 0.2"), "{told}");
+    let told = tour(&["greedy", "100", "--memory-bytes", "16777216"]).fails(1);
+    assert!(told.contains("MemoryLimitExceeded") && told.contains("fault: memory-limit"), "{told}");
+    let told = tour(&["nothing"]).fails(2);
+    assert!(told.contains("nothing"), "{told}");
+}
+
+#[test]
+fn a_development_daemon_pushes_what_changes() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("digits.wasm");
+    // As a linker does: the file is never seen half written.
+    let write = |digit: u8| {
+        let made = files.path().join("made");
+        fs::write(&made, Written::returning(digit)).unwrap();
+        fs::rename(made, &file).unwrap();
+    };
+    let mut process = Process::start(command(["dev", file.to_str().unwrap()]));
+    let url = process.wait_for("export LOVAGE_URL=").split_once('=').unwrap().1.to_owned();
+    process.wait_for("there is no such file yet");
+    let answer = || {
+        let mut command = command(["task", "run", "it.runs"]);
+        command.env("LOVAGE_URL", &url);
+        run(command).ok()
+    };
+    write(1);
+    process.wait_for("pushed digits 1: it.runs");
+    assert_eq!(answer(), "1");
+    write(2);
+    process.wait_for("pushed digits 2: it.runs");
+    assert_eq!(answer(), "2");
+    process.signal(rustix::process::Signal::INT);
+    assert_eq!(process.wait().code(), Some(0));
+}

@@ -1,0 +1,9 @@
+//! The real binary, from its command line and over HTTP: what people see of it.
+
+mod control;
+mod ending;
+mod exec;
+mod modules;
+mod order;
+mod starting;
+mod tasks;
