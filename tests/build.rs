@@ -17,6 +17,7 @@ fn main() {
     let target = root.join("target/guests");
     build(&root, &target, &["-p", "lovage-digest", "-p", "thumbnail", "-p", "tour", "-p", "wordcount"]);
     build(&root, &target, &["-p", "lovage-test-guests", "--examples"]);
+    println!("cargo:rustc-env=GUEST_ARTIFACTS={}", target.join("artifacts").display());
     let made = target.join("wasm32-wasip2/guest");
     for task in TASKS {
         tell(task, made.join(format!("{task}.wasm")));

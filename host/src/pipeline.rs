@@ -10,7 +10,7 @@ mod running;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::{Event, EventKind, Request, Settlement};
+use lovage_model::{Event, EventKind, Request, Settlement, Timestamp};
 use tokio::sync::{Semaphore, watch};
 
 pub use grant::{Caps, grant, timelimit};
@@ -51,15 +51,18 @@ pub struct Pipeline {
 enum Start {
     Run(Arc<Code>, Grants),
     Unrun(Unrun),
+    /// It was told to stop before it began.
+    Stopped(Stop),
 }
 
 impl Pipeline {
-    /// Takes one message from its lease to its end. `ran` is called as soon as the slot is free again.
-    pub async fn deliver(&self, lease: Lease, ran: impl FnOnce()) {
+    /// Takes one message from its lease to its end. `place` is dropped as soon as another message may be leased for its
+    /// slot: before the commit.
+    pub async fn deliver<P>(&self, lease: Lease, place: P) {
         let Lease { key, tenant, message, .. } = &lease;
         let listed = self.running.list(tenant, &message.id, &message.task, *key, clock::now());
         let settlement = self.settle(&lease, &listed).await;
-        ran();
+        drop(place);
         let committed = match settlement {
             Some(settlement) => self.commit(&lease, settlement, &listed).await,
             None => self.store.release(*key).await.map(drop),
@@ -72,16 +75,11 @@ impl Pipeline {
 
     async fn settle(&self, lease: &Lease, listed: &Listed) -> Option<Settlement> {
         let _slot = self.slots.acquire().await;
-        if *listed.stopped.borrow() == Some(Stop::Interrupted) {
-            return None;
-        }
-        let now = clock::now();
-        let start = self.start(lease, now).await;
-        let (task, start) = match start {
-            Start::Run(code, grants) => (Some(Arc::clone(&code)), Ok((code, grants))),
-            Start::Unrun(why) => (None, Err(why)),
+        let start = match *listed.stopped.borrow() {
+            Some(stop) => Start::Stopped(stop),
+            None => self.start(lease, clock::now()),
         };
-        let declared = task.is_some_and(|code| code.definition.options.ignore_result);
+        let declared = matches!(&start, Start::Run(code, _) if code.definition.options.ignore_result);
         let attempted = Attempted {
             message: &lease.message,
             deliveries: lease.deliveries,
@@ -89,27 +87,28 @@ impl Pipeline {
             ignore_result: lease.message.ignore_result.unwrap_or(declared),
             eager: self.eager,
         };
-        match start {
-            Ok((code, grants)) => {
-                let report = self.run(lease, listed, &code, grants, attempted.ignore_result).await;
-                trace::settle(attempted, report, clock::now())
-            }
-            Err(why) => Some(trace::settle_unrun(attempted, why, now)),
-        }
+        let report = match start {
+            Start::Run(code, grants) => match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
+                Ok(()) => self.run(lease, listed, &code, grants, attempted.ignore_result).await,
+                Err(why) => return Some(trace::settle_unrun(attempted, Unrun::Unusable(why), clock::now())),
+            },
+            Start::Unrun(why) => return Some(trace::settle_unrun(attempted, why, clock::now())),
+            Start::Stopped(stop) => Report::stopped(stop),
+        };
+        trace::settle(attempted, report, clock::now())
     }
 
-    async fn start(&self, lease: &Lease, now: lovage_model::Timestamp) -> Start {
+    fn start(&self, lease: &Lease, now: Timestamp) -> Start {
         let message = &lease.message;
         if message.expires.is_some_and(|expires| expires <= now) {
             return Start::Unrun(Unrun::Expired);
         }
-        let Some(code) = self.modules.code(&lease.tenant, &message.task) else {
-            return Start::Unrun(Unrun::NotRegistered);
-        };
-        let grants = grant(&self.caps, &code.definition.options, message);
-        match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
-            Ok(()) => Start::Run(code, grants),
-            Err(why) => Start::Unrun(Unrun::Unusable(why)),
+        match self.modules.code(&lease.tenant, &message.task) {
+            Some(code) => {
+                let grants = grant(&self.caps, &code.definition.options, message);
+                Start::Run(code, grants)
+            }
+            None => Start::Unrun(Unrun::NotRegistered),
         }
     }
 

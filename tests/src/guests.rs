@@ -30,3 +30,8 @@ guests! {
     /// Runs into every wall.
     walls = "GUEST_WALLS";
 }
+
+/// Those that a sandbox admits.
+pub fn admissible() -> [&'static Path; 6] {
+    [digest(), thumbnail(), tour(), wordcount(), liar(), walls()]
+}

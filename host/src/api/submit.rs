@@ -123,7 +123,7 @@ fn admit(rooms: &Rooms, tenant: &TenantId, asked: SubmitRequest, id: Option<Task
                 .because(format!("options.task_id: is {other}, but {given_by} makes the id {id}: leave one out")));
         }
         (Some(id), _) | (None, Some(id)) => id,
-        (None, None) => TaskId::from_uuid(Uuid::new_v4()),
+        (None, None) => TaskId::from_uuid(Uuid::now_v7()),
     };
     let code = rooms.api.modules.resolve(tenant, call.task.as_str())?;
     Ok(queue::admit(call, id, &code, &rooms.api.limits, clock::now())?)

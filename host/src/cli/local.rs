@@ -115,9 +115,13 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CompileChild {
+    /// The component
     component: PathBuf,
+    /// Where its code goes
     directory: PathBuf,
+    /// The most address space
     memory_bytes: u64,
+    /// The most processor time
     cpu_seconds: u64,
 }
 

@@ -46,6 +46,16 @@ fn recurse() -> u64 {
     deeper(0)
 }
 
+/// Needs nothing of the stack in linear memory, so it exhausts the host's.
+#[task]
+fn recurse_plainly() -> u64 {
+    #[inline(never)]
+    fn deeper(n: u64) -> u64 {
+        if black_box(n) == u64::MAX { 0 } else { deeper(n + 1) ^ n }
+    }
+    deeper(0)
+}
+
 #[task]
 fn spin() {
     loop {
@@ -85,6 +95,14 @@ fn flood_stdout(mib: usize) -> usize {
     (0..mib * 16).map(|_| out.write(&line).unwrap_or(0)).sum()
 }
 
+/// Text that a terminal would obey, and bytes that are no text.
+#[task]
+fn write_rudely() {
+    let rude = b"\x1b[2J\x1b]52;c;aGk=\x07\xff\xfe\n";
+    // What is refused is not this task's concern.
+    let _ = std::io::stdout().write_all(rude);
+}
+
 #[task]
 fn flood_log(ctx: &Context, records: usize) {
     for n in 0..records {
@@ -101,6 +119,12 @@ fn large_result(bytes: usize) -> String {
 fn large_state(ctx: &Context, bytes: usize) -> TaskResult<()> {
     ctx.update_state("PROGRESS", "x".repeat(bytes))?;
     Ok(())
+}
+
+/// One log record of so many bytes.
+#[task]
+fn large_record(ctx: &Context, bytes: usize) {
+    ctx.log(LogLevel::Info, "x".repeat(bytes));
 }
 
 #[task]
@@ -125,6 +149,89 @@ fn many_subtasks(ctx: &Context, count: usize) -> TaskResult<()> {
 
 #[task]
 fn sleep_past_everything(ctx: &Context) -> TaskResult<()> {
+    ctx.sleep(1000.0)
+}
+
+/// Meets the soft limit in one of the ways there are; with `fallback` it catches it and returns.
+#[task]
+fn meet_soft_limit(ctx: &Context, how: String, fallback: bool) -> TaskResult<String> {
+    let met = match how.as_str() {
+        "poll" => {
+            while !ctx.soft_time_limit_exceeded() {
+                black_box(0);
+            }
+            ctx.check()
+        }
+        "check" => loop {
+            if let Err(error) = ctx.check() {
+                break Err(error);
+            }
+        },
+        "sleep" => ctx.sleep(1000.0),
+        "pollable" => {
+            ctx.soft_limit_pollable().block();
+            ctx.check()
+        }
+        "state" => loop {
+            if let Err(error) = ctx.update_state("PROGRESS", 1) {
+                break Err(error);
+            }
+        },
+        other => return Err(TaskError::builtin("ValueError", other)),
+    };
+    match met {
+        Err(error) if fallback && error.is_soft_time_limit_exceeded() => {
+            // It is told once: a fallback may use its context again.
+            ctx.update_state("FALLBACK", 1)?;
+            ctx.sleep(0.0)?;
+            Ok(format!("fell back after {how}"))
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok("was not told".to_owned()),
+    }
+}
+
+/// Leaves a mark all over its heap and its stack.
+#[task]
+fn leave_marks(seed: u64) -> usize {
+    #[inline(never)]
+    fn on_the_stack(mark: u64, depth: usize) -> u64 {
+        let marks = black_box([mark; 1024]);
+        if depth == 0 { marks[7] } else { on_the_stack(mark, depth - 1) ^ marks[3] }
+    }
+    let mark = mark(seed);
+    black_box(vec![mark; 1 << 18]);
+    black_box(on_the_stack(mark, 64));
+    marks_in_memory(mark)
+}
+
+/// How often the mark of a seed is in memory.
+#[task]
+fn find_marks(seed: u64) -> usize {
+    marks_in_memory(mark(seed))
+}
+
+/// Not the seed itself: that is in memory as an argument.
+fn mark(seed: u64) -> u64 {
+    black_box(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn marks_in_memory(mark: u64) -> usize {
+    let words = core::arch::wasm32::memory_size(0) * (64 << 10) / 8;
+    // SAFETY: every address below the memory's size can be read; the first word is left out for being null.
+    (1..words).filter(|at| unsafe { ((at * 8) as *const u64).read_volatile() } == mark).count()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn marks_in_memory(_: u64) -> usize {
+    0
+}
+
+/// Says that it is there, then waits to be stopped.
+#[task]
+fn wait_visibly(ctx: &Context) -> TaskResult<()> {
+    ctx.update_state("WAITING", 1)?;
     ctx.sleep(1000.0)
 }
 
@@ -159,18 +266,25 @@ export_tasks!(
     exit,
     wild_pointer,
     recurse,
+    recurse_plainly,
     spin,
     spin_in_memory_fill,
     hoard,
     hoard_politely,
     flood_stdout,
+    write_rudely,
     flood_log,
     large_result,
     large_state,
+    large_record,
     reserved_state,
     many_pollables,
     many_subtasks,
     sleep_past_everything,
+    meet_soft_limit,
+    leave_marks,
+    find_marks,
+    wait_visibly,
     sleep_in_std,
     sleep_for_ever_in_retry,
     look_around,

@@ -1,0 +1,132 @@
+//! Compiled once, believed only if it is ours, and never at the daemon's expense.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lovage::sandbox::{Compiler, Refusal, Sandbox, Settings};
+use lovage_tests::artifacts::{self, digest_of};
+use lovage_tests::{daemon, guests};
+
+use crate::components::Written;
+use crate::lab;
+
+fn sandbox(cache: &Path, compiler: Compiler) -> Sandbox {
+    Sandbox::new(Settings { concurrency: 2, ..lab::settings(cache, compiler) }).unwrap()
+}
+
+/// A compiler that cannot even be started.
+fn none() -> Compiler {
+    child("/nowhere/lovage".into(), 1 << 30, 60)
+}
+
+fn child(program: PathBuf, memory_bytes: u64, seconds: u64) -> Compiler {
+    Compiler::Child { program, memory_bytes, time: Duration::from_secs(seconds) }
+}
+
+async fn admit(sandbox: &Sandbox, component: &[u8]) -> Result<(), Refusal> {
+    sandbox.admit(&digest_of(component), component).await.map(drop)
+}
+
+/// A cache with the tour in it.
+fn seeded() -> tempfile::TempDir {
+    let cache = tempfile::tempdir().unwrap();
+    artifacts::seed(cache.path(), &[guests::tour()]).unwrap();
+    cache
+}
+
+fn tour() -> Vec<u8> {
+    fs::read(guests::tour()).unwrap()
+}
+
+fn files(cache: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn artifact(cache: &Path, flavour: &str) -> PathBuf {
+    let names = files(cache);
+    let name = names.iter().find(|name| name.contains(flavour) && name.ends_with(".cwasm"));
+    cache.join(name.unwrap_or_else(|| panic!("{flavour} in {names:?}")))
+}
+
+#[tokio::test]
+async fn what_was_compiled_is_not_compiled_again() {
+    let cache = seeded();
+    let sandbox = sandbox(cache.path(), none());
+    admit(&sandbox, &tour()).await.unwrap();
+    assert!(sandbox.load_cached(&digest_of(&tour()), true).unwrap(), "for runs with fuel, too");
+}
+
+#[tokio::test]
+async fn what_was_not_compiled_needs_a_compiler() {
+    let cache = tempfile::tempdir().unwrap();
+    let refusal = admit(&sandbox(cache.path(), none()), &tour()).await.unwrap_err();
+    assert_eq!(refusal.code, "compiler_unavailable", "{refusal}");
+    assert_eq!(files(cache.path()), ["key"]);
+}
+
+#[tokio::test]
+async fn a_changed_artifact_is_not_run_but_made_again() {
+    for flavour in ["epoch", "fuel"] {
+        let cache = seeded();
+        let path = artifact(cache.path(), flavour);
+        let original = fs::read(&path).unwrap();
+        let mut changed = original.clone();
+        changed[original.len() / 2] ^= 1;
+        fs::write(&path, &changed).unwrap();
+
+        let unable = sandbox(cache.path(), none());
+        let found = unable.load_cached(&digest_of(&tour()), flavour == "fuel").unwrap();
+        assert!(!found, "{flavour}: it is as if it were not there");
+
+        let able = sandbox(cache.path(), Compiler::InProcess);
+        assert!(!able.load_cached(&digest_of(&tour()), flavour == "fuel").unwrap());
+        able.prepare(&digest_of(&tour()), &tour()).await.unwrap();
+        assert!(able.load_cached(&digest_of(&tour()), flavour == "fuel").unwrap());
+        assert!(fs::read(&path).unwrap() != changed, "{flavour}: another one took its place");
+    }
+}
+
+#[tokio::test]
+async fn an_artifact_signed_by_somebody_else_is_not_run() {
+    let cache = seeded();
+    fs::write(cache.path().join("key"), [7; 32]).unwrap();
+    let sandbox = sandbox(cache.path(), none());
+    assert!(!sandbox.load_cached(&digest_of(&tour()), false).unwrap());
+}
+
+#[tokio::test]
+async fn a_child_compiles_as_well() {
+    let cache = tempfile::tempdir().unwrap();
+    let component = Written::default().bytes();
+    admit(&sandbox(cache.path(), child(daemon::program(), 2 << 30, 60)), &component).await.unwrap();
+    assert_eq!(files(cache.path()).iter().filter(|name| name.ends_with(".cwasm")).count(), 2);
+}
+
+/// Thousands of functions: seconds of work.
+fn giant() -> Vec<u8> {
+    let step = "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 7)) (i32.load (local.get 0))))".repeat(200);
+    let function = format!("(func (param i32) (result i32) {step} (local.get 0))");
+    Written { body: &function.repeat(3000), ..Written::default() }.bytes()
+}
+
+#[tokio::test]
+async fn who_breaks_the_compiler_breaks_nothing_else() {
+    let giant = giant();
+    let invalid = b"\0asm\x0d\0\x01\0nonsense".to_vec();
+    for (component, memory_bytes, seconds, code, says) in [
+        (&giant, 2 << 30, 1, "compile_too_long", "compile.time_limit_seconds"),
+        (&giant, 96 << 20, 60, "compile_failed", "compile.memory_bytes"),
+        (&invalid, 2 << 30, 60, "invalid_component", "not a valid component"),
+    ] {
+        let cache = tempfile::tempdir().unwrap();
+        let sandbox = sandbox(cache.path(), child(daemon::program(), memory_bytes, seconds));
+        let refusal = admit(&sandbox, component).await.unwrap_err();
+        assert_eq!(refusal.code, code, "{refusal}");
+        assert!(refusal.message.contains(says), "{refusal}");
+        assert_eq!(files(cache.path()), ["key"], "{code}");
+    }
+}
