@@ -1,3 +1,5 @@
+//! What reports mean: each outcome, each race, and histories made at random.
+
 use lovage_model::{Seconds, Signature, State, TaskId, TaskName};
 use proptest::prelude::*;
 
