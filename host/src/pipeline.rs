@@ -7,11 +7,12 @@ mod attending;
 mod grant;
 mod running;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lovage_model::{Event, EventKind, Request, Settlement};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use grant::{Caps, grant, timelimit};
 pub use running::{Active, Listed, Running};
@@ -47,6 +48,11 @@ pub struct Pipeline {
     pub eager: bool,
 }
 
+/// Leave to run one attempt, until it is dropped.
+pub struct Slot {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
 /// How a message's attempt begins.
 enum Start {
     Run(Arc<Code>, Grants),
@@ -54,11 +60,18 @@ enum Start {
 }
 
 impl Pipeline {
-    /// Takes one message from its lease to its end. `ran` is called as soon as the slot is free again.
-    pub async fn deliver(&self, lease: Lease, ran: impl FnOnce()) {
+    /// Stands in line for a slot from the first poll on; yields when the slot is free.
+    pub fn slot(&self) -> impl Future<Output = Slot> + Send + use<> {
+        let slots = Arc::clone(&self.slots);
+        async move { Slot { _permit: slots.acquire_owned().await.ok() } }
+    }
+
+    /// Takes one message from its lease to its end, once it has its slot. `ran` is called as soon as the slot is free
+    /// again.
+    pub async fn deliver(&self, lease: Lease, slot: impl Future<Output = Slot>, ran: impl FnOnce()) {
         let Lease { key, tenant, message, .. } = &lease;
         let listed = self.running.list(tenant, &message.id, &message.task, *key, clock::now());
-        let settlement = self.settle(&lease, &listed).await;
+        let settlement = self.settle(&lease, &listed, slot).await;
         ran();
         let committed = match settlement {
             Some(settlement) => self.commit(&lease, settlement, &listed).await,
@@ -70,8 +83,8 @@ impl Pipeline {
         }
     }
 
-    async fn settle(&self, lease: &Lease, listed: &Listed) -> Option<Settlement> {
-        let _slot = self.slots.acquire().await;
+    async fn settle(&self, lease: &Lease, listed: &Listed, slot: impl Future<Output = Slot>) -> Option<Settlement> {
+        let _slot = slot.await;
         if *listed.stopped.borrow() == Some(Stop::Interrupted) {
             return None;
         }

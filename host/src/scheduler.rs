@@ -4,10 +4,13 @@
 //! runs; a third sweeps expired results. Draining stops the first and waits for what runs.
 
 use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::maybe_done;
 use lovage_model::{QueueName, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -135,7 +138,14 @@ impl Scheduler {
         self.handed.fetch_add(got, Ordering::AcqRel);
         for lease in leased.leases {
             let this = Arc::clone(self);
-            self.guests.spawn(async move { this.pipeline.deliver(lease, || this.slot_is_free()).await });
+            // Polled once here: attempts get their slots in the order of their leases, whichever thread is first.
+            let mut slot = Box::pin(maybe_done(self.pipeline.slot()));
+            poll_fn(|cx| Poll::Ready(slot.as_mut().poll(cx).is_ready())).await;
+            let slot = async move {
+                slot.as_mut().await;
+                slot.as_mut().take_output().expect("it has just come")
+            };
+            self.guests.spawn(async move { this.pipeline.deliver(lease, slot, || this.slot_is_free()).await });
         }
         Ok((got, leased.next_due))
     }
