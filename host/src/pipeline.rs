@@ -11,7 +11,7 @@ mod running;
 use std::sync::Arc;
 
 use lovage_model::{Event, EventKind, Request, Settlement, Timestamp};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub use commit::{Committer, Outcomes};
 pub use grant::{Caps, grant, timelimit};
@@ -39,8 +39,6 @@ pub struct Pipeline {
     pub running: Arc<Running>,
     /// Who must be told.
     pub hub: Arc<Hub>,
-    /// Attempts at once.
-    pub slots: Arc<Semaphore>,
     /// Where settlements are recorded.
     pub outcomes: Outcomes,
     /// What the operator allows.
@@ -49,6 +47,12 @@ pub struct Pipeline {
     pub hostname: String,
     /// Whether this is no daemon: retries do not wait, and tasks are told.
     pub eager: bool,
+}
+
+/// A message on its way.
+pub struct Delivery {
+    lease: Lease,
+    listed: Listed,
 }
 
 /// How a message's attempt begins.
@@ -60,14 +64,21 @@ enum Start {
 }
 
 impl Pipeline {
-    /// Takes one message from its lease to its settlement, which the [`commit`] room records. `place` is dropped as soon as
-    /// another message may be leased for its slot.
-    pub async fn deliver<P>(&self, lease: Lease, place: P) {
+    /// Lists a message that was leased: from now on its lease is renewed, and it can be stopped.
+    pub fn list(&self, lease: Lease) -> Delivery {
         let Lease { key, tenant, message, .. } = &lease;
         let listed = self.running.list(tenant, &message.id, &message.task, *key, clock::now());
-        match self.settle(&lease, &listed).await {
+        Delivery { lease, listed }
+    }
+
+    /// Takes one message to its settlement, which the [`commit`] room records. `slot` is dropped when the attempt has
+    /// ended, `place` when another message may be leased for it.
+    pub async fn deliver<S, P>(&self, Delivery { lease, listed }: Delivery, slot: S, place: P) {
+        let settlement = self.settle(&lease, &listed).await;
+        drop(slot);
+        match settlement {
             Some(settlement) => self.outcomes.send(Settled { lease, settlement, listed }).await,
-            None => self.give_back(*key).await,
+            None => self.give_back(lease.key).await,
         }
         drop(place);
     }
@@ -80,7 +91,6 @@ impl Pipeline {
     }
 
     async fn settle(&self, lease: &Lease, listed: &Listed) -> Option<Settlement> {
-        let _slot = self.slots.acquire().await;
         let start = match *listed.stopped.borrow() {
             Some(stop) => Start::Stopped(stop),
             None => self.start(lease, clock::now()),

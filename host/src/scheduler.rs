@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lovage_model::{QueueName, Timestamp};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock;
 use crate::pipeline::Pipeline;
@@ -43,6 +43,7 @@ pub struct Scheduler {
     settings: Settings,
     /// Where attempts run: apart from everything that must answer quickly.
     guests: Handle,
+    slots: Arc<Semaphore>,
     /// Attempts that were handed over and still need, or have, a slot.
     handed: AtomicUsize,
     /// Attempts that have ended since the last lease: how fast slots become free.
@@ -56,7 +57,8 @@ impl Scheduler {
     pub fn new(pipeline: Arc<Pipeline>, settings: Settings, guests: Handle) -> Arc<Self> {
         let (handed, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (slot_freed, draining) = (Notify::new(), watch::Sender::new(false));
-        Arc::new(Self { pipeline, settings, guests, handed, ended, slot_freed, draining })
+        let slots = Arc::new(Semaphore::new(settings.concurrency));
+        Arc::new(Self { pipeline, settings, guests, slots, handed, ended, slot_freed, draining })
     }
 
     /// Runs until it is drained.
@@ -148,14 +150,18 @@ impl Scheduler {
         let leased = self.pipeline.store.lease(ask).await?;
         let got = leased.leases.len();
         self.handed.fetch_add(got, Ordering::AcqRel);
-        for lease in leased.leases {
+        let next_due = leased.next_due;
+        // All are listed, then begun in their order: their leases are renewed while they wait for a slot.
+        let deliveries: Vec<_> = leased.leases.into_iter().map(|lease| self.pipeline.list(lease)).collect();
+        for delivery in deliveries {
+            let slot = Arc::clone(&self.slots).acquire_owned().await;
             let this = Arc::clone(self);
             self.guests.spawn(async move {
                 let place = Place(&this);
-                this.pipeline.deliver(lease, place).await;
+                this.pipeline.deliver(delivery, slot, place).await;
             });
         }
-        Ok((got, leased.next_due))
+        Ok((got, next_due))
     }
 
     async fn renew_loop(&self) {

@@ -266,6 +266,11 @@ fn serve(home: &TempDir, flags: &[String]) -> (Process, String) {
     (process, url)
 }
 
+/// Whether a task runs: that it has started is told until it sets a state of its own.
+pub fn runs(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Started | EventKind::Progress { .. })
+}
+
 /// Waits until something happens to a task; what has happened already counts if it is the latest.
 pub async fn until(task: &AsyncResult, what: impl Fn(&EventKind) -> bool) -> EventKind {
     let mut events = task.events();

@@ -94,8 +94,12 @@ async fn run(
     let mut events = house.hub.follow(&tenant, &id, None);
     house.store.submit(&tenant, vec![message], clock::now(), u64::MAX).await?;
     loop {
+        // The end is looked for when it was told, not before: what was told earlier must be shown first.
         if let Notice::Event(numbered) = events.next().await {
             tell(progress, &numbered.event.kind);
+            if !numbered.event.kind.is_terminal() {
+                continue;
+            }
         }
         let meta = house.store.task(&tenant, &id).await?.context("the task is gone")?;
         if meta.status.is_terminal() {

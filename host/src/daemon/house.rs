@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use lovage_model::TenantId;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, Bodies, Host};
@@ -106,7 +105,6 @@ impl House {
             modules: Arc::clone(&modules),
             running: Arc::clone(&running),
             hub: Arc::clone(&hub),
-            slots: Arc::new(Semaphore::new(worker.concurrency)),
             outcomes,
             caps: caps(&limits),
             hostname: worker.hostname.clone(),

@@ -216,7 +216,11 @@ async fn until<T>(
         }
         // A guest that yields without end keeps the runtime from its timers: the clock decides.
         if clock::instant() >= hard || limit.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(End::Late);
+            // Code that had only yielded meets its limit at the next tick by itself, and says where it was.
+            return Poll::Ready(match run.as_mut().poll(cx) {
+                Poll::Ready(result) => End::Ran(result),
+                Poll::Pending => End::Late,
+            });
         }
         stopped.as_mut().poll(cx).map(End::Stopped)
     })

@@ -1,7 +1,7 @@
 //! Orders: revoke, retry, forget, purge.
 
-use lovage_model::{EventKind, State};
-use lovage_tests::daemon::{Daemon, until};
+use lovage_model::State;
+use lovage_tests::daemon::{Daemon, runs, until};
 use lovage_tests::guests;
 
 fn one_at_a_time() -> Daemon {
@@ -11,7 +11,7 @@ fn one_at_a_time() -> Daemon {
 /// Takes the only slot.
 async fn block(daemon: &Daemon) {
     daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", "blocker"]).ok();
-    until(&daemon.task("blocker"), |kind| matches!(kind, EventKind::Progress { .. })).await;
+    until(&daemon.task("blocker"), runs).await;
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn what_runs_is_stopped_only_on_demand() {
 
     daemon.lovage(["task", "submit", "walls.spin", "--id", "spinning"]).ok();
     let spinning = daemon.task("spinning");
-    until(&spinning, |kind| matches!(kind, EventKind::Started)).await;
+    until(&spinning, runs).await;
     daemon.lovage(["task", "revoke", "spinning", "--terminate"]).ok();
     assert_eq!(spinning.wait(None).await.unwrap().status, State::Revoked);
     assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5");

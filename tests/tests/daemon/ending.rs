@@ -1,13 +1,9 @@
 //! How a daemon ends, and what is left for the next one.
 
-use lovage_model::{EventKind, State};
-use lovage_tests::daemon::{Daemon, until};
+use lovage_model::State;
+use lovage_tests::daemon::{Daemon, runs, until};
 use lovage_tests::guests;
 use rustix::process::Signal;
-
-fn waits(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::Progress { .. })
-}
 
 #[tokio::test]
 async fn running_tasks_end_and_long_ones_go_back() {
@@ -16,8 +12,8 @@ async fn running_tasks_end_and_long_ones_go_back() {
     daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", "long"]).ok();
     daemon.lovage(["task", "submit", "tour.progress", "1", "0.5", "--id", "short"]).ok();
     daemon.lovage(["task", "submit", "tour.add", "1", "1", "--countdown", "1000", "--id", "later"]).ok();
-    until(&daemon.task("long"), waits).await;
-    until(&daemon.task("short"), waits).await;
+    until(&daemon.task("long"), runs).await;
+    until(&daemon.task("short"), runs).await;
     assert_eq!(daemon.terminate().code(), Some(0));
 
     daemon.restart();
@@ -25,7 +21,7 @@ async fn running_tasks_end_and_long_ones_go_back() {
     assert_eq!(daemon.lovage(["task", "result", "short"]).ok(), "1");
     assert_eq!(daemon.task("short").meta().await.unwrap().deliveries, 1);
     assert_eq!(daemon.task("later").state().await.unwrap(), State::Pending);
-    until(&daemon.task("long"), waits).await;
+    until(&daemon.task("long"), runs).await;
     daemon.lovage(["task", "revoke", "long", "--terminate"]).ok();
     assert_eq!(daemon.task("long").wait(None).await.unwrap().status, State::Revoked);
 }
@@ -34,7 +30,7 @@ async fn running_tasks_end_and_long_ones_go_back() {
 async fn a_draining_daemon_takes_nothing_new_and_a_second_signal_ends_it() {
     let mut daemon = Daemon::start(&[guests::tour(), guests::walls()], &[]);
     daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", "long"]).ok();
-    until(&daemon.task("long"), waits).await;
+    until(&daemon.task("long"), runs).await;
     daemon.process().signal(Signal::TERM);
     daemon.process().wait_for("draining");
     let told = daemon.lovage(["task", "submit", "tour.add", "1", "1"]).fails(1);
@@ -50,7 +46,7 @@ async fn a_draining_daemon_takes_nothing_new_and_a_second_signal_ends_it() {
 async fn what_a_killed_daemon_ran_is_delivered_again() {
     let mut daemon = Daemon::start(&[guests::walls()], &[]);
     daemon.lovage(["task", "submit", "walls.wait_once", "--id", "it"]).ok();
-    until(&daemon.task("it"), waits).await;
+    until(&daemon.task("it"), runs).await;
     daemon.kill9();
     daemon.restart();
     assert_eq!(daemon.lovage(["task", "wait", "it"]).json(), "redelivered");

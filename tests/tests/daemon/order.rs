@@ -1,7 +1,7 @@
 //! Which task comes first, and which not at all.
 
-use lovage_model::{EventKind, State};
-use lovage_tests::daemon::{Daemon, until};
+use lovage_model::State;
+use lovage_tests::daemon::{Daemon, runs, until};
 use lovage_tests::guests;
 
 /// The ids in the order in which they ended.
@@ -19,7 +19,7 @@ async fn by_end(daemon: &Daemon, ids: &[&str]) -> Vec<String> {
 async fn priorities_go_before_age() {
     let daemon = Daemon::start(&[guests::tour(), guests::walls()], &["--concurrency", "1"]);
     daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", "blocker"]).ok();
-    until(&daemon.task("blocker"), |kind| matches!(kind, EventKind::Progress { .. })).await;
+    until(&daemon.task("blocker"), runs).await;
     for (id, priority) in [("last", "9"), ("middle", "5"), ("old", "0"), ("young", "0")] {
         daemon.lovage(["task", "submit", "tour.noop", "--id", id, "--priority", priority]).ok();
     }
