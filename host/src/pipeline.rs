@@ -60,7 +60,7 @@ enum Start {
 }
 
 impl Pipeline {
-    /// Takes one message from its lease to its settlement, which the [`commit`] room records. `place` is dropped as soon as
+    /// Takes one message from its lease to its settlement, which the `commit` room records. `place` is dropped as soon as
     /// another message may be leased for its slot.
     pub async fn deliver<P>(&self, lease: Lease, place: P) {
         let Lease { key, tenant, message, .. } = &lease;
