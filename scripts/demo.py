@@ -288,8 +288,8 @@ def crash(lovage, table):
         ended = lovage.ended_well()
         expect(sorted(meta["task_id"] for meta in ended) == sorted(expected), "each task once, and no other")
         again = sum(meta["deliveries"] > 1 for meta in ended)
-        print(f"{len(ended)} of {TASKS} have the right result; {again} were running when the daemon was killed and ran "
-              f"again; the new daemon was ready {back:.2f} s later")
+        print(f"{len(ended)} of {TASKS} have the right result; {again} were taken but not done when the daemon was killed, "
+              f"and taken again; the new daemon was ready {back:.2f} s later")
 
 
 def goodbye(lovage, table):

@@ -12,7 +12,7 @@ use lovage_model::{Digest, ModuleName, ModuleVersion, TaskDefinition, TaskName, 
 use sha2::{Digest as _, Sha256};
 
 use crate::sandbox::{Refusal, Sandbox};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Upload};
 
 /// Why a module was not pushed.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +115,8 @@ impl Modules {
             let (name, version) = (name.clone(), newest + 1);
             return Ok(ModuleVersion { name, version, digest, size_bytes, pushed_at: now, active: false, tasks });
         }
-        let version = self.store.push(tenant, name, &digest, component, tasks, now).await?;
+        let upload = Upload { name: name.clone(), digest, component, tasks };
+        let version = self.store.push(tenant, upload, now).await?;
         self.refresh(tenant).await?;
         Ok(version)
     }

@@ -245,20 +245,25 @@ pub trait Results: Send + Sync {
     async fn expire(&self, before: Timestamp, max: usize) -> Result<u64>;
 }
 
+/// A component that was found to be acceptable.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// The module it is a version of.
+    pub name: ModuleName,
+    /// Of the component's bytes.
+    pub digest: Digest,
+    /// The bytes.
+    pub component: bytes::Bytes,
+    /// What it exports.
+    pub tasks: Vec<TaskDefinition>,
+}
+
 /// Modules: every version of every module of every tenant.
 #[async_trait]
 pub trait Modules: Send + Sync {
     /// Stores a component and makes it the active version of its name, in one step. The same bytes as the active
     /// version's: nothing changes, and that version is returned.
-    async fn push(
-        &self,
-        tenant: &TenantId,
-        name: &ModuleName,
-        digest: &Digest,
-        component: bytes::Bytes,
-        tasks: Vec<TaskDefinition>,
-        now: Timestamp,
-    ) -> Result<ModuleVersion>;
+    async fn push(&self, tenant: &TenantId, upload: Upload, now: Timestamp) -> Result<ModuleVersion>;
 
     /// The active version of every module, by name.
     async fn active(&self, tenant: &TenantId) -> Result<Vec<ModuleVersion>>;

@@ -41,7 +41,7 @@ pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
         sandbox.load_cached(&digest, true)?;
         let bench = Bench { bare: Bare::new(&rig.component)?, sandbox, digest };
         let divide = if rig.quick { 4 } else { 1 };
-        bench.compare(table, "fib", 36 - if rig.quick { 4 } else { 0 }, |n| work::fib(n)).await?;
+        bench.compare(table, "fib", 36 - if rig.quick { 4 } else { 0 }, work::fib).await?;
         bench.compare(table, "sieve", 20_000_000 / divide, |n| work::sieve(n as usize)).await?;
         bench.compare(table, "words", 600_000 / divide, work::words).await?;
         bench.stop_loops(table, rig.count(50)).await

@@ -155,6 +155,8 @@ impl House {
     pub async fn close(mut self) -> Result<(), StoreError> {
         self.stop_now().await;
         self.loops.abort();
+        // Not before the loops are gone: they use the store.
+        let _ = (&mut self.loops).await;
         if let Some(guests) = self.guests.take() {
             guests.shutdown_background();
         }

@@ -113,13 +113,15 @@ impl Guest {
             (None, Some(countdown)) => now.after(seconds("countdown", countdown)?.duration()),
             (None, None) => now.after(self.attempt.options.default_retry_delay.duration()),
         };
-        let exception = exception.unwrap_or_else(|| Exception::with_args::<&str>(exc_module::CELERY, "Retry", &[]));
         let args = options.args.map(|args| self.json("args", args)).transpose()?;
         let kwargs = options.kwargs.map(|kwargs| self.json("kwargs", kwargs)).transpose()?;
         if args.as_ref().is_some_and(|args| !args.is_array()) || kwargs.as_ref().is_some_and(|kw| !kw.is_object()) {
             return Err(value_error("retry: args must be a JSON array and kwargs a JSON object"));
         }
         let countdown = Seconds::from(eta.since(now));
+        let exception = exception.unwrap_or_else(|| {
+            Exception::new(exc_module::CELERY, "Retry", format!("Retry in {}s", countdown.get()))
+        });
         self.effects.retry = Some(RetryRequest { exception, eta, countdown, args, kwargs });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! How is everything remembered on one machine's disk?
 //!
 //! A directory: `lovage.db` (SQLite, write-ahead log), `modules/<sha256>.wasm`, and `lock`, which the daemon that has
-//! the directory open holds. One thread writes (see [`writer`]), others read, so that nobody who looks waits for a disk.
+//! the directory open holds. One thread writes (see `writer`), others read, so that nobody who looks waits for a disk.
 //!
 //! Invariants:
 //! - The database is the truth; what the writer keeps in memory is read from it when the store is opened.

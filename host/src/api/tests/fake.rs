@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, QueueName, ResultMeta, Settlement, State,
-    TaskDefinition, TaskId, TenantId, Timestamp,
+    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, QueueName, ResultMeta, Settlement, State, TaskId,
+    TenantId, Timestamp,
 };
 
 use crate::store::{
     Ask, Broker, Fenced, Filter, Lease, LeaseKey, Leased, Modules, Page, Redone, Result, Results, Revoked, Store,
-    StoreError, Submitted,
+    StoreError, Submitted, Upload,
 };
 
 #[derive(Default)]
@@ -190,16 +190,9 @@ impl Results for Fake {
 
 #[async_trait]
 impl Modules for Fake {
-    async fn push(
-        &self,
-        _: &TenantId,
-        name: &ModuleName,
-        digest: &Digest,
-        component: Bytes,
-        tasks: Vec<TaskDefinition>,
-        now: Timestamp,
-    ) -> Result<ModuleVersion> {
-        let (name, digest, size_bytes) = (name.clone(), digest.clone(), component.len() as u64);
+    async fn push(&self, _: &TenantId, upload: Upload, now: Timestamp) -> Result<ModuleVersion> {
+        let Upload { name, digest, component, tasks } = upload;
+        let size_bytes = component.len() as u64;
         let version = ModuleVersion { name, version: 1, digest, size_bytes, pushed_at: now, active: true, tasks };
         self.versions.lock().unwrap().push(version.clone());
         Ok(version)

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Digest, ModuleName, ModuleVersion, TaskDefinition, TenantId, Timestamp};
+use lovage_model::{Digest, ModuleName, ModuleVersion, TenantId, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -11,26 +11,18 @@ use super::book::read_name;
 use super::components::Components;
 use super::ledger::Ledger;
 use super::writer::{Need, stopped};
-use crate::store::{Modules, Result, StoreError};
+use crate::store::{Modules, Result, StoreError, Upload};
 
 const VERSION: &str = "SELECT m.name, m.version, m.digest, m.size, m.pushed, m.active, m.tasks
     FROM module AS m JOIN tenant AS t ON t.id = m.tenant WHERE t.name = ?1";
 
 #[async_trait]
 impl Modules for FileStore {
-    async fn push(
-        &self,
-        tenant: &TenantId,
-        name: &ModuleName,
-        digest: &Digest,
-        component: Bytes,
-        mut tasks: Vec<TaskDefinition>,
-        now: Timestamp,
-    ) -> Result<ModuleVersion> {
+    async fn push(&self, tenant: &TenantId, upload: Upload, now: Timestamp) -> Result<ModuleVersion> {
+        let Upload { name, digest, component, mut tasks } = upload;
         let _alone = self.shelf.lock().await;
         tasks.sort_by(|a, b| a.name.cmp(&b.name));
         let size_bytes = component.len() as u64;
-        let (name, digest) = (name.clone(), digest.clone());
         // The writer knows which number comes next.
         let new = ModuleVersion { name, version: 0, digest, size_bytes, pushed_at: now, active: true, tasks };
         let definitions = serde_json::to_string(&new.tasks).map_err(|error| StoreError::Failed(error.to_string()))?;

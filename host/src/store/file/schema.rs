@@ -6,7 +6,7 @@
 //! - A message waits in exactly one of `ready`, `scheduled`, `leased`. Their keys are the order they are read in, so a
 //!   lease costs what it takes, however deep the queue is.
 //!
-//! Absent: what the rows mean to a client; see [`super::super::record`].
+//! Absent: what the rows mean to a client; see `store/record.rs`.
 
 use std::path::Path;
 

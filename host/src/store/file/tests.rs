@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::store::suite::{ask, at, failure, id, message, settlement, success, tenant};
-use crate::store::{Broker, Fenced, Modules, Results, Submitted};
+use crate::store::{Broker, Fenced, Modules, Results, Submitted, Upload};
 
 impl FileStore {
     /// Runs any SQL in the writer, for faults that nothing else makes.
@@ -28,7 +28,8 @@ async fn submit(store: &FileStore, names: &[&str]) -> Result<Vec<Submitted>> {
 async fn push(store: &FileStore, bytes: &'static [u8]) -> Digest {
     let digest = Digest::from_bytes(&Sha256::digest(bytes).into());
     let name = ModuleName::new("tour").unwrap();
-    store.push(&tenant(), &name, &digest, Bytes::from_static(bytes), vec![], at(0)).await.unwrap();
+    let upload = Upload { name, digest: digest.clone(), component: Bytes::from_static(bytes), tasks: vec![] };
+    store.push(&tenant(), upload, at(0)).await.unwrap();
     digest
 }
 

@@ -4,25 +4,18 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Digest, ModuleName, ModuleVersion, TaskDefinition, TenantId, Timestamp};
+use lovage_model::{Digest, ModuleName, ModuleVersion, TenantId, Timestamp};
 
 use super::{Inner, MemoryStore};
-use crate::store::{Modules, Result};
+use crate::store::{Modules, Result, Upload};
 
 #[async_trait]
 impl Modules for MemoryStore {
-    async fn push(
-        &self,
-        tenant: &TenantId,
-        name: &ModuleName,
-        digest: &Digest,
-        component: Bytes,
-        mut tasks: Vec<TaskDefinition>,
-        now: Timestamp,
-    ) -> Result<ModuleVersion> {
+    async fn push(&self, tenant: &TenantId, upload: Upload, now: Timestamp) -> Result<ModuleVersion> {
+        let Upload { name, digest, component, mut tasks } = upload;
         let inner = &mut *self.open()?;
         let versions = inner.modules.entry((tenant.clone(), name.clone())).or_default();
-        if let Some(same) = versions.iter().find(|version| version.active && version.digest == *digest) {
+        if let Some(same) = versions.iter().find(|version| version.active && version.digest == digest) {
             return Ok(same.clone());
         }
         for version in versions.iter_mut() {
@@ -30,7 +23,7 @@ impl Modules for MemoryStore {
         }
         tasks.sort_by(|a, b| a.name.cmp(&b.name));
         let version = ModuleVersion {
-            name: name.clone(),
+            name,
             version: versions.last().map_or(1, |last| last.version + 1),
             digest: digest.clone(),
             size_bytes: component.len() as u64,
@@ -39,7 +32,7 @@ impl Modules for MemoryStore {
             tasks,
         };
         versions.push(version.clone());
-        inner.components.insert(digest.clone(), component);
+        inner.components.insert(digest, component);
         Ok(version)
     }
 

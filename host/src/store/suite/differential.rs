@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::store::file::{CheckReport, check};
-use crate::store::{Filter, Leased, Revoked};
+use crate::store::{Filter, Leased, Revoked, Upload};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -267,8 +267,9 @@ impl Pair {
         let name = ModuleName::new("tour").unwrap();
         match step {
             Step::Push(t, byte) => {
-                let (bytes, digest) = (Bytes::from(vec![*byte]), digest(*byte));
-                agree!(self, store => store.push(&tenant_of(*t), &name, &digest, bytes.clone(), vec![], at(self.now)));
+                let (component, digest) = (Bytes::from(vec![*byte]), digest(*byte));
+                let upload = Upload { name, digest, component, tasks: vec![] };
+                agree!(self, store => store.push(&tenant_of(*t), upload.clone(), at(self.now)));
             }
             Step::Rollback(t) => agree!(self, store => store.rollback(&tenant_of(*t), &name)),
             Step::Remove(t) => agree!(self, store => store.remove(&tenant_of(*t), &name)),

@@ -5,6 +5,7 @@ use lovage_model::{Digest, ModuleName, ModuleVersion, TaskDefinition, TaskOption
 use sha2::{Digest as _, Sha256};
 
 use super::*;
+use crate::store::Upload;
 
 for_each_backend!(
     a_push_becomes_active,
@@ -33,7 +34,8 @@ fn task(name: &str) -> TaskDefinition {
 
 async fn push(bench: &Bench, of: &TenantId, module: &str, bytes: &'static [u8], now: i64) -> ModuleVersion {
     let tasks = vec![task("tour.b"), task("tour.a")];
-    bench.store.push(of, &name(module), &digest(bytes), Bytes::from_static(bytes), tasks, at(now)).await.unwrap()
+    let upload = Upload { name: name(module), digest: digest(bytes), component: Bytes::from_static(bytes), tasks };
+    bench.store.push(of, upload, at(now)).await.unwrap()
 }
 
 fn numbers(versions: &[ModuleVersion]) -> Vec<(u32, bool)> {
