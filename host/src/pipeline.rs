@@ -64,20 +64,14 @@ enum Start {
 }
 
 impl Pipeline {
-<<<<<<< HEAD
     /// Lists a message that was leased: from now on its lease is renewed, and it can be stopped.
     pub fn list(&self, lease: Lease) -> Delivery {
-=======
-    /// Takes one message from its lease to its settlement, which the `commit` room records. `place` is dropped as soon as
-    /// another message may be leased for its slot.
-    pub async fn deliver<P>(&self, lease: Lease, place: P) {
->>>>>>> outside
         let Lease { key, tenant, message, .. } = &lease;
         let listed = self.running.list(tenant, &message.id, &message.task, *key, clock::now());
         Delivery { lease, listed }
     }
 
-    /// Takes one message to its settlement, which the [`commit`] room records. `slot` is dropped when the attempt has
+    /// Takes one message to its settlement, which the `commit` room records. `slot` is dropped when the attempt has
     /// ended, `place` when another message may be leased for it.
     pub async fn deliver<S, P>(&self, Delivery { lease, listed }: Delivery, slot: S, place: P) {
         let settlement = self.settle(&lease, &listed).await;

@@ -119,9 +119,8 @@ impl Guest {
             return Err(value_error("retry: args must be a JSON array and kwargs a JSON object"));
         }
         let countdown = Seconds::from(eta.since(now));
-        let exception = exception.unwrap_or_else(|| {
-            Exception::new(exc_module::CELERY, "Retry", format!("Retry in {}s", countdown.get()))
-        });
+        let exception = exception
+            .unwrap_or_else(|| Exception::new(exc_module::CELERY, "Retry", format!("Retry in {}s", countdown.get())));
         self.effects.retry = Some(RetryRequest { exception, eta, countdown, args, kwargs });
         Ok(())
     }
