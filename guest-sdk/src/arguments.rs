@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use crate::{Json, Parameter, TaskOptions};
 
-    fn definition(function: &'static str, parameters: &'static [Parameter]) -> Definition {
+    const fn definition(function: &'static str, parameters: &'static [Parameter]) -> Definition {
         Definition { name: "m.f", function, doc: "", parameters, options: TaskOptions::DEFAULT }
     }
 
@@ -132,18 +132,16 @@ mod tests {
         Parameter { name, required: false }
     }
 
-    fn functions() -> [Definition; 5] {
-        [
-            definition("add", &[must("x"), must("y")]),
-            definition("opt", &[must("x"), may("y")]),
-            definition("three", &[must("a"), must("b"), must("c")]),
-            definition("none", &[]),
-            definition("one", &[must("a")]),
-        ]
-    }
+    const FUNCTIONS: [Definition; 5] = [
+        definition("add", &[must("x"), must("y")]),
+        definition("opt", &[must("x"), may("y")]),
+        definition("three", &[must("a"), must("b"), must("c")]),
+        definition("none", &[]),
+        definition("one", &[must("a")]),
+    ];
 
     fn bind(function: &str, args: &str, kwargs: &str) -> Result<Bound, String> {
-        let task = functions().into_iter().find(|task| task.function == function).expect("in the table");
+        let task = FUNCTIONS.into_iter().find(|task| task.function == function).expect("in the table");
         Arguments::parse(args, kwargs)
             .and_then(|arguments| arguments.bind(&task))
             .map_err(|error| error.exception().to_string())

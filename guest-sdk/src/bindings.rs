@@ -360,8 +360,8 @@ pub mod lovage {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Asks for another attempt under the same id. It is published when this attempt ends, in the same step. The error is
-            /// what the task should raise instead: the exception given, or MaxRetriesExceededError, once there are no retries left.
+            /// Asks for another attempt under the same id, to be published if the run ends with `retry`. The error is what the task
+            /// should raise instead: the exception given, or MaxRetriesExceededError, once there are no retries left.
             #[allow(async_fn_in_trait)]
             pub fn retry(
                 options: &RetryOptions,
@@ -612,7 +612,8 @@ pub mod lovage {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Asks for another task, a signature as Celery writes it, to run in this one's place and under its id.
+            /// Asks for another task, a signature as Celery writes it, to run in this one's place and under its id, if the run ends
+            /// with `replaced`.
             #[allow(async_fn_in_trait)]
             pub fn replace(signature: &str) -> ::core::result::Result<(), Exception> {
                 unsafe {

@@ -58,7 +58,7 @@ impl Context {
     /// }
     /// ```
     pub fn replace(&self, signature: impl Into<Signature>) -> TaskError {
-        TaskError::replace(signature.into())
+        TaskError::replace(&signature.into())
     }
 
     /// Celery's `Ignore`, to be returned as the error: the task ends and leaves no result.

@@ -75,12 +75,12 @@ impl TaskOptions {
 
 impl Definition {
     /// In the words of the model. Panics on a name or a number that `#[task]` would have refused.
-    pub fn to_model(&self) -> lovage_model::TaskDefinition {
-        let options = &self.options;
+    pub fn to_model(self) -> lovage_model::TaskDefinition {
+        let options = self.options;
         lovage_model::TaskDefinition {
             name: TaskName::new(self.name).expect("checked by #[task]"),
             doc: self.doc.to_owned(),
-            parameters: self.parameters.iter().map(Parameter::to_model).collect(),
+            parameters: self.parameters.iter().copied().map(Parameter::to_model).collect(),
             options: lovage_model::TaskOptions {
                 max_retries: options.max_retries,
                 default_retry_delay: seconds(options.default_retry_delay),
@@ -94,7 +94,7 @@ impl Definition {
 }
 
 impl Parameter {
-    fn to_model(&self) -> lovage_model::Parameter {
+    fn to_model(self) -> lovage_model::Parameter {
         lovage_model::Parameter { name: self.name.to_owned(), required: self.required }
     }
 }

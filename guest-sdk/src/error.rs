@@ -29,9 +29,12 @@ pub struct TaskError(Box<Kind>);
 pub(crate) enum Kind {
     Raised(Raised),
     Retry(Retry),
-    Replace(Signature),
+    /// A signature as Celery writes it. (As text: who replaces nothing should not carry what writes signatures.)
+    Replace(Json),
     Ignore,
-    Reject { requeue: bool },
+    Reject {
+        requeue: bool,
+    },
 }
 
 impl TaskError {
@@ -91,8 +94,8 @@ impl TaskError {
         Self(Box::new(Kind::Reject { requeue }))
     }
 
-    pub(crate) fn replace(signature: Signature) -> Self {
-        Self(Box::new(Kind::Replace(signature)))
+    pub(crate) fn replace(signature: &Signature) -> Self {
+        signature.to_json().map_or_else(|fault| fault, |json| Self(Box::new(Kind::Replace(json))))
     }
 
     pub(crate) fn into_kind(self) -> Kind {

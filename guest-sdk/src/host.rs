@@ -1,7 +1,7 @@
 //! What stands behind a task?
 //!
 //! The seam between the SDK and whoever runs it: the imports of a component, or a fake in a native test. One trait and
-//! the plain data that crosses it; [`component`] is the only code that knows the WIT bindings.
+//! the plain data that crosses it; `component` is the only code that knows the WIT bindings.
 
 #[cfg(target_arch = "wasm32")]
 pub mod component;

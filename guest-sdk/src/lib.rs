@@ -26,7 +26,7 @@ extern crate self as lovage_guest;
 
 mod arguments;
 #[cfg(target_arch = "wasm32")]
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines)]
 #[rustfmt::skip]
 #[doc(hidden)]
 pub mod bindings;
@@ -66,6 +66,7 @@ pub mod __private {
     #[cfg(target_arch = "wasm32")]
     pub use crate::host::component::run;
     pub use crate::run::{Returned, Settle};
+    pub use serde::Serialize;
 }
 
 /// Lists the tasks of a module and exports it as a component: once in a crate, at its root.
@@ -120,3 +121,8 @@ macro_rules! export_tasks {
         };
     };
 }
+
+/// The guide for authors: its examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/authoring.md")]
+pub struct AuthoringGuide;

@@ -34,11 +34,7 @@ fn end(error: TaskError, host: &dyn Host) -> Ending {
             .map_err(TaskError::into_raised)
             .and_then(|options| insist(|| host.retry(&options)))
             .map(|()| Ending::Retry),
-        Kind::Replace(signature) => signature
-            .to_json()
-            .map_err(TaskError::into_raised)
-            .and_then(|json| insist(|| host.replace(&json)))
-            .map(|()| Ending::Replaced),
+        Kind::Replace(signature) => insist(|| host.replace(&signature)).map(|()| Ending::Replaced),
     };
     asked.unwrap_or_else(Ending::Failure)
 }

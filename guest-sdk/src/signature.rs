@@ -3,12 +3,15 @@
 //! A [`Signature`] is Celery's, built step by step; a step that cannot be taken (a value that is not JSON, a negative
 //! countdown) is kept and raised when the signature is used, so that building needs no `?`.
 //!
+//! It is written field by field, not by way of the model's type: that would make every module carry the code that
+//! writes dates.
+//!
 //! Absent: chain, group and chord.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use lovage_model::{Expires, Json, QueueName, Seconds, SignatureOptions, TaskId, TaskName, Timestamp};
+use lovage_model::{Json, QueueName, Seconds, TaskId, TaskName, Timestamp};
 use serde::Serialize;
 
 use crate::{Context, TaskError, TaskResult};
@@ -81,16 +84,27 @@ impl Signature {
             return Err(fault.clone());
         }
         let task = TaskName::new(&self.task).map_err(|error| value_error(&error))?;
-        let signature = lovage_model::Signature {
-            task,
-            args: Json::of(&self.args).map_err(|error| TaskError::encode("args", &error))?,
-            kwargs: Json::of(&self.kwargs).map_err(|error| TaskError::encode("kwargs", &error))?,
-            options: self.options.chosen.clone(),
-            subtask_type: None,
+        let written = Written {
+            task: task.as_str(),
+            args: &self.args,
+            kwargs: &self.kwargs,
+            options: &self.options.chosen,
+            subtask_type: (),
             immutable: self.immutable,
         };
-        Json::of(&signature).map_err(|error| TaskError::encode("a signature", &error))
+        Json::of(&written).map_err(|error| TaskError::encode("a signature", &error))
     }
+}
+
+/// Celery's fields, in its order.
+#[derive(Serialize)]
+struct Written<'a> {
+    task: &'a str,
+    args: &'a [Json],
+    kwargs: &'a BTreeMap<String, Json>,
+    options: &'a BTreeMap<&'static str, Json>,
+    subtask_type: (),
+    immutable: bool,
 }
 
 /// How to run a call: what Celery's `apply_async` and `set` take besides arguments.
@@ -99,7 +113,8 @@ impl Signature {
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Options {
-    chosen: SignatureOptions,
+    chosen: BTreeMap<&'static str, Json>,
+    headers: BTreeMap<String, Json>,
     fault: Option<TaskError>,
 }
 
@@ -111,72 +126,79 @@ impl Options {
 
     /// Runs it no earlier than that many seconds from now.
     pub fn countdown(self, seconds: f64) -> Self {
-        self.choose(Seconds::new(seconds), |options, value| options.countdown = Some(value))
+        self.choose("countdown", Seconds::new(seconds))
     }
 
     /// Runs it no earlier than then: a [`Timestamp`], or a text in ISO 8601.
     pub fn eta(self, eta: impl Display) -> Self {
-        self.choose(Timestamp::parse(&eta.to_string()), |options, value| options.eta = Some(value))
+        let eta = eta.to_string();
+        let checked = Timestamp::parse(&eta).map(|_| eta);
+        self.choose("eta", checked)
     }
 
     /// Revokes it instead of starting it more than that many seconds from now.
     pub fn expires(self, seconds: f64) -> Self {
-        self.choose(Seconds::new(seconds), |options, value| options.expires = Some(Expires::In(value)))
+        self.choose("expires", Seconds::new(seconds))
     }
 
     /// Sends it to that queue.
     pub fn queue(self, queue: &str) -> Self {
-        self.choose(QueueName::new(queue), |options, value| options.queue = Some(value))
+        self.choose("queue", QueueName::new(queue))
     }
 
     /// 0 (first) to 9 (last).
     pub fn priority(self, priority: u8) -> Self {
         let checked = if priority <= 9 { Ok(priority) } else { Err(format!("priority {priority} is not 0 to 9")) };
-        self.choose(checked, |options, value| options.priority = Some(value))
+        self.choose("priority", checked)
     }
 
     /// Its hard limit in seconds.
     pub fn time_limit(self, seconds: f64) -> Self {
-        self.choose(Seconds::new(seconds), |options, value| options.time_limit = Some(value))
+        self.choose("time_limit", Seconds::new(seconds))
     }
 
     /// Its soft limit in seconds.
     pub fn soft_time_limit(self, seconds: f64) -> Self {
-        self.choose(Seconds::new(seconds), |options, value| options.soft_time_limit = Some(value))
+        self.choose("soft_time_limit", Seconds::new(seconds))
     }
 
     /// Fuel it may burn.
-    pub fn fuel(mut self, fuel: u64) -> Self {
-        self.chosen.fuel = Some(fuel);
-        self
+    pub fn fuel(self, fuel: u64) -> Self {
+        self.choose("fuel", Ok::<_, String>(fuel))
     }
 
     /// Whether to keep no result.
-    pub fn ignore_result(mut self, ignore: bool) -> Self {
-        self.chosen.ignore_result = Some(ignore);
-        self
+    pub fn ignore_result(self, ignore: bool) -> Self {
+        self.choose("ignore_result", Ok::<_, String>(ignore))
     }
 
     /// The id it will have, instead of a new one.
     pub fn task_id(self, id: &str) -> Self {
-        self.choose(TaskId::new(id), |options, value| options.task_id = Some(value))
+        self.choose("task_id", TaskId::new(id))
     }
 
     /// Another name for logs and lists.
-    pub fn shadow(mut self, name: &str) -> Self {
-        self.chosen.shadow = Some(name.to_owned());
-        self
+    pub fn shadow(self, name: &str) -> Self {
+        self.choose("shadow", Ok::<_, String>(name))
     }
 
     /// A header of one's own, which it finds in its request.
-    pub fn header(self, name: &str, value: impl Serialize) -> Self {
-        self.choose(Json::of(&value), |options, value| _ = options.headers.insert(name.to_owned(), value))
+    pub fn header(mut self, name: &str, value: impl Serialize) -> Self {
+        match Json::of(&value) {
+            Ok(value) => _ = self.headers.insert(name.to_owned(), value),
+            Err(error) => _ = self.fault.get_or_insert(TaskError::encode("a header", &error)),
+        }
+        let headers = Json::of(&self.headers).map_err(|error| error.to_string());
+        self.choose("headers", headers)
     }
 
-    fn choose<T, E: Display>(mut self, value: Result<T, E>, keep: impl FnOnce(&mut SignatureOptions, T)) -> Self {
-        match value {
-            Ok(value) => keep(&mut self.chosen, value),
-            Err(error) => _ = self.fault.get_or_insert(value_error(&error)),
+    fn choose<T: Serialize, E: Display>(mut self, name: &'static str, value: Result<T, E>) -> Self {
+        let json = value
+            .map_err(|error| value_error(&error))
+            .and_then(|value| Json::of(&value).map_err(|error| TaskError::encode(name, &error)));
+        match json {
+            Ok(json) => _ = self.chosen.insert(name, json),
+            Err(error) => _ = self.fault.get_or_insert(error),
         }
         self
     }
@@ -216,13 +238,53 @@ mod tests {
 
     #[test]
     fn a_signature_is_celerys_json() {
-        let options = Options::new().countdown(3.0).queue("slow").priority(2);
+        let options = Options::new().countdown(3.0).queue("slow");
         let json = Signature::of("m.add").arg(1).kwarg("y", "b").set(options).immutable().to_json().unwrap();
         assert_eq!(
             json.as_str(),
-            r#"{"task":"m.add","args":[1],"kwargs":{"y":"b"},"options":{"queue":"slow","priority":2,"countdown":3.0},"subtask_type":null,"immutable":true}"#
+            r#"{"task":"m.add","args":[1],"kwargs":{"y":"b"},"options":{"countdown":3.0,"queue":"slow"},"subtask_type":null,"immutable":true}"#
         );
-        assert!(json.read::<lovage_model::Signature>().is_ok());
+    }
+
+    #[test]
+    fn every_option_is_one_that_the_model_knows() {
+        let options = Options::new()
+            .countdown(1.0)
+            .eta("2026-11-21T12:00:00Z")
+            .expires(60.0)
+            .queue("slow")
+            .priority(2)
+            .time_limit(5.0)
+            .soft_time_limit(4.0)
+            .fuel(1_000)
+            .ignore_result(true)
+            .task_id("t-1")
+            .shadow("other")
+            .header("a", 1)
+            .header("b", [2]);
+        let json = Signature::of("m.add").set(options).to_json().unwrap();
+        let read: lovage_model::Signature = json.read().unwrap();
+        let seconds = |number| lovage_model::Seconds::new(number).ok();
+        assert_eq!(
+            read.options,
+            lovage_model::SignatureOptions {
+                task_id: TaskId::new("t-1").ok(),
+                queue: QueueName::new("slow").ok(),
+                priority: Some(2),
+                countdown: seconds(1.0),
+                eta: Timestamp::parse("2026-11-21T12:00:00Z").ok(),
+                expires: seconds(60.0).map(lovage_model::Expires::In),
+                time_limit: seconds(5.0),
+                soft_time_limit: seconds(4.0),
+                fuel: Some(1_000),
+                ignore_result: Some(true),
+                shadow: Some("other".to_owned()),
+                headers: BTreeMap::from([
+                    ("a".to_owned(), Json::of(&1).unwrap()),
+                    ("b".to_owned(), Json::of(&[2]).unwrap()),
+                ]),
+            }
+        );
     }
 
     #[test]
@@ -234,6 +296,7 @@ mod tests {
         );
         assert!(raised(Signature::of("a b")).starts_with("ValueError: \"a b\" is not a task name"));
         assert!(raised(Signature::of("m.f").set(Options::new().priority(10))).contains("priority 10"));
+        assert!(raised(Signature::of("m.f").set(Options::new().eta("soon"))).contains("ISO 8601"));
         let unfit = BTreeMap::from([((1, 2), 3)]);
         assert!(raised(Signature::of("m.f").arg(unfit)).starts_with("EncodeError: an argument cannot be JSON"));
     }

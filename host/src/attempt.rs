@@ -182,3 +182,15 @@ pub struct Report {
     /// What it wrote.
     pub log: AttemptLog,
 }
+
+impl Report {
+    /// Of an attempt that did not begin.
+    pub fn stopped(stop: Stop) -> Self {
+        Self {
+            outcome: Outcome::Stopped(stop),
+            effects: Effects::default(),
+            usage: Usage::default(),
+            log: AttemptLog::default(),
+        }
+    }
+}

@@ -52,6 +52,7 @@ pub fn message(call: Signature, id: TaskId, now: Timestamp) -> Result<Message, I
         ignore_result: options.ignore_result,
         shadow: options.shadow,
         origin: None,
+        earlier_deliveries: 0,
         replaced_task_nesting: 0,
         headers: options.headers,
     })

@@ -18,7 +18,7 @@ use crate::store::{Store, StoreError};
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The component is not acceptable.
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(#[from] Refusal),
     /// Another module of the tenant exports a task of the same name.
     #[error(

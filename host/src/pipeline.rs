@@ -4,16 +4,17 @@
 //! messages that follow come from pure functions, the store applies them in one step, and only then is anybody told.
 
 mod attending;
+mod commit;
 mod grant;
 mod running;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use lovage_model::{Event, EventKind, Request, Settlement};
+use lovage_model::{Event, EventKind, Request, Settlement, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use commit::{Committer, Outcomes};
 pub use grant::{Caps, grant, timelimit};
 pub use running::{Active, Listed, Running};
 
@@ -22,9 +23,10 @@ use crate::clock;
 use crate::events::Hub;
 use crate::modules::{Code, Modules};
 use crate::sandbox::Sandbox;
-use crate::store::{Fenced, Lease, Store, StoreError};
+use crate::store::{Lease, LeaseKey, Store};
 use crate::trace::{self, Attempted, Unrun};
 use attending::Attending;
+use commit::Settled;
 
 /// What the main path needs.
 pub struct Pipeline {
@@ -40,6 +42,8 @@ pub struct Pipeline {
     pub hub: Arc<Hub>,
     /// Attempts at once.
     pub slots: Arc<Semaphore>,
+    /// Where settlements are recorded.
+    pub outcomes: Outcomes,
     /// What the operator allows.
     pub caps: Caps,
     /// Name of this host.
@@ -57,6 +61,8 @@ pub struct Slot {
 enum Start {
     Run(Arc<Code>, Grants),
     Unrun(Unrun),
+    /// It was told to stop before it began.
+    Stopped(Stop),
 }
 
 impl Pipeline {
@@ -66,62 +72,61 @@ impl Pipeline {
         async move { Slot { _permit: slots.acquire_owned().await.ok() } }
     }
 
-    /// Takes one message from its lease to its end, once it has its slot. `ran` is called as soon as the slot is free
-    /// again.
-    pub async fn deliver(&self, lease: Lease, slot: impl Future<Output = Slot>, ran: impl FnOnce()) {
+    /// Takes one message from its lease to its settlement, which the [`commit`] room records. `place` is dropped as soon as
+    /// another message may be leased for its slot.
+    pub async fn deliver<P>(&self, lease: Lease, slot: impl Future<Output = Slot>, place: P) {
         let Lease { key, tenant, message, .. } = &lease;
         let listed = self.running.list(tenant, &message.id, &message.task, *key, clock::now());
-        let settlement = self.settle(&lease, &listed, slot).await;
-        ran();
-        let committed = match settlement {
-            Some(settlement) => self.commit(&lease, settlement, &listed).await,
-            None => self.store.release(*key).await.map(drop),
-        };
-        if let Err(error) = committed {
-            // The lease lapses, and the message is delivered again: to a host with a working store.
-            tracing::error!(task_id = %message.id, %error, "an attempt could not be recorded");
+        match self.settle(&lease, &listed, slot).await {
+            Some(settlement) => self.outcomes.send(Settled { lease, settlement, listed }).await,
+            None => self.give_back(*key).await,
+        }
+        drop(place);
+    }
+
+    async fn give_back(&self, key: LeaseKey) {
+        if let Err(error) = self.store.release(key).await {
+            // The lease lapses, and the message is delivered again.
+            tracing::error!(%error, "a message could not be given back");
         }
     }
 
     async fn settle(&self, lease: &Lease, listed: &Listed, slot: impl Future<Output = Slot>) -> Option<Settlement> {
         let _slot = slot.await;
-        if *listed.stopped.borrow() == Some(Stop::Interrupted) {
-            return None;
-        }
-        let now = clock::now();
-        let start = self.start(lease, now).await;
-        let (task, start) = match start {
-            Start::Run(code, grants) => (Some(Arc::clone(&code)), Ok((code, grants))),
-            Start::Unrun(why) => (None, Err(why)),
+        let start = match *listed.stopped.borrow() {
+            Some(stop) => Start::Stopped(stop),
+            None => self.start(lease, clock::now()),
         };
-        let declared = task.is_some_and(|code| code.definition.options.ignore_result);
+        let declared = matches!(&start, Start::Run(code, _) if code.definition.options.ignore_result);
         let attempted = Attempted {
             message: &lease.message,
+            deliveries: lease.deliveries,
             worker: &self.hostname,
             ignore_result: lease.message.ignore_result.unwrap_or(declared),
             eager: self.eager,
         };
-        match start {
-            Ok((code, grants)) => {
-                let report = self.run(lease, listed, &code, grants, attempted.ignore_result).await;
-                trace::settle(attempted, report, clock::now())
-            }
-            Err(why) => Some(trace::settle_unrun(attempted, why, now)),
-        }
+        let report = match start {
+            Start::Run(code, grants) => match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
+                Ok(()) => self.run(lease, listed, &code, grants, attempted.ignore_result).await,
+                Err(why) => return Some(trace::settle_unrun(attempted, Unrun::Unusable(why), clock::now())),
+            },
+            Start::Unrun(why) => return Some(trace::settle_unrun(attempted, why, clock::now())),
+            Start::Stopped(stop) => Report::stopped(stop),
+        };
+        trace::settle(attempted, report, clock::now())
     }
 
-    async fn start(&self, lease: &Lease, now: lovage_model::Timestamp) -> Start {
+    fn start(&self, lease: &Lease, now: Timestamp) -> Start {
         let message = &lease.message;
         if message.expires.is_some_and(|expires| expires <= now) {
             return Start::Unrun(Unrun::Expired);
         }
-        let Some(code) = self.modules.code(&lease.tenant, &message.task) else {
-            return Start::Unrun(Unrun::NotRegistered);
-        };
-        let grants = grant(&self.caps, &code.definition.options, message);
-        match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
-            Ok(()) => Start::Run(code, grants),
-            Err(why) => Start::Unrun(Unrun::Unusable(why)),
+        match self.modules.code(&lease.tenant, &message.task) {
+            Some(code) => {
+                let grants = grant(&self.caps, &code.definition.options, message);
+                Start::Run(code, grants)
+            }
+            None => Start::Unrun(Unrun::NotRegistered),
         }
     }
 
@@ -137,7 +142,7 @@ impl Pipeline {
             changed: tokio::sync::Notify::new(),
         });
         self.announce_start(lease);
-        let redelivered = *deliveries > 1;
+        let redelivered = *deliveries > message.earlier_deliveries + 1;
         let request = Request {
             timelimit: timelimit(&grants),
             fuel: grants.fuel,
@@ -154,34 +159,9 @@ impl Pipeline {
         }
     }
 
-    async fn commit(&self, lease: &Lease, mut settlement: Settlement, listed: &Listed) -> Result<(), StoreError> {
-        let events = std::mem::take(&mut settlement.events);
-        loop {
-            match self.store.commit(lease.key, settlement.clone()).await {
-                Ok(Fenced::Applied) => {
-                    self.hub.announce(&lease.tenant, &events);
-                    return Ok(());
-                }
-                Ok(Fenced::Refused) => {
-                    tracing::warn!(task_id = %lease.message.id, "an outcome came too late: its lease was lost");
-                    return Ok(());
-                }
-                // The result is kept, and its lease renewed, until there is room; others can still be read and revoked.
-                Err(StoreError::Full(why)) if listed.stopped.borrow().is_none() => {
-                    tracing::warn!(task_id = %lease.message.id, why, "the store is full; trying again");
-                    tokio::time::sleep(FULL_STORE_PAUSE).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     fn announce_start(&self, lease: &Lease) {
         let Lease { tenant, message, .. } = lease;
         let (uuid, name) = (message.id.clone(), message.task.clone());
         self.hub.announce(tenant, &[Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
     }
 }
-
-/// How long a host waits for a full disk to have room again.
-const FULL_STORE_PAUSE: Duration = Duration::from_secs(1);

@@ -162,11 +162,11 @@ impl Sandbox {
         progress: Arc<dyn Progress>,
         stop: watch::Receiver<Option<Stop>>,
     ) -> Report {
-        let executor = match grants.fuel {
-            Some(_) => self.fuel.get().unwrap_or(&self.epoch),
-            None => &self.epoch,
-        };
-        executor.run(attempt, grants, progress, stop).await
+        let executor = if grants.fuel.is_some() { self.fuel.get() } else { Some(&self.epoch) };
+        match executor {
+            Some(executor) => executor.run(attempt, grants, progress, stop).await,
+            None => Report::stopped(Stop::Interrupted),
+        }
     }
 
     async fn describe(&self, digest: &Digest) -> Result<Vec<TaskDefinition>, Refusal> {

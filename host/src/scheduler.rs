@@ -94,27 +94,42 @@ impl Scheduler {
     async fn lease_loop(self: &Arc<Self>) {
         let mut draining = self.draining.subscribe();
         while !*draining.borrow_and_update() {
+            let pause = self.lease_once().await;
+            // Only a pause is cut short: a lease call that was given up would leave its messages leased to nobody.
             tokio::select! {
                 biased;
                 _ = draining.changed() => {}
-                () = self.lease_once() => {}
+                () = self.rest(pause) => {}
             }
         }
     }
 
-    /// Leases as much as fits, or waits until something fits or is there.
-    async fn lease_once(self: &Arc<Self>) {
+    /// Leases as much as there is room for; returns what to wait for before the next time.
+    async fn lease_once(self: &Arc<Self>) -> Pause {
         let max = self.room();
         if max == 0 {
-            return self.slot_freed.notified().await;
+            return Pause::Slot;
         }
         match self.lease(max).await {
-            Ok((got, _)) if got == max => {}
-            Ok((_, next_due)) => self.wait_for_messages(next_due).await,
+            Ok((got, _)) if got == max => Pause::None,
+            Ok((_, next_due)) => Pause::Message(next_due),
             Err(error) => {
                 tracing::error!(%error, "the store gives no messages; trying again");
-                tokio::time::sleep(STORE_PAUSE).await;
+                Pause::Store
             }
+        }
+    }
+
+    async fn rest(&self, pause: Pause) {
+        match pause {
+            Pause::None => {}
+            Pause::Slot => self.slot_freed.notified().await,
+            Pause::Message(None) => self.pipeline.store.ready().await,
+            Pause::Message(Some(due)) => {
+                // Whichever comes first: the message that is due, or a new one.
+                let _ = tokio::time::timeout(due.since(clock::now()), self.pipeline.store.ready()).await;
+            }
+            Pause::Store => tokio::time::sleep(STORE_PAUSE).await,
         }
     }
 
@@ -138,35 +153,13 @@ impl Scheduler {
         self.handed.fetch_add(got, Ordering::AcqRel);
         for lease in leased.leases {
             let this = Arc::clone(self);
-            // Polled once here: attempts get their slots in the order of their leases, whichever thread is first.
-            let mut slot = Box::pin(maybe_done(self.pipeline.slot()));
-            poll_fn(|cx| Poll::Ready(slot.as_mut().poll(cx).is_ready())).await;
-            let slot = async move {
-                slot.as_mut().await;
-                slot.as_mut().take_output().expect("it has just come")
-            };
-            self.guests.spawn(async move { this.pipeline.deliver(lease, slot, || this.slot_is_free()).await });
+            let slot = stand_in_line(self.pipeline.slot()).await;
+            self.guests.spawn(async move {
+                let place = Place(&this);
+                this.pipeline.deliver(lease, slot, place).await;
+            });
         }
         Ok((got, leased.next_due))
-    }
-
-    fn slot_is_free(&self) {
-        self.handed.fetch_sub(1, Ordering::AcqRel);
-        self.ended.fetch_add(1, Ordering::Relaxed);
-        self.slot_freed.notify_one();
-    }
-
-    async fn wait_for_messages(&self, next_due: Option<Timestamp>) {
-        let due = async {
-            match next_due {
-                Some(due) => tokio::time::sleep(due.since(clock::now())).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.pipeline.store.ready() => {}
-            () = due => {}
-        }
     }
 
     async fn renew_loop(&self) {
@@ -219,5 +212,38 @@ impl Scheduler {
         // Closed only together with this scheduler, which is borrowed here.
         let _ = draining.wait_for(|draining| *draining).await;
         self.idle().await;
+    }
+}
+
+/// Polls a future once: attempts get their slots in the order of their leases, whichever thread starts first.
+async fn stand_in_line<T>(waiting: impl Future<Output = T>) -> impl Future<Output = T> {
+    let mut waiting = Box::pin(maybe_done(waiting));
+    poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_ready())).await;
+    async move {
+        waiting.as_mut().await;
+        waiting.as_mut().take_output().expect("it has just come")
+    }
+}
+
+/// What the lease loop waits for.
+enum Pause {
+    /// Nothing: there may be more.
+    None,
+    /// An attempt to end.
+    Slot,
+    /// A message, at the latest until one is due.
+    Message(Option<Timestamp>),
+    /// The store to recover.
+    Store,
+}
+
+/// What a message that was handed over takes up; given back when dropped, even by a panic.
+struct Place<'a>(&'a Scheduler);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.handed.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        self.0.slot_freed.notify_one();
     }
 }

@@ -16,6 +16,8 @@ pub mod file;
 /// The reference, in memory.
 pub mod memory;
 mod record;
+#[cfg(test)]
+mod suite;
 mod transition;
 
 use std::collections::BTreeSet;
@@ -196,6 +198,17 @@ pub trait Broker: Send + Sync {
 
     /// Applies everything that follows from an attempt, or nothing: the transition, the messages, the log.
     async fn commit(&self, key: LeaseKey, settlement: Settlement) -> Result<Fenced>;
+
+    /// Applies several settlements, each whole or not at all, for the price of one step where the backend can; the answers
+    /// are in order. An error says nothing about which were applied: commit them again one by one, those that were answer
+    /// that they are refused.
+    async fn commit_all(&self, batch: &[(LeaseKey, Settlement)]) -> Result<Vec<Fenced>> {
+        let mut answers = Vec::with_capacity(batch.len());
+        for (key, settlement) in batch {
+            answers.push(self.commit(*key, settlement.clone()).await?);
+        }
+        Ok(answers)
+    }
 
     /// Gives a message back unrun, at the front of its queue, uncounted.
     async fn release(&self, key: LeaseKey) -> Result<Fenced>;

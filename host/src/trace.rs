@@ -16,6 +16,8 @@ use crate::canvas;
 pub struct Attempted<'a> {
     /// The message it tried.
     pub message: &'a Message,
+    /// How often the task has been delivered, this time included.
+    pub deliveries: u32,
     /// The host that ran it.
     pub worker: &'a str,
     /// Whether the result is dropped: the message's wish, or the task's own declaration.
@@ -42,11 +44,20 @@ pub fn settle(attempted: Attempted<'_>, report: Report, now: Timestamp) -> Optio
         Outcome::Stopped(Stop::Interrupted) => return None,
         outcome => verdict(attempted, outcome, &effects, now),
     };
-    Some(match subtasks(attempted.message, effects, now) {
-        Ok(publish) => settlement(attempted, verdict, publish, usage, log, now),
+    let (verdict, publish) = match subtasks(attempted.message, effects, now) {
+        Ok(publish) => (verdict, publish),
         // A subtask that cannot be sent is the task's error, as it is where Celery raises it.
-        Err(invalid) => settlement(attempted, value_error(&invalid), Vec::new(), usage, log, now),
-    })
+        Err(invalid) => (value_error(&invalid), Vec::new()),
+    };
+    Some(settlement(attempted, verdict, now, Left { publish, usage, log }))
+}
+
+/// What an attempt leaves behind besides its verdict.
+#[derive(Default)]
+struct Left {
+    publish: Vec<Message>,
+    usage: Usage,
+    log: AttemptLog,
 }
 
 /// What follows from a message that is not run.
@@ -59,7 +70,7 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, now: Timestamp) -> Set
         Unrun::NotRegistered => failure(Exception::new(exc_module::CELERY, "NotRegistered", name), "not-registered"),
         Unrun::Unusable(why) => failure(Exception::new(exc_module::LOVAGE, "ModuleUnusable", why), "module-unusable"),
     };
-    settlement(attempted, verdict, Vec::new(), Usage::default(), AttemptLog::default(), now)
+    settlement(attempted, verdict, now, Left::default())
 }
 
 fn verdict(attempted: Attempted<'_>, outcome: Outcome, effects: &Effects, now: Timestamp) -> Verdict {
@@ -74,7 +85,7 @@ fn verdict(attempted: Attempted<'_>, outcome: Outcome, effects: &Effects, now: T
             fault: Some(fault.kind.name().to_owned()),
         },
         Outcome::Retried => retried(attempted, effects),
-        Outcome::Replaced => replaced(attempted.message, effects, now),
+        Outcome::Replaced => replaced(attempted, effects, now),
         Outcome::Ignored => Verdict::Ignored,
         Outcome::Rejected(true) => Verdict::Requeued,
         Outcome::Rejected(false) => Verdict::Failure {
@@ -91,14 +102,14 @@ fn retried(attempted: Attempted<'_>, effects: &Effects) -> Verdict {
     let exception = retry.exception.clone();
     let traceback = Some(format!("Retry in {}s: {exception}\n", retry.countdown.get()));
     let again = canvas::again(attempted.message, retry);
-    let eta = again.eta.filter(|_| !attempted.eager);
-    Verdict::Retry { exception, traceback, again: Box::new(Message { eta, ..again }) }
+    let (eta, earlier_deliveries) = (again.eta.filter(|_| !attempted.eager), attempted.deliveries);
+    Verdict::Retry { exception, traceback, again: Box::new(Message { eta, earlier_deliveries, ..again }) }
 }
 
-fn replaced(message: &Message, effects: &Effects, now: Timestamp) -> Verdict {
+fn replaced(attempted: Attempted<'_>, effects: &Effects, now: Timestamp) -> Verdict {
     let Some(call) = effects.replace.clone() else { return without_request("replacement") };
-    match canvas::replacement(message, call, now) {
-        Ok(by) => Verdict::Replaced { by: Box::new(by) },
+    match canvas::replacement(attempted.message, call, now) {
+        Ok(by) => Verdict::Replaced { by: Box::new(Message { earlier_deliveries: attempted.deliveries, ..by }) },
         Err(invalid) => value_error(&invalid),
     }
 }
@@ -119,14 +130,8 @@ fn subtasks(parent: &Message, effects: Effects, now: Timestamp) -> Result<Vec<Me
     effects.subtasks.into_iter().map(|(id, call)| canvas::subtask(parent, call, id, now)).collect()
 }
 
-fn settlement(
-    attempted: Attempted<'_>,
-    verdict: Verdict,
-    publish: Vec<Message>,
-    usage: Usage,
-    log: AttemptLog,
-    now: Timestamp,
-) -> Settlement {
+fn settlement(attempted: Attempted<'_>, verdict: Verdict, now: Timestamp, left: Left) -> Settlement {
+    let Left { publish, usage, log } = left;
     let mut events = vec![event(attempted.message, now, kind(&verdict, usage))];
     events.extend(publish.iter().map(|child| event(child, now, EventKind::Sent)));
     Settlement {
@@ -160,3 +165,6 @@ fn kind(verdict: &Verdict, usage: Usage) -> EventKind {
         Verdict::Requeued => EventKind::Rejected { requeue: true },
     }
 }
+
+#[cfg(test)]
+mod tests;

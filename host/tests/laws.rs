@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Each room with the rooms it may import. Everything may import the model.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["daemon", "config"]),
+    ("cli", &["daemon", "config", "attempt"]),
     (
         "daemon",
         &[
@@ -135,6 +135,27 @@ fn every_file_says_its_question() {
         let text = fs::read_to_string(&path).expect("a source file");
         assert!(text.starts_with("//!"), "{} does not begin with what it is about", path.display());
     }
+}
+
+#[test]
+fn the_plan_says_the_same() {
+    let plan =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ARCHITECTURE.md")).expect("the plan");
+    // The words in backticks of each column of the rows of the table with this header.
+    let table = |header: &str| -> Vec<Vec<Vec<String>>> {
+        let (_, rows) = plan.split_once(header).unwrap_or_else(|| panic!("no table {header}"));
+        let words = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let row = |line: &str| line.trim_matches('|').split('|').map(words).collect();
+        rows.lines().skip(2).take_while(|line| line.starts_with('|')).map(row).collect()
+    };
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let rooms: Vec<_> = MAY_IMPORT.iter().map(|(room, may)| (owned(&[room]), owned(may))).collect();
+    let planned: Vec<_> =
+        table("| Room | Question | May import |").iter().map(|row| (row[0].clone(), row[2].clone())).collect();
+    assert_eq!(planned, rooms, "the rooms in docs/ARCHITECTURE.md");
+    let known: Vec<_> = ONLY_HERE.iter().map(|(word, homes)| (owned(&[word]), owned(homes))).collect();
+    let planned: Vec<_> = table("| Word | Known to |").iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    assert_eq!(planned, known, "who may know what in docs/ARCHITECTURE.md");
 }
 
 /// Whether a line names the word, and not only a longer one that contains it.

@@ -61,6 +61,10 @@ pub struct Message {
     /// Who sent it, for people to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// How often the task had been delivered before this message was made: an attempt that a crash undid is told apart
+    /// from a retry by it.
+    #[serde(default)]
+    pub earlier_deliveries: u32,
     /// How many times it has been replaced by another task.
     #[serde(default)]
     pub replaced_task_nesting: u32,

@@ -1,10 +1,10 @@
 //! What stands beside the function: a type of its name, the task's definition, its call, and its signatures.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Expr, ExprLit, Lit};
+use syn::{Expr, ExprLit, Ident, Lit};
 
 use crate::function::{Absent, Function, Parameter};
 use crate::options::Options;
@@ -26,6 +26,7 @@ pub(crate) fn task(options: &Options, function: &Function) -> TokenStream {
         #vis struct #ident {}
 
         #[automatically_derived]
+        #[allow(clippy::needless_update)]
         impl ::lovage_guest::Task for #ident {
             const DEFINITION: ::lovage_guest::Definition = #definition;
             #call
@@ -81,11 +82,12 @@ fn call(function: &Function) -> TokenStream {
     let names: Vec<_> = (0..function.parameters.len()).map(|place| format_ident!("__argument_{place}")).collect();
     let reads = function.parameters.iter().zip(&names).enumerate().map(|(place, (parameter, name))| {
         let (ty, value) = (&parameter.ty, read(place, parameter));
-        quote_spanned!(ty.span()=> let #name: #ty = #value;)
+        quote!(let #name: #ty = #value;)
     });
     let bound = (!names.is_empty()).then(|| quote!(mut));
     let context = function.takes_context.then(|| quote!(__ctx,));
-    let settle = quote_spanned!(function.output_span()=> ::lovage_guest::__private::Returned(__returned).settle());
+    let output = at(function.output_span());
+    let settle = quote_spanned!(output=> ::lovage_guest::__private::Returned(__returned).settle());
     quote! {
         #[allow(unused_variables, clippy::let_unit_value)]
         fn call(
@@ -102,13 +104,19 @@ fn call(function: &Function) -> TokenStream {
     }
 }
 
+/// Where an error is shown, while names keep their meaning even if the function came out of another macro.
+fn at(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}
+
 fn read(place: usize, parameter: &Parameter) -> TokenStream {
+    let (ty, span) = (&parameter.ty, at(parameter.ty.span()));
     match &parameter.absent {
-        Absent::Required => quote!(__bound.required(#place)?),
-        Absent::Default => quote!(__bound.optional(#place)?.unwrap_or_default()),
+        Absent::Required => quote_spanned!(span=> __bound.required::<#ty>(#place)?),
+        Absent::Default => quote_spanned!(span=> __bound.optional::<#ty>(#place)?.unwrap_or_default()),
         Absent::Value(value) => {
-            let value = owned(value);
-            quote!(match __bound.optional(#place)? {
+            let (given, value) = (quote_spanned!(span=> __bound.optional::<#ty>(#place)?), owned(value));
+            quote!(match #given {
                 ::core::option::Option::Some(__given) => __given,
                 ::core::option::Option::None => #value,
             })
@@ -132,18 +140,21 @@ fn signatures(function: &Function) -> TokenStream {
     let signature = quote!(::lovage_guest::Signature);
     let sent = quote!(::lovage_guest::TaskResult<::lovage_guest::AsyncResult>);
     // Hygienic, so that a parameter may have the same name.
-    let ctx = proc_macro2::Ident::new("ctx", proc_macro2::Span::mixed_site());
-    let options = proc_macro2::Ident::new("options", proc_macro2::Span::mixed_site());
+    let ctx = Ident::new("ctx", Span::mixed_site());
+    let options = Ident::new("options", Span::mixed_site());
+    // By reference, so that rustc does not refuse the bound by itself: a task whose argument can be read but not written
+    // is a task, without signatures.
+    let writable = quote!(where #(for<'a> &'a #types: ::lovage_guest::__private::Serialize),*);
     quote! {
         #[allow(dead_code, clippy::too_many_arguments, clippy::should_implement_trait)]
         impl #ident {
             /// A call with these arguments, to be sent or to replace another. More go on with `kwarg`.
-            #vis fn s(#(#names: #types),*) -> #signature {
-                Self::partial()#(.arg(#names))*
+            #vis fn s(#(#names: #types),*) -> #signature #writable {
+                Self::partial()#(.arg(&#names))*
             }
 
             /// The same, immutable: it does not take the result of the task before it.
-            #vis fn si(#(#names: #types),*) -> #signature {
+            #vis fn si(#(#names: #types),*) -> #signature #writable {
                 Self::s(#(#names),*).immutable()
             }
 
@@ -153,7 +164,7 @@ fn signatures(function: &Function) -> TokenStream {
             }
 
             /// Sends it as a subtask.
-            #vis fn delay(#ctx: &::lovage_guest::Context, #(#names: #types),*) -> #sent {
+            #vis fn delay(#ctx: &::lovage_guest::Context, #(#names: #types),*) -> #sent #writable {
                 #ctx.apply_async(Self::s(#(#names),*))
             }
 
@@ -162,7 +173,7 @@ fn signatures(function: &Function) -> TokenStream {
                 #ctx: &::lovage_guest::Context,
                 (#(#names,)*): (#(#types,)*),
                 #options: ::lovage_guest::Options,
-            ) -> #sent {
+            ) -> #sent #writable {
                 #ctx.apply_async(Self::s(#(#names),*).set(#options))
             }
         }

@@ -15,7 +15,7 @@ use crate::options::Options;
 
 /// Makes a task of a function.
 ///
-/// ```ignore
+/// ```text
 /// #[task(max_retries = 3, default_retry_delay = 2.0, soft_time_limit = 5.0, time_limit = 10.0)]
 /// fn fetch(ctx: &Context, url: String, #[default] tries: Option<u32>) -> TaskResult<String> { .. }
 /// ```

@@ -90,7 +90,7 @@ impl Failure {
     }
 
     pub(crate) fn unknown_module(name: &lovage_model::ModuleName) -> Self {
-        UNKNOWN_MODULE.because(format!("no module is called {name}; GET /v1/modules lists what there is"))
+        UNKNOWN_MODULE.because(format!("no module is called {name}; `lovage module list` shows what there is"))
     }
 
     pub(crate) fn problem(self) -> Problem {

@@ -123,7 +123,7 @@ fn admit(rooms: &Rooms, tenant: &TenantId, asked: SubmitRequest, id: Option<Task
                 .because(format!("options.task_id: is {other}, but {given_by} makes the id {id}: leave one out")));
         }
         (Some(id), _) | (None, Some(id)) => id,
-        (None, None) => TaskId::from_uuid(Uuid::new_v4()),
+        (None, None) => TaskId::from_uuid(Uuid::now_v7()),
     };
     let code = rooms.api.modules.resolve(tenant, call.task.as_str())?;
     Ok(queue::admit(call, id, &code, &rooms.api.limits, clock::now())?)
@@ -163,7 +163,7 @@ async fn existing(rooms: &Rooms, tenant: &TenantId, message: Message) -> Reply<S
         return Ok(Stored { reply: reply(message.id, meta.status), is_new: false });
     }
     let Message { id, task, .. } = message;
-    Err(ID_TAKEN.because(format!("{id} is a call of {}, and not this call of {task}: use another id", meta.name)))
+    Err(ID_TAKEN.because(format!("{id} is another call, of {}: use a new id for this one of {task}", meta.name)))
 }
 
 fn is_same(meta: &ResultMeta, message: &Message) -> bool {

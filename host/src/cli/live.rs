@@ -36,14 +36,13 @@ fn step(kind: &EventKind) -> Option<Step> {
         EventKind::Progress { state, meta } => progress(state, meta),
         EventKind::Sent => Step::Words("PENDING".to_owned()),
         EventKind::Started => Step::Words("STARTED".to_owned()),
-        EventKind::Succeeded { .. } => Step::Words("SUCCESS".to_owned()),
-        EventKind::Failed { .. } => Step::Words("FAILURE".to_owned()),
         EventKind::Retried { exception, .. } => Step::Words(format!("RETRY {exception}")),
-        EventKind::Revoked { .. } => Step::Words("REVOKED".to_owned()),
         EventKind::Replaced { by } => Step::Words(format!("replaced by {by}")),
         EventKind::Ignored => Step::Words("IGNORED".to_owned()),
         EventKind::Rejected { .. } => Step::Words("REJECTED".to_owned()),
         EventKind::Custom { .. } | EventKind::Log { .. } => return None,
+        // Whoever waits is told the ending by its result, which may well come before its event.
+        EventKind::Succeeded { .. } | EventKind::Failed { .. } | EventKind::Revoked { .. } => return None,
     })
 }
 

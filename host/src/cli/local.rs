@@ -1,5 +1,6 @@
 //! The verbs that need no daemon, or are one: `serve`, `dev`, `exec`, `store`, `config`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -115,9 +116,13 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CompileChild {
+    /// The component
     component: PathBuf,
+    /// Where its code goes
     directory: PathBuf,
+    /// The most address space
     memory_bytes: u64,
+    /// The most processor time
     cpu_seconds: u64,
 }
 
@@ -179,43 +184,65 @@ pub(crate) fn exec(typed: Exec, screen: Screen) -> anyhow::Result<Exit> {
         fuel: typed.limits.fuel,
         memory_bytes: typed.memory_bytes,
     };
-    let watcher = Watcher(Mutex::new(Live::new(screen)));
+    let watcher = Watcher(Mutex::new(Watched { live: Live::new(screen), begun: BTreeMap::new() }));
     let meta = daemon::exec(args, &watcher);
-    watcher.with(Live::clear);
+    watcher.with(Watched::end);
     // Whatever keeps it from starting (no such file, no such task, a component that is none) was typed.
     task::ending(&meta.map_err(|error| error.context(Usage("the task was not run".to_owned())))?, &screen)
 }
 
 /// Shows one run as it goes.
-struct Watcher(Mutex<Live>);
+struct Watcher(Mutex<Watched>);
 
-impl Watcher {
-    fn with(&self, act: impl FnOnce(&mut Live)) {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+struct Watched {
+    live: Live,
+    /// Of each stream, the line that has no end yet.
+    begun: BTreeMap<&'static str, String>,
+}
+
+impl Watched {
+    fn wrote(&mut self, stream: &'static str, text: &str) {
+        let begun = self.begun.entry(stream).or_default();
+        begun.push_str(text);
+        while let Some(end) = begun.find('\n') {
+            let line: String = begun.drain(..=end).collect();
+            self.live.line(&shown(stream, line.trim_end_matches('\n')));
+        }
     }
 
-    fn line(&self, stream: String, text: &str) {
-        self.with(|live| live.line(&Line { retries: 0, stream, text: text.to_owned() }.shown()));
+    fn end(&mut self) {
+        for (stream, text) in std::mem::take(&mut self.begun).iter().filter(|(_, text)| !text.is_empty()) {
+            self.live.line(&shown(stream, text));
+        }
+        self.live.clear();
+    }
+}
+
+fn shown(stream: &str, text: &str) -> String {
+    Line { retries: 0, stream: stream.to_owned(), text: text.to_owned() }.shown()
+}
+
+impl Watcher {
+    fn with(&self, act: impl FnOnce(&mut Watched)) {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl Progress for Watcher {
     fn state(&self, state: &str, meta: Json) {
-        self.with(|live| live.state(state, &meta));
+        self.with(|watched| watched.live.state(state, &meta));
     }
 
     fn wrote(&self, stream: &'static str, bytes: &[u8]) {
-        for line in String::from_utf8_lossy(bytes).lines() {
-            self.line(stream.to_owned(), line);
-        }
+        self.with(|watched| watched.wrote(stream, &String::from_utf8_lossy(bytes)));
     }
 
     fn logged(&self, record: &LogRecord) {
-        self.line(record.level.name().to_owned(), &record.message);
+        self.with(|watched| watched.live.line(&shown(record.level.name(), &record.message)));
     }
 
     fn event(&self, name: &str, fields: Json) {
-        self.with(|live| live.line(&escape::line(&format!("event {name} {fields}"))));
+        self.with(|watched| watched.live.line(&escape::line(&format!("event {name} {fields}"))));
     }
 }
 

@@ -41,7 +41,7 @@ fn every_verb_is_understood() {
         "lovage store check --store file:./d",
         "lovage store backup copy",
         "lovage config check --config f.toml",
-        "lovage config show --origin",
+        "lovage config show",
         "lovage completions zsh",
     ];
     for line in lines {

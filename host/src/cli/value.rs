@@ -84,12 +84,9 @@ pub(crate) fn document(text: &str, what: &str, stdin: &mut Stdin<impl Read>) -> 
 /// `--kwargs`: a JSON object; an empty one if left out.
 pub(crate) fn kwargs(text: Option<&str>, stdin: &mut Stdin<impl Read>) -> anyhow::Result<Json> {
     let Some(text) = text else { return Ok(Json::empty_object()) };
-    let json = document(text, "--kwargs", stdin)?;
-    if json.is_object() {
-        Ok(json)
-    } else {
-        Err(Usage::error(format!("--kwargs: {json} is not a JSON object, such as '{{\"x\": 1}}'")))
-    }
+    let example = r#"a JSON object is wanted, such as '{"x": 1}'"#;
+    let json = document(text, "--kwargs", stdin).map_err(|error| Usage::error(format!("{error}; {example}")))?;
+    if json.is_object() { Ok(json) } else { Err(Usage::error(format!("--kwargs: {json}: {example}"))) }
 }
 
 fn bytes(path: &str, what: &str) -> anyhow::Result<Vec<u8>> {
@@ -164,7 +161,7 @@ mod tests {
     fn kwargs_are_an_object_or_an_error() {
         assert_eq!(kwargs(None, &mut stdin("")).unwrap().as_str(), "{}");
         assert_eq!(kwargs(Some("-"), &mut stdin(r#"{"x":1}"#)).unwrap().as_str(), r#"{"x":1}"#);
-        for (bad, says) in [("[1]", "not a JSON object"), ("{x:1}", "not JSON"), ("@/nowhere", "/nowhere")] {
+        for (bad, says) in [("[1]", "a JSON object is wanted"), ("{x:1}", "not JSON"), ("@/nowhere", "/nowhere")] {
             let error = kwargs(Some(bad), &mut stdin("")).unwrap_err().to_string();
             assert!(error.starts_with("--kwargs") && error.contains(says), "{error}");
         }

@@ -241,7 +241,7 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         return Ok(address);
     }
-    Err("is not a loopback address: this version has no tokens, so whoever reaches the port may do anything; \
+    Err("must be a loopback address: this version has no tokens, so whoever reaches the port may do anything; \
         listen on 127.0.0.1 or [::1]"
         .to_owned())
 }

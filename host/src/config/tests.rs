@@ -1,3 +1,5 @@
+//! Settings as written and as proven: precedence, every fault at once, the sample.
+
 use std::io;
 
 use super::read::load;

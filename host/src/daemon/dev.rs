@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use lovage_model::{ModuleName, ModuleVersion, TenantId};
 
 use super::house::{House, Plan};
-use super::serve::{Place, keep};
+use super::serve::{Place, keep, runtime};
 use super::telemetry;
 use crate::clock;
 use crate::config::{self, Flags, StoreUrl};
@@ -54,7 +54,7 @@ pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
     config.store = StoreUrl::File(directory.path().to_owned());
     config.http.listen = args.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     telemetry::start(&config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("lovage").enable_all().build()?;
+    let runtime = runtime()?;
     runtime.block_on(async {
         let place = Place::open(&config.store)?;
         let program = std::env::current_exe().context("this program cannot find itself, to start compilers")?;

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::{Compile, Config, Limits, Worker};
 use crate::events::Hub;
 use crate::modules::Modules;
-use crate::pipeline::{Caps, Pipeline, Running};
+use crate::pipeline::{Caps, Committer, Pipeline, Running};
 use crate::queue;
 use crate::sandbox::{Allocator, Compiler, Sandbox, SandboxError, Settings};
 use crate::scheduler::{self, Scheduler};
@@ -69,7 +69,7 @@ pub struct House {
     limits: Limits,
     worker: Worker,
     scheduler: Arc<Scheduler>,
-    loops: JoinHandle<()>,
+    loops: JoinHandle<((), ())>,
     guests: Option<Runtime>,
 }
 
@@ -99,6 +99,7 @@ impl House {
         warn_of_slow_memory(&sandbox, worker.concurrency);
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await?);
         let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now())));
+        let (outcomes, committer) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
         let pipeline = Arc::new(Pipeline {
             store: Arc::clone(&store),
             sandbox: Arc::clone(&sandbox),
@@ -106,6 +107,7 @@ impl House {
             running: Arc::clone(&running),
             hub: Arc::clone(&hub),
             slots: Arc::new(Semaphore::new(worker.concurrency)),
+            outcomes,
             caps: caps(&limits),
             hostname: worker.hostname.clone(),
             eager,
@@ -120,7 +122,7 @@ impl House {
         let scheduler = Scheduler::new(pipeline, settings, guests.handle().clone());
         let loops = tokio::spawn({
             let scheduler = Arc::clone(&scheduler);
-            async move { scheduler.run().await }
+            async move { tokio::join!(scheduler.run(), committer.run()) }
         });
         let admission = queue::Limits { message_bytes: limits.message_bytes, queued_tasks: limits.queued_tasks };
         let guests = Some(guests);

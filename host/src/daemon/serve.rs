@@ -44,7 +44,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Runs a daemon until it is told to stop: once, and it drains; twice, and it stops at once.
 pub fn serve(config: &Config, ready: impl FnOnce(Ready)) -> anyhow::Result<()> {
     telemetry::start(&config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("lovage").enable_all().build()?;
+    let runtime = runtime()?;
     let served = runtime.block_on(async {
         let place = Place::open(&config.store)?;
         let program = std::env::current_exe().context("this program cannot find itself, to start compilers")?;
@@ -57,6 +57,13 @@ pub fn serve(config: &Config, ready: impl FnOnce(Ready)) -> anyhow::Result<()> {
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// The threads of everything but guests: few, since none of it computes for long, and guests want the cores.
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let threads = (cores / 2).max(1);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name("lovage").enable_all().build()
 }
 
 /// A store, and where the artifacts that belong to it are.

@@ -1,3 +1,5 @@
+//! Who is told what: followers, losses, resuming.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Admission: which calls become messages, and what is said of the others.
+
 use std::time::Duration;
 
 use lovage_model::{Digest, ModuleName, QueueName, Seconds, SignatureOptions, TaskDefinition, TaskOptions};

@@ -121,6 +121,7 @@ pub(super) fn question(module: &Digest) -> Attempt {
         ignore_result: None,
         shadow: None,
         origin: None,
+        earlier_deliveries: 0,
         replaced_task_nesting: 0,
         headers: BTreeMap::new(),
     };

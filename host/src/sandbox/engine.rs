@@ -64,6 +64,8 @@ const ASYNC_STACK_BYTES: usize = 2 * MIB;
 const KEEP_RESIDENT_BYTES: usize = 2 * MIB;
 /// Without it a large value is slower than none.
 const KEEP_RESIDENT_WITHOUT_SCAN_BYTES: usize = 64 << 10;
+/// Zeroed by hand after each run: giving these few pages back would interrupt every other core.
+const STACK_KEEP_RESIDENT_BYTES: usize = 32 << 10;
 const TABLE_ELEMENTS: usize = 50_000;
 /// Components made by linkers for Python or JavaScript consist of dozens of core instances.
 const MAX_CORE_INSTANCES: u32 = 64;
@@ -119,6 +121,7 @@ fn pooling(pool: Pool, allocator: Allocator) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS)
         .max_unused_warm_slots(n)
         .table_keep_resident(KEEP_RESIDENT_WITHOUT_SCAN_BYTES)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         .linear_memory_keep_resident(if scan { KEEP_RESIDENT_BYTES } else { KEEP_RESIDENT_WITHOUT_SCAN_BYTES })
         .pagemap_scan(if scan { Enabled::Yes } else { Enabled::No });
     config

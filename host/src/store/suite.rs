@@ -1,1 +1,197 @@
+//! Do all backends keep the same promises? Each test here runs over each of them.
+//!
+//! Time is made up: [`at`] gives the seconds since a start, so nothing depends on a clock.
 
+mod differential;
+mod endings;
+mod messages;
+mod modules;
+mod results;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use lovage_model::{
+    AttemptLog, Exception, Json, Message, QueueName, ResultMeta, Seconds, Settlement, TaskId, TaskName, TenantId,
+    TimeLimit, Timestamp, Usage, Verdict, exc_module,
+};
+
+use super::file::FileStore;
+use super::memory::MemoryStore;
+use super::{Ask, Fenced, Lease, LeaseKey, Store, Submitted};
+
+/// A store under test.
+pub(super) struct Bench {
+    pub(super) store: Arc<dyn Store>,
+    kind: Kind,
+}
+
+enum Kind {
+    Memory(Arc<MemoryStore>),
+    File(tempfile::TempDir),
+}
+
+impl Bench {
+    pub(super) fn memory() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        Self { store: store.clone(), kind: Kind::Memory(store) }
+    }
+
+    pub(super) fn file() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(FileStore::open(dir.path(), at(0)).unwrap());
+        Self { store, kind: Kind::File(dir) }
+    }
+
+    /// Kills the daemon and starts another: what a store must remember is there, leases have ended.
+    pub(super) fn restart(&mut self) {
+        match &self.kind {
+            Kind::Memory(store) => store.restart(),
+            Kind::File(dir) => {
+                // Dropped, not closed.
+                self.store = Arc::new(MemoryStore::new());
+                self.store = Arc::new(FileStore::open(dir.path(), at(0)).unwrap());
+            }
+        }
+    }
+
+    pub(super) async fn submit(&self, messages: Vec<Message>, now: Timestamp) {
+        let count = messages.len();
+        let answers = self.store.submit(&tenant(), messages, now, u64::MAX).await.unwrap();
+        assert_eq!(answers, vec![Submitted::Stored; count]);
+    }
+
+    /// Leases whatever there is, until ten seconds later.
+    pub(super) async fn lease(&self, max: usize, now: Timestamp) -> Vec<Lease> {
+        self.store.lease(ask(max, now)).await.unwrap().leases
+    }
+
+    pub(super) async fn lease_one(&self, now: Timestamp) -> Lease {
+        let mut leases = self.lease(1, now).await;
+        assert_eq!(leases.len(), 1, "one message must be ready at {now}");
+        leases.remove(0)
+    }
+
+    pub(super) async fn commit(&self, key: LeaseKey, verdict: Verdict, now: Timestamp) {
+        assert_eq!(self.store.commit(key, settlement(verdict, now)).await.unwrap(), Fenced::Applied);
+    }
+
+    pub(super) async fn task(&self, name: &str) -> ResultMeta {
+        self.store.task(&tenant(), &id(name)).await.unwrap().unwrap_or_else(|| panic!("no task {name}"))
+    }
+
+    /// Submits a task, runs it, and ends it so.
+    pub(super) async fn run_to(&self, name: &str, verdict: Verdict, now: Timestamp) {
+        self.submit(vec![message(name)], now).await;
+        let lease = self.lease_one(now).await;
+        assert_eq!(lease.message.id, id(name));
+        self.commit(lease.key, verdict, now).await;
+    }
+}
+
+/// Makes a test of each function for each backend.
+macro_rules! for_each_backend {
+    ($($promise:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $promise() { super::$promise($crate::store::suite::Bench::memory()).await; })*
+        }
+        mod file {
+            $(#[tokio::test] async fn $promise() { super::$promise($crate::store::suite::Bench::file()).await; })*
+        }
+    };
+}
+pub(super) use for_each_backend;
+
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(1_800_000_000_000_000 + seconds * 1_000_000)
+}
+
+pub(super) fn tenant() -> TenantId {
+    TenantId::default()
+}
+
+pub(super) fn id(name: &str) -> TaskId {
+    TaskId::new(name).unwrap()
+}
+
+pub(super) fn queue(name: &str) -> QueueName {
+    QueueName::new(name).unwrap()
+}
+
+pub(super) fn json(text: &str) -> Json {
+    Json::parse(text.to_owned()).unwrap()
+}
+
+pub(super) fn message(name: &str) -> Message {
+    Message {
+        id: id(name),
+        task: TaskName::new("tour.add").unwrap(),
+        args: json("[1, 2]"),
+        kwargs: json(r#"{"z": 12345678901234567890123}"#),
+        queue: QueueName::default(),
+        priority: 4,
+        retries: 0,
+        earlier_deliveries: 0,
+        eta: None,
+        expires: None,
+        timelimit: TimeLimit { soft: None, hard: Some(Seconds::new(3.5).unwrap()) },
+        fuel: None,
+        root_id: id(name),
+        parent_id: None,
+        ignore_result: None,
+        shadow: None,
+        origin: Some("gen1@here".to_owned()),
+        replaced_task_nesting: 0,
+        headers: [("trace".to_owned(), json("1.10"))].into(),
+    }
+}
+
+pub(super) fn in_queue(name: &str, of: &str) -> Message {
+    Message { queue: queue(of), ..message(name) }
+}
+
+pub(super) fn ask(max: usize, now: Timestamp) -> Ask {
+    let until = Timestamp::from_micros(now.as_micros() + 10_000_000);
+    Ask { worker: "host-1".to_owned(), queues: None, max, now, until }
+}
+
+pub(super) fn ask_of(queues: &[&str], max: usize, now: Timestamp) -> Ask {
+    Ask { queues: Some(queues.iter().map(|name| queue(name)).collect::<BTreeSet<_>>()), ..ask(max, now) }
+}
+
+pub(super) fn settlement(verdict: Verdict, now: Timestamp) -> Settlement {
+    Settlement {
+        verdict,
+        at: now,
+        worker: "host-1".to_owned(),
+        ignore_result: false,
+        publish: Vec::new(),
+        usage: Usage { fuel: Some(7), wall_seconds: 0.25, ..Usage::default() },
+        log: AttemptLog::default(),
+        events: Vec::new(),
+    }
+}
+
+pub(super) fn success(result: &str) -> Verdict {
+    Verdict::Success { result: json(result) }
+}
+
+pub(super) fn value_error() -> Exception {
+    Exception::new(exc_module::BUILTINS, "ValueError", "no such page")
+}
+
+pub(super) fn failure() -> Verdict {
+    Verdict::Failure {
+        exception: value_error(),
+        traceback: Some("at tour::add".to_owned()),
+        fault: Some("panic".to_owned()),
+    }
+}
+
+pub(super) fn retry(again: Message) -> Verdict {
+    Verdict::Retry { exception: value_error(), traceback: Some("at tour::add".to_owned()), again: Box::new(again) }
+}
+
+pub(super) fn ids(leases: &[Lease]) -> Vec<&str> {
+    leases.iter().map(|lease| lease.message.id.as_str()).collect()
+}

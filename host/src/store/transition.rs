@@ -62,7 +62,13 @@ fn of_exception(exception: &Exception) -> Json {
 
 /// The message of a task that is ordered to run again: from retry 0, now, and not stillborn by an expiry that passed.
 pub(super) fn again(message: Message, now: Timestamp) -> Message {
-    Message { retries: 0, eta: None, expires: message.expires.filter(|&expires| expires > now), ..message }
+    Message {
+        retries: 0,
+        earlier_deliveries: 0,
+        eta: None,
+        expires: message.expires.filter(|&expires| expires > now),
+        ..message
+    }
 }
 
 /// When a message must wait for its ETA: the ETA, if it is after `now`.

@@ -50,6 +50,7 @@ pub fn resize(image: String, width: u32, height: u32) -> TaskResult<Thumbnail> {
     })
 }
 
+#[track_caller]
 fn value_error(message: String) -> TaskError {
     TaskError::builtin("ValueError", message)
 }

@@ -1,6 +1,8 @@
 //! Guests that misbehave, each in its own way. Every example is a component of its own; the tests of `tests/tests` run
 //! them, and a task in `walls` or `liar` that no test runs fails a test.
 
+pub mod work;
+
 /// Exports a component whose `describe` and `run` are written by hand, past everything the SDK promises.
 #[macro_export]
 macro_rules! raw_module {

@@ -84,6 +84,14 @@ impl Broker for FileStore {
         self.writer.run(need, move |ledger| ledger.settle(key, &ending)).await
     }
 
+    async fn commit_all(&self, batch: &[(LeaseKey, Settlement)]) -> Result<Vec<Fenced>> {
+        let endings = batch.iter().map(|(key, settlement)| Ok((*key, Ending::of(settlement.clone())?)));
+        let endings = endings.collect::<Result<Vec<_>>>()?;
+        let need = Need { durable: true, weight: endings.iter().map(|(_, ending)| ending.weight()).sum() };
+        let settle = move |ledger: &mut Ledger| endings.iter().map(|(key, it)| ledger.settle(*key, it)).collect();
+        self.writer.run(need, settle).await
+    }
+
     async fn release(&self, key: LeaseKey) -> Result<Fenced> {
         let release = move |ledger: &mut Ledger| match ledger.current(key) {
             Some(held) => ledger.give_back(key.task, &held, held.deliveries - 1).map(|()| Fenced::Applied),

@@ -11,7 +11,7 @@ use super::components::{Components, digests};
 use super::fault::Faults;
 use super::record::JOINS;
 use super::schema::open_for_reading;
-use crate::store::Result;
+use crate::store::{Result, StoreError};
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -88,7 +88,10 @@ pub fn check(dir: &Path) -> Result<CheckReport> {
         still.finish()?;
         Ok(found)
     };
-    let (mut report, components) = look().map_err(|error| faults.explain(&error))?;
+    let (mut report, components) = match look().map_err(|error| faults.explain(&error)) {
+        Err(StoreError::Corrupt(why)) => return Ok(CheckReport { problems: vec![why], ..CheckReport::default() }),
+        found => found?,
+    };
     report.components = components.len() as u64;
     let files = Components::of(dir);
     report.problems.extend(components.iter().filter_map(|digest| problem_of(&files, digest)));

@@ -57,6 +57,7 @@ fn spoilt(row: &Row<'_>) -> rusqlite::Result<Message> {
         queue: read_name(QueueName::try_from(row.get::<_, String>("queue")?))?,
         priority: row.get("priority")?,
         retries: 0,
+        earlier_deliveries: 0,
         eta: None,
         expires: None,
         timelimit: TimeLimit::default(),

@@ -69,7 +69,7 @@ impl Ledger {
         let (seq, tenant, at) = (key.task, self.book.line(held.line).tenant, ending.at);
         self.take_lease(seq, &held)?;
         match (&ending.outcome.next, &ending.swap) {
-            (Next::Requeue, _) => self.to_the_end(seq, &held, at)?,
+            (Next::Requeue, _) => self.put_at_end(seq, &held, at)?,
             (_, Some(draft)) => self.swap(seq, tenant, draft, held.deliveries, at)?,
             (_, None) => {}
         }
@@ -85,7 +85,7 @@ impl Ledger {
         Ok(Fenced::Applied)
     }
 
-    fn to_the_end(&mut self, seq: i64, held: &Held, at: Timestamp) -> rusqlite::Result<()> {
+    fn put_at_end(&mut self, seq: i64, held: &Held, at: Timestamp) -> rusqlite::Result<()> {
         let pos = self.next_pos();
         self.run("UPDATE task SET pos = ?2, eta = NULL WHERE seq = ?1", [seq, pos])?;
         let Held { line, priority, deliveries, .. } = *held;

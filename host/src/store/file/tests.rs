@@ -1,1 +1,343 @@
+//! What only a store on a disk can meet: crashes, other versions, broken files, full disks, copies.
 
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use lovage_model::{Digest, ModuleName, State, TenantId};
+use rusqlite::Connection;
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+use crate::store::suite::{ask, at, failure, id, message, settlement, success, tenant};
+use crate::store::{Broker, Fenced, Modules, Results, Submitted};
+
+impl FileStore {
+    /// Runs any SQL in the writer, for faults that nothing else makes.
+    async fn inject(&self, sql: &'static str) -> Result<()> {
+        self.writer.run(Need::BRIEF, move |ledger| ledger.db.execute_batch(sql)).await
+    }
+}
+
+async fn submit(store: &FileStore, names: &[&str]) -> Result<Vec<Submitted>> {
+    let messages = names.iter().copied().map(message).collect();
+    store.submit(&tenant(), messages, at(0), u64::MAX).await
+}
+
+async fn push(store: &FileStore, bytes: &'static [u8]) -> Digest {
+    let digest = Digest::from_bytes(&Sha256::digest(bytes).into());
+    let name = ModuleName::new("tour").unwrap();
+    store.push(&tenant(), &name, &digest, Bytes::from_static(bytes), vec![], at(0)).await.unwrap();
+    digest
+}
+
+async fn state(store: &FileStore, name: &str) -> State {
+    store.task(&tenant(), &id(name)).await.unwrap().unwrap().status
+}
+
+/// Copies a directory as it is, as a power cut would leave it.
+fn copy_as_is(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_as_is(&entry.path(), &target);
+        } else if !entry.file_name().to_string_lossy().ends_with("-shm") {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_killed_daemon_loses_nothing_it_promised() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, dead) = (dir.path().join("live"), dir.path().join("dead"));
+    let store = FileStore::open(&live, at(0)).unwrap();
+    submit(&store, &["done", "running", "waiting"]).await.unwrap();
+    let leases = store.lease(ask(2, at(0))).await.unwrap().leases;
+    store.commit(leases[0].key, settlement(success("1"), at(1))).await.unwrap();
+    let digest = push(&store, b"component").await;
+    copy_as_is(&live, &dead);
+    let heir = FileStore::open(&dead, at(2)).unwrap();
+    assert_eq!(state(&heir, "done").await, State::Success);
+    let again = heir.lease(ask(9, at(2))).await.unwrap().leases;
+    let seen: Vec<_> = again.iter().map(|lease| (lease.message.id.as_str(), lease.deliveries)).collect();
+    assert_eq!(seen, [("running", 2), ("waiting", 1)], "at once, and in the old order");
+    assert!(again.iter().all(|lease| lease.key.token > leases[1].key.token));
+    assert!(heir.component(&digest).await.unwrap().is_some());
+    assert!(check(&dead).unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn half_a_push_is_swept_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let digest = push(&store, b"component").await;
+    drop(store);
+    let orphan = dir.path().join("modules").join(format!("{}.wasm", "0".repeat(64)));
+    let half = dir.path().join("modules").join(".tmpAbCdEf");
+    for path in [&orphan, &half] {
+        fs::write(path, "half").unwrap();
+    }
+    let store = FileStore::open(dir.path(), at(1)).unwrap();
+    assert!(!orphan.exists() && !half.exists());
+    assert_eq!(store.component(&digest).await.unwrap().unwrap(), Bytes::from_static(b"component"));
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let Err(StoreError::Busy(named)) = FileStore::open(dir.path(), at(0)) else { panic!("it was let in") };
+    assert_eq!(named, dir.path().display().to_string());
+    drop(store);
+    FileStore::open(dir.path(), at(0)).unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_store_can_be_opened_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["a"]).await.unwrap();
+    store.close().await.unwrap();
+    let heir = FileStore::open(dir.path(), at(0)).unwrap();
+    assert_eq!(state(&heir, "a").await, State::Pending);
+    drop(store);
+    assert!(matches!(FileStore::open(dir.path(), at(0)), Err(StoreError::Busy(_))), "the heir holds it");
+}
+
+#[test]
+fn a_directory_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("deep").join("store");
+    FileStore::open(&inner, at(0)).unwrap();
+    assert_eq!(fs::metadata(&inner).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(FileStore::open(dir.path(), at(0)).unwrap());
+    let path = dir.path().join(DATABASE);
+    let newer = schema::VERSION + 1;
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", newer).unwrap();
+    let is_newer = |error: StoreError| matches!(error, StoreError::Newer { found, known } if (found, known) == (newer, schema::VERSION));
+    assert!(FileStore::open(dir.path(), at(0)).is_err_and(is_newer));
+    assert!(check(dir.path()).is_err_and(is_newer));
+    let kept: u32 =
+        Connection::open(&path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(kept, newer);
+}
+
+#[tokio::test]
+async fn what_is_not_a_store_is_refused_with_the_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DATABASE);
+    let open = || match FileStore::open(dir.path(), at(0)) {
+        Err(StoreError::Corrupt(why)) => why,
+        other => panic!("{:?}", other.err()),
+    };
+    fs::write(&path, "no database ".repeat(1000)).unwrap();
+    assert!(open().contains("backup"));
+    fs::remove_file(&path).unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (a)").unwrap();
+    assert!(open().contains("another program"));
+    fs::remove_file(&path).unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let names: Vec<String> = (0..200).map(|n| format!("t{n}")).collect();
+    submit(&store, &names.iter().map(String::as_str).collect::<Vec<_>>()).await.unwrap();
+    store.close().await.unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let tail = bytes.len() - 3 * 4096;
+    bytes[tail..].fill(0xA5);
+    fs::write(&path, bytes).unwrap();
+    assert!(open().contains("lovage store check"));
+    assert!(!check(dir.path()).unwrap().is_sound());
+    let nothing = dir.path().join("nothing");
+    assert!(check(&nothing).unwrap_err().to_string().contains("no store"));
+    assert!(!nothing.exists(), "a check makes nothing");
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_heals() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["a", "b"]).await.unwrap();
+    let key = store.lease(ask(1, at(0))).await.unwrap().leases[0].key;
+    // It cannot be set below what there is, so this means: no page more.
+    store.inject("PRAGMA max_page_count = 1").await.unwrap();
+    let mut stored = 0;
+    let full = loop {
+        let names: Vec<String> = (0..50).map(|n| format!("fill-{stored}-{n}")).collect();
+        match submit(&store, &names.iter().map(String::as_str).collect::<Vec<_>>()).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 1000, "it never fills");
+    };
+    assert!(matches!(full, StoreError::Full(_)), "{full}");
+    assert_eq!(
+        store.task(&tenant(), &id(&format!("fill-{stored}-0"))).await.unwrap(),
+        None,
+        "all of a call or nothing"
+    );
+    let queues = store.queues(&tenant(), at(1)).await.unwrap();
+    assert_eq!((queues[0].ready, queues[0].leased), (50 * stored + 1, 1), "reads go on, counts are as before");
+    store.inject("PRAGMA max_page_count = 1000000").await.unwrap();
+    assert_eq!(store.commit(key, settlement(success("1"), at(2))).await.unwrap(), Fenced::Applied);
+    assert_eq!(submit(&store, &["c"]).await.unwrap(), [Submitted::Stored]);
+    store.healthy().await.unwrap();
+    assert!(check(dir.path()).unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn only_the_guilty_one_of_a_batch_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["first"]).await.unwrap();
+    let (hold, held) = mpsc::channel::<()>();
+    let (entered, inside) = mpsc::channel();
+    let busy = store.writer.run(Need::BRIEF, move |_| {
+        entered.send(()).ok();
+        held.recv().ok();
+        Ok(())
+    });
+    let batch = async {
+        tokio::task::spawn_blocking(move || inside.recv()).await.unwrap().unwrap();
+        let release = async {
+            // The others have been polled by now, so their jobs wait together.
+            hold.send(()).unwrap();
+        };
+        tokio::join!(
+            submit(&store, &["before"]),
+            store.inject(
+                "INSERT INTO line (tenant, queue) VALUES (9, 'half'); INSERT INTO message (seq, body) VALUES (1, '')"
+            ),
+            submit(&store, &["after"]),
+            release
+        )
+    };
+    let (_, (before, guilty, after, ())) = tokio::join!(busy, batch);
+    assert_eq!((before.unwrap(), after.unwrap()), (vec![Submitted::Stored], vec![Submitted::Stored]));
+    assert!(matches!(guilty, Err(StoreError::Failed(why)) if why.contains("UNIQUE")));
+    assert!(check(dir.path()).unwrap().is_sound(), "the guilty one left nothing");
+    let leases = store.lease(ask(9, at(1))).await.unwrap().leases;
+    assert_eq!(leases.len(), 3);
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_ends_its_task() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["spoilt", "gone", "good"]).await.unwrap();
+    store
+        .inject("UPDATE message SET body = '{\"id\": 7' WHERE seq = 1; DELETE FROM message WHERE seq = 2")
+        .await
+        .unwrap();
+    let leased = store.lease(ask(2, at(0))).await.unwrap();
+    assert!(leased.leases.is_empty());
+    assert_eq!(leased.next_due, Some(at(0)), "there is more");
+    assert_eq!(store.lease(ask(2, at(0))).await.unwrap().leases.len(), 1);
+    for name in ["spoilt", "gone"] {
+        let task = store.task(&tenant(), &id(name)).await.unwrap().unwrap();
+        assert_eq!((task.status, task.fault.as_deref()), (State::Failure, Some("store-corrupt")));
+        assert_eq!(task.name.as_str(), "tour.add");
+    }
+    let redone = store.resubmit(&tenant(), &id("spoilt"), at(1)).await;
+    assert!(matches!(redone, Err(StoreError::Corrupt(why)) if why.contains("spoilt")));
+}
+
+#[tokio::test]
+async fn a_check_finds_what_is_wrong() {
+    let faults = [
+        ("DELETE FROM ready WHERE seq = 1", "must have one place"),
+        ("UPDATE line SET ready = 7", "counted wrongly"),
+        ("UPDATE ready SET pos = 99 WHERE seq = 1", "without being the task of that place"),
+        ("DELETE FROM message WHERE seq = 1", "has no message"),
+        ("UPDATE message SET body = '{' WHERE seq = 1", "cannot be read"),
+        ("INSERT INTO result (seq, result) VALUES (77, '1')", "number 77"),
+        ("UPDATE task SET ended = 5 WHERE seq = 1", "not an end"),
+        ("UPDATE module SET active = 0", "one active version"),
+        ("DELETE FROM tenant", "a tenant that is not there"),
+    ];
+    for (sql, expected) in faults {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::open(dir.path(), at(0)).unwrap();
+        submit(&store, &["a", "b"]).await.unwrap();
+        push(&store, b"component").await;
+        assert_eq!(check(dir.path()).unwrap().problems, Vec::<String>::new());
+        store.inject(sql).await.unwrap();
+        let found = check(dir.path()).unwrap().problems;
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{sql}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_reads_the_components() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["a"]).await.unwrap();
+    let digest = push(&store, b"component").await;
+    let report = check(dir.path()).unwrap();
+    assert_eq!(report, CheckReport { tasks: 1, unfinished: 1, components: 1, problems: vec![] });
+    let path = dir.path().join("modules").join(format!("{digest}.wasm"));
+    fs::write(&path, "other").unwrap();
+    assert!(check(dir.path()).unwrap().problems[0].contains("not what was pushed"));
+    fs::remove_file(&path).unwrap();
+    assert!(check(dir.path()).unwrap().problems[0].contains("push its module again"));
+    assert!(matches!(store.component(&digest).await, Err(StoreError::Corrupt(why)) if why.contains("push")));
+    push(&store, b"another").await;
+    store.rollback(&tenant(), &ModuleName::new("tour").unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_is_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copy) = (dir.path().join("live"), dir.path().join("copy"));
+    let store = FileStore::open(&live, at(0)).unwrap();
+    submit(&store, &["done", "running", "waiting"]).await.unwrap();
+    let leases = store.lease(ask(2, at(0))).await.unwrap().leases;
+    store.commit(leases[0].key, settlement(failure(), at(1))).await.unwrap();
+    let digest = push(&store, b"component").await;
+    let bytes = backup(&live, &copy).unwrap();
+    let size = |path: &str| fs::metadata(copy.join(path)).unwrap().len();
+    assert_eq!(bytes, size(DATABASE) + size(&format!("modules/{digest}.wasm")));
+    assert!(backup(&live, &copy).unwrap_err().to_string().contains("exists"));
+    submit(&store, &["later"]).await.unwrap();
+    assert!(check(&copy).unwrap().is_sound());
+    let heir = FileStore::open(&copy, at(2)).unwrap();
+    assert_eq!(state(&heir, "done").await, State::Failure);
+    assert_eq!(heir.lease(ask(9, at(2))).await.unwrap().leases.len(), 2);
+    assert!(heir.component(&digest).await.unwrap().is_some());
+    let other = TenantId::new("other").unwrap();
+    assert_eq!(heir.submit(&other, vec![message("a")], at(3), 1).await.unwrap(), [Submitted::Stored]);
+}
+
+#[tokio::test]
+async fn a_backup_that_fails_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copy) = (dir.path().join("live"), dir.path().join("copy"));
+    let store = FileStore::open(&live, at(0)).unwrap();
+    let digest = push(&store, b"component").await;
+    fs::remove_file(live.join("modules").join(format!("{digest}.wasm"))).unwrap();
+    assert!(backup(&live, &copy).unwrap_err().to_string().contains("missing"));
+    assert!(!copy.exists());
+}
+
+#[tokio::test]
+async fn many_callers_share_a_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(FileStore::open(dir.path(), at(0)).unwrap());
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..500 {
+        let store = store.clone();
+        calls.spawn(async move { submit(&store, &[&format!("t{n}")]).await.unwrap() });
+    }
+    assert!(calls.join_all().await.iter().all(|answer| answer == &[Submitted::Stored]));
+    assert_eq!(store.queues(&tenant(), at(0)).await.unwrap()[0].ready, 500);
+    // The log of a commit each would be many times longer: at least the pages of four tables, and a frame for each.
+    let log = fs::metadata(dir.path().join("lovage.db-wal")).unwrap().len();
+    assert!(log < 500 * 4 * 4096 / 2, "{log} bytes");
+}

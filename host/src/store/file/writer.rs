@@ -17,7 +17,7 @@ use super::fault::{Faults, hits_all, lost_data};
 use super::ledger::Ledger;
 use crate::store::{Result, StoreError};
 
-/// Jobs in one transaction, and the weight at which it is closed earlier.
+/// Messages in one transaction, about; a job that writes none counts as one.
 const BATCH: usize = 1024;
 
 /// Jobs that may wait before callers do.
@@ -137,7 +137,17 @@ pub(super) fn stopped() -> StoreError {
     StoreError::Failed("the store is closed".to_owned())
 }
 
-type Closing = Option<(oneshot::Sender<Result<()>>, Result<()>)>;
+type Reply = oneshot::Sender<Result<()>>;
+
+/// What goes into one transaction.
+#[derive(Default)]
+struct Batch {
+    jobs: Vec<Box<dyn Job>>,
+    durable: bool,
+    weight: usize,
+    /// Set if the store is to be closed after it.
+    close: Option<Reply>,
+}
 
 struct Desk<N> {
     ledger: Ledger,
@@ -148,11 +158,11 @@ struct Desk<N> {
 
 impl<N: Fn()> Desk<N> {
     /// Works until told to close, or until nobody can send orders any more.
-    fn serve(mut self, mut inbox: mpsc::Receiver<Order>) -> Closing {
+    fn serve(mut self, mut inbox: mpsc::Receiver<Order>) -> Option<(Reply, Result<()>)> {
         while let Some(first) = inbox.blocking_recv() {
-            let (jobs, durable, closing) = gather(first, &mut inbox);
-            self.process(jobs, durable);
-            if let Some(reply) = closing {
+            let batch = Batch::gather(first, &mut inbox);
+            self.process(batch.jobs, batch.durable);
+            if let Some(reply) = batch.close {
                 let outcome = self.ledger.close().map_err(|error| self.faults.explain(&error));
                 return Some((reply, outcome));
             }
@@ -163,6 +173,9 @@ impl<N: Fn()> Desk<N> {
     fn process(&mut self, mut jobs: Vec<Box<dyn Job>>, durable: bool) {
         if let Some(broken) = &self.broken {
             return jobs.into_iter().for_each(|job| job.answer(Err(broken.clone())));
+        }
+        if jobs.is_empty() {
+            return;
         }
         match self.attempt(&mut jobs, durable) {
             Ok(()) => jobs.into_iter().for_each(|job| job.answer(Ok(()))),
@@ -200,23 +213,27 @@ impl<N: Fn()> Desk<N> {
     }
 }
 
-/// Everything that waits, up to a batch.
-fn gather(
-    first: Order,
-    inbox: &mut mpsc::Receiver<Order>,
-) -> (Vec<Box<dyn Job>>, bool, Option<oneshot::Sender<Result<()>>>) {
-    let (mut jobs, mut durable, mut weight) = (Vec::new(), false, 0);
-    let mut next = Some(first);
-    while let Some(order) = next {
+impl Batch {
+    /// Everything that waits, up to a limit.
+    fn gather(first: Order, inbox: &mut mpsc::Receiver<Order>) -> Self {
+        let mut batch = Self::default();
+        let mut next = Some(first);
+        while let Some(order) = next {
+            batch.add(order);
+            let is_full = batch.weight >= BATCH || batch.close.is_some();
+            next = if is_full { None } else { inbox.try_recv().ok() };
+        }
+        batch
+    }
+
+    fn add(&mut self, order: Order) {
         match order {
-            Order::Close(reply) => return (jobs, durable, Some(reply)),
+            Order::Close(reply) => self.close = Some(reply),
             Order::Do(job, need) => {
-                jobs.push(job);
-                durable |= need.durable;
-                weight += need.weight;
+                self.jobs.push(job);
+                self.durable |= need.durable;
+                self.weight += need.weight.max(1);
             }
         }
-        next = if weight < BATCH { inbox.try_recv().ok() } else { None };
     }
-    (jobs, durable, None)
 }

@@ -1,0 +1,54 @@
+# What people and CI call. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Cargo sees no terminal where its output is piped; ask here, once.
+export CARGO_TERM_COLOR ?= $(if $(MAKE_TERMOUT),always,auto)
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+LOVAGE := $(TARGET)/debug/lovage
+# Where tests/build.rs puts them too: what one has built, the other finds.
+GUESTS := target/guests/wasm32-wasip2/guest
+
+# The tests need some features of the dependencies that the binary alone does not. One small test along makes Cargo choose
+# for both, so that what was built for the demo is not built again for the tests.
+BUILD := cargo build --locked --workspace --bin lovage --test daemon
+BUILD_TASKS := env -u RUSTFLAGS cargo build --locked --profile guest --target wasm32-wasip2 --target-dir target/guests \
+               -p lovage-digest -p thumbnail -p tour -p wordcount
+
+.PHONY: help setup build test lint demo bench clean
+
+help: ## List what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## Install what a build needs and is missing (the wasm32-wasip2 target)
+	@scripts/setup.sh
+
+build: setup ## Build the binary, and the modules in tasks/ as components
+	$(BUILD)
+	$(BUILD_TASKS)
+	@echo; echo "  $(LOVAGE)"; for task in $(GUESTS)/*.wasm; do echo "  $$task"; done
+
+test: setup ## Run every test (this is what CI runs)
+	@scripts/test.sh
+
+lint: setup ## Check formatting, lints, docs and, if cargo-deny is installed, licences and advisories
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
+	else echo "cargo-deny is not installed, deny.toml was not checked (cargo install cargo-deny)"; fi
+
+demo: setup ## Build everything and watch it at work, from the first task to a killed daemon
+	$(BUILD)
+	$(BUILD_TASKS)
+	@python3 scripts/demo.py $(LOVAGE) $(GUESTS)
+
+bench: setup ## Measure, in release mode: one table
+	cargo bench --locked -p lovage --bench lovage
+
+clean: ## Remove everything that was built
+	cargo clean

@@ -1,0 +1,113 @@
+//! (d) Work for a processor: native, on the bare engine, and in each flavour of the sandbox. And how late a loop without
+//! end is stopped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lovage::attempt::{Attempt, Grants, Outcome, Progress, Report, Stop};
+use lovage::sandbox::{Compiler, Sandbox, Settings};
+use lovage_model::{Digest, Json, LogRecord, Request, TaskOptions};
+use lovage_test_guests::work;
+use sha2::Digest as _;
+use tokio::sync::watch;
+
+use crate::bare::Bare;
+use crate::rig::{Rig, Table, message, ms, percentile};
+
+const PLENTY: u64 = u64::MAX / 2;
+
+struct Nobody;
+
+impl Progress for Nobody {
+    fn state(&self, _: &str, _: Json) {}
+    fn wrote(&self, _: &'static str, _: &[u8]) {}
+    fn logged(&self, _: &LogRecord) {}
+    fn event(&self, _: &str, _: Json) {}
+}
+
+pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let cache = tempfile::tempdir()?;
+        let settings = Settings {
+            concurrency: 16,
+            memory_bytes: 256 << 20,
+            cache: cache.path().to_owned(),
+            compiler: Compiler::InProcess,
+        };
+        let sandbox = Sandbox::new(settings)?;
+        let digest = Digest::from_bytes(&sha2::Sha256::digest(&rig.component).into());
+        sandbox.admit(&digest, &rig.component).await?;
+        sandbox.load_cached(&digest, true)?;
+        let bench = Bench { bare: Bare::new(&rig.component)?, sandbox, digest };
+        let divide = if rig.quick { 4 } else { 1 };
+        bench.compare(table, "fib", 36 - if rig.quick { 4 } else { 0 }, |n| work::fib(n)).await?;
+        bench.compare(table, "sieve", 20_000_000 / divide, |n| work::sieve(n as usize)).await?;
+        bench.compare(table, "words", 600_000 / divide, work::words).await?;
+        bench.stop_loops(table, rig.count(50)).await
+    })
+}
+
+struct Bench {
+    bare: Bare,
+    sandbox: Sandbox,
+    digest: Digest,
+}
+
+impl Bench {
+    async fn compare(&self, table: &mut Table, task: &str, n: u64, native: fn(u64) -> u64) -> anyhow::Result<()> {
+        let name = format!("load.{task}");
+        let args = format!("[{n}]");
+        let started = Instant::now();
+        let expected = native(std::hint::black_box(n));
+        let native = started.elapsed();
+        table.row("d", format!("{task}({n}), native"), ms(native), "1.00");
+        let started = Instant::now();
+        anyhow::ensure!(self.bare.run(&name, &args).await? == expected.to_string(), "another result");
+        against(table, &format!("{task}({n}), bare engine"), started.elapsed(), native);
+        for (flavour, fuel) in [("epoch", None), ("fuel", Some(PLENTY))] {
+            let (report, took) = self.run(&name, Some(n), fuel, Duration::from_secs(300)).await;
+            let returned = Outcome::Returned(Json::parse(expected.to_string())?);
+            anyhow::ensure!(report.outcome == returned, "{:?}", report.outcome);
+            against(table, &format!("{task}({n}), sandbox, {flavour}"), took, native);
+        }
+        Ok(())
+    }
+
+    async fn run(&self, task: &str, n: Option<u64>, fuel: Option<u64>, limit: Duration) -> (Report, Duration) {
+        let request = Request::of(&message(task, n.into_iter().collect()), "bench", false);
+        let attempt = Attempt { module: self.digest.clone(), request, options: TaskOptions::default() };
+        let grants = Grants {
+            fuel,
+            memory_bytes: 256 << 20,
+            soft_limit: None,
+            hard_limit: limit,
+            output_bytes: 1 << 20,
+            payload_bytes: 1 << 20,
+            subtasks: 0,
+        };
+        let (_keep, stop) = watch::channel(None::<Stop>);
+        let started = Instant::now();
+        let report = self.sandbox.run(attempt, grants, Arc::new(Nobody), stop).await;
+        (report, started.elapsed())
+    }
+
+    async fn stop_loops(&self, table: &mut Table, count: usize) -> anyhow::Result<()> {
+        let limit = Duration::from_millis(50);
+        for (flavour, fuel) in [("epoch", None), ("fuel", Some(PLENTY))] {
+            let mut late = Vec::new();
+            for _ in 0..count {
+                late.push(self.run("load.spin", None, fuel, limit).await.1.saturating_sub(limit));
+            }
+            late.sort();
+            let (p50, most) = (percentile(&late, 0.5), percentile(&late, 1.0));
+            let value = format!("{} / {}", ms(p50), ms(most));
+            table.row("d", format!("loop {{}} past its hard limit, {flavour}, p50 / worst"), value, "goal: 10 ms");
+        }
+        Ok(())
+    }
+}
+
+fn against(table: &mut Table, what: &str, took: Duration, native: Duration) {
+    table.row("d", what, ms(took), format!("{:.2} of native", took.as_secs_f64() / native.as_secs_f64()));
+}

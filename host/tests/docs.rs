@@ -1,0 +1,95 @@
+//! The pages for people, held against the sources: settings, names of faults, and everything that a page points to.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lovage::config::KEYS;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn pages() -> Vec<PathBuf> {
+    let folders = ["", "docs", "tasks/digest", "tasks/thumbnail", "tasks/tour", "tasks/wordcount"];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(root().join(folder)).expect("a folder"));
+    files
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "md"))
+        .collect()
+}
+
+#[test]
+fn every_setting_has_its_row() {
+    let page = read("docs/operating.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `") && line.contains('.')).collect();
+    let expected: Vec<String> =
+        KEYS.iter().map(|key| format!("| `{}` | `{}` | {} |", key.name, key.default, key.doc)).collect();
+    assert_eq!(rows, expected, "docs/operating.md; `lovage config show` has the texts");
+}
+
+#[test]
+fn every_fault_has_its_row() {
+    // The name of a variant: `Self::Panic => "panic",`.
+    let quoted = |line: &str| line.split_once("=> \"")?.1.split('"').next().map(str::to_owned);
+    let source = read("host/src/attempt.rs");
+    let (_, names) = source.split_once("impl FaultKind {").expect("the kinds");
+    let (names, _) = names.split_once("\n}\n").expect("their end");
+    let mut kinds: BTreeSet<String> = names.lines().filter_map(quoted).collect();
+    assert!(kinds.contains("panic"), "{kinds:?}");
+    // What is found before a sandbox is needed.
+    kinds.extend(["not-registered".to_owned(), "module-unusable".to_owned()]);
+    let page = read("docs/sandbox.md");
+    let (_, table) = page.split_once("| `fault` | Meaning |").expect("the table");
+    let row = |line: &str| line.strip_prefix("| `")?.split('`').next().map(str::to_owned);
+    let rows: BTreeSet<String> =
+        table.lines().skip(1).take_while(|line| line.starts_with('|')).filter_map(row).collect();
+    assert_eq!(rows, kinds, "docs/sandbox.md");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut broken = Vec::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            let is_here = !link.contains("://") && !path.is_empty();
+            if is_here && !page.parent().expect("its folder").join(path).exists() {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn files_that_pages_name_are_there() {
+    let mut missing = Vec::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        for word in text.split('`').skip(1).step_by(2) {
+            let of_ours = ["host/", "model/", "client/", "guest-sdk/", "tests/", "tasks/", "docs/", "scripts/"];
+            if of_ours.iter().any(|folder| word.starts_with(folder)) && !root().join(word).exists() {
+                missing.push(format!("{}: {word}", page.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn what_the_readme_lets_people_make_can_be_made() {
+    let (readme, makefile) = (read("README.md"), read("Makefile"));
+    let targets = readme.split("make ").skip(1).filter_map(|rest| rest.split(|c: char| !c.is_alphabetic()).next());
+    for target in targets.filter(|target| ["demo", "build", "test", "bench", "lint", "setup"].contains(target)) {
+        assert!(makefile.contains(&format!("\n{target}: ")), "make {target}");
+    }
+    for target in ["demo", "build", "test", "bench"] {
+        assert!(readme.contains(&format!("make {target}")), "README.md does not name make {target}");
+    }
+}

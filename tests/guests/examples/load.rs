@@ -1,0 +1,37 @@
+//! The tasks of `make bench`: nothing, a wait, and work for a processor.
+#![allow(missing_docs)]
+
+use lovage_guest::prelude::*;
+use lovage_test_guests::work;
+
+#[task]
+fn noop() {}
+
+#[task(time_limit = 3600.0)]
+fn sleep(ctx: &Context, seconds: f64) -> TaskResult<()> {
+    ctx.sleep(seconds)
+}
+
+#[task]
+fn spin() {
+    loop {
+        std::hint::black_box(0);
+    }
+}
+
+#[task]
+fn fib(n: u64) -> u64 {
+    work::fib(n)
+}
+
+#[task]
+fn sieve(n: usize) -> u64 {
+    work::sieve(n)
+}
+
+#[task]
+fn words(n: u64) -> u64 {
+    work::words(n)
+}
+
+export_tasks!(noop, sleep, spin, fib, sieve, words);
