@@ -11,11 +11,7 @@ mod running;
 use std::sync::Arc;
 
 use lovage_model::{Event, EventKind, Request, Settlement, Timestamp};
-<<<<<<< HEAD
 use tokio::sync::watch;
-=======
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
->>>>>>> e2e
 
 pub use commit::{Committer, Outcomes};
 pub use grant::{Caps, grant, timelimit};
@@ -68,7 +64,6 @@ enum Start {
 }
 
 impl Pipeline {
-<<<<<<< HEAD
     /// Lists a message that was leased: from now on its lease is renewed, and it can be stopped.
     pub fn list(&self, lease: Lease) -> Delivery {
         let Lease { key, tenant, message, .. } = &lease;
@@ -82,20 +77,6 @@ impl Pipeline {
         let settlement = self.settle(&lease, &listed).await;
         drop(slot);
         match settlement {
-=======
-    /// Stands in line for a slot from the first poll on; yields when the slot is free.
-    pub fn slot(&self) -> impl Future<Output = Slot> + Send + use<> {
-        let slots = Arc::clone(&self.slots);
-        async move { Slot { _permit: slots.acquire_owned().await.ok() } }
-    }
-
-    /// Takes one message from its lease to its settlement, which the [`commit`] room records. `place` is dropped as soon as
-    /// another message may be leased for its slot.
-    pub async fn deliver<P>(&self, lease: Lease, slot: impl Future<Output = Slot>, place: P) {
-        let Lease { key, tenant, message, .. } = &lease;
-        let listed = self.running.list(tenant, &message.id, &message.task, *key, clock::now());
-        match self.settle(&lease, &listed, slot).await {
->>>>>>> e2e
             Some(settlement) => self.outcomes.send(Settled { lease, settlement, listed }).await,
             None => self.give_back(lease.key).await,
         }
@@ -109,12 +90,7 @@ impl Pipeline {
         }
     }
 
-<<<<<<< HEAD
     async fn settle(&self, lease: &Lease, listed: &Listed) -> Option<Settlement> {
-=======
-    async fn settle(&self, lease: &Lease, listed: &Listed, slot: impl Future<Output = Slot>) -> Option<Settlement> {
-        let _slot = slot.await;
->>>>>>> e2e
         let start = match *listed.stopped.borrow() {
             Some(stop) => Start::Stopped(stop),
             None => self.start(lease, clock::now()),

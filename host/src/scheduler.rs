@@ -156,16 +156,9 @@ impl Scheduler {
         for delivery in deliveries {
             let slot = Arc::clone(&self.slots).acquire_owned().await;
             let this = Arc::clone(self);
-<<<<<<< HEAD
             self.guests.spawn(async move {
                 let place = Place(&this);
                 this.pipeline.deliver(delivery, slot, place).await;
-=======
-            let slot = stand_in_line(self.pipeline.slot()).await;
-            self.guests.spawn(async move {
-                let place = Place(&this);
-                this.pipeline.deliver(lease, slot, place).await;
->>>>>>> e2e
             });
         }
         Ok((got, next_due))
@@ -221,16 +214,6 @@ impl Scheduler {
         // Closed only together with this scheduler, which is borrowed here.
         let _ = draining.wait_for(|draining| *draining).await;
         self.idle().await;
-    }
-}
-
-/// Polls a future once: attempts get their slots in the order of their leases, whichever thread starts first.
-async fn stand_in_line<T>(waiting: impl Future<Output = T>) -> impl Future<Output = T> {
-    let mut waiting = Box::pin(maybe_done(waiting));
-    poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_ready())).await;
-    async move {
-        waiting.as_mut().await;
-        waiting.as_mut().take_output().expect("it has just come")
     }
 }
 
