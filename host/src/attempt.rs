@@ -117,8 +117,6 @@ pub enum FaultKind {
     ResultLimit,
     /// It called `exit` with a failure.
     Exit,
-    /// It could not be started.
-    Instantiation,
     /// It broke the contract: a result that is not JSON, an ending without its request, ...
     Contract,
 }
@@ -138,7 +136,6 @@ impl FaultKind {
             Self::HandleLimit => "handle-limit",
             Self::ResultLimit => "result-limit",
             Self::Exit => "exit",
-            Self::Instantiation => "instantiation",
             Self::Contract => "contract",
         }
     }
