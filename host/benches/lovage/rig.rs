@@ -136,6 +136,12 @@ pub(crate) fn message(task: &str, args: serde_json::Value) -> lovage_model::Mess
     lovage::canvas::message(call, id, lovage::clock::now()).expect("a message")
 }
 
+/// Processor time of this thread so far.
+pub(crate) fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
 /// Processor time of this process so far. Unlike a rate it hardly depends on what else the machine does.
 pub(crate) fn cpu() -> anyhow::Result<Duration> {
     const TICKS_A_SECOND: f64 = 100.0;
