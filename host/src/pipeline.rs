@@ -55,6 +55,11 @@ pub struct Delivery {
     listed: Listed,
 }
 
+/// An attempt that has no outcome: its message goes back.
+struct Interrupted {
+    begun: bool,
+}
+
 /// How a message's attempt begins.
 enum Start {
     Run(Arc<Code>, Grants),
@@ -77,24 +82,25 @@ impl Pipeline {
         let settlement = self.settle(&lease, &listed).await;
         drop(slot);
         match settlement {
-            Some(settlement) => self.outcomes.send(Settled { lease, settlement, listed }).await,
-            None => self.give_back(lease.key).await,
+            Ok(settlement) => self.outcomes.send(Settled { lease, settlement, listed }).await,
+            Err(Interrupted { begun }) => self.give_back(lease.key, begun).await,
         }
         drop(place);
     }
 
-    async fn give_back(&self, key: LeaseKey) {
-        if let Err(error) = self.store.release(key).await {
+    async fn give_back(&self, key: LeaseKey, begun: bool) {
+        if let Err(error) = self.store.release(key, begun).await {
             // The lease lapses, and the message is delivered again.
             tracing::error!(%error, "a message could not be given back");
         }
     }
 
-    async fn settle(&self, lease: &Lease, listed: &Listed) -> Option<Settlement> {
+    async fn settle(&self, lease: &Lease, listed: &Listed) -> Result<Settlement, Interrupted> {
         let start = match *listed.stopped.borrow() {
             Some(stop) => Start::Stopped(stop),
             None => self.start(lease, clock::now()),
         };
+        let begun = matches!(start, Start::Run(..));
         let declared = matches!(&start, Start::Run(code, _) if code.definition.options.ignore_result);
         let attempted = Attempted {
             message: &lease.message,
@@ -106,12 +112,12 @@ impl Pipeline {
         let report = match start {
             Start::Run(code, grants) => match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
                 Ok(()) => self.run(lease, listed, &code, grants, attempted.ignore_result).await,
-                Err(why) => return Some(trace::settle_unrun(attempted, Unrun::Unusable(why), clock::now())),
+                Err(why) => return Ok(trace::settle_unrun(attempted, Unrun::Unusable(why), clock::now())),
             },
-            Start::Unrun(why) => return Some(trace::settle_unrun(attempted, why, clock::now())),
+            Start::Unrun(why) => return Ok(trace::settle_unrun(attempted, why, clock::now())),
             Start::Stopped(stop) => Report::stopped(stop),
         };
-        trace::settle(attempted, report, clock::now())
+        trace::settle(attempted, report, clock::now()).ok_or(Interrupted { begun })
     }
 
     fn start(&self, lease: &Lease, now: Timestamp) -> Start {

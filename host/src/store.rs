@@ -210,8 +210,9 @@ pub trait Broker: Send + Sync {
         Ok(answers)
     }
 
-    /// Gives a message back unrun, at the front of its queue, uncounted.
-    async fn release(&self, key: LeaseKey) -> Result<Fenced>;
+    /// Gives a message back without an outcome, at the front of its queue. One whose attempt had begun was delivered, and is
+    /// redelivered next; else this lease does not count.
+    async fn release(&self, key: LeaseKey, begun: bool) -> Result<Fenced>;
 
     /// Revokes a task that waits.
     async fn revoke(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Revoked>;

@@ -112,7 +112,7 @@ impl Broker for Fake {
         Ok(Fenced::Refused)
     }
 
-    async fn release(&self, _: LeaseKey) -> Result<Fenced> {
+    async fn release(&self, _: LeaseKey, _: bool) -> Result<Fenced> {
         Ok(Fenced::Refused)
     }
 

@@ -92,9 +92,11 @@ impl Broker for FileStore {
         self.writer.run(need, settle).await
     }
 
-    async fn release(&self, key: LeaseKey) -> Result<Fenced> {
+    async fn release(&self, key: LeaseKey, begun: bool) -> Result<Fenced> {
         let release = move |ledger: &mut Ledger| match ledger.current(key) {
-            Some(held) => ledger.give_back(key.task, &held, held.deliveries - 1).map(|()| Fenced::Applied),
+            Some(held) => {
+                ledger.give_back(key.task, &held, held.deliveries - u32::from(!begun)).map(|()| Fenced::Applied)
+            }
             None => Ok(Fenced::Refused),
         };
         self.writer.run(Need::BRIEF, release).await

@@ -58,8 +58,8 @@ impl Broker for MemoryStore {
         Ok(fenced)
     }
 
-    async fn release(&self, key: LeaseKey) -> Result<Fenced> {
-        let fenced = self.open()?.tasks.release(key);
+    async fn release(&self, key: LeaseKey, begun: bool) -> Result<Fenced> {
+        let fenced = self.open()?.tasks.release(key, begun);
         self.bell.notify_one();
         Ok(fenced)
     }

@@ -175,12 +175,12 @@ impl Tasks {
     }
 
     /// Gives an uncounted message back.
-    pub(super) fn release(&mut self, key: LeaseKey) -> Fenced {
+    pub(super) fn release(&mut self, key: LeaseKey, begun: bool) -> Fenced {
         if self.held(key).is_none() {
             return Fenced::Refused;
         }
         self.take(key.task);
-        self.get_mut(key.task).record.deliveries -= 1;
+        self.get_mut(key.task).record.deliveries -= u32::from(!begun);
         self.put_ready(key.task);
         Fenced::Applied
     }

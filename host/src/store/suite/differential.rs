@@ -19,7 +19,7 @@ enum Step {
     Renew(Vec<prop::sample::Index>, i64),
     Report(prop::sample::Index, bool),
     Commit(prop::sample::Index, End, Vec<Draft>, bool),
-    Release(prop::sample::Index),
+    Release(prop::sample::Index, bool),
     Revoke(u8, u8),
     Resubmit(u8, u8),
     Forget(u8, u8),
@@ -82,7 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (key(), any::<bool>()).prop_map(|(key, legal)| Step::Report(key, legal)),
         8 => (key(), end(), prop::collection::vec(draft(), 0..3), any::<bool>())
             .prop_map(|(key, end, publish, ignore)| Step::Commit(key, end, publish, ignore)),
-        2 => key().prop_map(Step::Release),
+        2 => (key(), any::<bool>()).prop_map(|(key, begun)| Step::Release(key, begun)),
         2 => (0..3_u8, 0..8_u8).prop_map(|(t, id)| Step::Revoke(t, id)),
         2 => (0..3_u8, 0..8_u8).prop_map(|(t, id)| Step::Resubmit(t, id)),
         2 => (0..3_u8, 0..8_u8).prop_map(|(t, id)| Step::Forget(t, id)),
@@ -195,9 +195,10 @@ impl Pair {
                 )
                 .await;
             }
-            Step::Release(index) => {
+            Step::Release(index, begun) => {
                 let Some((a, b)) = self.key(index) else { return };
-                same("release", self.memory.store.release(a).await.unwrap(), self.file.store.release(b).await.unwrap());
+                let (memory, file) = (&self.memory.store, &self.file.store);
+                same("release", memory.release(a, *begun).await.unwrap(), file.release(b, *begun).await.unwrap());
             }
             Step::Revoke(t, task) => self.revoke(&tenant_of(*t), &task_of(*task)).await,
             Step::Resubmit(t, task) => agree!(self, store => store.resubmit(&tenant_of(*t), &task_of(*task), now)),
