@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 #[tokio::test]
 async fn running_tasks_end_and_long_ones_go_back() {
-    let mut daemon = Daemon::configured(&[guests::tour(), guests::walls()], "[worker]\ndrain_seconds = 1\n");
+    let mut daemon = Daemon::configured(&[guests::tour(), guests::walls()], "[worker]\ndrain_seconds = 3\n");
     daemon.lovage(["task", "run", "tour.add", "2", "3", "--id", "before"]).ok();
     daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", "long"]).ok();
     daemon.lovage(["task", "submit", "tour.progress", "1", "0.5", "--id", "short"]).ok();
@@ -23,7 +23,8 @@ async fn running_tasks_end_and_long_ones_go_back() {
     assert_eq!(daemon.task("later").state().await.unwrap(), State::Pending);
     until(&daemon.task("long"), runs).await;
     daemon.lovage(["task", "revoke", "long", "--terminate"]).ok();
-    assert_eq!(daemon.task("long").wait(None).await.unwrap().status, State::Revoked);
+    let long = daemon.task("long").wait(None).await.unwrap();
+    assert_eq!((long.status, long.deliveries), (State::Revoked, 2));
 }
 
 #[tokio::test]
