@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Delivery, Pipeline};
 use crate::store::{Ask, StoreError};
 
 /// What the operator wants of the scheduler.
@@ -153,15 +153,25 @@ impl Scheduler {
         let next_due = leased.next_due;
         // All are listed, then begun in their order: their leases are renewed while they wait for a slot.
         let deliveries: Vec<_> = leased.leases.into_iter().map(|lease| self.pipeline.list(lease)).collect();
+        let this = Arc::clone(self);
+        // From a thread of the guests: to wake those once for each attempt would cost more than some attempts do.
+        let begun = self.guests.spawn(async move { this.begin(deliveries).await });
+        if begun.await.is_err() {
+            tracing::error!("the threads of the guests are gone; the leases of {got} messages will lapse");
+        }
+        Ok((got, next_due))
+    }
+
+    /// Begins attempts, each when it has a slot.
+    async fn begin(self: &Arc<Self>, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let slot = Arc::clone(&self.slots).acquire_owned().await;
             let this = Arc::clone(self);
-            self.guests.spawn(async move {
+            tokio::spawn(async move {
                 let place = Place(&this);
                 this.pipeline.deliver(delivery, slot, place).await;
             });
         }
-        Ok((got, next_due))
     }
 
     async fn renew_loop(&self) {
