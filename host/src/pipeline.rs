@@ -9,6 +9,7 @@ mod grant;
 mod running;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lovage_model::{Event, EventKind, Request, Settlement, Timestamp};
 use tokio::sync::watch;
@@ -20,12 +21,16 @@ pub use running::{Active, Listed, Running};
 use crate::attempt::{Attempt, Grants, Report, Stop};
 use crate::clock;
 use crate::events::Hub;
-use crate::modules::{Code, Modules};
+use crate::modules::{Code, Modules, NotReady};
 use crate::sandbox::Sandbox;
 use crate::store::{Lease, LeaseKey, Store};
 use crate::trace::{self, Attempted, Unrun};
 use attending::Attending;
 use commit::Settled;
+
+/// How long a message stays here that this host could not run, though nobody had told it to stop: given back at once, it
+/// would be back at once, and nothing would have changed.
+const HOST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the main path needs.
 pub struct Pipeline {
@@ -76,6 +81,11 @@ impl Pipeline {
     pub async fn deliver<S, P>(&self, Delivery { lease, listed }: Delivery, slot: S, place: P) {
         let settlement = self.settle(&lease, &listed).await;
         drop(slot);
+        let settlement = match settlement {
+            // By then only the order is settled: nothing runs. Boxed, since it is rare and as large as a whole run.
+            None if told_to_stop(&listed).await => Box::pin(self.settle(&lease, &listed)).await,
+            settlement => settlement,
+        };
         match settlement {
             Some(settlement) => self.outcomes.send(Settled { lease, settlement, listed }).await,
             None => self.give_back(lease.key).await,
@@ -106,7 +116,13 @@ impl Pipeline {
         let report = match start {
             Start::Run(code, grants) => match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
                 Ok(()) => self.run(lease, listed, &code, grants, attempted.ignore_result).await,
-                Err(why) => return Some(trace::settle_unrun(attempted, Unrun::Unusable(why), clock::now())),
+                Err(NotReady::Unusable(why)) => {
+                    return Some(trace::settle_unrun(attempted, Unrun::Unusable(why), clock::now()));
+                }
+                Err(NotReady::NotNow(why)) => {
+                    tracing::error!(task_id = %lease.message.id, why, "a task cannot be run now; it goes back to its queue");
+                    return None;
+                }
             },
             Start::Unrun(why) => return Some(trace::settle_unrun(attempted, why, clock::now())),
             Start::Stopped(stop) => Report::stopped(stop),
@@ -162,4 +178,10 @@ impl Pipeline {
         let (uuid, name) = (message.id.clone(), message.task.clone());
         self.hub.announce(tenant, &[Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
     }
+}
+
+/// Whether an attempt was told to stop, or is while it pauses.
+async fn told_to_stop(listed: &Listed) -> bool {
+    let mut stopped = listed.stopped.clone();
+    matches!(tokio::time::timeout(HOST_PAUSE, stopped.wait_for(Option::is_some)).await, Ok(Ok(_)))
 }

@@ -50,6 +50,13 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    /// Whether it says nothing about the component: this host has no working compiler, cache or engine.
+    pub fn is_of_host(&self) -> bool {
+        ["cache_unusable", "compiler_unavailable", "no_engine"].contains(&self.code)
+    }
+}
+
 /// What a sandbox is made with.
 #[derive(Debug, Clone)]
 pub struct Settings {
