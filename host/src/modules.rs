@@ -35,6 +35,29 @@ pub enum PushError {
     Store(#[from] StoreError),
 }
 
+/// Why a component cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    /// It cannot be, here or elsewhere.
+    #[error("{0}")]
+    Unusable(String),
+    /// This host cannot for now: its disk, its store or its cache fails. No task is to blame.
+    #[error("{0}")]
+    NotNow(String),
+}
+
+impl From<Refusal> for NotReady {
+    fn from(refusal: Refusal) -> Self {
+        if refusal.is_of_host() { Self::NotNow(refusal.message) } else { Self::Unusable(refusal.message) }
+    }
+}
+
+impl From<StoreError> for NotReady {
+    fn from(error: StoreError) -> Self {
+        Self::NotNow(error.to_string())
+    }
+}
+
 /// Why a task name leads nowhere.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Unresolved {
@@ -166,22 +189,24 @@ impl Modules {
     }
 
     /// Makes a component ready to run, with or without fuel: at once if it is loaded, from the cache if it was compiled
-    /// by this version of the engine, else by compiling it again. The error says why it cannot be.
-    pub async fn ready(&self, digest: &Digest, fuel: bool) -> Result<(), String> {
+    /// by this version of the engine, else by compiling it again.
+    pub async fn ready(&self, digest: &Digest, fuel: bool) -> Result<(), NotReady> {
         if self.sandbox.has(digest, fuel) {
             return Ok(());
         }
         let _one_at_a_time = self.loading.lock().await;
-        if self.sandbox.load_cached(digest, fuel).map_err(|refusal| refusal.message)? {
+        if self.sandbox.load_cached(digest, fuel)? {
             return Ok(());
         }
-        let component = self.store.component(digest).await.map_err(|error| error.to_string())?;
-        let component = component.ok_or_else(|| format!("its component {digest} is missing from the store"))?;
-        self.sandbox.prepare(digest, &component).await.map_err(|refusal| refusal.message)?;
-        match self.sandbox.load_cached(digest, fuel) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err("what was just compiled does not verify: check the cache directory".to_owned()),
-            Err(refusal) => Err(refusal.message),
+        let Some(component) = self.store.component(digest).await? else {
+            return Err(NotReady::Unusable(format!("its component {digest} is missing from the store")));
+        };
+        self.sandbox.prepare(digest, &component).await?;
+        match self.sandbox.load_cached(digest, fuel)? {
+            true => Ok(()),
+            false => {
+                Err(NotReady::NotNow("what was just compiled does not verify: check the cache directory".to_owned()))
+            }
         }
     }
 
@@ -242,6 +267,23 @@ fn nearest<'a>(names: impl Iterator<Item = &'a TaskName>, wanted: &str) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::{Compiler, Settings};
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_host_that_fails_is_told_from_a_component_that_does() {
+        let cache = tempfile::tempdir().unwrap();
+        let (memory_bytes, cache) = (1 << 20, cache.path().to_owned());
+        let settings = Settings { concurrency: 1, memory_bytes, cache, compiler: Compiler::InProcess };
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let modules = Modules::open(Arc::clone(&store), Arc::new(Sandbox::new(settings).unwrap())).await.unwrap();
+        let digest = Digest::from_bytes(&[7; 32]);
+        let ready = modules.ready(&digest, false).await;
+        assert!(matches!(ready, Err(NotReady::Unusable(_))), "{ready:?}");
+        store.close().await.unwrap();
+        let ready = modules.ready(&digest, false).await;
+        assert!(matches!(ready, Err(NotReady::NotNow(_))), "{ready:?}");
+    }
 
     #[test]
     fn a_person_may_use_the_last_part() {

@@ -9,6 +9,7 @@ mod grant;
 mod running;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lovage_model::{Event, EventKind, Request, Settlement, Timestamp};
 use tokio::sync::watch;
@@ -20,12 +21,16 @@ pub use running::{Active, Listed, Running};
 use crate::attempt::{Attempt, Grants, Report, Stop};
 use crate::clock;
 use crate::events::Hub;
-use crate::modules::{Code, Modules};
+use crate::modules::{Code, Modules, NotReady};
 use crate::sandbox::Sandbox;
 use crate::store::{Lease, LeaseKey, Store};
 use crate::trace::{self, Attempted, Unrun};
 use attending::Attending;
 use commit::Settled;
+
+/// How long a message stays here that this host could not run, though nobody had told it to stop: given back at once, it
+/// would be back at once, and nothing would have changed.
+const HOST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the main path needs.
 pub struct Pipeline {
@@ -81,6 +86,13 @@ impl Pipeline {
     pub async fn deliver<S, P>(&self, Delivery { lease, listed }: Delivery, slot: S, place: P) {
         let settlement = self.settle(&lease, &listed).await;
         drop(slot);
+        let settlement = match settlement {
+            // By then only the order is settled: nothing runs. Boxed, since it is rare and as large as a whole run.
+            Err(first) if told_to_stop(&listed).await => {
+                Box::pin(self.settle(&lease, &listed)).await.map_err(|_again| first)
+            }
+            settlement => settlement,
+        };
         match settlement {
             Ok(settlement) => self.outcomes.send(Settled { lease, settlement, listed }).await,
             Err(Interrupted { begun }) => self.give_back(lease.key, begun).await,
@@ -112,7 +124,13 @@ impl Pipeline {
         let report = match start {
             Start::Run(code, grants) => match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
                 Ok(()) => self.run(lease, listed, &code, grants, attempted.ignore_result).await,
-                Err(why) => return Ok(trace::settle_unrun(attempted, Unrun::Unusable(why), clock::now())),
+                Err(NotReady::Unusable(why)) => {
+                    return Ok(trace::settle_unrun(attempted, Unrun::Unusable(why), clock::now()));
+                }
+                Err(NotReady::NotNow(why)) => {
+                    tracing::error!(task_id = %lease.message.id, why, "a task cannot be run now; it goes back to its queue");
+                    return Err(Interrupted { begun: false });
+                }
             },
             Start::Unrun(why) => return Ok(trace::settle_unrun(attempted, why, clock::now())),
             Start::Stopped(stop) => Report::stopped(stop),
@@ -168,4 +186,10 @@ impl Pipeline {
         let (uuid, name) = (message.id.clone(), message.task.clone());
         self.hub.announce(tenant, &[Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
     }
+}
+
+/// Whether an attempt was told to stop, or is while it pauses.
+async fn told_to_stop(listed: &Listed) -> bool {
+    let mut stopped = listed.stopped.clone();
+    matches!(tokio::time::timeout(HOST_PAUSE, stopped.wait_for(Option::is_some)).await, Ok(Ok(_)))
 }

@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lovage_model::{Digest, TaskDefinition};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use compile::{Compiler, compile_child};
 pub use engine::Allocator;
@@ -37,6 +37,8 @@ use executor::Executor;
 
 /// Fuel runs at once: their engine has a pool of its own, which reserves address space.
 const FUEL_INSTANCES: u32 = 1000;
+/// Compilations at once. More than one, so that a component built to break compilers does not keep others out.
+const COMPILED_AT_ONCE: usize = 2;
 const DESCRIBE_TIME: Duration = Duration::from_secs(5);
 const DESCRIPTION_BYTES: usize = 1 << 20;
 
@@ -48,6 +50,13 @@ pub struct Refusal {
     pub code: &'static str,
     /// What is wrong, where, and what to do.
     pub message: String,
+}
+
+impl Refusal {
+    /// Whether it says nothing about the component: this host has no working compiler, cache or engine.
+    pub fn is_of_host(&self) -> bool {
+        ["cache_unusable", "compiler_unavailable", "no_engine"].contains(&self.code)
+    }
 }
 
 /// What a sandbox is made with.
@@ -83,6 +92,8 @@ pub enum SandboxError {
 pub struct Sandbox {
     settings: Settings,
     artifacts: Artifacts,
+    /// A compiler takes all processors and much memory: many at once would take the machine.
+    compiling: Semaphore,
     epoch: Executor,
     /// Made when a run first asks for fuel.
     fuel: OnceLock<Executor>,
@@ -94,7 +105,8 @@ impl Sandbox {
         let cache = |source| SandboxError::Cache { path: settings.cache.clone(), source };
         let artifacts = Artifacts::open(&settings.cache).map_err(cache)?;
         let epoch = executor(Flavour::Epoch, &settings, settings.concurrency)?;
-        Ok(Self { settings, artifacts, epoch, fuel: OnceLock::new() })
+        let compiling = Semaphore::new(COMPILED_AT_ONCE);
+        Ok(Self { settings, artifacts, compiling, epoch, fuel: OnceLock::new() })
     }
 
     /// How instances get their memory on this machine.
@@ -187,6 +199,7 @@ impl Sandbox {
     }
 
     async fn compile(&self, digest: &Digest, component: &[u8]) -> Result<(), Refusal> {
+        let _turn = self.compiling.acquire().await;
         let place = self.artifacts.workplace().map_err(broken_cache)?;
         let source = place.path().join("component.wasm");
         tokio::fs::write(&source, component).await.map_err(broken_cache)?;

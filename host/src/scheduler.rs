@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lovage_model::{QueueName, Timestamp};
@@ -36,6 +36,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const SWEEP_AT_ONCE: usize = 1000;
 /// How long to wait before a store that failed is asked again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// The longest wait for a message that is due: a clock that was set, or a machine that slept, is noticed after it.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
 
 /// The loops of one host.
 pub struct Scheduler {
@@ -49,6 +51,8 @@ pub struct Scheduler {
     /// Attempts that have ended since the last lease: how fast slots become free.
     ended: AtomicUsize,
     slot_freed: Notify,
+    /// When leases were last renewed, in microseconds since 1970.
+    renewed: AtomicI64,
     draining: watch::Sender<bool>,
 }
 
@@ -58,7 +62,8 @@ impl Scheduler {
         let (handed, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (slot_freed, draining) = (Notify::new(), watch::Sender::new(false));
         let slots = Arc::new(Semaphore::new(settings.concurrency));
-        Arc::new(Self { pipeline, settings, guests, slots, handed, ended, slot_freed, draining })
+        let renewed = AtomicI64::new(clock::now().as_micros());
+        Arc::new(Self { pipeline, settings, guests, slots, handed, ended, slot_freed, renewed, draining })
     }
 
     /// Runs until it is drained.
@@ -126,7 +131,8 @@ impl Scheduler {
             Pause::Message(None) => self.pipeline.store.ready().await,
             Pause::Message(Some(due)) => {
                 // Whichever comes first: the message that is due, or a new one.
-                let _ = tokio::time::timeout(due.since(clock::now()), self.pipeline.store.ready()).await;
+                let wait = due.since(clock::now()).min(LOOK_AT_CLOCK);
+                let _ = tokio::time::timeout(wait, self.pipeline.store.ready()).await;
             }
             Pause::Store => tokio::time::sleep(STORE_PAUSE).await,
         }
@@ -139,6 +145,10 @@ impl Scheduler {
     }
 
     async fn lease(self: &Arc<Self>, max: usize) -> Result<(usize, Option<Timestamp>), StoreError> {
+        if clock::now().since(self.renewed()) > self.settings.lease / 2 {
+            // The clock was set forward, or everything stood still: what runs here must not lapse for that.
+            self.renew().await;
+        }
         let now = clock::now();
         let ask = Ask {
             worker: self.pipeline.hostname.clone(),
@@ -184,12 +194,18 @@ impl Scheduler {
         }
     }
 
+    fn renewed(&self) -> Timestamp {
+        Timestamp::from_micros(self.renewed.load(Ordering::Relaxed))
+    }
+
     async fn renew(&self) {
+        let now = clock::now();
+        self.renewed.store(now.as_micros(), Ordering::Relaxed);
         let leases = self.pipeline.running.leases();
         if leases.is_empty() {
             return;
         }
-        match self.pipeline.store.renew(leases, clock::now().after(self.settings.lease)).await {
+        match self.pipeline.store.renew(leases, now.after(self.settings.lease)).await {
             Ok(lost) if lost.is_empty() => {}
             Ok(lost) => {
                 tracing::warn!(count = lost.len(), "leases were lost; their attempts are stopped");
@@ -247,5 +263,72 @@ impl Drop for Place<'_> {
         self.0.handed.fetch_sub(1, Ordering::AcqRel);
         self.0.ended.fetch_add(1, Ordering::Relaxed);
         self.0.slot_freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lovage_model::{Json, Message, Signature, TaskId, TaskName, TenantId};
+
+    use super::*;
+    use crate::modules::Modules;
+    use crate::pipeline::{Caps, Committer};
+    use crate::sandbox::{Compiler, Sandbox};
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Broker, Store};
+
+    const LEASE: Duration = Duration::from_secs(15);
+
+    async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Scheduler> {
+        let settings = crate::sandbox::Settings {
+            concurrency: 1,
+            memory_bytes: 1 << 20,
+            cache: cache.to_owned(),
+            compiler: Compiler::InProcess,
+        };
+        let sandbox = Arc::new(Sandbox::new(settings).unwrap());
+        let store: Arc<dyn Store> = store;
+        let hub = Arc::new(crate::events::Hub::new(clock::now()));
+        let (outcomes, _) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
+        let caps = Caps {
+            memory_bytes: 1 << 20,
+            time_limit: LEASE,
+            default_time_limit: LEASE,
+            fuel: None,
+            output_bytes: 0,
+            payload_bytes: 0,
+            subtasks: 0,
+        };
+        let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await.unwrap());
+        let hostname = "here".to_owned();
+        let running = Arc::default();
+        let pipeline =
+            Arc::new(Pipeline { store, sandbox, modules, running, hub, outcomes, caps, hostname, eager: false });
+        let settings = Settings { concurrency: 1, queues: None, lease: LEASE, result_expires: LEASE };
+        Scheduler::new(pipeline, settings, Handle::current())
+    }
+
+    fn message(id: &str) -> Message {
+        let call = Signature::new(TaskName::new("a").unwrap(), Json::empty_array());
+        crate::canvas::message(call, TaskId::new(id).unwrap(), clock::now()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_leaps_takes_nothing_from_who_runs() {
+        let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+        let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+        let tenant = TenantId::default();
+        // Leased and renewed an hour ago, by a clock that says that it was.
+        let before = clock::now().before(Duration::from_secs(3600));
+        store.submit(&tenant, vec![message("it")], before, 1).await.unwrap();
+        let ask = Ask { worker: "here".to_owned(), queues: None, max: 1, now: before, until: before.after(LEASE) };
+        let mut leased = store.lease(ask).await.unwrap();
+        let running = scheduler.pipeline.list(leased.leases.remove(0));
+        scheduler.renewed.store(before.as_micros(), Ordering::Relaxed);
+
+        let (got, _) = scheduler.lease(1).await.unwrap();
+        assert_eq!(got, 0, "it is not delivered again");
+        assert_eq!(scheduler.pipeline.running.leases().len(), 1);
+        drop(running);
     }
 }

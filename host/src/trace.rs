@@ -154,9 +154,7 @@ fn kind(verdict: &Verdict, usage: Usage) -> EventKind {
     match verdict {
         Verdict::Success { .. } => EventKind::Succeeded { runtime: usage.wall_seconds },
         Verdict::Failure { exception, traceback, .. } => EventKind::failed(exception, traceback.clone()),
-        Verdict::Retry { exception, traceback, .. } => {
-            EventKind::Retried { exception: exception.to_string(), traceback: traceback.clone() }
-        }
+        Verdict::Retry { exception, traceback, .. } => EventKind::retried(exception, traceback.clone()),
         Verdict::Revoked { reason } => {
             EventKind::Revoked { terminated: *reason == "terminated", expired: *reason == "expired" }
         }

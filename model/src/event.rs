@@ -123,13 +123,53 @@ impl EventKind {
         matches!(self, Self::Succeeded { .. } | Self::Failed { .. } | Self::Revoked { .. } | Self::Ignored)
     }
 
-    /// A failure of an exception.
+    /// The most bytes of a text or a JSON text in an event: many events are kept, and what is larger is in the result.
+    pub const MAX_BYTES: usize = 16 << 10;
+
+    /// A failure of an exception; texts over [`EventKind::MAX_BYTES`] are cut.
     pub fn failed(exception: &Exception, traceback: Option<String>) -> Self {
-        Self::Failed { exception: exception.to_string(), traceback }
+        Self::Failed { exception: cut(exception.to_string()), traceback: traceback.map(cut) }
     }
 
-    /// A progress report; meta that is not JSON a `Value` can hold becomes `null`.
+    /// A retry because of an exception; texts over [`EventKind::MAX_BYTES`] are cut.
+    pub fn retried(exception: &Exception, traceback: Option<String>) -> Self {
+        Self::Retried { exception: cut(exception.to_string()), traceback: traceback.map(cut) }
+    }
+
+    /// A progress report; meta over [`EventKind::MAX_BYTES`], or that a `Value` cannot hold, becomes `null`.
     pub fn progress(state: &str, meta: &Json) -> Self {
-        Self::Progress { state: state.to_owned(), meta: meta.read().unwrap_or_default() }
+        let fits = meta.as_str().len() <= Self::MAX_BYTES;
+        let meta = if fits { meta.read().unwrap_or_default() } else { serde_json::Value::Null };
+        Self::Progress { state: state.to_owned(), meta }
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > EventKind::MAX_BYTES {
+        text.truncate(text.floor_char_boundary(EventKind::MAX_BYTES));
+        text.shrink_to_fit();
+        text.push('\u{2026}');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_stay_small_whatever_a_task_says() {
+        let large = "\u{e9}".repeat(EventKind::MAX_BYTES);
+        let exception = Exception::new("a", "B", &large);
+        for kind in [
+            EventKind::failed(&exception, Some(large.clone())),
+            EventKind::retried(&exception, Some(large.clone())),
+            EventKind::progress("PROGRESS", &Json::from(serde_json::Value::from(large.clone()))),
+        ] {
+            let bytes = serde_json::to_string(&kind).unwrap().len();
+            assert!(bytes < 2 * EventKind::MAX_BYTES + 200, "{bytes}");
+        }
+        let small = EventKind::failed(&Exception::new("a", "B", "no"), None);
+        assert_eq!(small, EventKind::Failed { exception: "B: no".to_owned(), traceback: None });
     }
 }

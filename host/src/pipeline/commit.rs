@@ -10,7 +10,6 @@ use lovage_model::Settlement;
 use tokio::sync::mpsc;
 
 use super::Listed;
-use crate::attempt::Stop;
 use crate::events::Hub;
 use crate::store::{Fenced, Lease, Store, StoreError};
 
@@ -93,7 +92,7 @@ impl Committer {
             let answer = loop {
                 match self.store.commit(*key, settlement.clone()).await {
                     // The outcome is kept, and its lease renewed, until there is room again.
-                    Err(StoreError::Full(why)) if *listed.stopped.borrow() != Some(Stop::Interrupted) => {
+                    Err(StoreError::Full(why)) if !listed.is_void() => {
                         tracing::warn!(task_id = %lease.message.id, why, "the store is full; trying again");
                         tokio::time::sleep(FULL_STORE_PAUSE).await;
                     }

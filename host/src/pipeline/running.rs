@@ -4,6 +4,7 @@
 //! its lease to its commit; whoever holds the [`Listed`] guard is the attempt.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lovage_model::{AttemptLog, TaskId, TaskName, TenantId, Timestamp};
@@ -18,6 +19,8 @@ type Key = (TenantId, TaskId);
 #[derive(Debug, Default)]
 pub struct Running {
     attempts: Mutex<HashMap<Key, Entry>>,
+    /// Whether the host is going down: what is listed from now on is stopped before it begins.
+    stopping: AtomicBool,
     emptied: Notify,
 }
 
@@ -51,11 +54,16 @@ impl Running {
         lease: LeaseKey,
         now: Timestamp,
     ) -> Listed {
-        let (stop, stopped) = watch::channel(None);
         let log = Arc::new(Mutex::new(AttemptLog::default()));
         let key = (tenant.clone(), id.clone());
+        let mut attempts = self.lock();
+        let (stop, stopped) = watch::channel(self.is_stopping().then_some(Stop::Interrupted));
         let entry = Entry { lease, task: task.clone(), since: now, stop, log: Arc::clone(&log) };
-        self.lock().insert(key.clone(), entry);
+        if let Some(earlier) = attempts.insert(key.clone(), entry) {
+            // Delivered again, so that one's lease is lost; from here on nobody else could tell it.
+            let _ = earlier.stop.send(Some(Stop::Interrupted));
+        }
+        drop(attempts);
         Listed { running: Arc::clone(self), key, lease, stopped, log }
     }
 
@@ -73,11 +81,19 @@ impl Running {
         }
     }
 
-    /// Tells every attempt to end at once.
+    /// Tells every attempt to end at once, also those that a lease under way will still bring.
     pub fn stop_all(&self) {
-        for entry in self.lock().values() {
-            let _ = entry.stop.send(Some(Stop::Interrupted));
+        let attempts = self.lock();
+        self.stopping.store(true, Ordering::Release);
+        for entry in attempts.values() {
+            // Who was promised that a task is stopped must not find it back in its queue.
+            entry.stop.send_if_modified(|stop| stop.is_none() && stop.replace(Stop::Interrupted).is_none());
         }
+    }
+
+    /// Whether everything was told to end.
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// What a running attempt has written so far.
@@ -136,6 +152,13 @@ pub struct Listed {
     pub log: Arc<Mutex<AttemptLog>>,
 }
 
+impl Listed {
+    /// Whether nobody waits for its outcome any more: the host is going down, or the lease is lost.
+    pub(super) fn is_void(&self) -> bool {
+        self.running.is_stopping() || *self.stopped.borrow() == Some(Stop::Interrupted)
+    }
+}
+
 impl Drop for Listed {
     fn drop(&mut self) {
         let mut attempts = self.running.lock();
@@ -146,5 +169,46 @@ impl Drop for Listed {
         if attempts.is_empty() {
             self.running.emptied.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(running: &Arc<Running>, id: &str, token: u64) -> Listed {
+        let (tenant, id, task) = (TenantId::default(), TaskId::new(id).unwrap(), TaskName::new("a").unwrap());
+        running.list(&tenant, &id, &task, LeaseKey { task: 1, token }, Timestamp::from_micros(0))
+    }
+
+    #[test]
+    fn a_redelivery_stops_the_attempt_that_lost_its_lease() {
+        let running = Arc::new(Running::default());
+        let (first, second) = (listed(&running, "it", 1), listed(&running, "it", 2));
+        assert_eq!(*first.stopped.borrow(), Some(Stop::Interrupted));
+        assert_eq!(*second.stopped.borrow(), None);
+        drop(first);
+        assert_eq!(running.leases(), [LeaseKey { task: 1, token: 2 }]);
+    }
+
+    #[test]
+    fn what_comes_while_all_is_stopped_is_stopped_too() {
+        let running = Arc::new(Running::default());
+        let before = listed(&running, "before", 1);
+        running.stop_all();
+        let after = listed(&running, "after", 2);
+        for attempt in [before, after] {
+            assert_eq!(*attempt.stopped.borrow(), Some(Stop::Interrupted));
+        }
+    }
+
+    #[test]
+    fn a_revoked_task_stays_revoked_when_the_host_goes_down() {
+        let running = Arc::new(Running::default());
+        let attempt = listed(&running, "it", 1);
+        assert!(running.stop(&TenantId::default(), &TaskId::new("it").unwrap(), Stop::Revoked));
+        running.stop_all();
+        assert_eq!(*attempt.stopped.borrow(), Some(Stop::Revoked));
+        assert!(attempt.is_void(), "a full store is not waited for");
     }
 }

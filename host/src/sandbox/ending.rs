@@ -20,6 +20,8 @@ pub(super) struct HardLimit;
 
 /// More frames than this are not kept, and no function recurses so deep by intent.
 const MAX_FRAMES: usize = 20;
+/// The longest name of a function that is read: a module may give its functions names of megabytes.
+const MAX_NAME_BYTES: usize = 1000;
 
 /// What `run` returned, as an outcome.
 pub(super) fn returned(guest: &Guest, result: Result<String, Ending>) -> Outcome {
@@ -159,10 +161,15 @@ fn traceback(frames: &WasmBacktrace) -> Option<String> {
 
 fn names(frames: &WasmBacktrace) -> impl Iterator<Item = String> {
     let all = frames.frames().iter().map(|frame| match frame.func_name() {
-        Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+        Some(name) => readable(name),
         None => format!("function {}", frame.func_index()),
     });
     all.skip_while(|name| is_machinery(name)).take(MAX_FRAMES)
+}
+
+fn readable(name: &str) -> String {
+    let name = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
+    format!("{:#}", rustc_demangle::demangle(name))
 }
 
 /// What a panic calls on its way out says nothing about why.
@@ -190,6 +197,12 @@ fn panic_message(stderr: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_demangled_and_never_long() {
+        assert_eq!(readable("_ZN5walls4spin17h0123456789abcdefE"), "walls::spin");
+        assert!(readable(&"\u{e9}".repeat(10_000_000)).len() <= MAX_NAME_BYTES);
+    }
 
     #[test]
     fn a_panic_says_what_and_where() {

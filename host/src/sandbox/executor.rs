@@ -27,6 +27,8 @@ use crate::clock;
 const FUEL_SLICE: u64 = 1_000_000;
 /// Room for the copies of a call besides the largest payload.
 const HOSTCALL_ROOM_BYTES: usize = 64 << 10;
+/// Components that are asked for their tasks at once.
+const ASKED_AT_ONCE: u32 = 1;
 
 /// An engine of one flavour, ready to run.
 pub(super) struct Executor {
@@ -36,8 +38,10 @@ pub(super) struct Executor {
     pub(super) compatibility: String,
     linker: Linker<Guest>,
     loaded: Mutex<HashMap<Digest, TaskPre<Guest>>>,
-    /// As many as the pool has places: the pool refuses where this waits.
+    /// With `asking` as many as the pool has places: the pool refuses where these wait.
     places: Semaphore,
+    /// For components that are asked for their tasks: a push must not wait for a task to end.
+    asking: Semaphore,
     ticker: Option<Ticker>,
 }
 
@@ -52,7 +56,9 @@ enum End<T> {
 }
 
 impl Executor {
-    pub(super) fn new(flavour: Flavour, pool: Pool) -> wasmtime::Result<Self> {
+    /// An executor with so many places for attempts.
+    pub(super) fn new(flavour: Flavour, places: Pool) -> wasmtime::Result<Self> {
+        let pool = Pool { instances: places.instances.saturating_add(ASKED_AT_ONCE), ..places };
         let (engine, allocator) = engine::executor(flavour, pool)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -66,7 +72,8 @@ impl Executor {
             allocator,
             linker,
             loaded: Mutex::default(),
-            places: Semaphore::new(pool.instances as usize),
+            places: Semaphore::new(places.instances as usize),
+            asking: Semaphore::new(ASKED_AT_ONCE as usize),
             ticker,
         })
     }
@@ -127,7 +134,7 @@ impl Executor {
 
     /// Asks a component for its tasks, in an instance of its own.
     pub(super) async fn describe(&self, digest: &Digest, grants: Grants) -> Result<String, Refusal> {
-        let _place = self.places.acquire().await;
+        let _place = self.asking.acquire().await;
         let _ticking = self.ticker.as_ref().map(Ticker::tick);
         let ready = self.loaded().get(digest).cloned().ok_or_else(admission::vanished)?;
         let deadline = Deadline::start(&grants, clock::instant());

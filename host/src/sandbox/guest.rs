@@ -43,6 +43,8 @@ pub(super) struct Guest {
     pub(super) limiter: Limiter,
     pub(super) output: Output,
     pub(super) effects: Effects,
+    /// How large its subtasks are together: they stay in the host's memory until the run has ended.
+    pub(super) sent_bytes: usize,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) instantiated: Option<Instant>,
     wasi: WasiCtx,
@@ -65,6 +67,7 @@ impl Guest {
             grants,
             output,
             effects: Effects::default(),
+            sent_bytes: 0,
             progress,
             instantiated: None,
             wasi: wasi.build(),

@@ -5,7 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use lovage_model::{Exception, Json, LogLevel, LogRecord, Seconds, Signature, State, TaskId, Timestamp, exc_module};
+use lovage_model::{
+    EventKind, Exception, Json, LogLevel, LogRecord, Seconds, Signature, State, TaskId, Timestamp, exc_module,
+};
 use wasmtime::component::Resource;
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
@@ -14,6 +16,9 @@ use super::bindings::lovage::task::{host, types};
 use super::guest::{Guest, soft_time_limit_exceeded};
 use crate::attempt::RetryRequest;
 use crate::clock;
+
+/// All subtasks of a run together may be as large as so many of the largest payload.
+const SENT_PAYLOADS: usize = 8;
 
 type Answer<T> = wasmtime::Result<Result<T, types::Exception>>;
 
@@ -131,7 +136,16 @@ impl Guest {
             let most = self.grants.subtasks;
             return Err(value_error(format!("a run may send at most {most} subtasks (limits.subtasks)")));
         }
+        let bytes = self.sent_bytes.saturating_add(signature.len());
+        let most = self.grants.payload_bytes.saturating_mul(SENT_PAYLOADS);
+        if bytes > most {
+            return Err(value_error(format!(
+                "the subtasks of this run have {bytes} bytes together, at most {most} are allowed ({SENT_PAYLOADS} times \
+                 limits.result_bytes): send fewer, or less in each"
+            )));
+        }
         let signature = self.signature(signature)?;
+        self.sent_bytes = bytes;
         let id = signature.options.task_id.clone().unwrap_or_else(|| TaskId::from_uuid(uuid::Uuid::now_v7()));
         self.effects.subtasks.push((id.clone(), signature));
         Ok(id.to_string())
@@ -140,6 +154,10 @@ impl Guest {
     fn tell(&mut self, name: &str, fields: String) -> Result<(), Exception> {
         self.check_soft_limit(clock::instant())?;
         let fields = self.json("fields", fields)?;
+        if fields.as_str().len() > EventKind::MAX_BYTES {
+            let (bytes, most) = (fields.as_str().len(), EventKind::MAX_BYTES);
+            return Err(value_error(format!("send_event: fields has {bytes} bytes, at most {most} are allowed")));
+        }
         if !fields.is_object() || !(1..=100).contains(&name.len()) {
             return Err(value_error("send_event: a name of 1 to 100 bytes, and a JSON object"));
         }
@@ -220,4 +238,62 @@ fn seconds(what: &str, number: f64) -> Result<Seconds, Exception> {
 fn within_a_year(eta: Timestamp, now: Timestamp) -> Result<Timestamp, Exception> {
     let latest = now.after(Duration::from_secs_f64(Seconds::MAX));
     if eta <= latest { Ok(eta) } else { Err(value_error(format!("eta {eta} is more than a year ahead"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lovage_model::Digest;
+
+    use super::*;
+    use crate::attempt::{Grants, Progress};
+    use crate::sandbox::admission;
+    use crate::sandbox::guest::Deadline;
+
+    struct Nobody;
+
+    impl Progress for Nobody {
+        fn state(&self, _: &str, _: Json) {}
+        fn wrote(&self, _: &'static str, _: &[u8]) {}
+        fn logged(&self, _: &LogRecord) {}
+        fn event(&self, _: &str, _: Json) {}
+    }
+
+    fn guest(payload_bytes: usize) -> Guest {
+        let hard_limit = Duration::from_secs(60);
+        let grants = Grants {
+            fuel: None,
+            memory_bytes: 0,
+            soft_limit: None,
+            hard_limit,
+            output_bytes: 0,
+            payload_bytes,
+            subtasks: 1000,
+        };
+        let deadline = Deadline::start(&grants, clock::instant());
+        Guest::new(admission::question(&Digest::from_bytes(&[7; 32])), grants, Arc::new(Nobody), deadline)
+    }
+
+    #[test]
+    fn subtasks_are_bounded_together() {
+        let call = Signature::new("a".parse().unwrap(), Json::empty_array());
+        let call = serde_json::to_string(&call).unwrap();
+        let mut guest = guest(call.len());
+        for _ in 0..SENT_PAYLOADS {
+            guest.send(call.clone()).unwrap();
+        }
+        let refused = guest.send(call).unwrap_err().to_string();
+        assert!(refused.contains("limits.result_bytes"), "{refused}");
+        assert_eq!(guest.effects.subtasks.len(), SENT_PAYLOADS);
+    }
+
+    #[test]
+    fn events_are_small() {
+        let fields = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes));
+        let mut guest = guest(1 << 20);
+        guest.tell("it", fields(EventKind::MAX_BYTES / 2)).unwrap();
+        let refused = guest.tell("it", fields(EventKind::MAX_BYTES)).unwrap_err().to_string();
+        assert!(refused.contains("16384"), "{refused}");
+    }
 }
