@@ -4,7 +4,7 @@
 //! A push is refused whole or stored whole: the component is compiled, checked against the contract and asked for its
 //! tasks before the store sees it. A task name belongs to one module of a tenant.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -131,8 +131,12 @@ impl Modules {
         let digest = Digest::from_bytes(&Sha256::digest(&component).into());
         let tasks = self.sandbox.admit(&digest, &component).await?;
         let _one_at_a_time = self.pushing.lock().await;
-        self.refuse_taken(tenant, name, &tasks)?;
+        if let Err(taken) = self.refuse_taken(tenant, name, &tasks) {
+            self.forget_unless_stored(&digest).await?;
+            return Err(taken);
+        }
         if dry_run {
+            self.forget_unless_stored(&digest).await?;
             let newest = self.store.versions(tenant, name).await?.first().map_or(0, |v| v.version);
             let size_bytes = component.len() as u64;
             let (name, version) = (name.clone(), newest + 1);
@@ -170,8 +174,12 @@ impl Modules {
     /// Drops a module; whether there was one.
     pub async fn remove(&self, tenant: &TenantId, name: &ModuleName) -> Result<bool, StoreError> {
         let _one_at_a_time = self.pushing.lock().await;
+        let versions = self.store.versions(tenant, name).await?;
         let removed = self.store.remove(tenant, name).await?;
         self.refresh(tenant).await?;
+        for version in versions {
+            self.forget_unless_stored(&version.digest).await?;
+        }
         Ok(removed)
     }
 
@@ -227,7 +235,22 @@ impl Modules {
                 tasks.insert(definition.name.clone(), Arc::new(Code { module, digest, definition }));
             }
         }
-        self.table.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), tasks);
+        let superseded = {
+            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            let before = table.insert(tenant.clone(), tasks).unwrap_or_default();
+            let active: HashSet<&Digest> = table.values().flat_map(HashMap::values).map(|code| &code.digest).collect();
+            let before: HashSet<Digest> = before.into_values().map(|code| code.digest.clone()).collect();
+            before.into_iter().filter(|digest| !active.contains(digest)).collect::<Vec<_>>()
+        };
+        superseded.iter().for_each(|digest| self.sandbox.unload(digest));
+        Ok(())
+    }
+
+    /// What was compiled is of no use without its component, and would stay for ever.
+    async fn forget_unless_stored(&self, digest: &Digest) -> Result<(), StoreError> {
+        if self.store.component(digest).await?.is_none() {
+            self.sandbox.forget(digest);
+        }
         Ok(())
     }
 
@@ -270,17 +293,84 @@ mod tests {
     use crate::sandbox::{Compiler, Settings};
     use crate::store::memory::MemoryStore;
 
+    /// A component with one task, `it.runs`, whose bytes differ by `pages`.
+    fn component(pages: u32) -> Bytes {
+        let text = format!(
+            r#"(component
+                (import "lovage:task/types@0.1.0" (instance $types
+                    (type $raw (record (field "exc-type" string) (field "exc-message" string)
+                        (field "exc-module" string) (field "traceback" string)))
+                    (export "exception" (type $exception (eq $raw)))
+                    (type $ways (variant (case "failure" $exception) (case "retry") (case "replaced")
+                        (case "ignore") (case "reject" bool)))
+                    (export "ending" (type $ending (eq $ways)))))
+                (alias export $types "ending" (type $ending))
+                (core module $m
+                    (memory (export "memory") {pages})
+                    (data (i32.const 64) "[{{\"name\":\"it.runs\"}}]")
+                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+                    (func (export "describe") (result i32)
+                        (i32.store (i32.const 16) (i32.const 64))
+                        (i32.store (i32.const 20) (i32.const 20))
+                        (i32.const 16))
+                    (func (export "run") (param i32 i32 i32 i32 i32 i32) (result i32) unreachable))
+                (core instance $i (instantiate $m))
+                (func $describe (result string)
+                    (canon lift (core func $i "describe") (memory (core memory $i "memory"))))
+                (func $run (param "task" string) (param "args" string) (param "kwargs" string)
+                    (result (result string (error $ending)))
+                    (canon lift (core func $i "run") (memory (core memory $i "memory"))
+                        (realloc (core func $i "realloc"))))
+                (instance $tasks (export "describe" (func $describe)) (export "run" (func $run)))
+                (export "lovage:task/tasks@0.1.0" (instance $tasks)))"#
+        );
+        wat::parse_str(text).unwrap().into()
+    }
+
+    async fn modules(cache: &std::path::Path) -> Modules {
+        let (memory_bytes, cache) = (1 << 20, cache.to_owned());
+        let settings = Settings { concurrency: 1, memory_bytes, cache, compiler: Compiler::InProcess };
+        let sandbox = Arc::new(Sandbox::new(settings).unwrap());
+        Modules::open(Arc::new(MemoryStore::new()), sandbox).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_nobody_can_run_any_more_is_let_go() {
+        let cache = tempfile::tempdir().unwrap();
+        let modules = modules(cache.path()).await;
+        let (tenant, name) = (TenantId::default(), ModuleName::new("it").unwrap());
+        let push = async |name: &ModuleName, pages: u32, dry_run: bool| {
+            modules.push(&tenant, name, component(pages), dry_run, Timestamp::from_micros(0)).await
+        };
+        let compiled = || std::fs::read_dir(cache.path()).unwrap().count() - 1; // Besides the key.
+
+        push(&name, 1, true).await.unwrap();
+        assert_eq!(compiled(), 0, "a dry run leaves nothing");
+        let first = push(&name, 1, false).await.unwrap().digest;
+        assert!(modules.sandbox.has(&first, false));
+        let of_one = compiled();
+        push(&ModuleName::new("other").unwrap(), 2, false).await.unwrap_err();
+        assert_eq!(compiled(), of_one, "a push that is refused leaves nothing");
+
+        let second = push(&name, 3, false).await.unwrap().digest;
+        assert!(!modules.sandbox.has(&first, false) && modules.sandbox.has(&second, false));
+        modules.rollback(&tenant, &name).await.unwrap();
+        modules.ready(&first, false).await.unwrap();
+        assert!(modules.sandbox.has(&first, false) && !modules.sandbox.has(&second, false));
+
+        assert!(modules.remove(&tenant, &name).await.unwrap());
+        assert_eq!(compiled(), 0, "a removed module leaves nothing");
+        assert!(!modules.sandbox.has(&first, false));
+    }
+
     #[tokio::test]
     async fn a_host_that_fails_is_told_from_a_component_that_does() {
         let cache = tempfile::tempdir().unwrap();
-        let (memory_bytes, cache) = (1 << 20, cache.path().to_owned());
-        let settings = Settings { concurrency: 1, memory_bytes, cache, compiler: Compiler::InProcess };
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let modules = Modules::open(Arc::clone(&store), Arc::new(Sandbox::new(settings).unwrap())).await.unwrap();
+        let modules = modules(cache.path()).await;
         let digest = Digest::from_bytes(&[7; 32]);
         let ready = modules.ready(&digest, false).await;
         assert!(matches!(ready, Err(NotReady::Unusable(_))), "{ready:?}");
-        store.close().await.unwrap();
+        modules.store.close().await.unwrap();
         let ready = modules.ready(&digest, false).await;
         assert!(matches!(ready, Err(NotReady::NotNow(_))), "{ready:?}");
     }

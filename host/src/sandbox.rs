@@ -150,12 +150,17 @@ impl Sandbox {
         self.load(digest, if fuel { Flavour::Fuel } else { Flavour::Epoch })
     }
 
-    /// Forgets a component and what was compiled from it.
-    pub fn forget(&self, digest: &Digest) {
+    /// Frees the memory that a component takes while nothing of it runs; it can be loaded again from the cache.
+    pub fn unload(&self, digest: &Digest) {
         self.epoch.unload(digest);
         if let Some(fuel) = self.fuel.get() {
             fuel.unload(digest);
         }
+    }
+
+    /// Forgets a component and what was compiled from it.
+    pub fn forget(&self, digest: &Digest) {
+        self.unload(digest);
         for flavour in Flavour::ALL {
             let Ok(compatibility) = self.compatibility(flavour) else { continue };
             let path = self.artifacts.path(digest, flavour, &compatibility);

@@ -46,6 +46,8 @@ pub fn settle(attempted: Attempted<'_>, report: Report, now: Timestamp) -> Optio
     };
     let (verdict, publish) = match subtasks(attempted.message, effects, now) {
         Ok(publish) => (verdict, publish),
+        // Who ordered its end was told that it is revoked.
+        Err(_) if matches!(verdict, Verdict::Revoked { .. }) => (verdict, Vec::new()),
         // A subtask that cannot be sent is the task's error, as it is where Celery raises it.
         Err(invalid) => (value_error(&invalid), Vec::new()),
     };

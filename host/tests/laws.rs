@@ -82,6 +82,10 @@ fn imports_go_one_way() {
         for line in &source.code {
             for imported in line.split("crate::").skip(1).chain(line.split("lovage::").skip(1)) {
                 let room: String = imported.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                // `use crate::{a, b}` would hide which rooms it names.
+                if imported.starts_with(['{', '*']) {
+                    faults.push(format!("{} imports several rooms in one line: {}", source.path, line.trim()));
+                }
                 let may = allowed.get(source.room()).is_some_and(|rooms| rooms.contains(&room.as_str()));
                 if allowed.contains_key(room.as_str()) && room != source.room() && !may {
                     faults.push(format!("{} imports {room}: {}", source.path, line.trim()));

@@ -1,5 +1,5 @@
-//! How things are called. A name that exists here has been checked: it is short, printable and safe to put into a
-//! path, a key or a log line.
+//! How things are called. A name that exists here has been checked: it is short, and safe to put into a key or a log
+//! line. All but task ids, which may hold anything but spaces and control characters, are safe in a path, too.
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -16,8 +16,9 @@ use super::body::{self, Cap};
 use super::input::{Named, Tenant, header};
 use super::problem::{DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, Reply};
 use super::{Rooms, Shared};
+use crate::clock;
+use crate::queue;
 use crate::store::Submitted;
-use crate::{clock, queue};
 
 /// The most submits of a batch.
 const BATCH: usize = 1000;

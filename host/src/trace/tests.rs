@@ -112,6 +112,16 @@ fn a_subtask_that_cannot_be_sent_is_a_value_error_and_sends_nothing() {
 }
 
 #[test]
+fn a_revoked_task_is_revoked_whatever_it_sent() {
+    let mut wrong = call("tour.mul");
+    wrong.options.priority = Some(10);
+    let effects = Effects { subtasks: vec![(TaskId::new("c").unwrap(), wrong)], ..Effects::default() };
+    let settlement = settled(Outcome::Stopped(Stop::Revoked), effects);
+    assert_eq!(settlement.verdict, Verdict::Revoked { reason: "terminated" });
+    assert!(settlement.publish.is_empty());
+}
+
+#[test]
 fn an_interrupted_attempt_means_nothing() {
     let interrupted = report(Outcome::Stopped(Stop::Interrupted), Effects::default());
     assert_eq!(settle(attempted(&message()), interrupted, NOW), None);
