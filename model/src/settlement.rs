@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, Exception, Json, Message, State, Timestamp, Usage};
+use crate::{Event, Exception, Json, Message, Timestamp, Usage};
 
 /// The transition that ends an attempt. Each carries what it legally can, so no other combination can be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,21 +45,6 @@ pub enum Verdict {
     },
     /// It asked to be queued again, at the end of the line.
     Requeued,
-}
-
-impl Verdict {
-    /// The state this leads to, as a client reads it.
-    pub fn state(&self) -> State {
-        match self {
-            Self::Success { .. } => State::Success,
-            Self::Failure { .. } => State::Failure,
-            Self::Retry { .. } => State::Retry,
-            Self::Revoked { .. } => State::Revoked,
-            Self::Ignored => State::Ignored,
-            Self::Replaced { .. } => State::Pending,
-            Self::Requeued => State::Rejected,
-        }
-    }
 }
 
 /// Everything that follows from one attempt.

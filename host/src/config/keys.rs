@@ -97,7 +97,7 @@ pub static KEYS: &[Key] = &[
         "limits.queued_tasks",
         "1000000",
         Kind::Number(1, u64::MAX >> 1),
-        "Messages that wait; more are refused with queue_full.",
+        "Submits are refused with queue_full while so many messages wait; subtasks of running tasks are not.",
     ),
     key(
         "limits.memory_bytes",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lovage_model::TenantId;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, Bodies, Host};
@@ -69,6 +70,8 @@ pub struct House {
     worker: Worker,
     scheduler: Arc<Scheduler>,
     loops: JoinHandle<((), ())>,
+    /// Closed when the loops end, which only a panic in one of them brings about before the house is closed.
+    ended: watch::Receiver<()>,
     guests: Option<Runtime>,
 }
 
@@ -118,17 +121,21 @@ impl House {
             result_expires: results_expire,
         };
         let scheduler = Scheduler::new(pipeline, settings, guests.handle().clone());
+        let (alive, ended) = watch::channel(());
         let loops = tokio::spawn({
             let scheduler = Arc::clone(&scheduler);
-            async move { tokio::join!(scheduler.run(), committer.run()) }
+            async move {
+                let _alive = alive;
+                tokio::join!(scheduler.run(), committer.run())
+            }
         });
         let admission = queue::Limits { message_bytes: limits.message_bytes, queued_tasks: limits.queued_tasks };
         let guests = Some(guests);
-        Ok(Self { store, sandbox, modules, running, hub, admission, limits, worker, scheduler, loops, guests })
+        Ok(Self { store, sandbox, modules, running, hub, admission, limits, worker, scheduler, loops, ended, guests })
     }
 
     /// What the HTTP API stands on.
-    pub fn api(&self, draining: tokio::sync::watch::Receiver<bool>) -> Api {
+    pub fn api(&self, draining: watch::Receiver<bool>) -> Api {
         Api {
             store: Arc::clone(&self.store),
             modules: Arc::clone(&self.modules),
@@ -139,6 +146,12 @@ impl House {
             host: Host { hostname: self.worker.hostname.clone(), concurrency: self.worker.concurrency },
             draining,
         }
+    }
+
+    /// Returns if no more tasks can be run or recorded, by a fault of this program.
+    pub async fn broken(&self) {
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
     }
 
     /// Takes no more messages, waits for those that run as long as the operator allows, and gives the rest back.

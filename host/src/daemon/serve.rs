@@ -120,6 +120,11 @@ pub(super) async fn keep<F: Future<Output = ()>>(
         tokio::select! {
             stopped = stop_signal() => stopped?,
             () = meanwhile(Arc::clone(house)) => {}
+            () = house.broken() => {
+                // Nothing can be drained any more. Whoever supervises starts a new one, which runs what is left again.
+                finish.send_replace(true);
+                anyhow::bail!("a loop of the daemon has ended by a panic, which is above: this is a fault of lovage");
+            }
         }
         tracing::info!(running = house.running.len(), "draining; a second signal stops at once");
         drain.send_replace(true);
