@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::Settlement;
+use lovage_model::{Event, EventKind, Settlement, Verdict};
 use tokio::sync::mpsc;
 
-use super::Listed;
+use super::{Listed, Running};
+use crate::attempt::Stop;
+use crate::clock;
 use crate::events::Hub;
-use crate::store::{Fenced, Lease, Store, StoreError};
+use crate::store::{Fenced, Lease, Revoked, Store, StoreError};
 
 /// Settlements that may wait; then those who bring more wait, and no more messages are leased.
 const WAITING: usize = 4096;
@@ -19,6 +21,9 @@ const WAITING: usize = 4096;
 const BATCH: usize = 1024;
 /// How long to wait for a full disk to have room again.
 const FULL_STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a task is looked for that is leased and does not run here yet.
+const TRIES: usize = 5;
 
 /// An attempt that has been settled, not yet recorded.
 pub(super) struct Settled {
@@ -45,6 +50,11 @@ pub struct Committer {
     inbox: mpsc::Receiver<Settled>,
     store: Arc<dyn Store>,
     hub: Arc<Hub>,
+}
+
+/// Whether the task is not at its end with this.
+fn goes_on(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued)
 }
 
 /// What is told apart from its settlement, which the store takes by reference.
@@ -76,9 +86,35 @@ impl Committer {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             Err(_) => self.one_by_one(&batch, &rest).await,
         };
-        for ((answer, (_, settlement)), (lease, _listed)) in answers.into_iter().zip(&batch).zip(&rest) {
-            self.announce(lease, settlement, answer);
+        for ((answer, (_, settlement)), (lease, listed)) in answers.into_iter().zip(&batch).zip(rest) {
+            let recorded = matches!(answer, Ok(Fenced::Applied));
+            self.announce(&lease, settlement, answer);
+            let running = Arc::clone(listed.running());
+            let revoked = listed.end() == Some(Stop::Revoked);
+            if revoked && recorded && goes_on(&settlement.verdict) {
+                self.revoke_next(&running, &lease).await;
+            }
         }
+    }
+
+    /// The order to stop came when the attempt had ended already: what it left to be run must not run either.
+    async fn revoke_next(&self, running: &Running, Lease { tenant, message, .. }: &Lease) {
+        for _ in 0..TRIES {
+            let now = clock::now();
+            match self.store.revoke(tenant, &message.id, now).await {
+                Ok(Revoked::Waiting) => {
+                    let kind = EventKind::Revoked { terminated: false, expired: false };
+                    let (uuid, name) = (message.id.clone(), message.task.clone());
+                    return self.hub.announce(tenant, &[Event { uuid, name, timestamp: now, kind }]);
+                }
+                Ok(Revoked::Running(_)) if running.stop(tenant, &message.id, Stop::Revoked) => return,
+                // Leased again, and not listed yet: look again.
+                Ok(Revoked::Running(_)) => tokio::task::yield_now().await,
+                Ok(Revoked::Ended(_) | Revoked::Unknown) => return,
+                Err(error) => return tracing::error!(task_id = %message.id, %error, "a task could not be revoked"),
+            }
+        }
+        tracing::error!(task_id = %message.id, "a task was to be stopped and was not found: revoke it again");
     }
 
     /// So that one settlement that cannot be stored does not take others with it.
@@ -112,5 +148,60 @@ impl Committer {
             // The lease lapses, and the message is delivered again: to a host with a working store.
             Err(error) => tracing::error!(%task_id, %error, "an outcome could not be recorded"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lovage_model::{AttemptLog, Exception, Json, Message, Signature, State, TenantId, Timestamp, Usage};
+
+    use super::*;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Ask, Broker, Results};
+    use crate::{canvas, clock};
+
+    fn retry(message: &Message) -> Settlement {
+        let again = Box::new(Message { retries: 1, ..message.clone() });
+        Settlement {
+            verdict: Verdict::Retry { exception: Exception::revoked("x"), traceback: None, again },
+            at: clock::now(),
+            worker: "host-1".to_owned(),
+            ignore_result: false,
+            publish: Vec::new(),
+            usage: Usage::default(),
+            log: AttemptLog::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The state of a task whose attempt asked for a retry, and was given an order before that was recorded.
+    async fn state_after(order: Option<Stop>) -> State {
+        let (store, running) = (Arc::new(MemoryStore::new()), Arc::new(Running::default()));
+        let (tenant, id) = (TenantId::default(), "a".parse().unwrap());
+        let call = Signature::new("tour.flaky".parse().unwrap(), Json::empty_array());
+        let message = canvas::message(call, id, clock::now()).unwrap();
+        store.submit(&tenant, vec![message.clone()], clock::now(), 9).await.unwrap();
+        let (now, until) = (clock::now(), clock::now().after(Duration::from_secs(60)));
+        let ask = Ask { worker: "host-1".to_owned(), queues: None, max: 1, now, until };
+        let lease = store.lease(ask).await.unwrap().leases.remove(0);
+        let listed = running.list(&tenant, &message.id, &message.task, lease.key, now);
+        let hub = Arc::new(Hub::new(Timestamp::from_micros(1)));
+        let (outcomes, committer) = Committer::new(Arc::clone(&store) as Arc<dyn Store>, hub);
+        let settlement = retry(&message);
+        outcomes.send(Settled { lease, settlement, listed }).await;
+        drop(outcomes);
+        if let Some(order) = order {
+            assert!(running.stop(&tenant, &message.id, order), "it is listed until its end is recorded");
+        }
+        committer.run().await;
+        assert!(running.is_empty());
+        store.task(&tenant, &message.id).await.unwrap().unwrap().status
+    }
+
+    #[tokio::test]
+    async fn an_order_that_comes_after_the_attempt_stops_its_retry() {
+        assert_eq!(state_after(Some(Stop::Revoked)).await, State::Revoked);
+        assert_eq!(state_after(Some(Stop::Interrupted)).await, State::Retry);
+        assert_eq!(state_after(None).await, State::Retry);
     }
 }

@@ -69,8 +69,9 @@ impl Running {
 
     /// Tells an attempt to end at once; whether it runs here.
     pub fn stop(&self, tenant: &TenantId, id: &TaskId, stop: Stop) -> bool {
-        let entry = self.lock().get(&(tenant.clone(), id.clone())).cloned();
-        entry.is_some_and(|entry| entry.stop.send(Some(stop)).is_ok())
+        // Under the lock, so that no order comes after the listing has ended.
+        let attempts = self.lock();
+        attempts.get(&(tenant.clone(), id.clone())).is_some_and(|entry| entry.stop.send(Some(stop)).is_ok())
     }
 
     /// Tells the attempts with these leases to end at once: they are no longer theirs.
@@ -156,6 +157,18 @@ impl Listed {
     /// Whether nobody waits for its outcome any more: the host is going down, or the lease is lost.
     pub(super) fn is_void(&self) -> bool {
         self.running.is_stopping() || *self.stopped.borrow() == Some(Stop::Interrupted)
+    }
+
+    /// Where it is listed.
+    pub(super) fn running(&self) -> &Arc<Running> {
+        &self.running
+    }
+
+    /// Ends the listing, and returns the order that it was given, if any.
+    pub(super) fn end(self) -> Option<Stop> {
+        let stopped = self.stopped.clone();
+        drop(self);
+        *stopped.borrow()
     }
 }
 
