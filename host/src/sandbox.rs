@@ -55,7 +55,7 @@ pub struct Refusal {
 impl Refusal {
     /// Whether it says nothing about the component: this host has no working compiler, cache or engine.
     pub fn is_of_host(&self) -> bool {
-        ["cache_unusable", "compiler_unavailable", "no_engine"].contains(&self.code)
+        ["cache_unusable", "compiler_unavailable", "disk_full", "no_engine"].contains(&self.code)
     }
 }
 
@@ -205,13 +205,13 @@ impl Sandbox {
 
     async fn compile(&self, digest: &Digest, component: &[u8]) -> Result<(), Refusal> {
         let _turn = self.compiling.acquire().await;
-        let place = self.artifacts.workplace().map_err(broken_cache)?;
+        let place = self.artifacts.workplace().map_err(broken_disk)?;
         let source = place.path().join("component.wasm");
-        tokio::fs::write(&source, component).await.map_err(broken_cache)?;
+        tokio::fs::write(&source, component).await.map_err(broken_disk)?;
         self.settings.compiler.compile(&source, place.path()).await?;
         for flavour in Flavour::ALL {
             let path = self.artifacts.path(digest, flavour, &self.compatibility(flavour)?);
-            self.artifacts.adopt(&place.path().join(flavour.name()), &path).map_err(broken_cache)?;
+            self.artifacts.adopt(&place.path().join(flavour.name()), &path).map_err(broken_disk)?;
         }
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Sandbox {
             return Ok(true);
         }
         let path = self.artifacts.path(digest, flavour, &executor.compatibility);
-        if !self.artifacts.verify(&path).map_err(broken_cache)? {
+        if !self.artifacts.verify(&path).map_err(broken_disk)? {
             return Ok(false);
         }
         // SAFETY: the file carries a MAC of this daemon's key, which only ever signs what its compiler made, and lies in a
@@ -259,6 +259,12 @@ impl Sandbox {
 fn executor(flavour: Flavour, settings: &Settings, instances: u32) -> Result<Executor, SandboxError> {
     let memory_bytes = usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX);
     Executor::new(flavour, Pool { instances, memory_bytes }).map_err(|error| SandboxError::Engine(format!("{error:#}")))
+}
+
+fn broken_disk(error: std::io::Error) -> Refusal {
+    let refusal = broken_cache(&error);
+    let code = if error.kind() == std::io::ErrorKind::StorageFull { "disk_full" } else { refusal.code };
+    Refusal { code, ..refusal }
 }
 
 fn broken_cache(why: impl ToString) -> Refusal {

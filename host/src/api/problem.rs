@@ -150,6 +150,8 @@ impl From<Unresolved> for Failure {
 impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
         match error {
+            PushError::Refused(refusal) if refusal.code == "disk_full" => STORE_FULL.because(refusal.message),
+            PushError::Refused(refusal) if refusal.is_of_host() => STORE_FAILED.because(refusal.message),
             PushError::Refused(refusal) => MODULE_REFUSED.because(format!("{} ({})", refusal.message, refusal.code)),
             PushError::TaskTaken { .. } => TASK_NAME_TAKEN.because(error.to_string()),
             PushError::Store(error) => error.into(),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::process::Command;
 
-use super::Refusal;
 use super::engine::{self, Flavour};
+use super::{Refusal, broken_cache, broken_disk};
 
 /// Who compiles.
 #[derive(Debug, Clone)]
@@ -29,8 +29,8 @@ pub enum Compiler {
     InProcess,
 }
 
-/// The child's exit code for a component that wasmtime refuses; the reason is on its standard output.
-const REFUSED: u8 = 3;
+/// The child's exit codes, each with a code of a refusal; the reason is on its standard output.
+const EXITS: [(u8, &str); 3] = [(3, "invalid_component"), (4, "disk_full"), (5, "cache_unusable")];
 
 impl Compiler {
     /// Compiles a component file into `<directory>/<flavour>`, for both flavours.
@@ -39,7 +39,7 @@ impl Compiler {
             Self::InProcess => {
                 let (component, directory) = (component.to_owned(), directory.to_owned());
                 let work = move || compile_all(&component, &directory);
-                tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(panic.to_string())).map_err(invalid)
+                tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(invalid(panic.to_string())))
             }
             Self::Child { program, memory_bytes, time } => {
                 let mut command = Command::new(program);
@@ -62,8 +62,8 @@ async fn supervise(mut command: Command, time: Duration) -> Result<(), Refusal> 
     if output.status.success() {
         return Ok(());
     }
-    if output.status.code() == Some(i32::from(REFUSED)) {
-        return Err(invalid(String::from_utf8_lossy(&output.stdout).into_owned()));
+    if let Some((_, code)) = EXITS.iter().find(|(exit, _)| output.status.code() == Some(i32::from(*exit))) {
+        return Err(Refusal { code, message: String::from_utf8_lossy(&output.stdout).into_owned() });
     }
     if std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(rustix::process::Signal::XCPU.as_raw()) {
         return Err(too_long(time));
@@ -94,12 +94,12 @@ fn host_fault(message: String) -> Refusal {
     Refusal { code: "compiler_unavailable", message }
 }
 
-fn compile_all(component: &Path, directory: &Path) -> Result<(), String> {
-    let bytes = std::fs::read(component).map_err(|error| error.to_string())?;
+fn compile_all(component: &Path, directory: &Path) -> Result<(), Refusal> {
+    let bytes = std::fs::read(component).map_err(broken_disk)?;
     for flavour in Flavour::ALL {
         let compile = || engine::compiler(flavour)?.precompile_component(&bytes);
-        let code = compile().map_err(|error| format!("{error:#}"))?;
-        std::fs::write(directory.join(flavour.name()), code).map_err(|error| error.to_string())?;
+        let code = compile().map_err(|error| invalid(format!("{error:#}")))?;
+        std::fs::write(directory.join(flavour.name()), code).map_err(broken_disk)?;
     }
     Ok(())
 }
@@ -110,18 +110,19 @@ pub fn compile_child(component: &Path, directory: &Path, memory_bytes: u64, cpu_
     for (resource, most) in limits {
         // At the lower limit of processor time a signal tells why; at the higher one the process is killed.
         if let Err(error) = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most.saturating_add(1)) }) {
-            return refuse(&format!("the compiler could not be limited: {error}"));
+            return refuse(&broken_cache(format!("the compiler could not be limited: {error}")));
         }
     }
     match compile_all(component, directory) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => refuse(&why),
+        Err(refusal) => refuse(&refusal),
     }
 }
 
-fn refuse(why: &str) -> ExitCode {
+fn refuse(refusal: &Refusal) -> ExitCode {
     use std::io::Write;
     // If the parent does not listen any more, the exit code still says it.
-    let _ = std::io::stdout().write_all(why.as_bytes());
-    ExitCode::from(REFUSED)
+    let _ = std::io::stdout().write_all(refusal.message.as_bytes());
+    let exit = EXITS.iter().find(|(_, code)| *code == refusal.code).map_or(1, |(exit, _)| *exit);
+    ExitCode::from(exit)
 }
