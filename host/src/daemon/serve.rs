@@ -121,7 +121,11 @@ pub(super) async fn keep<F: Future<Output = ()>>(
             stopped = stop_signal() => stopped?,
             () = meanwhile(Arc::clone(house)) => {}
         }
-        tracing::info!(running = house.running.len(), "draining; a second signal stops at once");
+        let seconds = config.worker.drain.as_secs();
+        tracing::info!(
+            running = house.running.len(),
+            "draining, for at most {seconds} s; a second signal stops at once"
+        );
         drain.send_replace(true);
         tokio::select! {
             () = house.drain() => {}
