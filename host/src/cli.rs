@@ -51,7 +51,7 @@ struct Globals {
     /// Address of the daemon
     #[arg(long, global = true, env = "LOVAGE_URL", default_value = "http://127.0.0.1:7380")]
     url: String,
-    /// Token that says who asks
+    /// Token that says who asks; sent with each request, but daemons of this version ask for none
     #[arg(long, global = true, env = "LOVAGE_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// How data is written; everything that is not data goes to standard error
@@ -78,7 +78,7 @@ enum Command {
     /// What waits
     #[command(subcommand)]
     Queue(queue::QueueCommand),
-    /// Whether the daemon is there and can take tasks; exit 1 if it cannot
+    /// Whether the daemon is there and can take tasks; exit 1 if it cannot, 6 if none answers
     Status,
     /// Check or copy a store
     #[command(subcommand)]

@@ -62,7 +62,7 @@ impl From<StoreError> for NotReady {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Unresolved {
     /// No active module exports it.
-    #[error("no module exports a task named {name}{}; `lovage module list` shows what there is", nearest.as_ref().map(|n| format!(" (did you mean {n}?)")).unwrap_or_default())]
+    #[error("no module exports a task named {name}{}", nearest.as_ref().map(|n| format!(" (did you mean {n}?)")).unwrap_or_default())]
     Unknown {
         /// What was asked for.
         name: String,

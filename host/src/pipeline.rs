@@ -8,7 +8,7 @@ mod commit;
 mod grant;
 mod running;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use lovage_model::{Event, EventKind, Request, Settlement, Timestamp};
@@ -78,6 +78,7 @@ impl Pipeline {
     pub fn list(&self, lease: Lease) -> Delivery {
         let Lease { key, tenant, message, .. } = &lease;
         let listed = self.running.list(tenant, &message.id, &message.task, *key, clock::now());
+        listed.log.lock().unwrap_or_else(PoisonError::into_inner).retries = message.retries;
         Delivery { lease, listed }
     }
 

@@ -139,11 +139,12 @@ impl From<Refusal> for Failure {
 
 impl From<Unresolved> for Failure {
     fn from(unresolved: Unresolved) -> Self {
-        let kind = match unresolved {
-            Unresolved::Unknown { .. } => &UNKNOWN_TASK,
-            Unresolved::Ambiguous { .. } => &AMBIGUOUS_TASK,
-        };
-        kind.because(unresolved.to_string())
+        match unresolved {
+            Unresolved::Unknown { .. } => {
+                UNKNOWN_TASK.because(format!("{unresolved}; `lovage module list` shows what there is"))
+            }
+            Unresolved::Ambiguous { .. } => AMBIGUOUS_TASK.because(unresolved.to_string()),
+        }
     }
 }
 

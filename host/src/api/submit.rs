@@ -164,7 +164,10 @@ async fn existing(rooms: &Rooms, tenant: &TenantId, message: Message) -> Reply<S
         return Ok(Stored { reply: reply(message.id, meta.status), is_new: false });
     }
     let Message { id, task, .. } = message;
-    Err(ID_TAKEN.because(format!("{id} is another call, of {}: use a new id for this one of {task}", meta.name)))
+    Err(ID_TAKEN.because(format!(
+        "{id} is another call of {}, or one with other arguments: use a new id for this call of {task}",
+        meta.name
+    )))
 }
 
 fn is_same(meta: &ResultMeta, message: &Message) -> bool {

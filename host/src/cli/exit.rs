@@ -30,7 +30,7 @@ Exit codes:
   1  the task failed or was revoked, or the command itself failed
   2  usage: what was typed or sent makes no sense
   3  not found: no such task or module
-  4  not allowed: the token is missing, wrong, or not enough
+  4  not allowed: the daemon refuses who asks, or the address that was asked
   5  the wait was over before the task had ended
   6  no daemon answered (start one with `lovage serve`)";
 

@@ -80,8 +80,11 @@ async fn run(
     progress: &dyn Progress,
 ) -> anyhow::Result<ResultMeta> {
     let (tenant, name) = (TenantId::default(), ModuleName::new("exec")?);
-    house.modules.push(&tenant, &name, component, false, clock::now()).await?;
-    let code = house.modules.resolve(&tenant, args.task.as_str())?;
+    let pushed = house.modules.push(&tenant, &name, component, false, clock::now()).await?;
+    let code = house.modules.resolve(&tenant, args.task.as_str()).map_err(|why| {
+        let names: Vec<_> = pushed.tasks.iter().map(|task| task.name.as_str()).collect();
+        anyhow::anyhow!("{why}; the module has {}", names.join(", "))
+    })?;
     let options = SignatureOptions {
         time_limit: args.time_limit,
         soft_time_limit: args.soft_time_limit,

@@ -126,7 +126,11 @@ pub(super) async fn keep<F: Future<Output = ()>>(
                 anyhow::bail!("a loop of the daemon has ended by a panic, which is above: this is a fault of lovage");
             }
         }
-        tracing::info!(running = house.running.len(), "draining; a second signal stops at once");
+        let seconds = config.worker.drain.as_secs();
+        tracing::info!(
+            running = house.running.len(),
+            "draining, for at most {seconds} s; a second signal stops at once"
+        );
         drain.send_replace(true);
         tokio::select! {
             () = house.drain() => {}

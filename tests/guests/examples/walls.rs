@@ -246,6 +246,17 @@ fn wait_once(ctx: &Context) -> TaskResult<String> {
     Ok("was not stopped".to_owned())
 }
 
+/// Asks for one retry, then writes a line and waits to be stopped.
+#[task]
+fn wait_in_retry(ctx: &Context) -> TaskResult<()> {
+    if ctx.request().retries == 0 {
+        return Err(ctx.retry().countdown(0.0).into());
+    }
+    ctx.info("tried again");
+    ctx.update_state("WAITING", 1)?;
+    ctx.sleep(1000.0)
+}
+
 #[task]
 fn sleep_in_std() {
     std::thread::sleep(std::time::Duration::from_secs(1000));
@@ -297,6 +308,7 @@ export_tasks!(
     find_marks,
     wait_visibly,
     wait_once,
+    wait_in_retry,
     sleep_in_std,
     sleep_for_ever_in_retry,
     look_around,

@@ -1,6 +1,6 @@
 //! Orders: revoke, retry, forget, purge.
 
-use lovage_model::State;
+use lovage_model::{EventKind, State};
 use lovage_tests::daemon::{Daemon, runs, until};
 use lovage_tests::guests;
 
@@ -91,4 +91,15 @@ async fn the_log_of_a_running_task_can_be_read() {
     assert!(logs.starts_with("[stdout] "), "{logs:?}");
     let json = daemon.lovage(["task", "logs", "rude", "-o", "json"]).json();
     assert_eq!(json["attempts"][0]["stdout"], "\u{1b}[2J\u{1b}]52;c;aGk=\u{7}\u{fffd}\u{fffd}\n");
+}
+
+#[tokio::test]
+async fn a_running_retry_is_logged_under_its_own_number() {
+    let daemon = Daemon::start(&[guests::walls()], &[]);
+    daemon.lovage(["task", "submit", "walls.wait_in_retry", "--id", "again"]).ok();
+    until(&daemon.task("again"), |kind| matches!(kind, EventKind::Progress { .. })).await;
+    assert_eq!(daemon.lovage(["task", "logs", "again"]).ok(), "[#1 INFO] tried again");
+    daemon.lovage(["task", "revoke", "again", "--terminate"]).ok();
+    daemon.lovage(["task", "wait", "again"]).fails(1);
+    assert_eq!(daemon.lovage(["task", "logs", "again"]).ok(), "[#1 INFO] tried again");
 }

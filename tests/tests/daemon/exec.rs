@@ -52,7 +52,7 @@ fn the_tour_runs_without_a_daemon() {
     let told = tour(&["greedy", "100", "--memory-bytes", "16777216"]).fails(1);
     assert!(told.contains("MemoryLimitExceeded") && told.contains("fault: memory-limit"), "{told}");
     let told = tour(&["nothing"]).fails(2);
-    assert!(told.contains("nothing"), "{told}");
+    assert!(told.contains("named nothing; the module has tour.add, "), "{told}");
 }
 
 #[test]
