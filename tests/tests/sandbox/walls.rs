@@ -147,6 +147,7 @@ fn endings() -> Vec<Row> {
         row("walls.many_subtasks", json!([1000]), plenty, Returned(json!(null))),
         row("walls.look_around", json!([]), plenty, Returned(empty)),
         row("walls.find_marks", json!([7]), plenty, Returned(json!(0))),
+        row("walls.wait_in_retry", json!([]), plenty, Ends(Outcome::Retried)),
         row("liar.ignore", json!([]), plenty, Ends(Outcome::Ignored)),
         row("liar.reject", json!([]), plenty, Ends(Outcome::Rejected(false))),
         row("liar.requeue", json!([]), plenty, Ends(Outcome::Rejected(true))),
