@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 pub use commit::{Committer, Outcomes};
 pub use grant::{Caps, grant, timelimit};
-pub use running::{Active, Listed, Running};
+pub use running::{Listed, Running};
 
 use crate::attempt::{Attempt, Grants, Report, Stop};
 use crate::clock;
@@ -77,7 +77,7 @@ impl Pipeline {
     /// Lists a message that was leased: from now on its lease is renewed, and it can be stopped.
     pub fn list(&self, lease: Lease) -> Delivery {
         let Lease { key, tenant, message, .. } = &lease;
-        let listed = self.running.list(tenant, &message.id, &message.task, *key, clock::now());
+        let listed = self.running.list(tenant, &message.id, *key);
         listed.log.lock().unwrap_or_else(PoisonError::into_inner).retries = message.retries;
         Delivery { lease, listed }
     }

@@ -212,9 +212,9 @@ async fn tasks_are_listed_page_by_page() {
 async fn logs_are_those_of_all_attempts() {
     let site = site().await;
     site.put("a").await;
-    let (tenant, name) = (TenantId::default(), "tour.add".parse().unwrap());
+    let tenant = TenantId::default();
     let lease = LeaseKey { task: 1, token: 1 };
-    let listed = site.running.list(&tenant, &task("a"), &name, lease, Timestamp::from_micros(0));
+    let listed = site.running.list(&tenant, &task("a"), lease);
     listed.log.lock().unwrap().stdout.push_str("so far");
     let (status, logs) = site.call("GET", "/v1/tasks/a/logs").await;
     assert_eq!((status, &logs["attempts"][0]["stdout"]), (200, &json!("first")));
@@ -239,9 +239,9 @@ async fn a_revoke_meets_a_task_where_it_is() {
     let terminate = json!({"terminate": true});
     let (status, problem) = site.send("POST", "/v1/tasks/b/revoke", terminate.clone()).await;
     assert_eq!((status, &problem["code"]), (409, &json!("task_busy")), "it runs, but not here");
-    let (tenant, name) = (TenantId::default(), "tour.add".parse().unwrap());
+    let tenant = TenantId::default();
     let lease = LeaseKey { task: 1, token: 1 };
-    let listed = site.running.list(&tenant, &task("b"), &name, lease, Timestamp::from_micros(0));
+    let listed = site.running.list(&tenant, &task("b"), lease);
     let (status, reply) = site.send("POST", "/v1/tasks/b/revoke", terminate).await;
     assert!(status == 200 && reply["outcome"].as_str().unwrap().contains("being stopped"), "{reply}");
     assert_eq!(*listed.stopped.borrow(), Some(Stop::Revoked));

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lovage_model::{AttemptLog, TaskId, TaskName, TenantId, Timestamp};
+use lovage_model::{AttemptLog, TaskId, TenantId};
 use tokio::sync::{Notify, watch};
 
 use crate::attempt::Stop;
@@ -27,38 +27,18 @@ pub struct Running {
 #[derive(Debug, Clone)]
 struct Entry {
     lease: LeaseKey,
-    task: TaskName,
-    since: Timestamp,
     stop: watch::Sender<Option<Stop>>,
     log: Arc<Mutex<AttemptLog>>,
 }
 
-/// One running attempt, for people.
-#[derive(Debug, Clone)]
-pub struct Active {
-    /// The task's id.
-    pub id: TaskId,
-    /// Its name.
-    pub task: TaskName,
-    /// When the attempt was taken up.
-    pub since: Timestamp,
-}
-
 impl Running {
     /// Lists an attempt until the guard is dropped.
-    pub fn list(
-        self: &Arc<Self>,
-        tenant: &TenantId,
-        id: &TaskId,
-        task: &TaskName,
-        lease: LeaseKey,
-        now: Timestamp,
-    ) -> Listed {
+    pub fn list(self: &Arc<Self>, tenant: &TenantId, id: &TaskId, lease: LeaseKey) -> Listed {
         let log = Arc::new(Mutex::new(AttemptLog::default()));
         let key = (tenant.clone(), id.clone());
         let mut attempts = self.lock();
         let (stop, stopped) = watch::channel(self.is_stopping().then_some(Stop::Interrupted));
-        let entry = Entry { lease, task: task.clone(), since: now, stop, log: Arc::clone(&log) };
+        let entry = Entry { lease, stop, log: Arc::clone(&log) };
         if let Some(earlier) = attempts.insert(key.clone(), entry) {
             // Delivered again, so that one's lease is lost; from here on nobody else could tell it.
             let _ = earlier.stop.send(Some(Stop::Interrupted));
@@ -101,13 +81,6 @@ impl Running {
     pub fn log(&self, tenant: &TenantId, id: &TaskId) -> Option<AttemptLog> {
         let log = Arc::clone(&self.lock().get(&(tenant.clone(), id.clone()))?.log);
         Some(log.lock().unwrap_or_else(PoisonError::into_inner).clone())
-    }
-
-    /// The attempts of a tenant.
-    pub fn active(&self, tenant: &TenantId) -> Vec<Active> {
-        let attempts = self.lock();
-        let own = attempts.iter().filter(|((owner, _), _)| owner == tenant);
-        own.map(|((_, id), e)| Active { id: id.clone(), task: e.task.clone(), since: e.since }).collect()
     }
 
     /// The leases of all attempts: what must be renewed.
@@ -190,8 +163,8 @@ mod tests {
     use super::*;
 
     fn listed(running: &Arc<Running>, id: &str, token: u64) -> Listed {
-        let (tenant, id, task) = (TenantId::default(), TaskId::new(id).unwrap(), TaskName::new("a").unwrap());
-        running.list(&tenant, &id, &task, LeaseKey { task: 1, token }, Timestamp::from_micros(0))
+        let (tenant, id) = (TenantId::default(), TaskId::new(id).unwrap());
+        running.list(&tenant, &id, LeaseKey { task: 1, token })
     }
 
     #[test]
