@@ -81,8 +81,8 @@ impl AsyncResult {
 
     /// The tasks it sent.
     pub async fn children(&self) -> Result<Vec<Self>> {
-        let meta = self.meta().await?;
-        meta.children.iter().map(|tuple| Ok(Self::new(self.client.clone(), id_in(tuple)?))).collect()
+        let children = self.meta().await?.children.into_iter();
+        Ok(children.map(|tuple| Self::new(self.client.clone(), tuple.id)).collect())
     }
 
     /// Waits for its value, as long as it takes if there is no `timeout`.
@@ -170,26 +170,5 @@ impl AsyncResult {
     /// Drops it with its result and log, after it has ended.
     pub async fn forget(&self) -> Result<ControlReply> {
         self.client.forget(&self.id).await
-    }
-}
-
-/// Celery's result tuple is `[[id, parent], children]`; an old one has the bare id in the first place.
-fn id_in(tuple: &serde_json::Value) -> Result<TaskId> {
-    let first = tuple.get(0);
-    let id = first.and_then(|pair| pair.get(0)).or(first).and_then(serde_json::Value::as_str);
-    let wrong = |why: &dyn std::fmt::Display| Error::invalid("children", format_args!("{tuple}: {why}"));
-    TaskId::new(id.ok_or_else(|| wrong(&"not a result tuple"))?).map_err(|error| wrong(&error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn result_tuples_are_read() {
-        for tuple in [r#"[["a-1", null], null]"#, r#"["a-1", null]"#, r#"[["a-1", [["p", null], null]], []]"#] {
-            assert_eq!(id_in(&serde_json::from_str(tuple).unwrap()).unwrap().as_str(), "a-1");
-        }
-        assert!(id_in(&serde_json::json!([[null, null], null])).unwrap_err().to_string().contains("children"));
     }
 }

@@ -88,7 +88,9 @@ impl Definition {
                 soft_time_limit: options.soft_time_limit.map(seconds),
                 ignore_result: options.ignore_result,
                 priority: options.priority,
+                ..lovage_model::TaskOptions::default()
             },
+            handlers: Vec::new(),
         }
     }
 }

@@ -283,6 +283,7 @@ mod tests {
                     ("a".to_owned(), Json::of(&1).unwrap()),
                     ("b".to_owned(), Json::of(&[2]).unwrap()),
                 ]),
+                ..Default::default()
             }
         );
     }

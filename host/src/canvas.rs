@@ -36,25 +36,18 @@ pub fn message(call: Signature, id: TaskId, now: Timestamp) -> Result<Message, I
     let eta = eta(&call.options, now)?;
     let options = call.options;
     Ok(Message {
-        root_id: id.clone(),
-        id,
-        task: call.task,
         args: call.args,
         kwargs: call.kwargs,
         queue: options.queue.unwrap_or_default(),
         priority: options.priority.unwrap_or(0),
-        retries: 0,
         eta,
         expires: expires(options.expires, now),
         timelimit: TimeLimit { soft: options.soft_time_limit, hard: options.time_limit },
         fuel: options.fuel,
-        parent_id: None,
         ignore_result: options.ignore_result,
         shadow: options.shadow,
-        origin: None,
-        earlier_deliveries: 0,
-        replaced_task_nesting: 0,
         headers: options.headers,
+        ..Message::new(id, call.task)
     })
 }
 

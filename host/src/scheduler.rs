@@ -320,7 +320,7 @@ mod tests {
         let tenant = TenantId::default();
         // Leased and renewed an hour ago, by a clock that says that it was.
         let before = clock::now().before(Duration::from_secs(3600));
-        store.submit(&tenant, vec![message("it")], before, 1).await.unwrap();
+        store.submit(&tenant, vec![Plan::of(message("it"))], before, Room::UNLIMITED).await.unwrap();
         let ask = Ask { worker: "here".to_owned(), queues: None, max: 1, now: before, until: before.after(LEASE) };
         let mut leased = store.lease(ask).await.unwrap();
         let running = scheduler.pipeline.list(leased.leases.remove(0));

@@ -25,8 +25,8 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, QueueName, ResultMeta, Settlement, State,
-    TaskDefinition, TaskId, TaskName, TenantId, Timestamp,
+    Arrival, AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, Room,
+    Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Then, Timestamp,
 };
 
 /// What a store can fail with. Callers branch on these.
@@ -57,15 +57,26 @@ pub enum StoreError {
 /// What a store call returns.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// What became of one message of a submit.
+/// Which limit leaves no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// [`Room::queued_tasks`](lovage_model::Room::queued_tasks).
+    QueuedTasks,
+    /// [`Room::descendants`](lovage_model::Room::descendants).
+    Descendants,
+}
+
+/// What became of one plan of a submit.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Submitted {
     /// Stored.
     Stored,
-    /// A task with this id exists; nothing was changed.
+    /// All its tasks exist; nothing was changed.
     Exists,
-    /// The queue holds as many messages as it may; nothing was stored.
-    QueueFull,
+    /// One of its tasks exists, and others do not; nothing was changed.
+    Taken(TaskId),
+    /// There is no room for it; nothing was stored.
+    Full(Quota),
 }
 
 /// What is asked of a lease call.
@@ -121,6 +132,8 @@ pub enum Fenced {
     Applied,
     /// The lease had lapsed or the task was revoked, re-leased or forgotten: nothing was changed.
     Refused,
+    /// There is no room for what it publishes: nothing was changed, the lease holds.
+    Full(Quota),
 }
 
 /// What a revoke found.
@@ -174,15 +187,9 @@ pub struct Page {
 /// Messages: from submit to settlement.
 #[async_trait]
 pub trait Broker: Send + Sync {
-    /// Stores messages, those with an ETA after `now` as scheduled ones. `max_queued` bounds what a tenant may have
-    /// waiting (ready or scheduled). One answer for each, in order.
-    async fn submit(
-        &self,
-        tenant: &TenantId,
-        messages: Vec<Message>,
-        now: Timestamp,
-        max_queued: u64,
-    ) -> Result<Vec<Submitted>>;
+    /// Stores plans, each whole or not at all: tasks that await something as blocked ones, those with an ETA after `now` as
+    /// scheduled ones, the others as ready. One answer for each, in order.
+    async fn submit(&self, tenant: &TenantId, plans: Vec<Plan>, now: Timestamp, room: Room) -> Result<Vec<Submitted>>;
 
     /// Takes messages that are due. Leases that have lapsed go back to their queues first, their tokens void.
     async fn lease(&self, ask: Ask) -> Result<Leased>;
@@ -225,6 +232,73 @@ pub trait Broker: Send + Sync {
 
     /// Revokes what waits in a queue; returns how many there were.
     async fn purge(&self, tenant: &TenantId, queue: &QueueName, now: Timestamp) -> Result<u64>;
+}
+
+/// Something that ended, with tasks that wait for it or a join that it completes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// The store's number for it. Its followers are dealt with once, whoever does it.
+    pub key: i64,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The task, or the group.
+    pub id: TaskId,
+    /// What its followers get.
+    pub outcome: Completed,
+}
+
+/// What ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Completed {
+    /// A task.
+    Task(Arrival),
+    /// All parts of a join, by their place in the list, the older first within one place.
+    Join {
+        /// What they ended with.
+        parts: Vec<Arrival>,
+        /// What the list of them is for.
+        then: Then,
+    },
+}
+
+/// What becomes of a task that waited for something that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Followed {
+    /// It can run, with this message.
+    Released(Box<Message>),
+    /// It ends without having run.
+    Settled(Box<Settlement>),
+}
+
+/// One step of dealing with the followers of something that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FollowUp {
+    /// Tasks that waited for it, and what becomes of each. Those that wait no more (revoked) are passed over.
+    pub followed: Vec<(TaskId, Followed)>,
+    /// What the completed join is as a part of another one.
+    pub part: Option<Arrival>,
+    /// Whether this was the last step: what ended is dropped, with the parts of its join.
+    pub done: bool,
+}
+
+/// What waits for others: the steps of chains, the bodies of chords.
+///
+/// A commit (or revoke, purge) that ends a task whose message says [`Then::Next`] releases the one task that waits for it in
+/// the same step, if it succeeded and there is one; else the end is kept as [`Ended`], like a join whose last part has come.
+/// Nothing of it is lost in a crash: who opens the store finds it in [`Joins::ended`].
+#[async_trait]
+pub trait Joins: Send + Sync {
+    /// What has ended and whose followers have not been dealt with, the oldest first.
+    async fn ended(&self, max: usize) -> Result<Vec<Ended>>;
+
+    /// Returns when something may have ended since the last call returned.
+    async fn any_ended(&self);
+
+    /// Messages that wait for a task or a join, in the order in which they were stored.
+    async fn followers(&self, tenant: &TenantId, awaited: &TaskId, max: usize) -> Result<Vec<Message>>;
+
+    /// Applies one step whole or not at all; refused if somebody has dealt with it already.
+    async fn follow(&self, key: i64, step: FollowUp, now: Timestamp) -> Result<Fenced>;
 }
 
 /// Results: from submit to expiry.

@@ -5,7 +5,8 @@
 //! `celery.app.trace`, with its handlers replaced by data.
 
 use lovage_model::{
-    AttemptLog, Event, EventKind, Exception, Json, Message, Settlement, Timestamp, Usage, Verdict, exc_module,
+    AttemptLog, Event, EventKind, Exception, Json, Message, Plan, Planned, ResultTuple, Settlement, Timestamp, Usage,
+    Verdict, exc_module,
 };
 
 use crate::attempt::{Effects, Outcome, Report, Stop};
@@ -111,7 +112,10 @@ fn retried(attempted: Attempted<'_>, effects: &Effects) -> Verdict {
 fn replaced(attempted: Attempted<'_>, effects: &Effects, now: Timestamp) -> Verdict {
     let Some(call) = effects.replace.clone() else { return without_request("replacement") };
     match canvas::replacement(attempted.message, call, now) {
-        Ok(by) => Verdict::Replaced { by: Box::new(Message { earlier_deliveries: attempted.deliveries, ..by }) },
+        Ok(by) => {
+            let message = Message { earlier_deliveries: attempted.deliveries, ..by };
+            Verdict::Replaced { by: Box::new(Planned { message, awaits: None }) }
+        }
         Err(invalid) => value_error(&invalid),
     }
 }
@@ -136,15 +140,17 @@ fn settlement(attempted: Attempted<'_>, verdict: Verdict, now: Timestamp, left: 
     let Left { publish, usage, log } = left;
     let mut events = vec![event(attempted.message, now, kind(&verdict, usage))];
     events.extend(publish.iter().map(|child| event(child, now, EventKind::Sent)));
+    let children = publish.iter().map(|child| ResultTuple::of(child.id.clone())).collect();
+    let tasks = publish.into_iter().map(|message| Planned { message, awaits: None }).collect();
     Settlement {
-        verdict,
-        at: now,
         worker: attempted.worker.to_owned(),
         ignore_result: attempted.ignore_result,
-        publish,
+        publish: Plan { tasks, joins: Vec::new() },
+        children,
         usage,
         log,
         events,
+        ..Settlement::of(verdict, now)
     }
 }
 
@@ -160,7 +166,7 @@ fn kind(verdict: &Verdict, usage: Usage) -> EventKind {
         Verdict::Revoked { reason } => {
             EventKind::Revoked { terminated: *reason == "terminated", expired: *reason == "expired" }
         }
-        Verdict::Replaced { by } => EventKind::Replaced { by: by.task.clone() },
+        Verdict::Replaced { by } => EventKind::Replaced { by: by.message.task.clone() },
         Verdict::Ignored => EventKind::Ignored,
         Verdict::Requeued => EventKind::Rejected { requeue: true },
     }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttemptLog, Json, ResultMeta, Signature, SignatureOptions, State, TaskId, TaskName};
+use crate::{AttemptLog, Json, ResultMeta, ResultTuple, Signature, SignatureOptions, State, TaskId, TaskName};
 
 /// `POST /v1/tasks`: a task with its arguments, or a signature as Celery serialises it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub struct SubmitReply {
     pub state: State,
     /// What Celery's `result_from_tuple` takes.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
-    pub result_tuple: serde_json::Value,
+    pub result_tuple: ResultTuple,
 }
 
 /// `POST /v1/tasks:batch`.

@@ -52,6 +52,13 @@ impl Exception {
         Self::new(exc_module::CELERY, "TaskRevokedError", reason)
     }
 
+    /// Whether a name in a list of exceptions means this one: its class, its class with its module, or `Exception`.
+    pub fn is_a(&self, name: &str) -> bool {
+        let full =
+            name.rsplit_once('.').is_some_and(|(module, class)| module == self.exc_module && class == self.exc_type);
+        name == "Exception" || name == self.exc_type || full
+    }
+
     /// The arguments as text, as Python's `str(exception)` shows them for one text argument.
     pub fn message(&self) -> String {
         match self.exc_message.read::<Vec<serde_json::Value>>() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Json, QueueName, Seconds, TaskId, TaskName, Timestamp};
+use crate::{Json, QueueName, Seconds, Signature, TaskId, TaskName, Timestamp};
 
 /// Soft and hard limit of one run, in seconds of wall time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,98 @@ pub struct Message {
     /// How many times it has been replaced by another task.
     #[serde(default)]
     pub replaced_task_nesting: u32,
+    /// How many tasks are above it: 0 for one that a client sent.
+    #[serde(default)]
+    pub depth: u32,
     /// Headers of the sender's own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Json>,
+    /// Labels by which it can be found and revoked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stamps: BTreeMap<String, Json>,
+    /// The task's own options that its sender overrides, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, Json>,
+    /// Whether the result of what it waits for is left out of its arguments.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub immutable: bool,
+    /// Sent with its result once it has returned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<Signature>,
+    /// Sent with its id once it has failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errbacks: Vec<Signature>,
+    /// The group it is a member of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<TaskId>,
+    /// Which member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_index: Option<u32>,
+    /// What its end is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<Then>,
+}
+
+/// What the end of a task, or of a join, is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// Tasks wait for it: they start with its value, or fail with it.
+    Next,
+    /// It is a part of a join: the header of a chord.
+    Part {
+        /// The join.
+        group: TaskId,
+        /// Its place in the list of values.
+        index: u32,
+    },
+}
+
+impl Message {
+    /// A call of a task without arguments, which nobody sent and nobody waits for.
+    pub fn new(id: TaskId, task: TaskName) -> Self {
+        Self {
+            root_id: id.clone(),
+            id,
+            task,
+            args: Json::empty_array(),
+            kwargs: Json::empty_object(),
+            queue: QueueName::default(),
+            priority: 0,
+            retries: 0,
+            eta: None,
+            expires: None,
+            timelimit: TimeLimit::default(),
+            fuel: None,
+            parent_id: None,
+            ignore_result: None,
+            shadow: None,
+            origin: None,
+            earlier_deliveries: 0,
+            replaced_task_nesting: 0,
+            depth: 0,
+            headers: BTreeMap::new(),
+            stamps: BTreeMap::new(),
+            overrides: BTreeMap::new(),
+            immutable: false,
+            callbacks: Vec::new(),
+            errbacks: Vec::new(),
+            group: None,
+            group_index: None,
+            then: None,
+        }
+    }
+
+    /// The message with the value of what it waited for before its other arguments, unless it is immutable. Fails for
+    /// arguments nested too deep, see [`Json::MAX_DEPTH`].
+    pub fn receive(self, value: &Json) -> Result<Self, serde_json::Error> {
+        if self.immutable {
+            return Ok(self);
+        }
+        let others = self.args.as_str().trim();
+        let others = others.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or("").trim();
+        let comma = if others.is_empty() { "" } else { "," };
+        let args = Json::parse(format!("[{value}{comma}{others}]"))?;
+        Ok(Self { args, ..self })
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Json, State, TaskId, TaskName, Timestamp, Usage};
+use crate::{Json, ResultTuple, State, TaskId, TaskName, Timestamp, Usage};
 
 /// A result meta with the extended fields (`result_extended`), and what only a sandbox knows.
 /// See <https://docs.celeryq.dev/en/stable/userguide/configuration.html#result-extended>.
@@ -22,7 +22,7 @@ pub struct ResultMeta {
     pub traceback: Option<String>,
     /// The tasks it sent, each as Celery's result tuple `[[id, parent], null]`.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
-    pub children: Vec<serde_json::Value>,
+    pub children: Vec<ResultTuple>,
     /// When it became ready.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub date_done: Option<Timestamp>,
@@ -66,11 +66,4 @@ pub struct ResultMeta {
     /// What its last attempt used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-}
-
-impl ResultMeta {
-    /// Celery's `as_tuple()` of an `AsyncResult`: `[[id, null], null]`.
-    pub fn tuple_of(id: &TaskId) -> serde_json::Value {
-        serde_json::json!([[id.as_str(), null], null])
-    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ModuleName, Seconds, TaskName, Timestamp};
+use crate::{ModuleName, TaskName, TaskOptions, Timestamp};
 
 /// SHA-256 of a component's bytes, in lower-case hexadecimal.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,6 +72,27 @@ pub struct TaskDefinition {
     /// Its options.
     #[serde(default)]
     pub options: TaskOptions,
+    /// The handlers it has; the host calls no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handlers: Vec<Handler>,
+}
+
+/// What a task may have done before and after its run.
+/// See <https://docs.celeryq.dev/en/stable/userguide/tasks.html#handlers>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Handler {
+    /// Before the run, in the same instance.
+    BeforeStart,
+    /// After a run that returned.
+    OnSuccess,
+    /// After a run that will be tried again.
+    OnRetry,
+    /// After a run that failed; in a fresh instance if the run's was killed.
+    OnFailure,
+    /// After a run that returned or failed, and after the other handler.
+    AfterReturn,
 }
 
 /// One argument of a task.
@@ -82,55 +103,6 @@ pub struct Parameter {
     pub name: String,
     /// Whether it must be passed.
     pub required: bool,
-}
-
-/// Options a task declares, with Celery's names; a message may ask for others, the operator's limits hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct TaskOptions {
-    /// How many retries before it fails; none: for ever.
-    #[serde(default = "default_max_retries")]
-    pub max_retries: Option<u32>,
-    /// Seconds to wait before a retry that does not say.
-    #[serde(default = "default_retry_delay")]
-    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
-    pub default_retry_delay: Seconds,
-    /// Hard limit in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>))]
-    pub time_limit: Option<Seconds>,
-    /// Soft limit in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>))]
-    pub soft_time_limit: Option<Seconds>,
-    /// Keep no result.
-    #[serde(default)]
-    pub ignore_result: bool,
-    /// 0 (first) to 9 (last), for messages that do not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub priority: Option<u8>,
-}
-
-fn default_max_retries() -> Option<u32> {
-    Some(3)
-}
-
-fn default_retry_delay() -> Seconds {
-    Seconds::from(std::time::Duration::from_secs(180))
-}
-
-impl Default for TaskOptions {
-    /// Celery's defaults: 3 retries, 180 seconds apart, no limits of its own.
-    fn default() -> Self {
-        Self {
-            max_retries: default_max_retries(),
-            default_retry_delay: default_retry_delay(),
-            time_limit: None,
-            soft_time_limit: None,
-            ignore_result: false,
-            priority: None,
-        }
-    }
 }
 
 /// One push of a module. Versions are never changed; which one is active may be.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, Exception, Json, Message, Timestamp, Usage};
+use crate::{Arrival, Event, Exception, Json, Message, Plan, Planned, ResultTuple, TaskId, Timestamp, Usage};
 
 /// The transition that ends an attempt. Each carries what it legally can, so no other combination can be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,8 +40,8 @@ pub enum Verdict {
     Ignored,
     /// Another task takes its place, under the same id.
     Replaced {
-        /// The replacement.
-        by: Box<Message>,
+        /// The replacement: it may wait for others, which the settlement publishes.
+        by: Box<Planned>,
     },
     /// It asked to be queued again, at the end of the line.
     Requeued,
@@ -58,14 +58,56 @@ pub struct Settlement {
     pub worker: String,
     /// Whether the result is dropped: the state is kept, the value is not.
     pub ignore_result: bool,
-    /// Messages to be queued in the same step: the subtasks of the attempt.
-    pub publish: Vec<Message>,
+    /// Tasks to be stored in the same step: what the attempt sent, and its callbacks or errbacks.
+    pub publish: Plan,
+    /// What is listed among the task's children.
+    pub children: Vec<ResultTuple>,
+    /// Parts that the attempt added to a join, which must not complete before they end.
+    pub grown: Vec<(TaskId, u32)>,
+    /// What those that wait for the task get; set exactly if it has ended and its message says that it is for something.
+    pub arrival: Option<Arrival>,
+    /// How much may be published.
+    pub room: Room,
     /// What the attempt used.
     pub usage: Usage,
     /// What it printed and logged.
     pub log: AttemptLog,
     /// What to tell those who listen.
     pub events: Vec<Event>,
+}
+
+/// How much more may be stored. Counted in the same step that stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// The most tasks of one tenant that wait.
+    pub queued_tasks: u64,
+    /// The most tasks that come from one client's call.
+    pub descendants: u64,
+}
+
+impl Settlement {
+    /// Of a verdict alone, by no host: nothing was run.
+    pub fn of(verdict: Verdict, at: Timestamp) -> Self {
+        Self {
+            verdict,
+            at,
+            worker: String::new(),
+            ignore_result: false,
+            publish: Plan::default(),
+            children: Vec::new(),
+            grown: Vec::new(),
+            arrival: None,
+            room: Room::UNLIMITED,
+            usage: Usage::default(),
+            log: AttemptLog::default(),
+            events: Vec::new(),
+        }
+    }
+}
+
+impl Room {
+    /// For as much as anybody likes.
+    pub const UNLIMITED: Self = Self { queued_tasks: u64::MAX, descendants: u64::MAX };
 }
 
 /// What one attempt wrote. Lossy UTF-8; each stream keeps its first bytes up to the limit.

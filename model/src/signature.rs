@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Json, QueueName, Seconds, TaskId, TaskName, Timestamp};
+use crate::{Json, QueueName, Seconds, TaskId, TaskName, TaskOptions, Timestamp};
 
 /// One task with its arguments and options, in Celery's own JSON.
 /// See <https://docs.celeryq.dev/en/stable/userguide/canvas.html>.
@@ -22,7 +23,8 @@ pub struct Signature {
     /// How to run it.
     #[serde(default)]
     pub options: SignatureOptions,
-    /// Which canvas this is; always `null` for a plain task.
+    /// Which canvas this is: `chain`, `group`, `chord`, `xmap`, `xstarmap`, `chunks`; `null` for a plain task. What it is made
+    /// of is in `kwargs`.
     #[serde(default)]
     pub subtask_type: Option<String>,
     /// Whether a parent's result is left out of its arguments (`si`).
@@ -45,45 +47,125 @@ impl Signature {
 }
 
 /// What `apply_async` takes besides arguments. Names and units are Celery's.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SignatureOptions {
-    /// The id the task will have; a new one if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The id the task will have; a new one if left out. Of a chain: of its last task; of a chord: of its body.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// The id that a group will have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<TaskId>,
     /// Queue to go to; that of the sender's choice if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueName>,
     /// 0 (first) to 9 (last), as on Celery's Redis transport.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
     /// Run no earlier than this many seconds from now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub countdown: Option<Seconds>,
     /// Run no earlier than at this time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub eta: Option<Timestamp>,
     /// Revoke instead of starting it after this: seconds from now, or a time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<Expires>,
     /// Hard limit in seconds: the task is killed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub time_limit: Option<Seconds>,
     /// Soft limit in seconds: the task is told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub soft_time_limit: Option<Seconds>,
     /// Units of fuel the task may burn; see docs on limits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fuel: Option<u64>,
     /// Keep no result.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_result: Option<bool>,
     /// Another name for logs and lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<String>,
     /// Headers of the author's own, kept across retries.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Json>,
+    /// Sent with its result once it has returned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link: Vec<Signature>,
+    /// Sent with its id once it has failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link_error: Vec<Signature>,
+    /// Whether the task that sends it lists it among its children.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_to_parent: Option<bool>,
+    /// The task's own options that this call overrides, by name; see [`TaskOptions::overridden`].
+    #[serde(flatten)]
+    pub overrides: BTreeMap<String, Json>,
+    /// The names of the stamps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stamped_headers: Vec<String>,
+    /// The stamps, by name: labels by which tasks can be found and revoked.
+    #[serde(flatten)]
+    pub stamps: BTreeMap<String, Json>,
+}
+
+/// What a host sets by itself when it sends a task, and finds in signatures that a Celery client has frozen.
+const OF_THE_SENDER: [&str; 6] = ["reply_to", "root_id", "parent_id", "group_index", "replaced_task_nesting", "chord"];
+
+impl<'de> Deserialize<'de> for SignatureOptions {
+    /// Celery writes stamps and options side by side: what `stamped_headers` names is a stamp, a name that is neither that
+    /// nor an option is an error.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut all = BTreeMap::<String, Json>::deserialize(deserializer)?;
+        all.retain(|_, value| value.as_str() != "null");
+        let one_or_many = |all: &mut BTreeMap<String, Json>, name| -> Result<Vec<Signature>, D::Error> {
+            match all.get(name) {
+                Some(one) if !one.is_array() => Ok(take(all, name)?.into_iter().collect()),
+                _ => Ok(take(all, name)?.unwrap_or_default()),
+            }
+        };
+        let stamped_headers: Vec<String> = take(&mut all, "stamped_headers")?.unwrap_or_default();
+        let stamps = stamped_headers.iter().filter_map(|name| all.remove_entry(name)).collect();
+        if all.contains_key("chord") {
+            return Err(D::Error::custom("chord: is set by the host; send a signature of subtask_type \"chord\""));
+        }
+        for name in OF_THE_SENDER {
+            all.remove(name);
+        }
+        let options = Self {
+            task_id: take(&mut all, "task_id")?,
+            group_id: take(&mut all, "group_id")?,
+            queue: take(&mut all, "queue")?,
+            priority: take(&mut all, "priority")?,
+            countdown: take(&mut all, "countdown")?,
+            eta: take(&mut all, "eta")?,
+            expires: take(&mut all, "expires")?,
+            time_limit: take(&mut all, "time_limit")?,
+            soft_time_limit: take(&mut all, "soft_time_limit")?,
+            fuel: take(&mut all, "fuel")?,
+            ignore_result: take(&mut all, "ignore_result")?,
+            shadow: take(&mut all, "shadow")?,
+            headers: take(&mut all, "headers")?.unwrap_or_default(),
+            link: one_or_many(&mut all, "link")?,
+            link_error: one_or_many(&mut all, "link_error")?,
+            add_to_parent: take(&mut all, "add_to_parent")?,
+            overrides: all,
+            stamped_headers,
+            stamps,
+        };
+        match options.overrides.keys().find(|name| !TaskOptions::knows(name)) {
+            Some(unknown) => Err(D::Error::custom(format_args!("{unknown}: there is no such option"))),
+            None => Ok(options),
+        }
+    }
+}
+
+/// One option out of many; the error names it.
+fn take<T: DeserializeOwned, E: serde::de::Error>(
+    all: &mut BTreeMap<String, Json>,
+    name: &str,
+) -> Result<Option<T>, E> {
+    let value = all.remove(name).map(|value| value.read());
+    value.transpose().map_err(|error| E::custom(format_args!("{name}: {error}")))
 }
 
 /// When a message expires: Celery takes a number of seconds or a time.
@@ -94,4 +176,36 @@ pub enum Expires {
     In(Seconds),
     /// At a time.
     At(Timestamp),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_stand_beside_options_as_celery_writes_them() {
+        let text =
+            r#"{"queue":"slow","max_retries":7,"stamped_headers":["build"],"build":[12],"chord":null,"root_id":"r"}"#;
+        let options: SignatureOptions = serde_json::from_str(text).unwrap();
+        assert_eq!(options.stamps["build"].as_str(), "[12]");
+        assert_eq!(options.overrides["max_retries"].as_str(), "7");
+        let again = serde_json::to_string(&options).unwrap();
+        assert_eq!(again, r#"{"queue":"slow","max_retries":7,"stamped_headers":["build"],"build":[12]}"#);
+        assert_eq!(serde_json::from_str::<SignatureOptions>(&again).unwrap(), options);
+    }
+
+    #[test]
+    fn a_link_is_one_or_many() {
+        let one: SignatureOptions = serde_json::from_str(r#"{"link":{"task":"a.b"}}"#).unwrap();
+        let many: SignatureOptions = serde_json::from_str(r#"{"link":[{"task":"a.b"}]}"#).unwrap();
+        assert_eq!(one, many);
+    }
+
+    #[test]
+    fn a_wrong_option_is_named() {
+        let error = |text: &str| serde_json::from_str::<SignatureOptions>(text).unwrap_err().to_string();
+        assert!(error(r#"{"prioritty":1}"#).contains("prioritty"));
+        assert!(error(r#"{"countdown":-1}"#).starts_with("countdown: "));
+        assert!(error(r#"{"chord":{"task":"a.b"}}"#).starts_with("chord: "));
+    }
 }

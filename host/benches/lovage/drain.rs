@@ -62,8 +62,9 @@ async fn fill(rig: &Rig, place: &Path, count: usize) -> anyhow::Result<()> {
     let (tenant, name) = (TenantId::default(), ModuleName::new("load")?);
     house.modules.push(&tenant, &name, rig.component.clone().into(), false, lovage::clock::now()).await?;
     for start in (0..count).step_by(1000) {
-        let batch = (start..count.min(start + 1000)).map(|_| message("load.noop", serde_json::json!([]))).collect();
-        house.store.submit(&tenant, batch, lovage::clock::now(), u64::MAX).await?;
+        let plans = (start..count.min(start + 1000))
+            .map(|_| lovage_model::Plan::of(message("load.noop", serde_json::json!([]))));
+        house.store.submit(&tenant, plans.collect(), lovage::clock::now(), lovage_model::Room::UNLIMITED).await?;
     }
     house.close().await?;
     Ok(())

@@ -7,7 +7,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header::LOCATION};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::{BatchItem, BatchReply, BatchRequest, Problem, SubmitReply, SubmitRequest};
-use lovage_model::{Event, EventKind, Json as Raw, Message, ResultMeta, State as TaskState, TaskId, TenantId};
+use lovage_model::{
+    Event, EventKind, Json as Raw, Message, Plan, ResultMeta, ResultTuple, Room, State as TaskState, TaskId, TenantId,
+};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -133,9 +135,11 @@ fn admit(rooms: &Rooms, tenant: &TenantId, asked: SubmitRequest, id: Option<Task
 /// Stores what was admitted, in one step, and answers for all.
 async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Message>>) -> Reply<Vec<Reply<Stored>>> {
     let now = clock::now();
-    let messages: Vec<Message> = admitted.iter().filter_map(|message| message.as_ref().ok()).cloned().collect();
-    let max_queued = rooms.api.limits.queued_tasks;
-    let mut found = rooms.api.store.submit(tenant, messages, now, max_queued).await?.into_iter();
+    let admissible = admitted.iter().filter_map(|message| message.as_ref().ok());
+    let plans = admissible.cloned().map(Plan::of).collect();
+    let queued_tasks = rooms.api.limits.queued_tasks;
+    let room = Room { queued_tasks, ..Room::UNLIMITED };
+    let mut found = rooms.api.store.submit(tenant, plans, now, room).await?.into_iter();
     let (mut answers, mut sent) = (Vec::with_capacity(admitted.len()), Vec::new());
     for message in admitted {
         answers.push(match message {
@@ -146,9 +150,9 @@ async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Message>>) 
                     sent.push(Event { uuid, name, timestamp: now, kind: EventKind::Sent });
                     Ok(Stored { reply: reply(message.id, TaskState::Pending), is_new: true })
                 }
-                Submitted::Exists => existing(rooms, tenant, message).await,
-                Submitted::QueueFull => Err(QUEUE_FULL
-                    .because(format!("{max_queued} tasks wait, the limit (limits.queued_tasks): try again later"))),
+                Submitted::Exists | Submitted::Taken(_) => existing(rooms, tenant, message).await,
+                Submitted::Full(_) => Err(QUEUE_FULL
+                    .because(format!("{queued_tasks} tasks wait, the limit (limits.queued_tasks): try again later"))),
             },
         });
     }
@@ -187,7 +191,7 @@ fn without_spaces(json: &str) -> impl Iterator<Item = char> {
 }
 
 fn reply(id: TaskId, state: TaskState) -> SubmitReply {
-    SubmitReply { result_tuple: ResultMeta::tuple_of(&id), id, state }
+    SubmitReply { result_tuple: ResultTuple::of(id.clone()), id, state }
 }
 
 /// Where a task is read. An id may hold what a path may not.

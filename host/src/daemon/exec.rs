@@ -95,7 +95,10 @@ async fn run(
     let id = TaskId::from_uuid(uuid::Uuid::now_v7());
     let message = queue::admit(call, id.clone(), &code, &house.admission, clock::now())?;
     let mut events = house.hub.follow(&tenant, &id, None);
-    house.store.submit(&tenant, vec![message], clock::now(), u64::MAX).await?;
+    house
+        .store
+        .submit(&tenant, vec![lovage_model::Plan::of(message)], clock::now(), lovage_model::Room::UNLIMITED)
+        .await?;
     loop {
         // The end is looked for when it was told, not before: what was told earlier must be shown first.
         if let Notice::Event(numbered) = events.next().await {

@@ -144,6 +144,7 @@ impl Committer {
         let task_id = &lease.message.id;
         match answer {
             Ok(Fenced::Applied) => self.hub.announce(&lease.tenant, &settlement.events),
+            Ok(Fenced::Full(_)) => tracing::error!(%task_id, "there was no room for what a task sent"),
             Ok(Fenced::Refused) => tracing::warn!(%task_id, "an outcome came too late: its lease was lost"),
             // The lease lapses, and the message is delivered again: to a host with a working store.
             Err(error) => tracing::error!(%task_id, %error, "an outcome could not be recorded"),
@@ -153,7 +154,7 @@ impl Committer {
 
 #[cfg(test)]
 mod tests {
-    use lovage_model::{AttemptLog, Exception, Json, Message, Signature, State, TenantId, Timestamp, Usage};
+    use lovage_model::{Exception, Json, Message, Plan, Room, Signature, State, TenantId, Timestamp};
 
     use super::*;
     use crate::store::memory::MemoryStore;
@@ -162,16 +163,7 @@ mod tests {
 
     fn retry(message: &Message) -> Settlement {
         let again = Box::new(Message { retries: 1, ..message.clone() });
-        Settlement {
-            verdict: Verdict::Retry { exception: Exception::revoked("x"), traceback: None, again },
-            at: clock::now(),
-            worker: "host-1".to_owned(),
-            ignore_result: false,
-            publish: Vec::new(),
-            usage: Usage::default(),
-            log: AttemptLog::default(),
-            events: Vec::new(),
-        }
+        Settlement::of(Verdict::Retry { exception: Exception::revoked("x"), traceback: None, again }, clock::now())
     }
 
     /// The state of a task whose attempt asked for a retry, and was given an order before that was recorded.
@@ -180,7 +172,7 @@ mod tests {
         let (tenant, id) = (TenantId::default(), "a".parse().unwrap());
         let call = Signature::new("tour.flaky".parse().unwrap(), Json::empty_array());
         let message = canvas::message(call, id, clock::now()).unwrap();
-        store.submit(&tenant, vec![message.clone()], clock::now(), 9).await.unwrap();
+        store.submit(&tenant, vec![Plan::of(message.clone())], clock::now(), Room::UNLIMITED).await.unwrap();
         let (now, until) = (clock::now(), clock::now().after(Duration::from_secs(60)));
         let ask = Ask { worker: "host-1".to_owned(), queues: None, max: 1, now, until };
         let lease = store.lease(ask).await.unwrap().leases.remove(0);

@@ -1,10 +1,6 @@
 //! May this component come in? What it is, what it imports, what it exports, and which tasks it says it has.
 
-use std::collections::BTreeMap;
-
-use lovage_model::{
-    Digest, Json, Message, QueueName, Request, TaskDefinition, TaskId, TaskName, TaskOptions, TimeLimit,
-};
+use lovage_model::{Digest, Message, Request, TaskDefinition, TaskId, TaskName, TaskOptions};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -104,27 +100,8 @@ pub(super) fn vanished() -> Refusal {
 
 /// An attempt that asks for nothing but the list of tasks.
 pub(super) fn question(module: &Digest) -> Attempt {
-    let message = Message {
-        id: TaskId::from_uuid(uuid::Uuid::nil()),
-        task: TaskName::new("describe").expect("a name"),
-        args: Json::empty_array(),
-        kwargs: Json::empty_object(),
-        queue: QueueName::default(),
-        priority: 0,
-        retries: 0,
-        eta: None,
-        expires: None,
-        timelimit: TimeLimit::default(),
-        fuel: None,
-        root_id: TaskId::from_uuid(uuid::Uuid::nil()),
-        parent_id: None,
-        ignore_result: None,
-        shadow: None,
-        origin: None,
-        earlier_deliveries: 0,
-        replaced_task_nesting: 0,
-        headers: BTreeMap::new(),
-    };
+    let nobody = TaskId::from_uuid(uuid::Uuid::nil());
+    let message = Message::new(nobody, TaskName::new("describe").expect("a name"));
     Attempt { module: module.clone(), request: Request::of(&message, "", false), options: TaskOptions::default() }
 }
 

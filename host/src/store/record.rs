@@ -2,7 +2,7 @@
 //!
 //! Backends keep these facts where they like; what a client sees is made of them here, so that it is the same for all.
 
-use lovage_model::{Json, Message, ResultMeta, State, TaskId, Timestamp, Usage};
+use lovage_model::{Json, Message, ResultMeta, ResultTuple, State, Timestamp, Usage};
 
 /// Everything a store knows about a task.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ pub(super) struct Kept {
     pub(super) traceback: Option<String>,
     pub(super) fault: Option<String>,
     /// The tasks that all its attempts so far have sent.
-    pub(super) children: Vec<TaskId>,
+    pub(super) children: Vec<ResultTuple>,
     pub(super) usage: Option<Usage>,
 }
 
@@ -102,7 +102,7 @@ impl Record {
             status,
             result,
             traceback,
-            children: children.iter().map(ResultMeta::tuple_of).collect(),
+            children,
             parent_id: self.message.parent_id,
             name: self.message.task,
             args: self.message.args,

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lovage_model::{
-    AttemptLog, Exception, Json, Message, QueueName, ResultMeta, Seconds, Settlement, TaskId, TaskName, TenantId,
+    Exception, Json, Message, Plan, QueueName, ResultMeta, Room, Seconds, Settlement, TaskId, TaskName, TenantId,
     TimeLimit, Timestamp, Usage, Verdict, exc_module,
 };
 
@@ -57,8 +57,19 @@ impl Bench {
 
     pub(super) async fn submit(&self, messages: Vec<Message>, now: Timestamp) {
         let count = messages.len();
-        let answers = self.store.submit(&tenant(), messages, now, u64::MAX).await.unwrap();
-        assert_eq!(answers, vec![Submitted::Stored; count]);
+        assert_eq!(self.offer(&tenant(), messages, now, u64::MAX).await, vec![Submitted::Stored; count]);
+    }
+
+    /// Submits plans of one task each, where so many tasks may wait.
+    pub(super) async fn offer(
+        &self,
+        tenant: &TenantId,
+        messages: Vec<Message>,
+        now: Timestamp,
+        queued_tasks: u64,
+    ) -> Vec<Submitted> {
+        let plans = messages.into_iter().map(Plan::of).collect();
+        self.store.submit(tenant, plans, now, Room { queued_tasks, ..Room::UNLIMITED }).await.unwrap()
     }
 
     /// Leases whatever there is, until ten seconds later.
@@ -124,25 +135,13 @@ pub(super) fn json(text: &str) -> Json {
 
 pub(super) fn message(name: &str) -> Message {
     Message {
-        id: id(name),
-        task: TaskName::new("tour.add").unwrap(),
         args: json("[1, 2]"),
         kwargs: json(r#"{"z": 12345678901234567890123}"#),
-        queue: QueueName::default(),
         priority: 4,
-        retries: 0,
-        earlier_deliveries: 0,
-        eta: None,
-        expires: None,
         timelimit: TimeLimit { soft: None, hard: Some(Seconds::new(3.5).unwrap()) },
-        fuel: None,
-        root_id: id(name),
-        parent_id: None,
-        ignore_result: None,
-        shadow: None,
         origin: Some("gen1@here".to_owned()),
-        replaced_task_nesting: 0,
         headers: [("trace".to_owned(), json("1.10"))].into(),
+        ..Message::new(id(name), TaskName::new("tour.add").unwrap())
     }
 }
 
@@ -161,14 +160,9 @@ pub(super) fn ask_of(queues: &[&str], max: usize, now: Timestamp) -> Ask {
 
 pub(super) fn settlement(verdict: Verdict, now: Timestamp) -> Settlement {
     Settlement {
-        verdict,
-        at: now,
         worker: "host-1".to_owned(),
-        ignore_result: false,
-        publish: Vec::new(),
         usage: Usage { fuel: Some(7), wall_seconds: 0.25, ..Usage::default() },
-        log: AttemptLog::default(),
-        events: Vec::new(),
+        ..Settlement::of(verdict, now)
     }
 }
 

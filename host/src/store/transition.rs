@@ -2,7 +2,7 @@
 //!
 //! The same for every backend, and pure: a backend only has to write down what is decided here.
 
-use lovage_model::{Exception, Json, Message, State, Timestamp, Verdict};
+use lovage_model::{Exception, Json, Message, Planned, State, Timestamp, Verdict};
 
 /// What a task's row says once its attempt has ended, and where its message goes.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +20,7 @@ pub(super) enum Next {
     /// Nowhere: the task has ended.
     End,
     /// Into the queue that this message names, in place of the old one.
-    Swap(Box<Message>),
+    Swap(Box<Planned>),
     /// To the end of its own line.
     Requeue,
 }
@@ -36,9 +36,14 @@ impl Transition {
             Verdict::Failure { exception, traceback, fault } => {
                 Self { traceback, fault, ..Self::quiet(State::Failure, of_exception(&exception), Next::End) }
             }
-            Verdict::Retry { exception, traceback, again } => {
-                Self { traceback, ..Self::quiet(State::Retry, of_exception(&exception), Next::Swap(again)) }
-            }
+            Verdict::Retry { exception, traceback, again } => Self {
+                traceback,
+                ..Self::quiet(
+                    State::Retry,
+                    of_exception(&exception),
+                    Next::Swap(Box::new(Planned { message: *again, awaits: None })),
+                )
+            },
             Verdict::Revoked { reason } => Self::revoked(reason),
             Verdict::Ignored => Self::quiet(State::Ignored, Json::null(), Next::End),
             Verdict::Replaced { by } => Self::quiet(State::Pending, Json::null(), Next::Swap(by)),

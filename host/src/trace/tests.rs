@@ -93,7 +93,8 @@ fn subtasks_are_published_whatever_the_ending_and_belong_to_the_family() {
     let effects = Effects { subtasks: vec![child("b"), child("c")], ..Effects::default() };
     for outcome in [Outcome::Returned(Json::null()), Outcome::Raised(value_error(), None), Outcome::Ignored] {
         let settlement = settled(outcome, effects.clone());
-        let family: Vec<_> = settlement.publish.iter().map(|m| (m.id.as_str(), m.root_id.as_str())).collect();
+        let family: Vec<_> =
+            settlement.publish.tasks.iter().map(|p| &p.message).map(|m| (m.id.as_str(), m.root_id.as_str())).collect();
         assert_eq!(family, [("b", "a"), ("c", "a")]);
         assert_eq!(settlement.events.len(), 3);
     }

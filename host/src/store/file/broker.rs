@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    AttemptLog, Exception, Json, Message, QueueName, Settlement, State, TaskId, TenantId, Timestamp, Usage, Verdict,
+    Exception, Json, Message, Plan, QueueName, Room, Settlement, State, TaskId, TenantId, Timestamp, Verdict,
     exc_module,
 };
 use rusqlite::{OptionalExtension, params};
@@ -15,26 +15,23 @@ use super::ledger::{Draft, Ledger, Row};
 use super::settle::Ending;
 use super::writer::Need;
 use crate::store::transition::{again, state_of_its_own};
-use crate::store::{Ask, Broker, Fenced, Lease, LeaseKey, Leased, Redone, Result, Revoked, StoreError, Submitted};
+use crate::store::{
+    Ask, Broker, Fenced, Lease, LeaseKey, Leased, Quota, Redone, Result, Revoked, StoreError, Submitted,
+};
 
 /// Messages purged in one transaction, so that others get their turn.
 const PURGE: i64 = 1000;
 
 #[async_trait]
 impl Broker for FileStore {
-    async fn submit(
-        &self,
-        tenant: &TenantId,
-        messages: Vec<Message>,
-        now: Timestamp,
-        max_queued: u64,
-    ) -> Result<Vec<Submitted>> {
-        let drafts = messages.into_iter().map(Draft::of).collect::<Result<Vec<_>>>()?;
-        let need = Need { durable: true, weight: drafts.len() };
+    async fn submit(&self, tenant: &TenantId, plans: Vec<Plan>, now: Timestamp, room: Room) -> Result<Vec<Submitted>> {
+        let drafts = |plan: Plan| plan.tasks.into_iter().map(|one| Draft::of(one.message)).collect::<Result<Vec<_>>>();
+        let plans = plans.into_iter().map(drafts).collect::<Result<Vec<_>>>()?;
+        let need = Need { durable: true, weight: plans.iter().map(Vec::len).sum() };
         let tenant = tenant.clone();
         let submit = move |ledger: &mut Ledger| {
             let number = ledger.tenant(&tenant)?;
-            drafts.iter().map(|draft| ledger.submit(&tenant, number, draft, now, max_queued)).collect()
+            plans.iter().map(|drafts| ledger.submit(&tenant, number, drafts, now, room)).collect()
         };
         self.writer.run(need, submit).await
     }
@@ -160,17 +157,7 @@ impl FileStore {
             traceback: None,
             fault: Some("store-corrupt".to_owned()),
         };
-        let settlement = Settlement {
-            verdict,
-            at: now,
-            worker: String::new(),
-            ignore_result: false,
-            publish: Vec::new(),
-            usage: Usage::default(),
-            log: AttemptLog::default(),
-            events: Vec::new(),
-        };
-        self.commit(key, settlement).await.map(drop)
+        self.commit(key, Settlement::of(verdict, now)).await.map(drop)
     }
 }
 
@@ -179,15 +166,27 @@ impl Ledger {
         &mut self,
         tenant: &TenantId,
         number: i64,
-        draft: &Draft,
+        drafts: &[Draft],
         now: Timestamp,
-        max_queued: u64,
+        room: Room,
     ) -> rusqlite::Result<Submitted> {
-        if self.book.waiting(number) >= max_queued {
-            let known = self.find(tenant, &draft.message.id)?;
-            return Ok(known.map_or(Submitted::QueueFull, |_| Submitted::Exists));
+        let mut known = Vec::new();
+        for draft in drafts {
+            if self.find(tenant, &draft.message.id)?.is_some() {
+                known.push(&draft.message.id);
+            }
         }
-        Ok(if self.insert(number, draft, now)? { Submitted::Stored } else { Submitted::Exists })
+        if let Some(first) = known.first() {
+            let all = known.len() == drafts.len();
+            return Ok(if all { Submitted::Exists } else { Submitted::Taken((*first).clone()) });
+        }
+        if self.book.waiting(number) + drafts.len() as u64 > room.queued_tasks {
+            return Ok(Submitted::Full(Quota::QueuedTasks));
+        }
+        for draft in drafts {
+            self.insert(number, draft, now)?;
+        }
+        Ok(Submitted::Stored)
     }
 
     fn renew(&mut self, keys: &[LeaseKey], until: Timestamp) -> rusqlite::Result<Vec<LeaseKey>> {

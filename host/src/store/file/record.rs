@@ -1,6 +1,6 @@
 //! How is a task put together from its rows?
 
-use lovage_model::{Json, Message, QueueName, State, TaskId, TaskName, TimeLimit, Timestamp, Usage};
+use lovage_model::{Json, Message, QueueName, State, TaskId, TaskName, Timestamp, Usage};
 use rusqlite::Row;
 
 use super::book::read_name;
@@ -49,25 +49,9 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
 fn spoilt(row: &Row<'_>) -> rusqlite::Result<Message> {
     let id = read_name(TaskId::try_from(row.get::<_, String>("id")?))?;
     Ok(Message {
-        root_id: id.clone(),
-        id,
-        task: read_name(TaskName::try_from(row.get::<_, String>("name")?))?,
-        args: Json::empty_array(),
-        kwargs: Json::empty_object(),
         queue: read_name(QueueName::try_from(row.get::<_, String>("queue")?))?,
         priority: row.get("priority")?,
-        retries: 0,
-        earlier_deliveries: 0,
-        eta: None,
-        expires: None,
-        timelimit: TimeLimit::default(),
-        fuel: None,
-        parent_id: None,
-        ignore_result: None,
-        shadow: None,
-        origin: None,
-        replaced_task_nesting: 0,
-        headers: Default::default(),
+        ..Message::new(id, read_name(TaskName::try_from(row.get::<_, String>("name")?))?)
     })
 }
 

@@ -1,6 +1,6 @@
 //! How does a task's attempt end, or the task itself?
 
-use lovage_model::{Json, Message, Settlement, State, TaskId, Timestamp};
+use lovage_model::{Json, Message, ResultTuple, Settlement, State, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
 use super::book::Held;
@@ -17,7 +17,7 @@ pub(super) struct Ending {
     usage: String,
     log: Option<String>,
     publish: Vec<Draft>,
-    children: Vec<TaskId>,
+    children: Vec<ResultTuple>,
 }
 
 impl Draft {
@@ -34,10 +34,10 @@ fn text<T: serde::Serialize>(value: &T) -> Result<String> {
 
 impl Ending {
     pub(super) fn of(settlement: Settlement) -> Result<Self> {
-        let Settlement { verdict, at, worker, ignore_result, publish, usage, log, events: _ } = settlement;
+        let Settlement { verdict, at, worker, ignore_result, publish, children, usage, log, .. } = settlement;
         let outcome = Transition::of(verdict, ignore_result);
         let swap = match &outcome.next {
-            Next::Swap(message) => Some(Draft::of((**message).clone())?),
+            Next::Swap(next) => Some(Draft::of(next.message.clone())?),
             Next::End | Next::Requeue => None,
         };
         Ok(Self {
@@ -47,8 +47,8 @@ impl Ending {
             worker,
             usage: text(&usage)?,
             log: if log.is_empty() { None } else { Some(text(&log)?) },
-            children: publish.iter().map(|message| message.id.clone()).collect(),
-            publish: publish.into_iter().map(Draft::of).collect::<Result<_>>()?,
+            children,
+            publish: publish.tasks.into_iter().map(|one| Draft::of(one.message)).collect::<Result<_>>()?,
         })
     }
 
@@ -115,7 +115,7 @@ impl Ledger {
     }
 
     /// The children of this attempt after those of earlier ones, as JSON; none if there are none.
-    fn children(&self, seq: i64, held: &Held, new: &[TaskId]) -> rusqlite::Result<Option<String>> {
+    fn children(&self, seq: i64, held: &Held, new: &[ResultTuple]) -> rusqlite::Result<Option<String>> {
         // A first delivery has nothing before it, and most are first ones.
         let old: Option<String> = if held.deliveries > 1 {
             let mut statement = self.db.prepare_cached("SELECT children FROM result WHERE seq = ?1")?;
@@ -126,7 +126,7 @@ impl Ledger {
         if new.is_empty() {
             return Ok(old);
         }
-        let mut all: Vec<TaskId> = old.and_then(|old| serde_json::from_str(&old).ok()).unwrap_or_default();
+        let mut all: Vec<ResultTuple> = old.and_then(|old| serde_json::from_str(&old).ok()).unwrap_or_default();
         all.extend_from_slice(new);
         Ok(Json::of(&all).ok().map(|all| all.as_str().to_owned()))
     }

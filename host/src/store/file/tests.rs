@@ -22,7 +22,7 @@ impl FileStore {
 
 async fn submit(store: &FileStore, names: &[&str]) -> Result<Vec<Submitted>> {
     let messages = names.iter().copied().map(message).collect();
-    store.submit(&tenant(), messages, at(0), u64::MAX).await
+    store.submit(&tenant(), messages.into_iter().map(Plan::of).collect(), at(0), Room::UNLIMITED).await
 }
 
 async fn push(store: &FileStore, bytes: &'static [u8]) -> Digest {
@@ -313,7 +313,10 @@ async fn a_backup_is_a_store() {
     assert_eq!(heir.lease(ask(9, at(2))).await.unwrap().leases.len(), 2);
     assert!(heir.component(&digest).await.unwrap().is_some());
     let other = TenantId::new("other").unwrap();
-    assert_eq!(heir.submit(&other, vec![message("a")], at(3), 1).await.unwrap(), [Submitted::Stored]);
+    assert_eq!(
+        heir.submit(&other, vec![Plan::of(message("a"))], at(3), Room::UNLIMITED).await.unwrap(),
+        [Submitted::Stored]
+    );
 }
 
 #[tokio::test]

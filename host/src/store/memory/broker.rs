@@ -4,25 +4,19 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use lovage_model::api::QueueView;
-use lovage_model::{Json, Message, QueueName, Settlement, State, TaskId, TenantId, Timestamp};
+use lovage_model::{Json, Plan, Planned, QueueName, Room, Settlement, State, TaskId, TenantId, Timestamp};
 
 use super::MemoryStore;
 use super::tasks::{Held, Task, Tasks};
 use crate::store::record::{Kept, Place};
 use crate::store::transition::{Next, Transition, again, state_of_its_own};
-use crate::store::{Ask, Broker, Fenced, Lease, LeaseKey, Leased, Redone, Result, Revoked, Submitted};
+use crate::store::{Ask, Broker, Fenced, Lease, LeaseKey, Leased, Quota, Redone, Result, Revoked, Submitted};
 
 #[async_trait]
 impl Broker for MemoryStore {
-    async fn submit(
-        &self,
-        tenant: &TenantId,
-        messages: Vec<Message>,
-        now: Timestamp,
-        max_queued: u64,
-    ) -> Result<Vec<Submitted>> {
+    async fn submit(&self, tenant: &TenantId, plans: Vec<Plan>, now: Timestamp, room: Room) -> Result<Vec<Submitted>> {
         let tasks = &mut self.open()?.tasks;
-        let answers = messages.into_iter().map(|message| submit(tasks, tenant, message, now, max_queued)).collect();
+        let answers = plans.into_iter().map(|plan| submit(tasks, tenant, plan, now, room)).collect();
         self.bell.notify_one();
         Ok(answers)
     }
@@ -112,15 +106,19 @@ impl Broker for MemoryStore {
     }
 }
 
-fn submit(tasks: &mut Tasks, tenant: &TenantId, message: Message, now: Timestamp, max_queued: u64) -> Submitted {
-    if tasks.number(tenant, &message.id).is_some() {
-        Submitted::Exists
-    } else if tasks.waiting(tenant) >= max_queued {
-        Submitted::QueueFull
-    } else {
-        tasks.insert(tenant, message, now);
-        Submitted::Stored
+fn submit(tasks: &mut Tasks, tenant: &TenantId, plan: Plan, now: Timestamp, room: Room) -> Submitted {
+    let known = |one: &&Planned| tasks.number(tenant, &one.message.id).is_some();
+    if let Some(first) = plan.tasks.iter().find(known) {
+        let all = plan.tasks.iter().filter(known).count() == plan.tasks.len();
+        return if all { Submitted::Exists } else { Submitted::Taken(first.message.id.clone()) };
     }
+    if tasks.waiting(tenant) + plan.tasks.len() as u64 > room.queued_tasks {
+        return Submitted::Full(Quota::QueuedTasks);
+    }
+    for Planned { message, .. } in plan.tasks {
+        tasks.insert(tenant, message, now);
+    }
+    Submitted::Stored
 }
 
 fn lease(tasks: &mut Tasks, ask: &Ask) -> Leased {
@@ -154,26 +152,26 @@ fn commit(tasks: &mut Tasks, key: LeaseKey, settlement: Settlement) -> Fenced {
     if tasks.held(key).is_none() {
         return Fenced::Refused;
     }
-    let Settlement { verdict, at, worker, ignore_result, publish, usage, log, events: _ } = settlement;
+    let Settlement { verdict, at, worker, ignore_result, publish, children, usage, log, .. } = settlement;
     let outcome = Transition::of(verdict, ignore_result);
     tasks.take(key.task);
     tasks.conclude(key.task, &outcome, at);
     let task = tasks.get_mut(key.task);
     task.record.worker = Some(worker);
     task.record.kept.usage = Some(usage);
-    task.record.kept.children.extend(publish.iter().map(|message| message.id.clone()));
+    task.record.kept.children.extend(children);
     if !log.is_empty() {
         task.logs.push(log);
     }
     let tenant = task.tenant.clone();
     if let Next::Swap(message) = outcome.next {
-        task.record.message = *message;
+        task.record.message = message.message;
         tasks.enqueue(key.task, at);
     } else if outcome.next == Next::Requeue {
         // Its ETA, if it had one, has been waited for.
         tasks.requeue(key.task, at);
     }
-    for message in publish {
+    for Planned { message, .. } in publish.tasks {
         tasks.insert(&tenant, message, at);
     }
     Fenced::Applied

@@ -180,13 +180,15 @@ impl Pair {
         match step {
             Step::Submit(t, drafts, max) => {
                 let messages: Vec<_> = drafts.iter().map(|draft| self.message(draft)).collect();
-                agree!(self, store => store.submit(&tenant_of(*t), messages.clone(), now, *max));
+                agree!(self, store => store.submit(&tenant_of(*t), messages.iter().cloned().map(Plan::of).collect(), now, Room { queued_tasks: *max, ..Room::UNLIMITED }));
             }
             Step::Lease { queues, max, hold } => self.lease(queues.as_deref(), *max, *hold, ids).await,
             Step::Renew(indices, hold) => self.renew(indices, *hold).await,
             Step::Report(index, legal) => self.report(index, *legal).await,
             Step::Commit(index, end, publish, ignore_result) => {
-                let publish = publish.iter().map(|draft| self.message(draft)).collect();
+                let tasks =
+                    publish.iter().map(|draft| Planned { message: self.message(draft), awaits: None }).collect();
+                let publish = Plan { tasks, joins: Vec::new() };
                 self.commit(
                     index,
                     end,

@@ -45,10 +45,10 @@ async fn a_submitted_message_is_leased_as_it_came(mut bench: Bench) {
 
 async fn an_id_is_stored_once_for_each_tenant(bench: Bench) {
     let twice = vec![message("a"), Message { priority: 1, ..message("a") }];
-    let answers = bench.store.submit(&tenant(), twice, at(0), 9).await.unwrap();
+    let answers = bench.offer(&tenant(), twice, at(0), 9).await;
     assert_eq!(answers, [Submitted::Stored, Submitted::Exists]);
     let other = TenantId::new("other").unwrap();
-    assert_eq!(bench.store.submit(&other, vec![message("a")], at(1), 9).await.unwrap(), [Submitted::Stored]);
+    assert_eq!(bench.offer(&other, vec![message("a")], at(1), 9).await, [Submitted::Stored]);
     let leases = bench.lease(9, at(2)).await;
     assert_eq!(leases.iter().map(|lease| lease.tenant.as_str()).collect::<Vec<_>>(), ["default", "other"]);
     bench.commit(leases[0].key, success("1"), at(3)).await;
@@ -62,7 +62,7 @@ async fn a_full_queue_refuses_and_counts_exactly(mut bench: Bench) {
     let submit = async |bench: &Bench, name: &str, now| {
         let eta = Some(at(100));
         let messages = vec![message(name), Message { eta, ..message(&format!("{name}-later")) }];
-        bench.store.submit(&tenant(), messages, now, 3).await.unwrap()
+        bench.offer(&tenant(), messages, now, 3).await
     };
     assert_eq!(submit(&bench, "a", at(0)).await, [Submitted::Stored, Submitted::Stored]);
     assert_eq!(submit(&bench, "b", at(0)).await, [Submitted::Stored, Submitted::QueueFull]);
@@ -78,7 +78,7 @@ async fn a_full_queue_refuses_and_counts_exactly(mut bench: Bench) {
     assert_eq!(submit(&bench, "f", at(3)).await, [Submitted::Stored, Submitted::Stored]);
     assert_eq!(submit(&bench, "g", at(3)).await, [Submitted::QueueFull; 2]);
     let other = TenantId::new("other").unwrap();
-    assert_eq!(bench.store.submit(&other, vec![message("a")], at(3), 1).await.unwrap(), [Submitted::Stored]);
+    assert_eq!(bench.offer(&other, vec![message("a")], at(3), 1).await, [Submitted::Stored]);
 }
 
 async fn priority_then_age_decides(mut bench: Bench) {
@@ -102,7 +102,7 @@ async fn a_merge_of_many_queues_keeps_the_order(bench: Bench) {
     let of =
         |n: u8| Message { priority: n % 3, ..in_queue(&format!("t{n:02}"), if n < 30 { "long" } else { "short" }) };
     bench.submit((0..40).rev().map(of).collect(), at(0)).await;
-    bench.store.submit(&TenantId::new("other").unwrap(), (40..45).map(of).collect(), at(0), 99).await.unwrap();
+    bench.offer(&TenantId::new("other").unwrap(), (40..45).map(of).collect(), at(0), 99).await;
     let mut expected: Vec<Message> = (0..40).rev().chain(40..45).map(of).collect();
     expected.sort_by_key(|message| message.priority);
     let mut got = Vec::new();
@@ -178,7 +178,7 @@ async fn an_old_token_changes_nothing(bench: Bench) {
     assert_ne!(old, new);
     let before = bench.task("a").await;
     let store = &bench.store;
-    let with_child = Settlement { publish: vec![message("child")], ..settlement(success("1"), at(21)) };
+    let with_child = Settlement { publish: Plan::of(message("child")), ..settlement(success("1"), at(21)) };
     assert_eq!(store.commit(old, with_child).await.unwrap(), Fenced::Refused);
     assert_eq!(store.report(old, "PROGRESS".to_owned(), json("1")).await.unwrap(), Fenced::Refused);
     assert_eq!(store.release(old, false).await.unwrap(), Fenced::Refused);
@@ -257,7 +257,7 @@ async fn purge_revokes_one_queue(bench: Bench) {
     let many: Vec<Message> = (0..1500).map(|n| in_queue(&format!("x{n}"), "x")).collect();
     bench.submit(many, at(0)).await;
     bench.submit(vec![later, in_queue("y", "y")], at(0)).await;
-    bench.store.submit(&TenantId::new("other").unwrap(), vec![in_queue("o", "x")], at(0), 9).await.unwrap();
+    bench.offer(&TenantId::new("other").unwrap(), vec![in_queue("o", "x")], at(0), 9).await;
     let running = bench.lease_one(at(0)).await;
     assert_eq!(bench.store.purge(&tenant(), &queue("x"), at(1)).await.unwrap(), 1500);
     assert_eq!(bench.store.purge(&tenant(), &queue("x"), at(1)).await.unwrap(), 0);

@@ -109,7 +109,7 @@ async fn components_go_with_their_last_module(mut bench: Bench) {
 
 async fn tenants_have_something(mut bench: Bench) {
     let (worker, author) = (TenantId::new("worker").unwrap(), TenantId::new("author").unwrap());
-    bench.store.submit(&worker, vec![message("a")], at(0), 9).await.unwrap();
+    bench.offer(&worker, vec![message("a")], at(0), 9).await;
     push(&bench, &author, "tour", b"one", 1).await;
     bench.restart();
     assert_eq!(bench.store.tenants().await.unwrap(), [author.clone(), worker.clone()]);

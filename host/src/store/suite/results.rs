@@ -17,7 +17,7 @@ async fn list(bench: &Bench, filter: Filter) -> Page {
 
 async fn pages_follow_each_other(bench: Bench) {
     bench.submit(["a", "b", "c", "d"].map(message).to_vec(), at(0)).await;
-    bench.store.submit(&TenantId::new("other").unwrap(), vec![message("o")], at(0), 9).await.unwrap();
+    bench.offer(&TenantId::new("other").unwrap(), vec![message("o")], at(0), 9).await;
     let mut filter = Filter { limit: 2, ..Filter::default() };
     let page = list(&bench, filter.clone()).await;
     assert_eq!(names(&page), ["d", "c"]);
