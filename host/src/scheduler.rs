@@ -268,7 +268,7 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    use lovage_model::{Json, Message, Signature, TaskId, TaskName, TenantId};
+    use lovage_model::{Json, Message, Plan, Room, Signature, TaskId, TaskName, TenantId};
 
     use super::*;
     use crate::modules::Modules;

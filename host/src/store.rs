@@ -126,7 +126,7 @@ pub struct LeaseKey {
 }
 
 /// Whether a call that needs a lease still had it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fenced {
     /// It did; the change is stored.
     Applied,
@@ -134,6 +134,8 @@ pub enum Fenced {
     Refused,
     /// There is no room for what it publishes: nothing was changed, the lease holds.
     Full(Quota),
+    /// It publishes a task under an id that exists: nothing was changed, the lease holds.
+    Taken(TaskId),
 }
 
 /// What a revoke found.

@@ -48,6 +48,7 @@ fn version(module: &str, version: u32, active: bool, tasks: &[&str]) -> ModuleVe
         doc: String::new(),
         parameters: vec![],
         options: Default::default(),
+        handlers: vec![],
     };
     ModuleVersion {
         name: module.parse().unwrap(),

@@ -144,7 +144,7 @@ impl Committer {
         let task_id = &lease.message.id;
         match answer {
             Ok(Fenced::Applied) => self.hub.announce(&lease.tenant, &settlement.events),
-            Ok(Fenced::Full(_)) => tracing::error!(%task_id, "there was no room for what a task sent"),
+            Ok(Fenced::Full(_) | Fenced::Taken(_)) => tracing::error!(%task_id, "what a task sent could not be stored"),
             Ok(Fenced::Refused) => tracing::warn!(%task_id, "an outcome came too late: its lease was lost"),
             // The lease lapses, and the message is delivered again: to a host with a working store.
             Err(error) => tracing::error!(%task_id, %error, "an outcome could not be recorded"),

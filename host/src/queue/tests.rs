@@ -16,7 +16,7 @@ fn code(options: TaskOptions) -> Code {
     Code {
         module: ModuleName::new("tour").unwrap(),
         digest: Digest::from_bytes(&[0; 32]),
-        definition: TaskDefinition { name, doc: String::new(), parameters: vec![], options },
+        definition: TaskDefinition { name, doc: String::new(), parameters: vec![], options, handlers: vec![] },
     }
 }
 

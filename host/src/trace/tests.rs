@@ -84,6 +84,7 @@ fn a_replacement_has_the_same_id() {
     let effects = Effects { replace: Some(call("tour.mul")), ..Effects::default() };
     let verdict = settled(Outcome::Replaced, effects).verdict;
     let Verdict::Replaced { by } = verdict else { panic!("{verdict:?}") };
+    let by = &by.message;
     assert_eq!((by.id.as_str(), by.task.as_str(), by.retries, by.earlier_deliveries), ("a", "tour.mul", 0, 2));
 }
 
@@ -174,7 +175,7 @@ proptest! {
         prop_assert_eq!(settlement.events[0].kind.is_terminal(), !goes_on);
         match settlement.verdict {
             Verdict::Retry { again, .. } => prop_assert!(outcome == Outcome::Retried && again.id == message.id),
-            Verdict::Replaced { by } => prop_assert!(by.replaced_task_nesting <= 100 && by.id == message.id),
+            Verdict::Replaced { by } => prop_assert!(by.message.replaced_task_nesting <= 100 && by.message.id == message.id),
             _ => {}
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lovage_client::{Call, Client};
 use lovage_model::{ResultMeta, State, TaskId};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::dice::Dice;
 
@@ -95,8 +95,7 @@ impl Promises {
         for task in tasks.values() {
             assert_eq!(task.status, State::Success, "{task:?}");
             if let Some(parent) = &task.parent_id {
-                let tuple = json!([[task.task_id, null], null]);
-                let parents = tasks[parent].children.iter().filter(|child| child[0][0] == tuple[0][0]).count();
+                let parents = tasks[parent].children.iter().filter(|child| child.id == task.task_id).count();
                 assert_eq!(parents, 1, "{} was sent by an attempt that was undone", task.task_id);
             }
         }

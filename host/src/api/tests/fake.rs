@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, QueueName, ResultMeta, Settlement, State, TaskId,
-    TenantId, Timestamp,
+    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, Room, Settlement, State,
+    TaskId, TenantId, Timestamp,
 };
 
 use crate::store::{
-    Ask, Broker, Fenced, Filter, Lease, LeaseKey, Leased, Modules, Page, Redone, Result, Results, Revoked, Store,
-    StoreError, Submitted, Upload,
+    Ask, Broker, Fenced, Filter, Lease, LeaseKey, Leased, Modules, Page, Quota, Redone, Result, Results, Revoked,
+    Store, StoreError, Submitted, Upload,
 };
 
 #[derive(Default)]
@@ -77,20 +77,21 @@ fn meta(message: Message, now: Timestamp) -> ResultMeta {
 
 #[async_trait]
 impl Broker for Fake {
-    async fn submit(&self, _: &TenantId, messages: Vec<Message>, now: Timestamp, most: u64) -> Result<Vec<Submitted>> {
+    async fn submit(&self, _: &TenantId, plans: Vec<Plan>, now: Timestamp, room: Room) -> Result<Vec<Submitted>> {
         let mut tasks = self.tasks()?;
-        let store = |message: Message| {
+        let store = |mut plan: Plan| {
+            let message = plan.tasks.remove(0).message;
             let waiting = tasks.values().filter(|meta| meta.status == State::Pending).count();
             if tasks.contains_key(&message.id) {
                 return Submitted::Exists;
             }
-            if waiting as u64 >= most {
-                return Submitted::QueueFull;
+            if waiting as u64 >= room.queued_tasks {
+                return Submitted::Full(Quota::QueuedTasks);
             }
             tasks.insert(message.id.clone(), meta(message, now));
             Submitted::Stored
         };
-        Ok(messages.into_iter().map(store).collect())
+        Ok(plans.into_iter().map(store).collect())
     }
 
     async fn lease(&self, _: Ask) -> Result<Leased> {
