@@ -223,7 +223,7 @@ pub trait Broker: Send + Sync {
     /// redelivered next; else this lease does not count.
     async fn release(&self, key: LeaseKey, begun: bool) -> Result<Fenced>;
 
-    /// Revokes a task that waits.
+    /// Revokes a task that waits. What waits for it in turn is dealt with as for any end, see [`Joins`].
     async fn revoke(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Revoked>;
 
     /// Queues a task that has ended once more, under its id, from retry 0. Its result and log are dropped.

@@ -80,6 +80,9 @@ pub struct Message {
     /// The task's own options that its sender overrides, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, Json>,
+    /// Whether it shows as PENDING while it runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untracked: bool,
     /// Whether the result of what it waits for is left out of its arguments.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub immutable: bool,
@@ -141,6 +144,7 @@ impl Message {
             headers: BTreeMap::new(),
             stamps: BTreeMap::new(),
             overrides: BTreeMap::new(),
+            untracked: false,
             immutable: false,
             callbacks: Vec::new(),
             errbacks: Vec::new(),
