@@ -236,6 +236,26 @@ pub trait Broker: Send + Sync {
     async fn purge(&self, tenant: &TenantId, queue: &QueueName, now: Timestamp) -> Result<u64>;
 }
 
+/// What is ordered about messages beside their main path.
+#[async_trait]
+pub trait Orders: Send + Sync {
+    /// Gives a message back to be leased again no earlier than `until`. It was not delivered: its lease does not count.
+    async fn postpone(&self, key: LeaseKey, until: Timestamp) -> Result<Fenced>;
+
+    /// Stops leases from a queue, or lets them go on; whether that was a change. Survives a restart.
+    async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<bool>;
+
+    /// Revokes every task that has a stamp of this name and (one of) these values and has not ended: what [`Broker::revoke`]
+    /// found for each. A stamp that is a list matches by any of its items.
+    async fn revoke_stamped(
+        &self,
+        tenant: &TenantId,
+        stamp: &str,
+        values: &[Json],
+        now: Timestamp,
+    ) -> Result<Vec<(TaskId, Revoked)>>;
+}
+
 /// Something that ended, with tasks that wait for it or a join that it completes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ended {
