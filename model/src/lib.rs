@@ -32,7 +32,7 @@ pub use names::{ModuleName, NameError, QueueName, TaskId, TaskName, TenantId};
 pub use options::{BadOption, Compression, RateLimit, Serializer, TaskOptions};
 pub use plan::{Arrival, Join, Plan, Planned, ResultTuple};
 pub use request::{DeliveryInfo, Request};
-pub use settlement::{AttemptLog, LogLevel, LogRecord, Room, Settlement, Verdict};
+pub use settlement::{AttemptLog, Followed, LogLevel, LogRecord, Room, Settlement, Verdict};
 pub use signature::{Expires, Signature, SignatureOptions};
 pub use state::State;
 pub use time::{Seconds, SecondsError, Timestamp};
