@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 pub mod api;
+mod canvas;
 mod event;
 mod exception;
 mod json;
@@ -22,6 +23,7 @@ mod state;
 mod time;
 mod usage;
 
+pub use canvas::Canvas;
 pub use event::{Event, EventKind};
 pub use exception::{Exception, exc_module};
 pub use json::Json;
