@@ -4,13 +4,16 @@
 //! keep things, never in what happens: one suite and one differential test run over all of them.
 //!
 //! Invariants every backend keeps:
-//! - A task has at most one message: ready, scheduled or leased. A terminal task has none.
+//! - A task has at most one message: ready, scheduled, blocked or leased. A terminal task has none.
+//! - A task that is blocked waits for a task or a join that has not ended, or whose end is in [`Joins::ended`].
 //! - `commit`, `report` and `release` change something only while the lease's token is the current one.
 //! - SUCCESS is never overwritten, except by an order to run again (`resubmit`) or to forget.
 //! - What a call returned `Ok` for survives a crash, if the backend is durable; leases and custom states need not.
 //!
 //! Absent: clocks (every call that needs one is told the time), policies, HTTP, Celery's wire.
 
+mod admission;
+mod advance;
 /// Files: SQLite in a directory.
 pub mod file;
 /// The reference, in memory.

@@ -152,8 +152,9 @@ fn commit(tasks: &mut Tasks, key: LeaseKey, settlement: Settlement) -> Fenced {
     if tasks.held(key).is_none() {
         return Fenced::Refused;
     }
-    let Settlement { verdict, at, worker, ignore_result, publish, children, usage, log, .. } = settlement;
-    let outcome = Transition::of(verdict, ignore_result);
+    let Settlement { verdict, at, worker, ignore_result, ignore_errors, publish, children, usage, log, .. } =
+        settlement;
+    let outcome = Transition::of(verdict, ignore_result, ignore_errors);
     tasks.take(key.task);
     tasks.conclude(key.task, &outcome, at);
     let task = tasks.get_mut(key.task);
@@ -181,12 +182,21 @@ fn queues(tasks: &Tasks, tenant: &TenantId, now: Timestamp) -> Vec<QueueView> {
     let mut views = BTreeMap::<&QueueName, (QueueView, u64)>::new();
     for (_, task) in tasks.all().filter(|(_, task)| task.tenant == *tenant && task.record.ended.is_none()) {
         let queue = &task.record.message.queue;
-        let empty = QueueView { name: queue.to_string(), ready: 0, scheduled: 0, leased: 0, oldest_seconds: None };
+        let empty = QueueView {
+            name: queue.to_string(),
+            ready: 0,
+            scheduled: 0,
+            blocked: 0,
+            leased: 0,
+            paused: false,
+            oldest_seconds: None,
+        };
         let (view, oldest) = views.entry(queue).or_insert((empty, u64::MAX));
         match task.record.place {
             Place::Ready => view.ready += 1,
             Place::Scheduled => view.scheduled += 1,
             Place::Leased(_) => view.leased += 1,
+            Place::Blocked { .. } => view.blocked += 1,
             Place::Nowhere => {}
         }
         if task.record.place == Place::Ready && task.position < *oldest {

@@ -131,7 +131,7 @@ impl Tasks {
             Place::Ready => _ = self.ready.remove(&(priority, position)),
             Place::Scheduled => _ = self.scheduled.remove(&(since, position)),
             Place::Leased(_) => _ = lease.map(|held| self.leased.remove(&(held.until, number))),
-            Place::Nowhere => {}
+            Place::Blocked { .. } | Place::Nowhere => {}
         }
         if matches!(place, Place::Ready | Place::Scheduled) {
             *self.waiting.entry(tenant).or_default() -= 1;
