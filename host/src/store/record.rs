@@ -12,6 +12,9 @@ pub(super) const MAX_CHILDREN: usize = 10_000;
 /// The most attempts of a task whose logs are kept; the newest ones.
 pub(super) const MAX_LOGS: usize = 20;
 
+/// The most bytes of messages that one lease call reads, the first message apart.
+pub(super) const MAX_LEASED_BYTES: usize = 64 * 1024 * 1024;
+
 /// Everything a store knows about a task.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Record {
