@@ -7,6 +7,7 @@
 
 pub mod api;
 mod canvas;
+mod change;
 mod event;
 mod exception;
 mod json;
@@ -24,6 +25,7 @@ mod time;
 mod usage;
 
 pub use canvas::Canvas;
+pub use change::{CHANGES, CUSTOM, Change, is_legal};
 pub use event::{Event, EventKind};
 pub use exception::{Exception, exc_module};
 pub use json::Json;

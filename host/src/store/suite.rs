@@ -11,6 +11,7 @@ mod messages;
 mod modules;
 mod orders;
 mod plans;
+mod properties;
 mod results;
 
 use std::collections::BTreeSet;
