@@ -18,9 +18,8 @@ use super::body::{self, Cap};
 use super::input::{Named, Tenant, header};
 use super::problem::{DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, Reply};
 use super::{Rooms, Shared};
-use crate::canvas::Sent;
 use crate::clock;
-use crate::queue;
+use crate::queue::{self, Sent};
 use crate::store::Submitted;
 
 /// The most submits of a batch.
