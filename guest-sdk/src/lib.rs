@@ -45,16 +45,16 @@ pub use context::Context;
 pub use definition::{Definition, Entry, Parameter, Task, TaskOptions};
 pub use error::{TaskError, TaskResult};
 pub use lovage_guest_macros::task;
-pub use lovage_model::{DeliveryInfo, Exception, Json, LogLevel, Request, Timestamp};
+pub use lovage_model::{Compression, DeliveryInfo, Exception, Json, LogLevel, Request, Serializer, Timestamp};
 pub use retry::Retry;
 pub use serde_json::json;
-pub use signature::{AsyncResult, Options, Signature};
+pub use signature::{AsyncResult, Header, Options, Signature, chain, chord, group};
 
 /// Everything a task module usually needs: `use lovage_guest::prelude::*;`.
 pub mod prelude {
     pub use crate::{
         AsyncResult, Context, Json, LogLevel, Options, Request, Retry, Signature, Task, TaskError, TaskResult,
-        Timestamp, export_tasks, json, task,
+        Timestamp, chain, chord, export_tasks, group, json, task,
     };
     pub use serde::{Deserialize, Serialize};
 }

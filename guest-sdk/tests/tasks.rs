@@ -62,6 +62,7 @@ fn ending(ctx: &Context, how: String) -> TaskResult<()> {
         "drop" => ctx.reject(false),
         "replace" => ctx.replace(join::s(vec!["a".to_owned()]).kwarg("upper", true)),
         "named" => ctx.replace(Signature::of("far.away").arg(1)),
+        "chord" => ctx.replace(chord((0..3).map(|i| configured::s(i)), echo::partial())),
         _ => ctx.replace(Signature::of("no name")),
     })
 }
@@ -227,6 +228,7 @@ fn every_ending_arrives() {
     let replaced = ended("replace");
     assert_eq!(replaced.replacement().task.as_str(), "tasks.join");
     assert_eq!(replaced.replacement().kwargs.as_str(), r#"{"upper":true}"#);
+    assert_eq!(ended("chord").replacement().subtask_type.as_deref(), Some("chord"));
     assert_eq!(ended("named").replacement().task.as_str(), "far.away");
     assert!(ended("?").exception().to_string().starts_with("ValueError: \"no name\" is not a task name"));
 }
@@ -274,6 +276,11 @@ fn signatures_name_the_task_they_belong_to() {
     assert!(written(configured::si(1)).contains(r#""task":"other.name","args":[1]"#));
     assert!(written(configured::si(1)).contains(r#""immutable":true"#));
     assert!(written(configured::partial()).contains(r#""args":[]"#));
+    assert!(
+        written(configured::map([1, 2])).starts_with(r#"{"task":"celery.map","args":[],"kwargs":{"task":{"task":"oth"#)
+    );
+    assert!(written(turn::starmap([("left", 1, 2)])).contains(r#""it":[["left",1,2]]"#));
+    assert!(written(configured::chunks([(1,), (2,), (3,)], 2)).contains(r#""it":[[1],[2],[3]],"n":2"#));
 }
 
 #[test]

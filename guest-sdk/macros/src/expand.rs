@@ -163,6 +163,26 @@ fn signatures(function: &Function) -> TokenStream {
                 #signature::of(<Self as ::lovage_guest::Task>::DEFINITION.name)
             }
 
+            /// One task that calls it with each item, one after the other, and returns the list of what it returned.
+            #vis fn map(items: impl ::core::iter::IntoIterator<Item: ::lovage_guest::__private::Serialize>) -> #signature {
+                Self::partial().map(items)
+            }
+
+            /// The same with a tuple or an array of arguments for each call.
+            #vis fn starmap(
+                items: impl ::core::iter::IntoIterator<Item: ::lovage_guest::__private::Serialize>,
+            ) -> #signature {
+                Self::partial().starmap(items)
+            }
+
+            /// A group of such tasks, each for `n` items.
+            #vis fn chunks(
+                items: impl ::core::iter::IntoIterator<Item: ::lovage_guest::__private::Serialize>,
+                n: usize,
+            ) -> #signature {
+                Self::partial().chunks(items, n)
+            }
+
             /// Sends it as a subtask.
             #vis fn delay(#ctx: &::lovage_guest::Context, #(#names: #types),*) -> #sent #writable {
                 #ctx.apply_async(Self::s(#(#names),*))

@@ -25,6 +25,7 @@ use crate::options::Options;
 /// - `fetch::s(url)`: a signature with the arguments that must be passed; more go on with `.kwarg("tries", 2)`;
 /// - `fetch::si(url)`: the same, immutable;
 /// - `fetch::partial()`: a signature without arguments, for those that come from the task before it;
+/// - `fetch::map(items)`, `fetch::starmap(items)`, `fetch::chunks(items, n)`: signatures that call it for each item;
 /// - `fetch::delay(ctx, url)`: sends it as a subtask;
 /// - `fetch::apply_async(ctx, (url,), Options::new().countdown(3.0))`: sends it with options.
 ///
