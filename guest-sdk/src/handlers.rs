@@ -10,6 +10,9 @@ use crate::{Context, Json, TaskError};
 /// What a handler comes to.
 pub(crate) type Handled = Result<(), TaskError>;
 
+/// What a run came to: what it returned, or what it raised.
+pub type Retval<'a> = Result<&'a Json, &'a Raised>;
+
 /// The functions that `#[task(...)]` names, in Celery's order. See
 /// <https://docs.celeryq.dev/en/stable/userguide/tasks.html#handlers>.
 #[derive(Clone, Copy)]
@@ -23,7 +26,7 @@ pub struct Handlers {
     /// After a run that failed with this.
     pub on_failure: Option<fn(&Context, &Raised) -> Handled>,
     /// After either of success and failure: the state, and what it returned or raised.
-    pub after_return: Option<fn(&Context, &str, Result<&Json, &Raised>) -> Handled>,
+    pub after_return: Option<fn(&Context, &str, Retval<'_>) -> Handled>,
 }
 
 /// What a handler is told.
@@ -32,7 +35,7 @@ pub(crate) enum End<'a> {
     Success(&'a Json),
     Retry(&'a Raised),
     Failure(&'a Raised),
-    Return(&'a str, Result<&'a Json, &'a Raised>),
+    Return(&'a str, Retval<'a>),
 }
 
 impl Handlers {

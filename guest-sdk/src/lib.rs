@@ -46,7 +46,7 @@ pub use arguments::{Arguments, Bound};
 pub use context::Context;
 pub use definition::{Definition, Entry, Parameter, Task, TaskOptions};
 pub use error::{TaskError, TaskResult};
-pub use handlers::Handlers;
+pub use handlers::{Handlers, Retval};
 pub use host::Raised;
 pub use lovage_guest_macros::task;
 pub use lovage_model::{Compression, DeliveryInfo, Exception, Json, LogLevel, Request, Serializer, Timestamp};
@@ -57,8 +57,8 @@ pub use signature::{AsyncResult, Header, Options, Signature, chain, chord, group
 /// Everything a task module usually needs: `use lovage_guest::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        AsyncResult, Context, Json, LogLevel, Options, Raised, Request, Retry, Signature, Task, TaskError, TaskResult,
-        Timestamp, chain, chord, export_tasks, group, json, task,
+        AsyncResult, Context, Json, LogLevel, Options, Raised, Request, Retry, Retval, Signature, Task, TaskError,
+        TaskResult, Timestamp, chain, chord, export_tasks, group, json, task,
     };
     pub use serde::{Deserialize, Serialize};
 }

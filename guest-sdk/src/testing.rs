@@ -174,7 +174,9 @@ impl FakeHost {
             Ok(value) => Outcome::Returned(value),
             Err(Ending::Failure(raised)) => Outcome::Raised(raised),
             Err(Ending::Retry) => Outcome::Retried(inner.retry.take().expect("a retry was accepted")),
-            Err(Ending::Replaced) => Outcome::Replaced(inner.replace.take().expect("a replacement was accepted")),
+            Err(Ending::Replaced) => {
+                Outcome::Replaced(Box::new(inner.replace.take().expect("a replacement was accepted")))
+            }
             Err(Ending::Ignore) => Outcome::Ignored,
             Err(Ending::Reject(requeue)) => Outcome::Rejected { requeue },
         }

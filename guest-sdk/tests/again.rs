@@ -110,7 +110,7 @@ fn failed(ctx: &Context, exc: &Raised) -> TaskResult<()> {
     Err(ctx.replace(shaky::partial()))
 }
 
-fn returned(ctx: &Context, status: &str, retval: Result<&Json, &Raised>) -> Result<(), std::num::ParseIntError> {
+fn returned(ctx: &Context, status: &str, retval: Retval<'_>) -> Result<(), std::num::ParseIntError> {
     ctx.info(format_args!("return {status} {}", retval.is_ok()));
     "x".parse::<i32>().map(drop)
 }

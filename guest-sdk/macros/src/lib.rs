@@ -52,7 +52,7 @@ use crate::options::Options;
 /// - `before_start = path`: nothing more; what it raises is raised by the task, which then does not run;
 /// - `on_success = path`: `retval: &Json`;
 /// - `on_retry = path`, `on_failure = path`: `exc: &Raised`, the exception with its traceback;
-/// - `after_return = path`: `status: &str`, `retval: Result<&Json, &Raised>`, after a success or a failure.
+/// - `after_return = path`: `status: &str`, `retval: Retval<'_>`, after a success or a failure.
 #[proc_macro_attribute]
 pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let options = syn::parse::<Options>(attribute);
