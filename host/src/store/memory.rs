@@ -5,6 +5,7 @@
 //! Absent: durability.
 
 mod broker;
+mod groups;
 mod modules;
 mod results;
 mod tasks;
@@ -14,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Digest, ModuleName, ModuleVersion, TenantId};
+use lovage_model::{Digest, ModuleName, ModuleVersion, ResultTuple, TaskId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
 use super::{Result, Store, StoreError};
@@ -31,6 +32,8 @@ pub struct MemoryStore {
 struct Inner {
     closed: bool,
     tasks: Tasks,
+    /// When each was saved, and what.
+    groups: BTreeMap<(TenantId, TaskId), (Timestamp, ResultTuple)>,
     /// Versions of each module, the oldest first.
     modules: BTreeMap<(TenantId, ModuleName), Vec<ModuleVersion>>,
     components: BTreeMap<Digest, Bytes>,
@@ -50,7 +53,7 @@ impl MemoryStore {
     /// What a restart of the process does to a durable store: every lease ends.
     #[cfg(test)]
     pub(super) fn restart(&self) {
-        self.open().expect("an open store").tasks.lapse(lovage_model::Timestamp::from_micros(i64::MAX));
+        self.open().expect("an open store").tasks.lapse(Timestamp::from_micros(i64::MAX));
     }
 }
 
