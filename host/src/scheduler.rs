@@ -271,9 +271,10 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    use lovage_model::{Json, Message, Plan, Room, Signature, TaskId, TaskName, TenantId};
+    use lovage_model::{Message, Plan, Room, TaskId, TaskName, TenantId};
 
     use super::*;
+    use crate::canvas::Rules;
     use crate::modules::Modules;
     use crate::pipeline::{Caps, Committer};
     use crate::sandbox::{Compiler, Sandbox};
@@ -305,15 +306,16 @@ mod tests {
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await.unwrap());
         let hostname = "here".to_owned();
         let running = Arc::default();
-        let pipeline =
-            Arc::new(Pipeline { store, sandbox, modules, running, hub, outcomes, caps, hostname, eager: false });
+        let rules = Rules { message_bytes: 0, canvas_tasks: 1, lineage_depth: 0, replacements: 0 };
+        let (room, eager) = (Room::UNLIMITED, false);
+        let pipeline = Pipeline { store, sandbox, modules, running, hub, outcomes, caps, rules, room, hostname, eager };
+        let pipeline = Arc::new(pipeline);
         let settings = Settings { concurrency: 1, queues: None, lease: LEASE, result_expires: LEASE };
         Scheduler::new(pipeline, settings, Handle::current())
     }
 
     fn message(id: &str) -> Message {
-        let call = Signature::new(TaskName::new("a").unwrap(), Json::empty_array());
-        crate::canvas::message(call, TaskId::new(id).unwrap(), clock::now()).unwrap()
+        Message::new(TaskId::new(id).unwrap(), TaskName::new("a").unwrap())
     }
 
     #[tokio::test]
