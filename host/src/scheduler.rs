@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock;
 use crate::pipeline::{Delivery, Pipeline};
-use crate::store::{Ask, StoreError};
+use crate::store::{self, Ask, StoreError};
 
 /// What the operator wants of the scheduler.
 #[derive(Debug, Clone)]
@@ -226,13 +226,10 @@ impl Scheduler {
     }
 
     async fn sweep(&self) {
-        let before = clock::now().before(self.settings.result_expires);
-        loop {
-            match self.pipeline.store.expire(before, SWEEP_AT_ONCE).await {
-                Ok(dropped) if dropped == SWEEP_AT_ONCE as u64 => {}
-                Ok(_) => return,
-                Err(error) => return tracing::error!(%error, "expired results could not be dropped"),
-            }
+        let (before, store) = (clock::now().before(self.settings.result_expires), &self.pipeline.store);
+        let expired = sweep_all(|| store.expire(before, SWEEP_AT_ONCE)).await;
+        if let Err(error) = expired.and(sweep_all(|| store.expire_groups(before, SWEEP_AT_ONCE)).await) {
+            tracing::error!(%error, "expired results could not be dropped");
         }
     }
 
@@ -241,6 +238,12 @@ impl Scheduler {
         let _ = draining.wait_for(|draining| *draining).await;
         self.idle().await;
     }
+}
+
+/// Sweeps until there is nothing left.
+async fn sweep_all<F: Future<Output = store::Result<u64>>>(some: impl Fn() -> F) -> store::Result<()> {
+    while some().await? == SWEEP_AT_ONCE as u64 {}
+    Ok(())
 }
 
 /// What the lease loop waits for.
