@@ -5,6 +5,7 @@
 
 mod attending;
 mod commit;
+mod failure;
 mod grant;
 mod running;
 
@@ -27,10 +28,14 @@ use crate::store::{Lease, LeaseKey, Store};
 use crate::trace::{self, Attempted, Unrun};
 use attending::Attending;
 use commit::Settled;
+use failure::log_failure;
 
 /// How long a message stays here that this host could not run, though nobody had told it to stop: given back at once, it
 /// would be back at once, and nothing would have changed.
 const HOST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The most bytes of a result that events show, of a task whose module says nothing: it is gone.
+const RESULTREPR_MAXSIZE: usize = 1024;
 
 /// What the main path needs.
 pub struct Pipeline {
@@ -114,29 +119,34 @@ impl Pipeline {
             None => self.start(lease, clock::now()),
         };
         let begun = matches!(start, Start::Run(..));
-        let declared = matches!(&start, Start::Run(code, _) if code.definition.options.ignore_result);
+        let code = if let Start::Run(code, _) = &start { Some(Arc::clone(code)) } else { None };
+        let declared = code.as_ref().map(|code| &code.definition.options);
         let attempted = Attempted {
             message: &lease.message,
             deliveries: lease.deliveries,
             worker: &self.hostname,
-            ignore_result: lease.message.ignore_result.unwrap_or(declared),
+            ignore_result: lease
+                .message
+                .ignore_result
+                .unwrap_or(declared.is_some_and(|declared| declared.ignore_result)),
+            resultrepr_maxsize: declared.map_or(RESULTREPR_MAXSIZE, |declared| declared.resultrepr_maxsize),
             eager: self.eager,
         };
         let report = match start {
             Start::Run(code, grants) => match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
                 Ok(()) => self.run(lease, listed, &code, grants, attempted.ignore_result).await,
-                Err(NotReady::Unusable(why)) => {
-                    return Ok(trace::settle_unrun(attempted, Unrun::Unusable(why), clock::now()));
-                }
+                Err(NotReady::Unusable(why)) => return Ok(unrun(attempted, Unrun::Unusable(why))),
                 Err(NotReady::NotNow(why)) => {
                     tracing::error!(task_id = %lease.message.id, why, "a task cannot be run now; it goes back to its queue");
                     return Err(Interrupted { begun: false });
                 }
             },
-            Start::Unrun(why) => return Ok(trace::settle_unrun(attempted, why, clock::now())),
+            Start::Unrun(why) => return Ok(unrun(attempted, why)),
             Start::Stopped(stop) => Report::stopped(stop),
         };
-        trace::settle(attempted, report, clock::now()).ok_or(Interrupted { begun })
+        let settlement = trace::settle(attempted, report, clock::now()).ok_or(Interrupted { begun })?;
+        log_failure(&lease.message, &settlement.verdict, declared);
+        Ok(settlement)
     }
 
     fn start(&self, lease: &Lease, now: Timestamp) -> Start {
@@ -183,10 +193,16 @@ impl Pipeline {
     }
 
     fn announce_start(&self, lease: &Lease) {
-        let Lease { tenant, message, .. } = lease;
-        let (uuid, name) = (message.id.clone(), message.task.clone());
-        self.hub.announce(tenant, &[Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
+        let started = || vec![Event::of(&lease.message, clock::now(), EventKind::Started)];
+        self.hub.announce_with(&lease.tenant, started);
     }
+}
+
+/// What follows from a message that is not run.
+fn unrun(attempted: Attempted<'_>, why: Unrun) -> Settlement {
+    let settlement = trace::settle_unrun(attempted, why, clock::now());
+    log_failure(attempted.message, &settlement.verdict, None);
+    settlement
 }
 
 /// Whether an attempt was told to stop, or is while it pauses.

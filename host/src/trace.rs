@@ -23,6 +23,8 @@ pub struct Attempted<'a> {
     pub worker: &'a str,
     /// Whether the result is dropped: the message's wish, or the task's own declaration.
     pub ignore_result: bool,
+    /// The most bytes of its result that events show.
+    pub resultrepr_maxsize: usize,
     /// Whether retries do not wait, as in Celery's `apply()`.
     pub eager: bool,
 }
@@ -138,8 +140,7 @@ fn subtasks(parent: &Message, effects: Effects, now: Timestamp) -> Result<Vec<Me
 
 fn settlement(attempted: Attempted<'_>, verdict: Verdict, now: Timestamp, left: Left) -> Settlement {
     let Left { publish, usage, log } = left;
-    let mut events = vec![event(attempted.message, now, kind(&verdict, usage))];
-    events.extend(publish.iter().map(|child| event(child, now, EventKind::Sent)));
+    let events = vec![Event::of(attempted.message, now, kind(attempted, &verdict, usage))];
     let children = publish.iter().map(|child| ResultTuple::of(child.id.clone())).collect();
     let tasks = publish.into_iter().map(|message| Planned { message, awaits: None }).collect();
     Settlement {
@@ -154,13 +155,9 @@ fn settlement(attempted: Attempted<'_>, verdict: Verdict, now: Timestamp, left: 
     }
 }
 
-fn event(message: &Message, timestamp: Timestamp, kind: EventKind) -> Event {
-    Event { uuid: message.id.clone(), name: message.task.clone(), timestamp, kind }
-}
-
-fn kind(verdict: &Verdict, usage: Usage) -> EventKind {
+fn kind(attempted: Attempted<'_>, verdict: &Verdict, usage: Usage) -> EventKind {
     match verdict {
-        Verdict::Success { .. } => EventKind::Succeeded { runtime: usage.wall_seconds },
+        Verdict::Success { result } => EventKind::succeeded(result, attempted.resultrepr_maxsize, usage.wall_seconds),
         Verdict::Failure { exception, traceback, .. } => EventKind::failed(exception, traceback.clone()),
         Verdict::Retry { exception, traceback, .. } => EventKind::retried(exception, traceback.clone()),
         Verdict::Revoked { reason } => {

@@ -22,7 +22,7 @@ mod state;
 mod time;
 mod usage;
 
-pub use event::{Event, EventKind};
+pub use event::{Called, Event, EventKind};
 pub use exception::{Exception, exc_module};
 pub use json::Json;
 pub use message::{Message, Then, TimeLimit};

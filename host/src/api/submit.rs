@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header::LOCATION};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::{BatchItem, BatchReply, BatchRequest, Problem, SubmitReply, SubmitRequest};
 use lovage_model::{
-    Event, EventKind, Json as Raw, Message, Plan, ResultMeta, ResultTuple, Room, State as TaskState, TaskId, TenantId,
+    Event, Json as Raw, Message, Plan, ResultMeta, ResultTuple, Room, State as TaskState, TaskId, TenantId,
 };
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -146,9 +146,9 @@ async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Message>>) 
             Err(failure) => Err(failure),
             Ok(message) => match found.next().expect("one answer for each message") {
                 Submitted::Stored => {
-                    let (uuid, name) = (message.id.clone(), message.task);
-                    sent.push(Event { uuid, name, timestamp: now, kind: EventKind::Sent });
-                    Ok(Stored { reply: reply(message.id, TaskState::Pending), is_new: true })
+                    let reply = reply(message.id.clone(), TaskState::Pending);
+                    sent.push(message);
+                    Ok(Stored { reply, is_new: true })
                 }
                 Submitted::Exists | Submitted::Taken(_) => existing(rooms, tenant, message).await,
                 Submitted::Full(_) => Err(QUEUE_FULL
@@ -156,7 +156,7 @@ async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Message>>) 
             },
         });
     }
-    rooms.api.hub.announce(tenant, &sent);
+    rooms.api.hub.announce_with(tenant, || sent.iter().map(|message| Event::sent(message, now)).collect());
     Ok(answers)
 }
 
