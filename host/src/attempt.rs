@@ -158,6 +158,18 @@ pub struct Effects {
     pub add_to_chord: Vec<TaskId>,
 }
 
+impl Effects {
+    /// Whether an attempt that ended so is tried again: it ended for the retry it asked for, or it asked for one that holds
+    /// however it ends, and was not killed.
+    pub fn retries(&self, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Retried => true,
+            Outcome::Faulted(_) | Outcome::Stopped(_) => false,
+            _ => self.retry.as_ref().is_some_and(|retry| !retry.throw),
+        }
+    }
+}
+
 /// A retry that was accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetryRequest {
