@@ -25,7 +25,7 @@ mod usage;
 
 pub use canvas::Canvas;
 pub use event::{Event, EventKind};
-pub use exception::{Exception, exc_module};
+pub use exception::{Exception, exc_module, python_repr};
 pub use json::Json;
 pub use message::{Message, Then, TimeLimit};
 pub use meta::ResultMeta;
@@ -34,7 +34,7 @@ pub use names::{ModuleName, NameError, QueueName, TaskId, TaskName, TenantId};
 pub use options::{BadOption, Compression, RateLimit, Serializer, TaskOptions};
 pub use plan::{Arrival, Join, Plan, Planned, ResultTuple};
 pub use request::{DeliveryInfo, Request};
-pub use settlement::{AttemptLog, LogLevel, LogRecord, Room, Settlement, Verdict};
+pub use settlement::{AttemptLog, Followed, LogLevel, LogRecord, Room, Settlement, Verdict};
 pub use signature::{Expires, Signature, SignatureOptions};
 pub use state::State;
 pub use time::{Seconds, SecondsError, Timestamp};

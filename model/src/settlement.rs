@@ -58,6 +58,8 @@ pub struct Settlement {
     pub worker: String,
     /// Whether the result is dropped: the state is kept, the value is not.
     pub ignore_result: bool,
+    /// Whether an exception is dropped as well.
+    pub ignore_errors: bool,
     /// Tasks to be stored in the same step: what the attempt sent, and its callbacks or errbacks.
     pub publish: Plan,
     /// What is listed among the task's children.
@@ -74,6 +76,15 @@ pub struct Settlement {
     pub log: AttemptLog,
     /// What to tell those who listen.
     pub events: Vec<Event>,
+}
+
+/// What becomes of a task that waited for something that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Followed {
+    /// It can run, with this message.
+    Released(Box<Message>),
+    /// It ends without having run.
+    Settled(Box<Settlement>),
 }
 
 /// How much more may be stored. Counted in the same step that stores.
@@ -93,6 +104,7 @@ impl Settlement {
             at,
             worker: String::new(),
             ignore_result: false,
+            ignore_errors: false,
             publish: Plan::default(),
             children: Vec::new(),
             grown: Vec::new(),

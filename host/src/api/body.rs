@@ -139,6 +139,8 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Reply<T> {
 fn refused(field: Option<String>, error: &serde_json::Error) -> Failure {
     let kind = if error.classify() == Category::Data { &INVALID_REQUEST } else { &BAD_JSON };
     kind.because(match field {
+        // Options are read one by one, and their errors name them.
+        Some(field) if field == "options" || field.ends_with(".options") => format!("{field}.{error}"),
         Some(field) => format!("{field}: {error}"),
         None => error.to_string(),
     })

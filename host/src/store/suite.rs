@@ -4,6 +4,7 @@
 
 mod differential;
 mod endings;
+mod groups;
 mod messages;
 mod modules;
 mod results;
@@ -12,13 +13,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lovage_model::{
-    Exception, Json, Message, Plan, QueueName, ResultMeta, Room, Seconds, Settlement, TaskId, TaskName, TenantId,
-    TimeLimit, Timestamp, Usage, Verdict, exc_module,
+    AttemptLog, Exception, Json, Message, Plan, Planned, QueueName, ResultMeta, ResultTuple, Room, Seconds, Settlement,
+    TaskId, TaskName, TenantId, TimeLimit, Timestamp, Usage, Verdict, exc_module,
 };
 
 use super::file::FileStore;
 use super::memory::MemoryStore;
-use super::{Ask, Fenced, Lease, LeaseKey, Store, Submitted};
+use super::{Ask, Fenced, Lease, LeaseKey, Quota, Store, Submitted};
 
 /// A store under test.
 pub(super) struct Bench {

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use lovage_client::{Call, Client};
+use lovage_client::{Client, Signature};
 use lovage_model::{ResultMeta, State, TaskId};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::dice::Dice;
 
@@ -32,14 +32,14 @@ impl Kind {
         }
     }
 
-    pub(crate) fn call(self) -> Call {
+    pub(crate) fn call(self) -> Signature {
         match self {
-            Self::Add(n) => Call::new("tour.add").arg(n).arg(1),
-            Self::Double(n) => Call::new("tour.double").arg(n),
-            Self::Flaky => Call::new("tour.flaky").arg(1),
-            Self::FanOut(n) => Call::new("tour.fan_out").arg(n),
-            Self::Progress => Call::new("tour.progress").arg(3).arg(0.02),
-            Self::Sleep => Call::new("tour.sleepy").arg(0.15),
+            Self::Add(n) => Signature::of("tour.add").arg(n).arg(1),
+            Self::Double(n) => Signature::of("tour.double").arg(n),
+            Self::Flaky => Signature::of("tour.flaky").arg(1),
+            Self::FanOut(n) => Signature::of("tour.fan_out").arg(n),
+            Self::Progress => Signature::of("tour.progress").arg(3).arg(0.02),
+            Self::Sleep => Signature::of("tour.sleepy").arg(0.15),
         }
     }
 
@@ -95,8 +95,7 @@ impl Promises {
         for task in tasks.values() {
             assert_eq!(task.status, State::Success, "{task:?}");
             if let Some(parent) = &task.parent_id {
-                let tuple = json!([[task.task_id, null], null]);
-                let parents = tasks[parent].children.iter().filter(|child| child[0][0] == tuple[0][0]).count();
+                let parents = tasks[parent].children.iter().filter(|child| child.id == task.task_id).count();
                 assert_eq!(parents, 1, "{} was sent by an attempt that was undone", task.task_id);
             }
         }

@@ -7,18 +7,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, QueueName, ResultMeta, Settlement, State, TaskId,
-    TenantId, Timestamp,
+    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, ResultTuple, Room,
+    Settlement, State, TaskId, TenantId, Timestamp,
 };
 
 use crate::store::{
-    Ask, Broker, Fenced, Filter, Lease, LeaseKey, Leased, Modules, Page, Redone, Result, Results, Revoked, Store,
-    StoreError, Submitted, Upload,
+    Ask, Broker, Fenced, Filter, Groups, Lease, LeaseKey, Leased, Modules, Page, Quota, Redone, Result, Results,
+    Revoked, Store, StoreError, Submitted, Upload,
 };
 
 #[derive(Default)]
 pub(super) struct Fake {
     tasks: Mutex<BTreeMap<TaskId, ResultMeta>>,
+    groups: Mutex<BTreeMap<TaskId, ResultTuple>>,
     versions: Mutex<Vec<ModuleVersion>>,
     failure: Mutex<Option<StoreError>>,
 }
@@ -77,20 +78,21 @@ fn meta(message: Message, now: Timestamp) -> ResultMeta {
 
 #[async_trait]
 impl Broker for Fake {
-    async fn submit(&self, _: &TenantId, messages: Vec<Message>, now: Timestamp, most: u64) -> Result<Vec<Submitted>> {
+    async fn submit(&self, _: &TenantId, plans: Vec<Plan>, now: Timestamp, room: Room) -> Result<Vec<Submitted>> {
         let mut tasks = self.tasks()?;
-        let store = |message: Message| {
+        let store = |mut plan: Plan| {
+            let message = plan.tasks.remove(0).message;
             let waiting = tasks.values().filter(|meta| meta.status == State::Pending).count();
             if tasks.contains_key(&message.id) {
                 return Submitted::Exists;
             }
-            if waiting as u64 >= most {
-                return Submitted::QueueFull;
+            if waiting as u64 >= room.queued_tasks {
+                return Submitted::Full(Quota::QueuedTasks);
             }
             tasks.insert(message.id.clone(), meta(message, now));
             Submitted::Stored
         };
-        Ok(messages.into_iter().map(store).collect())
+        Ok(plans.into_iter().map(store).collect())
     }
 
     async fn lease(&self, _: Ask) -> Result<Leased> {
@@ -142,7 +144,7 @@ impl Broker for Fake {
     async fn queues(&self, _: &TenantId, _: Timestamp) -> Result<Vec<QueueView>> {
         let ready = self.tasks()?.values().filter(|meta| meta.status == State::Pending).count() as u64;
         let name = QueueName::default().into();
-        Ok(vec![QueueView { name, ready, scheduled: 0, leased: 0, oldest_seconds: None }])
+        Ok(vec![QueueView { name, ready, scheduled: 0, blocked: 0, leased: 0, paused: false, oldest_seconds: None }])
     }
 
     async fn purge(&self, _: &TenantId, queue: &QueueName, _: Timestamp) -> Result<u64> {
@@ -184,6 +186,27 @@ impl Results for Fake {
     }
 
     async fn expire(&self, _: Timestamp, _: usize) -> Result<u64> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
+impl Groups for Fake {
+    async fn save_group(&self, _: &TenantId, id: &TaskId, group: &ResultTuple, _: Timestamp) -> Result<()> {
+        drop(self.tasks()?);
+        self.groups.lock().unwrap().insert(id.clone(), group.clone());
+        Ok(())
+    }
+
+    async fn group(&self, _: &TenantId, id: &TaskId) -> Result<Option<ResultTuple>> {
+        Ok(self.groups.lock().unwrap().get(id).cloned())
+    }
+
+    async fn delete_group(&self, _: &TenantId, id: &TaskId) -> Result<bool> {
+        Ok(self.groups.lock().unwrap().remove(id).is_some())
+    }
+
+    async fn expire_groups(&self, _: Timestamp, _: usize) -> Result<u64> {
         Ok(0)
     }
 }

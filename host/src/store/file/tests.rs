@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use lovage_model::{Digest, ModuleName, State, TenantId};
+use lovage_model::{Digest, ModuleName, Plan, Room, State, TenantId};
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
@@ -21,8 +21,8 @@ impl FileStore {
 }
 
 async fn submit(store: &FileStore, names: &[&str]) -> Result<Vec<Submitted>> {
-    let messages = names.iter().copied().map(message).collect();
-    store.submit(&tenant(), messages.into_iter().map(Plan::of).collect(), at(0), Room::UNLIMITED).await
+    let plans = names.iter().copied().map(message).map(Plan::of).collect();
+    store.submit(&tenant(), plans, at(0), Room::UNLIMITED).await
 }
 
 async fn push(store: &FileStore, bytes: &'static [u8]) -> Digest {

@@ -164,7 +164,7 @@ impl Pair {
             End::Success => success("[1]"),
             End::Failure => failure(),
             End::Retry(draft) => retry(own(draft)),
-            End::Replaced(draft) => Verdict::Replaced { by: Box::new(own(draft)) },
+            End::Replaced(draft) => Verdict::Replaced { by: Box::new(Planned { message: own(draft), awaits: None }) },
             End::Revoked => Verdict::Revoked { reason: "terminated" },
             End::Ignored => Verdict::Ignored,
             End::Requeued => Verdict::Requeued,

@@ -103,7 +103,7 @@ async fn a_replacement_takes_the_place(mut bench: Bench) {
         replaced_task_nesting: 1,
         ..message("a")
     };
-    bench.run_to("a", Verdict::Replaced { by: Box::new(by.clone()) }, at(5)).await;
+    bench.run_to("a", Verdict::Replaced { by: Box::new(Planned { message: by.clone(), awaits: None }) }, at(5)).await;
     bench.restart();
     let task = bench.task("a").await;
     assert_eq!((task.status, task.name.as_str(), task.args.as_str()), (State::Pending, "tour.other", "[3]"));
@@ -131,19 +131,23 @@ async fn subtasks_come_with_the_commit(mut bench: Bench) {
     let child = |name: &str| Message { parent_id: Some(id("a")), root_id: id("a"), ..message(name) };
     bench.submit(vec![message("a"), message("known")], at(0)).await;
     let key = bench.lease_one(at(0)).await.key;
-    let publish = vec![child("c1"), child("known"), Message { eta: Some(at(50)), ..child("c2") }];
-    let first = retry(Message { retries: 1, ..message("a") });
-    bench.store.commit(key, Settlement { publish, ..settlement(first, at(1)) }).await.unwrap();
+    let mut publish = Plan::of(child("c1"));
+    publish.append(Plan::of(Message { eta: Some(at(50)), ..child("c2") }));
+    let (first, children) = (retry(Message { retries: 1, ..message("a") }), tuples(&["c1", "c2"]));
+    bench.store.commit(key, Settlement { publish, children, ..settlement(first, at(1)) }).await.unwrap();
     bench.restart();
     let leases = bench.lease(9, at(2)).await;
     assert_eq!(ids(&leases), ["known", "a", "c1"], "the retry comes before what was published with it");
-    let second = Settlement { publish: vec![child("c3")], ..settlement(success("1"), at(3)) };
+    let second =
+        Settlement { publish: Plan::of(child("c3")), children: tuples(&["c3"]), ..settlement(success("1"), at(3)) };
     bench.store.commit(leases[1].key, second).await.unwrap();
-    let children: Vec<_> = ["c1", "known", "c2", "c3"].iter().map(|name| ResultMeta::tuple_of(&id(name))).collect();
-    assert_eq!(bench.task("a").await.children, children);
-    assert_eq!(bench.task("known").await.parent_id, None, "what was there already was not touched");
+    assert_eq!(bench.task("a").await.children, tuples(&["c1", "c2", "c3"]));
     let c2 = bench.task("c2").await;
     assert_eq!((c2.parent_id, c2.root_id, c2.waiting_for.as_deref()), (Some(id("a")), id("a"), Some("eta")));
+}
+
+fn tuples(names: &[&str]) -> Vec<ResultTuple> {
+    names.iter().map(|name| ResultTuple::of(id(name))).collect()
 }
 
 async fn logs_are_kept_for_each_attempt(mut bench: Bench) {
@@ -180,7 +184,7 @@ async fn resubmit_starts_afresh(mut bench: Bench) {
     assert_eq!(resubmit(&bench, at(0)).await, Redone::Busy(State::Custom("PROGRESS".to_owned())));
     let again = Message { retries: 1, expires: Some(at(4)), ..message("a") };
     let log = AttemptLog { stdout: "old".to_owned(), ..AttemptLog::default() };
-    let with_log = Settlement { log, publish: vec![message("c")], ..settlement(retry(again), at(1)) };
+    let with_log = Settlement { log, publish: Plan::of(message("c")), ..settlement(retry(again), at(1)) };
     bench.store.commit(key, with_log).await.unwrap();
     assert_eq!(resubmit(&bench, at(1)).await, Redone::Busy(State::Retry));
     let key = bench.lease_one(at(2)).await.key;

@@ -65,18 +65,33 @@ async fn a_full_queue_refuses_and_counts_exactly(mut bench: Bench) {
         bench.offer(&tenant(), messages, now, 3).await
     };
     assert_eq!(submit(&bench, "a", at(0)).await, [Submitted::Stored, Submitted::Stored]);
-    assert_eq!(submit(&bench, "b", at(0)).await, [Submitted::Stored, Submitted::QueueFull]);
-    assert_eq!(submit(&bench, "b", at(0)).await, [Submitted::Exists, Submitted::QueueFull], "known comes before full");
+    assert_eq!(submit(&bench, "b", at(0)).await, [Submitted::Stored, Submitted::Full(Quota::QueuedTasks)]);
+    assert_eq!(
+        submit(&bench, "b", at(0)).await,
+        [Submitted::Exists, Submitted::Full(Quota::QueuedTasks)],
+        "known comes before full"
+    );
     let lease = bench.lease_one(at(1)).await;
-    assert_eq!(submit(&bench, "c", at(1)).await, [Submitted::Stored, Submitted::QueueFull], "a lease makes room");
+    assert_eq!(
+        submit(&bench, "c", at(1)).await,
+        [Submitted::Stored, Submitted::Full(Quota::QueuedTasks)],
+        "a lease makes room"
+    );
     bench.store.release(lease.key, false).await.unwrap();
-    assert_eq!(submit(&bench, "d", at(1)).await, [Submitted::QueueFull; 2], "a release takes it");
+    assert_eq!(
+        submit(&bench, "d", at(1)).await,
+        [Submitted::Full(Quota::QueuedTasks), Submitted::Full(Quota::QueuedTasks)],
+        "a release takes it"
+    );
     bench.restart();
     assert_eq!(bench.store.purge(&tenant(), &QueueName::default(), at(2)).await.unwrap(), 4);
     assert_eq!(submit(&bench, "e", at(2)).await, [Submitted::Stored, Submitted::Stored]);
     bench.store.revoke(&tenant(), &id("e"), at(3)).await.unwrap();
     assert_eq!(submit(&bench, "f", at(3)).await, [Submitted::Stored, Submitted::Stored]);
-    assert_eq!(submit(&bench, "g", at(3)).await, [Submitted::QueueFull; 2]);
+    assert_eq!(
+        submit(&bench, "g", at(3)).await,
+        [Submitted::Full(Quota::QueuedTasks), Submitted::Full(Quota::QueuedTasks)]
+    );
     let other = TenantId::new("other").unwrap();
     assert_eq!(bench.offer(&other, vec![message("a")], at(3), 1).await, [Submitted::Stored]);
 }

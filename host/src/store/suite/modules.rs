@@ -29,6 +29,7 @@ fn task(name: &str) -> TaskDefinition {
         doc: "Adds.".to_owned(),
         parameters: Vec::new(),
         options: TaskOptions::default(),
+        handlers: vec![],
     }
 }
 
