@@ -37,9 +37,9 @@ pub struct Grants {
     pub payload_bytes: usize,
     /// The most subtasks, those of its handlers included.
     pub subtasks: usize,
-    /// How long the handlers that follow the run may take together: their time is their own.
+    /// How long each handler that follows the run may take: its time is its own.
     pub handler_limit: Duration,
-    /// Units of fuel for the handlers that follow the run; none: not metered. As with [`Grants::fuel`], both or neither.
+    /// Units of fuel for each handler that follows the run; none: not metered. As with [`Grants::fuel`], both or neither.
     pub handler_fuel: Option<u64>,
 }
 

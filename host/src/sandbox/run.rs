@@ -29,10 +29,10 @@ pub(super) struct Run<'a> {
     instance: Option<Instance>,
     stop: watch::Receiver<Option<Stop>>,
     cpu: Duration,
-    /// Burnt in stores and phases that are over.
-    burnt: u64,
-    /// What the store was armed with.
+    /// The fuel that the store was armed with last.
     armed: u64,
+    /// What was burnt before that.
+    burnt: u64,
 }
 
 impl<'a> Run<'a> {
@@ -45,7 +45,7 @@ impl<'a> Run<'a> {
     ) -> Self {
         let armed = guest.grants.fuel.unwrap_or(u64::MAX);
         let store = executor.store(guest);
-        Self { executor, linked, store, instance: None, stop, cpu: Duration::ZERO, burnt: 0, armed }
+        Self { executor, linked, store, instance: None, stop, cpu: Duration::ZERO, armed, burnt: 0 }
     }
 
     /// Takes it to its end.
@@ -68,14 +68,10 @@ impl<'a> Run<'a> {
         self.into_report(outcome, started)
     }
 
-    /// Calls handlers, one after the other, in a time and with fuel of their own.
+    /// Calls handlers, one after the other.
     async fn handle(&mut self, following: Vec<(Handler, Came)>) {
-        let now = clock::instant();
-        self.store.data_mut().ends(now);
-        let (hard, fuel) = (self.store.data().deadline.hard, self.store.data().grants.fuel);
-        self.rearm(fuel.unwrap_or(u64::MAX));
         for (handler, came) in following {
-            let end = self.tell(handler, came, hard).await;
+            let end = self.tell(handler, came).await;
             let stopped = matches!(end, End::Stopped(_));
             if !matches!(end, End::Ran(Ok(_))) {
                 self.instance = None;
@@ -87,42 +83,31 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn tell(&mut self, handler: Handler, came: Came, hard: Instant) -> End<Result<(), types::Exception>> {
+    /// Calls one, in a time and with fuel of its own: one that takes all of it takes nothing from the next.
+    async fn tell(&mut self, handler: Handler, came: Came) -> End<Result<(), types::Exception>> {
+        self.store.data_mut().ends(clock::instant());
+        self.burnt += self.armed - self.left();
         if self.instance.is_none() {
-            self.renew();
+            let guest = self.store.data_mut().renewed();
+            self.store = self.executor.store(guest);
         }
+        self.arm();
+        let hard = self.store.data().deadline.hard;
         let Self { linked, store, instance, cpu, stop, .. } = self;
         let call = async {
-            if instance.is_none() {
-                *instance = Some(linked.instantiate(store, true).await??);
-            }
-            match instance {
-                Some(instance) => tell(instance, store, handler, came).await,
-                None => Ok(Ok(())),
-            }
+            let instance = match instance {
+                Some(instance) => instance,
+                None => instance.insert(linked.instantiate(store, true).await??),
+            };
+            tell(instance, store, handler, came).await
         };
         until(call, cpu, hard, stop.clone()).await
     }
 
-    /// A store for a fresh instance, with what is left of the fuel.
-    fn renew(&mut self) {
-        let left = self.left();
-        let guest = self.store.data_mut().renewed();
-        self.store = self.executor.store(guest);
-        self.burnt += self.armed - left;
-        self.arm(left);
-    }
-
-    /// Ends the account of a phase, and begins the next.
-    fn rearm(&mut self, fuel: u64) {
-        self.burnt += self.armed - self.left();
-        self.arm(fuel);
-    }
-
-    fn arm(&mut self, fuel: u64) {
-        self.armed = fuel;
+    fn arm(&mut self) {
+        self.armed = self.store.data().grants.fuel.unwrap_or(u64::MAX);
         if self.executor.flavour == Flavour::Fuel {
-            self.store.set_fuel(fuel).expect("the engine of this flavour counts fuel");
+            self.store.set_fuel(self.armed).expect("the engine of this flavour counts fuel");
         }
     }
 

@@ -94,7 +94,7 @@ async fn fuel_is_theirs_too() {
     let report = metered("", "spin").await;
     assert_eq!(report.outcome, Outcome::Returned(Json::of(&7).unwrap()));
     assert!(lines(&report)[3].starts_with("on_success did not end: FuelLimitExceeded"), "{report:?}");
-    assert!(lines(&report)[4].starts_with("after_return did not end: FuelLimitExceeded"), "{report:?}");
+    assert_eq!(lines(&report)[4], "0 after_return SUCCESS 7");
     assert!((FUEL + 1..FUEL * 2).contains(&report.usage.fuel.unwrap()), "{:?}", report.usage);
 }
 
@@ -104,8 +104,8 @@ async fn whatever_they_do_the_outcome_stays() {
         ("raise", "on_success raised KeyError: raised", "3 after_return SUCCESS 7"),
         ("panic", "on_success did not end: Panic: on purpose", "0 after_return SUCCESS 7"),
         ("hoard", "on_success did not end: MemoryLimitExceeded", "0 after_return SUCCESS 7"),
-        ("spin", "on_success did not end: TimeLimitExceeded: 0.1", "after_return did not end"),
-        ("sleep", "on_success did not end: TimeLimitExceeded: 0.1", "after_return did not end"),
+        ("spin", "on_success did not end: TimeLimitExceeded: 0.1", "0 after_return SUCCESS 7"),
+        ("sleep", "on_success did not end: TimeLimitExceeded: 0.1", "0 after_return SUCCESS 7"),
         ("later", "on_success raised RuntimeError: retry: the run has ended", "3 after_return SUCCESS 7"),
         ("grow", "on_success raised ValueError: add_to_chord: the task is not a part", "3 after_return SUCCESS 7"),
     ] {
@@ -148,11 +148,7 @@ async fn a_later_retry_holds_however_the_run_ends_but_for_a_kill() {
     }
     let report = told("", "later, then panic", "").report().await;
     assert!(!report.effects.retries(&report.outcome));
-    assert_eq!(
-        lines(&report)[2],
-        "0 on_failure Panic: on purpose (examples/handlers.rs)"
-            .replace(" (examples/handlers.rs)", lines(&report)[2].split_at(31).1)
-    );
+    assert!(lines(&report)[2].starts_with("0 on_failure Panic: on purpose"), "{report:?}");
 }
 
 #[tokio::test]
