@@ -3,8 +3,10 @@
 //! The only room that sees sandbox, trace and store together. It decides nothing: the grant, the settlement and the
 //! messages that follow come from pure functions, the store applies them in one step, and only then is anybody told.
 
+mod arrival;
 mod attending;
 mod commit;
+mod following;
 mod grant;
 mod running;
 
@@ -15,6 +17,7 @@ use lovage_model::{Event, EventKind, Request, Settlement, Timestamp};
 use tokio::sync::watch;
 
 pub use commit::{Committer, Outcomes};
+pub use following::{Arrived, Following};
 pub use grant::{Caps, grant, timelimit};
 pub use running::{Listed, Running};
 

@@ -167,7 +167,7 @@ proptest! {
         let effects = Effects {
             retry: retries.then(|| retry(1.0)),
             replace: replaces.then(|| call("tour.mul")),
-            subtasks: Vec::new(),
+            ..Effects::default()
         };
         let message = Message { replaced_task_nesting: nesting, ..message() };
         let settlement = settle(attempted(&message), report(outcome.clone(), effects), NOW).unwrap();
