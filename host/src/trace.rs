@@ -4,6 +4,8 @@
 //! events to tell. Pure: no IO, no clock, no async; the same report settles the same way on every host. This is Celery's
 //! `celery.app.trace`, with its handlers replaced by data.
 
+mod unsent;
+
 use lovage_model::{
     AttemptLog, Event, EventKind, Exception, Json, Message, Plan, Planned, ResultTuple, Settlement, Timestamp, Usage,
     Verdict, exc_module,
@@ -11,6 +13,7 @@ use lovage_model::{
 
 use crate::attempt::{Effects, Outcome, Report, Stop};
 use crate::canvas;
+pub use unsent::{Unsent, unsent};
 
 /// What is known of an attempt besides its report.
 #[derive(Debug, Clone, Copy)]
