@@ -5,8 +5,12 @@
 //! Absent: durability.
 
 mod broker;
+mod joins;
 mod modules;
+mod moves;
+mod orders;
 mod results;
+mod settle;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -24,7 +28,10 @@ use tasks::Tasks;
 #[derive(Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
+    /// Rings when messages may have become ready.
     bell: Notify,
+    /// Rings when something has ended that others wait for.
+    ends: Notify,
 }
 
 #[derive(Default)]
@@ -47,10 +54,21 @@ impl MemoryStore {
         if inner.closed { Err(StoreError::Failed("the store is closed".to_owned())) } else { Ok(inner) }
     }
 
-    /// What a restart of the process does to a durable store: every lease ends.
+    /// Tells those who wait for messages, and for ends if there are new ones.
+    fn ring(&self, tasks: &mut Tasks) {
+        self.bell.notify_one();
+        if std::mem::take(&mut tasks.joins.rings) {
+            self.ends.notify_one();
+        }
+    }
+
+    /// What a restart of the process does to a durable store: every lease ends, and who listens is told what is there.
     #[cfg(test)]
     pub(super) fn restart(&self) {
-        self.open().expect("an open store").tasks.lapse(lovage_model::Timestamp::from_micros(i64::MAX));
+        let tasks = &mut self.open().expect("an open store").tasks;
+        tasks.lapse(lovage_model::Timestamp::from_micros(i64::MAX));
+        tasks.joins.reopen();
+        self.ring(tasks);
     }
 }
 

@@ -167,7 +167,8 @@ proptest! {
         let effects = Effects {
             retry: retries.then(|| retry(1.0)),
             replace: replaces.then(|| call("tour.mul")),
-            ..Effects::default()
+            subtasks: Vec::new(),
+            add_to_chord: Vec::new(),
         };
         let message = Message { replaced_task_nesting: nesting, ..message() };
         let settlement = settle(attempted(&message), report(outcome.clone(), effects), NOW).unwrap();

@@ -143,7 +143,7 @@ impl Broker for Fake {
     async fn queues(&self, _: &TenantId, _: Timestamp) -> Result<Vec<QueueView>> {
         let ready = self.tasks()?.values().filter(|meta| meta.status == State::Pending).count() as u64;
         let name = QueueName::default().into();
-        Ok(vec![QueueView { name, ready, scheduled: 0, leased: 0, oldest_seconds: None }])
+        Ok(vec![QueueView { name, ready, scheduled: 0, blocked: 0, leased: 0, paused: false, oldest_seconds: None }])
     }
 
     async fn purge(&self, _: &TenantId, queue: &QueueName, _: Timestamp) -> Result<u64> {
