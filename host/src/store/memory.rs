@@ -5,6 +5,7 @@
 //! Absent: durability.
 
 mod broker;
+mod groups;
 mod joins;
 mod modules;
 mod moves;
@@ -18,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Digest, ModuleName, ModuleVersion, TenantId};
+use lovage_model::{Digest, ModuleName, ModuleVersion, ResultTuple, TaskId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
 use super::{Result, Store, StoreError};
@@ -38,6 +39,8 @@ pub struct MemoryStore {
 struct Inner {
     closed: bool,
     tasks: Tasks,
+    /// When each was saved, and what.
+    groups: BTreeMap<(TenantId, TaskId), (Timestamp, ResultTuple)>,
     /// Versions of each module, the oldest first.
     modules: BTreeMap<(TenantId, ModuleName), Vec<ModuleVersion>>,
     components: BTreeMap<Digest, Bytes>,
@@ -66,7 +69,7 @@ impl MemoryStore {
     #[cfg(test)]
     pub(super) fn restart(&self) {
         let tasks = &mut self.open().expect("an open store").tasks;
-        tasks.lapse(lovage_model::Timestamp::from_micros(i64::MAX));
+        tasks.lapse(Timestamp::from_micros(i64::MAX));
         tasks.joins.reopen();
         self.ring(tasks);
     }

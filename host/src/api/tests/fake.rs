@@ -7,18 +7,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, Room, Settlement, State,
-    TaskId, TenantId, Timestamp,
+    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, ResultTuple, Room,
+    Settlement, State, TaskId, TenantId, Timestamp,
 };
 
 use crate::store::{
-    Ask, Broker, Fenced, Filter, Lease, LeaseKey, Leased, Modules, Page, Quota, Redone, Result, Results, Revoked,
-    Store, StoreError, Submitted, Upload,
+    Ask, Broker, Fenced, Filter, Groups, Lease, LeaseKey, Leased, Modules, Page, Quota, Redone, Result, Results,
+    Revoked, Store, StoreError, Submitted, Upload,
 };
 
 #[derive(Default)]
 pub(super) struct Fake {
     tasks: Mutex<BTreeMap<TaskId, ResultMeta>>,
+    groups: Mutex<BTreeMap<TaskId, ResultTuple>>,
     versions: Mutex<Vec<ModuleVersion>>,
     failure: Mutex<Option<StoreError>>,
 }
@@ -185,6 +186,27 @@ impl Results for Fake {
     }
 
     async fn expire(&self, _: Timestamp, _: usize) -> Result<u64> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
+impl Groups for Fake {
+    async fn save_group(&self, _: &TenantId, id: &TaskId, group: &ResultTuple, _: Timestamp) -> Result<()> {
+        drop(self.tasks()?);
+        self.groups.lock().unwrap().insert(id.clone(), group.clone());
+        Ok(())
+    }
+
+    async fn group(&self, _: &TenantId, id: &TaskId) -> Result<Option<ResultTuple>> {
+        Ok(self.groups.lock().unwrap().get(id).cloned())
+    }
+
+    async fn delete_group(&self, _: &TenantId, id: &TaskId) -> Result<bool> {
+        Ok(self.groups.lock().unwrap().remove(id).is_some())
+    }
+
+    async fn expire_groups(&self, _: Timestamp, _: usize) -> Result<u64> {
         Ok(0)
     }
 }
