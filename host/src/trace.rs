@@ -6,6 +6,7 @@
 
 mod follow;
 mod links;
+mod unsent;
 
 use lovage_model::{
     Arrival, AttemptLog, Event, EventKind, Exception, Json, LogLevel, LogRecord, Message, Plan, Planned, ResultTuple,
@@ -16,6 +17,7 @@ use crate::attempt::{Effects, Outcome, Report, Stop};
 use crate::canvas::{self, Invalid, Scope, Sent};
 
 pub use follow::{Awaited, follow};
+pub use unsent::{Unsent, unsent};
 
 /// What is known of an attempt besides its report.
 #[derive(Debug, Clone, Copy)]
@@ -89,22 +91,6 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, scope: &mut Scope<'_>)
         }
     };
     settlement(attempted, verdict, None, Left::default(), scope)
-}
-
-/// What is recorded instead of a settlement that publishes what cannot be stored.
-pub fn unpublishable(message: &Message, settlement: Settlement, why: &str) -> Settlement {
-    let at = settlement.at;
-    let verdict = failed(Exception::new(exc_module::BUILTINS, "ValueError", why));
-    let events = vec![Event::of(message, at, kind(&verdict, &TaskOptions::default(), settlement.usage))];
-    Settlement {
-        arrival: arrival(message, &verdict, None),
-        events,
-        publish: Plan::default(),
-        children: Vec::new(),
-        grown: Vec::new(),
-        verdict,
-        ..settlement
-    }
 }
 
 /// What an attempt leaves behind besides its verdict.
