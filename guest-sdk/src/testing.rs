@@ -25,10 +25,9 @@ mod answers;
 mod outcome;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use lovage_model::{DeliveryInfo, Json, LogLevel, QueueName, Request, Seconds, Signature, TaskId, TaskName, TimeLimit};
+use lovage_model::{Json, LogLevel, Message, Request, Seconds, Signature, TaskId, TaskName};
 use serde::Serialize;
 
 use crate::host::{Ending, RetryOptions};
@@ -173,31 +172,6 @@ impl FakeHost {
 
 fn first_request() -> Request {
     let id = TaskId::from_uuid("00000000-0000-4000-8000-000000000000");
-    Request {
-        id: id.clone(),
-        task: TaskName::new("testing.none").expect("a name"),
-        args: Json::empty_array(),
-        kwargs: Json::empty_object(),
-        retries: 0,
-        root_id: id,
-        parent_id: None,
-        eta: None,
-        expires: None,
-        timelimit: TimeLimit::default(),
-        fuel: None,
-        ignore_result: false,
-        shadow: None,
-        origin: None,
-        replaced_task_nesting: 0,
-        headers: BTreeMap::new(),
-        hostname: "fake".to_owned(),
-        delivery_info: DeliveryInfo {
-            exchange: String::new(),
-            routing_key: QueueName::default(),
-            priority: 0,
-            redelivered: false,
-        },
-        is_eager: true,
-        called_directly: false,
-    }
+    let message = Message::new(id, TaskName::new("testing.none").expect("a name"));
+    Request { is_eager: true, ..Request::of(&message, "fake", false) }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use lovage_model::{
-    AttemptLog, Digest, Exception, Json, LogRecord, Request, Seconds, Signature, TaskId, TaskOptions, Timestamp, Usage,
+    AttemptLog, Digest, Exception, Handler, Json, LogRecord, Request, Seconds, Signature, TaskId, Timestamp, Usage,
 };
 
 /// One run of one task, as the sandbox is asked for it.
@@ -14,10 +14,10 @@ use lovage_model::{
 pub struct Attempt {
     /// The component.
     pub module: Digest,
-    /// What the task may know about its run; names the task and holds its arguments.
+    /// What the task may know about its run; names the task, holds its arguments and the options in force.
     pub request: Request,
-    /// What the task declares: the defaults of a retry.
-    pub options: TaskOptions,
+    /// The handlers that the task declares: no others are called.
+    pub handlers: Vec<Handler>,
 }
 
 /// What one attempt may use.
@@ -35,8 +35,12 @@ pub struct Grants {
     pub output_bytes: usize,
     /// The largest result, meta or signature, in bytes.
     pub payload_bytes: usize,
-    /// The most subtasks.
+    /// The most subtasks, those of its handlers included.
     pub subtasks: usize,
+    /// How long the handlers that follow the run may take together: their time is their own.
+    pub handler_limit: Duration,
+    /// Units of fuel for the handlers that follow the run; none: not metered. As with [`Grants::fuel`], both or neither.
+    pub handler_fuel: Option<u64>,
 }
 
 /// Told while an attempt runs. Receivers must not block: a running guest waits for them.
@@ -148,8 +152,10 @@ pub struct Effects {
     pub retry: Option<RetryRequest>,
     /// The replacement it asked for last.
     pub replace: Option<Signature>,
-    /// Its subtasks, with the ids they were promised.
+    /// Its subtasks, with the ids they were promised, in the order in which it sent them.
     pub subtasks: Vec<(TaskId, Signature)>,
+    /// Those of its subtasks that become parts of the chord the task is a part of.
+    pub add_to_chord: Vec<TaskId>,
 }
 
 /// A retry that was accepted.
@@ -165,6 +171,8 @@ pub struct RetryRequest {
     pub args: Option<Json>,
     /// Other keyword arguments.
     pub kwargs: Option<Json>,
+    /// Whether the run ends with it: [`Outcome::Retried`]. False: it holds however the run ends, unless it was killed.
+    pub throw: bool,
 }
 
 /// All that is known after an attempt.

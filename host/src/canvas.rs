@@ -232,6 +232,7 @@ mod tests {
             countdown: Seconds::new(0.0).unwrap(),
             args: Some(Json::from(serde_json::json!([1]))),
             kwargs: None,
+            throw: true,
         };
         let second = again(&first, retry);
         assert_eq!((second.retries, second.args.as_str(), &second.kwargs), (1, "[1]", &first.kwargs));

@@ -175,15 +175,22 @@ impl Pipeline {
             changed: tokio::sync::Notify::new(),
         });
         self.announce_start(lease);
+        let declared = &code.definition.options;
+        let options = declared.overridden(&message.overrides).unwrap_or_else(|bad| {
+            // It was checked when it was sent.
+            tracing::warn!(task_id = %message.id, %bad, "an option is left as the task declares it");
+            declared.clone()
+        });
         let redelivered = *deliveries > message.earlier_deliveries + 1;
         let request = Request {
             timelimit: timelimit(&grants),
             fuel: grants.fuel,
             ignore_result,
             is_eager: self.eager,
+            options,
             ..Request::of(message, &self.hostname, redelivered)
         };
-        let attempt = Attempt { module: code.digest.clone(), request, options: code.definition.options.clone() };
+        let attempt = Attempt { module: code.digest.clone(), request, handlers: code.definition.handlers.clone() };
         let stopped: watch::Receiver<Option<Stop>> = listed.stopped.clone();
         tokio::select! {
             biased;

@@ -200,6 +200,8 @@ impl Sandbox {
             output_bytes: 0,
             payload_bytes: DESCRIPTION_BYTES,
             subtasks: 0,
+            handler_limit: Duration::ZERO,
+            handler_fuel: None,
         }
     }
 

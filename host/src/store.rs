@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    Arrival, AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, Room,
+    Arrival, AttemptLog, Digest, Followed, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, Room,
     Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Then, Timestamp,
 };
 
@@ -281,15 +281,6 @@ pub enum Completed {
         /// What the list of them is for.
         then: Then,
     },
-}
-
-/// What becomes of a task that waited for something that ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Followed {
-    /// It can run, with this message.
-    Released(Box<Message>),
-    /// It ends without having run.
-    Settled(Box<Settlement>),
 }
 
 /// One step of dealing with the followers of something that ended.

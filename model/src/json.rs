@@ -49,6 +49,21 @@ impl Json {
         Self(RawValue::from_string("{}".to_owned()).expect("an object"))
     }
 
+    /// An array that begins with a value and goes on with this one's items. Fails if it is nested too deep.
+    pub fn after(&self, first: &Self) -> Result<Self, serde_json::Error> {
+        let items = self.as_str().trim();
+        let items = items.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or_default().trim();
+        let comma = if items.is_empty() { "" } else { "," };
+        Self::parse(format!("[{first}{comma}{items}]"))
+    }
+
+    /// An array with the items of another before this one's. Fails if one is no array.
+    pub fn after_all(&self, first: &Self) -> Result<Self, serde_json::Error> {
+        let mut all: Vec<Self> = first.read()?;
+        all.extend(self.read::<Vec<Self>>()?);
+        Self::of(&all)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         self.0.get()

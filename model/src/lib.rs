@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 pub mod api;
+mod canvas;
 mod event;
 mod exception;
 mod json;
@@ -23,6 +24,7 @@ mod state;
 mod time;
 mod usage;
 
+pub use canvas::Canvas;
 pub use event::{Called, Event, EventKind};
 pub use exception::{Exception, exc_module};
 pub use json::Json;
@@ -34,7 +36,7 @@ pub use options::{BadOption, Compression, RateLimit, Serializer, TaskOptions};
 pub use periodic::{Crontab, PeriodicTask, Schedule};
 pub use plan::{Arrival, Join, Plan, Planned, ResultTuple};
 pub use request::{DeliveryInfo, Request};
-pub use settlement::{AttemptLog, LogLevel, LogRecord, Room, Settlement, Verdict};
+pub use settlement::{AttemptLog, Followed, LogLevel, LogRecord, Room, Settlement, Verdict};
 pub use signature::{Expires, Signature, SignatureOptions};
 pub use state::State;
 pub use time::{Seconds, SecondsError, Timestamp};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Json, QueueName, Seconds, Signature, TaskId, TaskName, Timestamp};
+use crate::{Json, QueueName, ResultTuple, Seconds, Signature, TaskId, TaskName, Timestamp};
 
 /// Soft and hard limit of one run, in seconds of wall time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -83,6 +83,12 @@ pub struct Message {
     /// Whether it shows as PENDING while it runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untracked: bool,
+    /// While it waits for another: run no earlier than so long after that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub countdown: Option<Seconds>,
+    /// While it waits for another: revoke instead of starting it so long after that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<Seconds>,
     /// Whether the result of what it waits for is left out of its arguments.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub immutable: bool,
@@ -101,6 +107,9 @@ pub struct Message {
     /// What its end is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Then>,
+    /// What follows it in its canvas: recorded among its children once it has returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<ResultTuple>,
 }
 
 /// What the end of a task, or of a join, is for.
@@ -145,25 +154,24 @@ impl Message {
             stamps: BTreeMap::new(),
             overrides: BTreeMap::new(),
             untracked: false,
+            countdown: None,
+            expires_in: None,
             immutable: false,
             callbacks: Vec::new(),
             errbacks: Vec::new(),
             group: None,
             group_index: None,
             then: None,
+            successor: None,
         }
     }
 
-    /// The message with the value of what it waited for before its other arguments, unless it is immutable. Fails for
-    /// arguments nested too deep, see [`Json::MAX_DEPTH`].
-    pub fn receive(self, value: &Json) -> Result<Self, serde_json::Error> {
-        if self.immutable {
-            return Ok(self);
-        }
-        let others = self.args.as_str().trim();
-        let others = others.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or("").trim();
-        let comma = if others.is_empty() { "" } else { "," };
-        let args = Json::parse(format!("[{value}{comma}{others}]"))?;
-        Ok(Self { args, ..self })
+    /// The message with the value of what it waited for before its other arguments, unless it is immutable; its countdown
+    /// and expiry begin now. Fails for arguments nested too deep, see [`Json::MAX_DEPTH`].
+    pub fn receive(self, value: &Json, now: Timestamp) -> Result<Self, serde_json::Error> {
+        let args = if self.immutable { self.args } else { self.args.after(value)? };
+        let eta = self.countdown.map(|countdown| now.after(countdown.duration())).or(self.eta);
+        let expires = self.expires_in.map(|seconds| now.after(seconds.duration())).or(self.expires);
+        Ok(Self { args, eta, expires, countdown: None, expires_in: None, ..self })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Json, Message, QueueName, TaskId, TaskName, TimeLimit, Timestamp};
+use crate::{Json, Message, QueueName, Signature, TaskId, TaskName, TaskOptions, Then, TimeLimit, Timestamp};
 
 /// The context of one attempt, with the field names of `celery.app.task.Context`.
 /// See <https://docs.celeryq.dev/en/stable/userguide/tasks.html#task-request-info>.
@@ -42,6 +42,35 @@ pub struct Request {
     pub replaced_task_nesting: u32,
     /// The sender's own headers.
     pub headers: BTreeMap<String, Json>,
+    /// The id that its result is known by: the task's own.
+    pub correlation_id: TaskId,
+    /// The group it is a member of.
+    #[serde(default)]
+    pub group: Option<TaskId>,
+    /// Which member.
+    #[serde(default)]
+    pub group_index: Option<u32>,
+    /// The header of a chord that it is a part of, itself or as the last of a chain: see `add_to_chord`.
+    #[serde(default)]
+    pub chord: Option<TaskId>,
+    /// Sent with its result once it has returned: signatures as Celery writes them.
+    #[serde(default)]
+    pub callbacks: Vec<Json>,
+    /// Sent with its id once it has failed: signatures as Celery writes them.
+    #[serde(default)]
+    pub errbacks: Vec<Json>,
+    /// The names of its stamps.
+    #[serde(default)]
+    pub stamped_headers: Vec<String>,
+    /// Its stamps, by name.
+    #[serde(default)]
+    pub stamps: BTreeMap<String, Json>,
+    /// How many tasks are above it: 0 for one that a client sent.
+    #[serde(default)]
+    pub depth: u32,
+    /// The options in force: those of the task, with what its sender overrides.
+    #[serde(default)]
+    pub options: TaskOptions,
     /// The host that runs it.
     pub hostname: String,
     /// How it came.
@@ -65,8 +94,13 @@ pub struct DeliveryInfo {
     pub redelivered: bool,
 }
 
+/// As text: a task module should not carry what reads signatures.
+fn written(signatures: &[Signature]) -> Vec<Json> {
+    signatures.iter().filter_map(|signature| Json::of(signature).ok()).collect()
+}
+
 impl Request {
-    /// The context of an attempt at a message.
+    /// The context of an attempt at a message, with the default options.
     pub fn of(message: &Message, hostname: &str, redelivered: bool) -> Self {
         Self {
             id: message.id.clone(),
@@ -85,6 +119,19 @@ impl Request {
             origin: message.origin.clone(),
             replaced_task_nesting: message.replaced_task_nesting,
             headers: message.headers.clone(),
+            correlation_id: message.id.clone(),
+            group: message.group.clone(),
+            group_index: message.group_index,
+            chord: match &message.then {
+                Some(Then::Part { group, .. }) => Some(group.clone()),
+                Some(Then::Next) | None => None,
+            },
+            callbacks: written(&message.callbacks),
+            errbacks: written(&message.errbacks),
+            stamped_headers: message.stamps.keys().cloned().collect(),
+            stamps: message.stamps.clone(),
+            depth: message.depth,
+            options: TaskOptions::default(),
             hostname: hostname.to_owned(),
             delivery_info: DeliveryInfo {
                 exchange: String::new(),

@@ -78,6 +78,15 @@ pub struct Settlement {
     pub events: Vec<Event>,
 }
 
+/// What becomes of a task that waited for something that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Followed {
+    /// It can run, with this message.
+    Released(Box<Message>),
+    /// It ends without having run.
+    Settled(Box<Settlement>),
+}
+
 /// How much more may be stored. Counted in the same step that stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lovage::attempt::{Attempt, Grants, Outcome, Progress, Report, Stop};
 use lovage::sandbox::{Compiler, Sandbox, Settings};
-use lovage_model::{Digest, Json, LogRecord, Request, TaskOptions};
+use lovage_model::{Digest, Json, LogRecord, Request};
 use lovage_test_guests::work;
 use sha2::Digest as _;
 use tokio::sync::watch;
@@ -79,7 +79,7 @@ impl Bench {
 
     async fn run(&self, task: &str, n: Option<u64>, fuel: Option<u64>, limit: Duration) -> (Report, Duration) {
         let request = Request::of(&message(task, n.into_iter().collect()), "bench", false);
-        let attempt = Attempt { module: self.digest.clone(), request, options: TaskOptions::default() };
+        let attempt = Attempt { module: self.digest.clone(), request, handlers: Vec::new() };
         let grants = Grants {
             fuel,
             memory_bytes: 256 << 20,
@@ -88,6 +88,8 @@ impl Bench {
             output_bytes: 1 << 20,
             payload_bytes: 1 << 20,
             subtasks: 0,
+            handler_limit: limit,
+            handler_fuel: fuel,
         };
         let (_keep, stop) = watch::channel(None::<Stop>);
         let started = Instant::now();

@@ -6,6 +6,9 @@ use lovage_model::{Message, Seconds, TaskOptions, TimeLimit};
 
 use crate::attempt::Grants;
 
+/// The longest that a task's handlers may take after its run.
+const HANDLER_LIMIT: Duration = Duration::from_secs(10);
+
 /// What the operator allows every attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caps {
@@ -30,17 +33,20 @@ pub fn grant(caps: &Caps, task: &TaskOptions, message: &Message) -> Grants {
     let asked = message.timelimit.hard.or(task.time_limit).map(Seconds::duration);
     let hard_limit = asked.unwrap_or(caps.default_time_limit).min(caps.time_limit);
     let soft = message.timelimit.soft.or(task.soft_time_limit).map(Seconds::duration);
+    let fuel = match (message.fuel, caps.fuel) {
+        (Some(asked), Some(most)) => Some(asked.min(most)),
+        (asked, most) => asked.or(most),
+    };
     Grants {
-        fuel: match (message.fuel, caps.fuel) {
-            (Some(asked), Some(most)) => Some(asked.min(most)),
-            (asked, most) => asked.or(most),
-        },
+        fuel,
         memory_bytes: caps.memory_bytes,
         soft_limit: soft.filter(|soft| *soft < hard_limit),
         hard_limit,
         output_bytes: caps.output_bytes,
         payload_bytes: caps.payload_bytes,
         subtasks: caps.subtasks,
+        handler_limit: hard_limit.min(HANDLER_LIMIT),
+        handler_fuel: fuel,
     }
 }
 

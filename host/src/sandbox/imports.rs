@@ -101,7 +101,7 @@ impl Guest {
     }
 
     fn ask_retry(&mut self, options: types::RetryOptions, now: Timestamp) -> Result<(), Exception> {
-        let most = options.max_retries.or(self.attempt.options.max_retries);
+        let most = options.max_retries.or(self.attempt.request.options.max_retries);
         let request = &self.attempt.request;
         let exception = options.exc.map(exception_of).transpose()?;
         if most.is_some_and(|most| request.retries >= most) {
@@ -116,7 +116,7 @@ impl Guest {
         let eta = match (&options.eta, options.countdown) {
             (Some(eta), _) => within_a_year(Timestamp::parse(eta).map_err(value_error)?, now)?,
             (None, Some(countdown)) => now.after(seconds("countdown", countdown)?.duration()),
-            (None, None) => now.after(self.attempt.options.default_retry_delay.duration()),
+            (None, None) => now.after(self.attempt.request.options.default_retry_delay.duration()),
         };
         let args = options.args.map(|args| self.json("args", args)).transpose()?;
         let kwargs = options.kwargs.map(|kwargs| self.json("kwargs", kwargs)).transpose()?;
@@ -126,7 +126,7 @@ impl Guest {
         let countdown = Seconds::from(eta.since(now));
         let exception = exception
             .unwrap_or_else(|| Exception::new(exc_module::CELERY, "Retry", format!("Retry in {}s", countdown.get())));
-        self.effects.retry = Some(RetryRequest { exception, eta, countdown, args, kwargs });
+        self.effects.retry = Some(RetryRequest { exception, eta, countdown, args, kwargs, throw: true });
         Ok(())
     }
 
@@ -270,6 +270,8 @@ mod tests {
             output_bytes: 0,
             payload_bytes,
             subtasks: 1000,
+            handler_limit: hard_limit,
+            handler_fuel: None,
         };
         let deadline = Deadline::start(&grants, clock::instant());
         Guest::new(admission::question(&Digest::from_bytes(&[7; 32])), grants, Arc::new(Nobody), deadline)

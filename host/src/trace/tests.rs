@@ -23,7 +23,8 @@ fn value_error() -> Exception {
 
 fn retry(after: f64) -> RetryRequest {
     let countdown = Seconds::new(after).unwrap();
-    RetryRequest { exception: value_error(), eta: NOW.after(countdown.duration()), countdown, args: None, kwargs: None }
+    let eta = NOW.after(countdown.duration());
+    RetryRequest { exception: value_error(), eta, countdown, args: None, kwargs: None, throw: true }
 }
 
 fn report(outcome: Outcome, effects: Effects) -> Report {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lovage::attempt::{Attempt, Grants, Progress, Report, Stop};
 use lovage::sandbox::{Compiler, Sandbox, Settings};
-use lovage_model::{Json, LogRecord, Message, Request, TaskDefinition, TaskOptions};
+use lovage_model::{Json, LogRecord, Message, Request, TaskDefinition};
 use lovage_tests::artifacts::{self, digest_of};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -53,7 +53,7 @@ impl Run {
         let message: Message = serde_json::from_str(&text.to_string()).unwrap();
         let request = Request::of(&message, "lab", false);
         Self {
-            attempt: Attempt { module: digest_of(&component), request, options: TaskOptions::default() },
+            attempt: Attempt { module: digest_of(&component), request, handlers: Vec::new() },
             grants: Grants {
                 fuel: None,
                 memory_bytes: MEMORY,
@@ -62,6 +62,8 @@ impl Run {
                 output_bytes: OUTPUT,
                 payload_bytes: PAYLOAD,
                 subtasks: 1000,
+                handler_limit: Duration::from_secs(30),
+                handler_fuel: None,
             },
         }
     }
