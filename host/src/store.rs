@@ -16,6 +16,7 @@ pub mod file;
 /// The reference, in memory.
 pub mod memory;
 mod record;
+mod schedules;
 #[cfg(test)]
 mod suite;
 mod transition;
@@ -28,6 +29,8 @@ use lovage_model::{
     Arrival, AttemptLog, Digest, Followed, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, Room,
     Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Then, Timestamp,
 };
+
+pub use schedules::{LastRun, Periodic, Schedules};
 
 /// What a store can fail with. Callers branch on these.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -374,7 +377,7 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Results + Modules {
+pub trait Store: Broker + Results + Modules + Schedules {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 

@@ -22,6 +22,7 @@ mod modules;
 mod reader;
 mod record;
 mod results;
+mod schedules;
 mod schema;
 mod settle;
 #[cfg(test)]

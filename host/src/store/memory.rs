@@ -7,6 +7,7 @@
 mod broker;
 mod modules;
 mod results;
+mod schedules;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -14,10 +15,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Digest, ModuleName, ModuleVersion, TenantId};
+use lovage_model::{Digest, EntryName, ModuleName, ModuleVersion, TenantId};
 use tokio::sync::Notify;
 
-use super::{Result, Store, StoreError};
+use super::{Periodic, Result, Store, StoreError};
 use tasks::Tasks;
 
 /// A store that is gone when the process is.
@@ -34,6 +35,7 @@ struct Inner {
     /// Versions of each module, the oldest first.
     modules: BTreeMap<(TenantId, ModuleName), Vec<ModuleVersion>>,
     components: BTreeMap<Digest, Bytes>,
+    periodic: BTreeMap<(TenantId, EntryName), Periodic>,
 }
 
 impl MemoryStore {

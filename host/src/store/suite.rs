@@ -7,6 +7,7 @@ mod endings;
 mod messages;
 mod modules;
 mod results;
+mod schedules;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -23,7 +23,8 @@ const APPLICATION_ID: i32 = 0x4C4F_5647;
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// Step n leads from version n to n + 1. A step that was released is never changed.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE store (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     opens INTEGER NOT NULL,      -- how often it was opened: the upper part of every fencing token
@@ -130,7 +131,22 @@ CREATE TABLE module (
     PRIMARY KEY (tenant, name, version)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX module_digest ON module (digest);
-"];
+",
+    "
+-- What is sent again and again.
+CREATE TABLE periodic (
+    tenant INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    of_config INTEGER NOT NULL,
+    since INTEGER NOT NULL,      -- when it became what it is
+    slot INTEGER,                -- the last of its times that was dealt with
+    sent INTEGER,                -- when that was
+    count INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
+",
+];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart
 /// after a kill takes no longer than it must.
