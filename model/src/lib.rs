@@ -26,7 +26,7 @@ mod usage;
 
 pub use canvas::Canvas;
 pub use event::{Called, Event, EventKind};
-pub use exception::{Exception, exc_module};
+pub use exception::{Exception, exc_module, python_repr};
 pub use json::Json;
 pub use message::{Message, Then, TimeLimit};
 pub use meta::ResultMeta;

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::Problem;
 
-use crate::modules::{PushError, Unresolved};
+use crate::modules::PushError;
 use crate::queue::{Refusal, RefusalCode};
 use crate::store::StoreError;
 
@@ -60,7 +60,6 @@ kinds! {
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is of another type than this route takes";
     INVALID_REQUEST = UNPROCESSABLE_ENTITY, "invalid_request", "A field is missing, or is not what it must be";
     AMBIGUOUS_TASK = UNPROCESSABLE_ENTITY, "ambiguous_task", "Several tasks end in this name";
-    CANVAS_NOT_SUPPORTED = UNPROCESSABLE_ENTITY, "canvas_not_supported", "This version runs single tasks only";
     MODULE_REFUSED = UNPROCESSABLE_ENTITY, "module_refused", "The component is not acceptable";
     QUEUE_FULL = TOO_MANY_REQUESTS, "queue_full", "As many tasks wait as may", retry in 1;
     STORE_FAILED = INTERNAL_SERVER_ERROR, "store_failed", "The store failed", retry in 1;
@@ -128,22 +127,17 @@ impl From<StoreError> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let kind = match refusal.code {
-            RefusalCode::Invalid => &INVALID_REQUEST,
-            RefusalCode::TooLarge => &MESSAGE_TOO_LARGE,
-            RefusalCode::Canvas => &CANVAS_NOT_SUPPORTED,
+        let text = match refusal.field.as_str() {
+            "task" => refusal.message.clone(),
+            _ => refusal.to_string(),
         };
-        kind.because(refusal.to_string())
-    }
-}
-
-impl From<Unresolved> for Failure {
-    fn from(unresolved: Unresolved) -> Self {
-        match unresolved {
-            Unresolved::Unknown { .. } => {
-                UNKNOWN_TASK.because(format!("{unresolved}; `lovage module list` shows what there is"))
+        match refusal.kind {
+            RefusalCode::Wrong => INVALID_REQUEST.because(refusal.to_string()),
+            RefusalCode::TooLarge => MESSAGE_TOO_LARGE.because(refusal.to_string()),
+            RefusalCode::UnknownTask => {
+                UNKNOWN_TASK.because(format!("{text}; `lovage module list` shows what there is"))
             }
-            Unresolved::Ambiguous { .. } => AMBIGUOUS_TASK.because(unresolved.to_string()),
+            RefusalCode::AmbiguousTask => AMBIGUOUS_TASK.because(text),
         }
     }
 }

@@ -11,13 +11,16 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use lovage_model::{Digest, Event, EventKind, ModuleVersion, State, TaskDefinition, TaskId, TenantId, Timestamp};
+use lovage_model::{
+    Digest, Event, EventKind, ModuleVersion, Parameter, State, TaskDefinition, TaskId, TenantId, Timestamp,
+};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use self::fake::Fake;
 use super::*;
 use crate::attempt::Stop;
+use crate::queue::Rules;
 use crate::sandbox::Sandbox;
 use crate::store::LeaseKey;
 
@@ -46,7 +49,7 @@ fn version(module: &str, version: u32, active: bool, tasks: &[&str]) -> ModuleVe
     let task = |name: &&str| TaskDefinition {
         name: name.parse().unwrap(),
         doc: String::new(),
-        parameters: vec![],
+        parameters: ["x", "y"].map(|name| Parameter { name: name.to_owned(), required: false }).to_vec(),
         options: Default::default(),
         handlers: vec![],
     };
@@ -60,6 +63,12 @@ fn version(module: &str, version: u32, active: bool, tasks: &[&str]) -> ModuleVe
         tasks: tasks.iter().map(task).collect(),
     }
 }
+
+/// Small ones, so that a test can reach them.
+const LIMITS: queue::Limits = queue::Limits {
+    rules: Rules { message_bytes: 200, canvas_tasks: 10, lineage_depth: 5, replacements: 5 },
+    room: lovage_model::Room { queued_tasks: 5, ..lovage_model::Room::UNLIMITED },
+};
 
 async fn site() -> Site {
     let versions = vec![
@@ -78,7 +87,7 @@ async fn site() -> Site {
         modules: Arc::new(Modules::open(Arc::clone(&store) as Arc<dyn Store>, sandbox()).await.unwrap()),
         running: Arc::clone(&running),
         hub: Arc::clone(&hub),
-        limits: queue::Limits { message_bytes: 200, queued_tasks: 5 },
+        limits: LIMITS,
         bodies: Bodies { module_bytes: 1000, batch_bytes: 100_000 },
         host: Host { hostname: "lovage@test".to_owned(), concurrency: 4 },
         draining: drained,

@@ -156,12 +156,12 @@ impl Committer {
 
 #[cfg(test)]
 mod tests {
-    use lovage_model::{Exception, Json, Message, Plan, Room, Signature, State, TenantId, Timestamp};
+    use lovage_model::{Exception, Message, Plan, Room, State, TenantId, Timestamp};
 
     use super::*;
+    use crate::clock;
     use crate::store::memory::MemoryStore;
     use crate::store::{Ask, Broker, Results};
-    use crate::{canvas, clock};
 
     fn retry(message: &Message) -> Settlement {
         let again = Box::new(Message { retries: 1, ..message.clone() });
@@ -172,8 +172,7 @@ mod tests {
     async fn state_after(order: Option<Stop>) -> State {
         let (store, running) = (Arc::new(MemoryStore::new()), Arc::new(Running::default()));
         let (tenant, id) = (TenantId::default(), "a".parse().unwrap());
-        let call = Signature::new("tour.flaky".parse().unwrap(), Json::empty_array());
-        let message = canvas::message(call, id, clock::now()).unwrap();
+        let message = Message::new(id, "tour.flaky".parse().unwrap());
         store.submit(&tenant, vec![Plan::of(message.clone())], clock::now(), Room::UNLIMITED).await.unwrap();
         let (now, until) = (clock::now(), clock::now().after(Duration::from_secs(60)));
         let ask = Ask { worker: "host-1".to_owned(), queues: None, max: 1, now, until };

@@ -4,15 +4,15 @@
 
 use lovage_model::{EventKind, Message, TaskOptions, Verdict};
 
-/// Logs a failure: without alarm if the task's declaration says that it may be, else with its traceback.
-pub(super) fn log_failure(message: &Message, verdict: &Verdict, declared: Option<&TaskOptions>) {
+/// Logs a failure: without alarm if the options in force say that it may be, else with its traceback.
+pub(super) fn log_failure(message: &Message, verdict: &Verdict, options: &TaskOptions) {
     let Verdict::Failure { exception, traceback, fault } = verdict else { return };
     let (task_id, name) = (&message.id, &message.task);
     // Cut, as it is for those who watch: a guest says how long its texts are.
     let EventKind::Failed { exception: shown, traceback } = EventKind::failed(exception, traceback.clone()) else {
         return;
     };
-    if fault.is_none() && declared.is_some_and(|declared| declared.expects(exception)) {
+    if fault.is_none() && options.expects(exception) {
         tracing::info!(%task_id, %name, exception = ?shown, "a task failed, as its throws says that it may");
     } else {
         tracing::error!(%task_id, %name, exception = ?shown, traceback = ?traceback.unwrap_or_default(), "a task failed");

@@ -16,6 +16,7 @@ mod broker;
 mod check;
 mod components;
 mod fault;
+mod groups;
 mod lease;
 mod ledger;
 mod modules;

@@ -5,9 +5,14 @@
 //! Absent: durability.
 
 mod broker;
+mod groups;
+mod joins;
 mod modules;
+mod moves;
+mod orders;
 mod results;
 mod schedules;
+mod settle;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -15,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Digest, EntryName, ModuleName, ModuleVersion, TenantId};
+use lovage_model::{Digest, EntryName, ModuleName, ModuleVersion, ResultTuple, TaskId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
 use super::{Periodic, Result, Store, StoreError};
@@ -25,13 +30,18 @@ use tasks::Tasks;
 #[derive(Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
+    /// Rings when messages may have become ready.
     bell: Notify,
+    /// Rings when something has ended that others wait for.
+    ends: Notify,
 }
 
 #[derive(Default)]
 struct Inner {
     closed: bool,
     tasks: Tasks,
+    /// When each was saved, and what.
+    groups: BTreeMap<(TenantId, TaskId), (Timestamp, ResultTuple)>,
     /// Versions of each module, the oldest first.
     modules: BTreeMap<(TenantId, ModuleName), Vec<ModuleVersion>>,
     components: BTreeMap<Digest, Bytes>,
@@ -49,10 +59,21 @@ impl MemoryStore {
         if inner.closed { Err(StoreError::Failed("the store is closed".to_owned())) } else { Ok(inner) }
     }
 
-    /// What a restart of the process does to a durable store: every lease ends.
+    /// Tells those who wait for messages, and for ends if there are new ones.
+    fn ring(&self, tasks: &mut Tasks) {
+        self.bell.notify_one();
+        if std::mem::take(&mut tasks.joins.rings) {
+            self.ends.notify_one();
+        }
+    }
+
+    /// What a restart of the process does to a durable store: every lease ends, and who listens is told what is there.
     #[cfg(test)]
     pub(super) fn restart(&self) {
-        self.open().expect("an open store").tasks.lapse(lovage_model::Timestamp::from_micros(i64::MAX));
+        let tasks = &mut self.open().expect("an open store").tasks;
+        tasks.lapse(Timestamp::from_micros(i64::MAX));
+        tasks.joins.reopen();
+        self.ring(tasks);
     }
 }
 

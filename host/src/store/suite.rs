@@ -4,6 +4,7 @@
 
 mod differential;
 mod endings;
+mod groups;
 mod messages;
 mod modules;
 mod results;

@@ -7,19 +7,20 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    AttemptLog, Digest, EntryName, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, Room,
-    Settlement, State, TaskId, TenantId, Timestamp,
+    AttemptLog, Digest, EntryName, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, ResultTuple,
+    Room, Settlement, State, TaskId, TenantId, Timestamp,
 };
 
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Ask, Broker, Fenced, Filter, LastRun, Lease, LeaseKey, Leased, Modules, Page, Periodic, Quota, Redone, Result,
-    Results, Revoked, Schedules, Store, StoreError, Submitted, Upload,
+    Ask, Broker, Fenced, Filter, Groups, LastRun, Lease, LeaseKey, Leased, Modules, Page, Periodic, Quota, Redone,
+    Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Upload,
 };
 
 #[derive(Default)]
 pub(super) struct Fake {
     tasks: Mutex<BTreeMap<TaskId, ResultMeta>>,
+    groups: Mutex<BTreeMap<TaskId, ResultTuple>>,
     versions: Mutex<Vec<ModuleVersion>>,
     periodic: MemoryStore,
     failure: Mutex<Option<StoreError>>,
@@ -145,7 +146,7 @@ impl Broker for Fake {
     async fn queues(&self, _: &TenantId, _: Timestamp) -> Result<Vec<QueueView>> {
         let ready = self.tasks()?.values().filter(|meta| meta.status == State::Pending).count() as u64;
         let name = QueueName::default().into();
-        Ok(vec![QueueView { name, ready, scheduled: 0, leased: 0, oldest_seconds: None }])
+        Ok(vec![QueueView { name, ready, scheduled: 0, blocked: 0, leased: 0, paused: false, oldest_seconds: None }])
     }
 
     async fn purge(&self, _: &TenantId, queue: &QueueName, _: Timestamp) -> Result<u64> {
@@ -187,6 +188,27 @@ impl Results for Fake {
     }
 
     async fn expire(&self, _: Timestamp, _: usize) -> Result<u64> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
+impl Groups for Fake {
+    async fn save_group(&self, _: &TenantId, id: &TaskId, group: &ResultTuple, _: Timestamp) -> Result<()> {
+        drop(self.tasks()?);
+        self.groups.lock().unwrap().insert(id.clone(), group.clone());
+        Ok(())
+    }
+
+    async fn group(&self, _: &TenantId, id: &TaskId) -> Result<Option<ResultTuple>> {
+        Ok(self.groups.lock().unwrap().get(id).cloned())
+    }
+
+    async fn delete_group(&self, _: &TenantId, id: &TaskId) -> Result<bool> {
+        Ok(self.groups.lock().unwrap().remove(id).is_some())
+    }
+
+    async fn expire_groups(&self, _: Timestamp, _: usize) -> Result<u64> {
         Ok(0)
     }
 }

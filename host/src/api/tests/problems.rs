@@ -60,7 +60,6 @@ fn wrong_requests() -> Vec<(&'static str, Request<Body>)> {
         ("invalid_request", submit(json!({}))),
         ("invalid_request", empty("PUT", "/v1/modules/UPPER")),
         ("ambiguous_task", submit(json!({"task": "twice"}))),
-        ("canvas_not_supported", submit(json!({"signature": {"task": "celery.chain", "subtask_type": "chain"}}))),
         ("module_refused", with(push("other".into()), "content-digest", &digest)),
         ("module_refused", push("not a component".into())),
     ]

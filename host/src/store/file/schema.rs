@@ -145,6 +145,14 @@ CREATE TABLE periodic (
     count INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant, name)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE saved_group (
+    tenant INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    saved INTEGER NOT NULL,
+    body TEXT NOT NULL,          -- JSON: the result tuple
+    UNIQUE (tenant, id)
+) STRICT;
+CREATE INDEX saved_group_age ON saved_group (saved);
 ",
 ];
 
