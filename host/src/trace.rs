@@ -94,8 +94,9 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, scope: &mut Scope<'_>)
 /// What is recorded instead of a settlement that publishes what cannot be stored.
 pub fn unpublishable(message: &Message, settlement: Settlement, why: &str) -> Settlement {
     let at = settlement.at;
-    let verdict = failed(Exception::new(exc_module::BUILTINS, "ValueError", why));
-    let events = vec![Event::of(message, at, kind(attempted, &verdict, settlement.usage))];
+    let exception = Exception::new(exc_module::BUILTINS, "ValueError", why);
+    let events = vec![Event::of(message, at, EventKind::failed(&exception, None))];
+    let verdict = failed(exception);
     Settlement {
         arrival: arrival(message, &verdict, None),
         events,
