@@ -40,7 +40,6 @@ use scope::{Exported, scoped};
 /// would be back at once, and nothing would have changed.
 const HOST_PAUSE: Duration = Duration::from_millis(500);
 
-
 /// What the main path needs.
 pub struct Pipeline {
     /// Where messages come from and settlements go.
@@ -140,27 +139,25 @@ impl Pipeline {
             room: self.room,
         };
         let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
-        let unrun = |why| {
-            let settlement = scoped(&tasks, self.rules, |scope| trace::settle_unrun(attempted, why, scope));
+        let unrun = |why| scoped(&tasks, self.rules, |scope| trace::settle_unrun(attempted, why, scope));
+        let logged = |settlement: Settlement| {
             log_failure(&lease.message, &settlement.verdict, &options);
             settlement
         };
         let report = match start {
             Start::Run(code, grants) => match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
                 Ok(()) => self.run(lease, listed, &code, grants, &options).await,
-                Err(NotReady::Unusable(why)) => return Ok(unrun(Unrun::Unusable(why))),
+                Err(NotReady::Unusable(why)) => return Ok(logged(unrun(Unrun::Unusable(why)))),
                 Err(NotReady::NotNow(why)) => {
                     tracing::error!(task_id = %lease.message.id, why, "a task cannot be run now; it goes back to its queue");
                     return Err(Interrupted { begun: false });
                 }
             },
-            Start::Unrun(why) => return Ok(unrun(why)),
+            Start::Unrun(why) => return Ok(logged(unrun(why))),
             Start::Stopped(stop) => Report::stopped(stop),
         };
-        let settlement = scoped(&tasks, self.rules, |scope| trace::settle(attempted, report, scope));
-        let settlement = settlement.ok_or(Interrupted { begun })?;
-        log_failure(&lease.message, &settlement.verdict, &options);
-        Ok(settlement)
+        let settled = scoped(&tasks, self.rules, |scope| trace::settle(attempted, report, scope));
+        settled.map(logged).ok_or(Interrupted { begun })
     }
 
     fn start(&self, lease: &Lease, now: Timestamp) -> Start {

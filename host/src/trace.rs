@@ -219,7 +219,7 @@ fn settlement(
     if matches!(verdict, Verdict::Success { .. }) {
         left.children.extend(message.successor.clone());
     }
-    let mut events = vec![Event::of(message, at, kind(&verdict, attempted.options, left.usage))];
+    let mut events = vec![Event::of(message, at, kind(attempted, &verdict, left.usage))];
     if matches!(verdict, Verdict::Failure { .. }) && !attempted.options.acks_on_failure {
         events.push(Event::of(message, at, EventKind::Rejected { requeue: false }));
     }
@@ -260,9 +260,11 @@ fn record(at: Timestamp, message: String) -> LogRecord {
     LogRecord { at, level: LogLevel::Error, message }
 }
 
-fn kind(verdict: &Verdict, options: &TaskOptions, usage: Usage) -> EventKind {
+fn kind(attempted: Attempted<'_>, verdict: &Verdict, usage: Usage) -> EventKind {
     match verdict {
-        Verdict::Success { result } => EventKind::succeeded(result, options.resultrepr_maxsize, usage.wall_seconds),
+        Verdict::Success { result } => {
+            EventKind::succeeded(result, attempted.options.resultrepr_maxsize, usage.wall_seconds)
+        }
         Verdict::Failure { exception, traceback, .. } => EventKind::failed(exception, traceback.clone()),
         Verdict::Retry { exception, traceback, .. } => EventKind::retried(exception, traceback.clone()),
         Verdict::Revoked { reason } => {

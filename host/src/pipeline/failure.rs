@@ -4,7 +4,7 @@
 
 use lovage_model::{EventKind, Message, TaskOptions, Verdict};
 
-/// Logs a failure: without alarm if the task's options say that it may be, else with its traceback.
+/// Logs a failure: without alarm if the options in force say that it may be, else with its traceback.
 pub(super) fn log_failure(message: &Message, verdict: &Verdict, options: &TaskOptions) {
     let Verdict::Failure { exception, traceback, fault } = verdict else { return };
     let (task_id, name) = (&message.id, &message.task);

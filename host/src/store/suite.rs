@@ -13,6 +13,7 @@ mod modules;
 mod orders;
 mod plans;
 mod results;
+mod schedules;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
