@@ -69,12 +69,12 @@ mod tests {
     /// Of an attempt that sent a task.
     fn settlement(message: &Message, verdict: Verdict) -> Settlement {
         let child = self::message("child");
-        let event = |of: &Message, kind| Event { uuid: of.id.clone(), name: of.task.clone(), timestamp: NOW, kind };
+        let event = |of: &Message, kind| Event::of(of, NOW, kind);
         Settlement {
             children: vec![ResultTuple::of(child.id.clone())],
             grown: vec![("g".parse().unwrap(), 1)],
             room: Room { queued_tasks: 11, descendants: 22 },
-            events: vec![event(message, EventKind::Ignored), event(&child, EventKind::Sent)],
+            events: vec![event(message, EventKind::Ignored), Event::sent(&child, NOW)],
             publish: Plan::of(child),
             ..Settlement::of(verdict, NOW)
         }
