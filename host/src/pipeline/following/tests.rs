@@ -108,7 +108,7 @@ fn decide(message: Message, arrived: Arrived<'_>) -> Followed {
         Arrival::Value(_) => Followed::Released(Box::new(message)),
         Arrival::Failed { exception, .. } => {
             let kind = lovage_model::EventKind::failed(exception, None);
-            let event = Event::of(message, arrived.now, kind);
+            let event = Event::of(&message, arrived.now, kind);
             let errback = super::tests::message(&format!("{}-errback", message.id));
             let sent = lovage_model::EventKind::Sent { call: None };
             let told = Event { uuid: errback.id.clone(), kind: sent, ..event.clone() };
