@@ -8,6 +8,7 @@ mod attending;
 mod commit;
 mod following;
 mod grant;
+mod mapped;
 mod running;
 mod scope;
 
