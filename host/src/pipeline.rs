@@ -6,6 +6,7 @@
 mod arrival;
 mod attending;
 mod commit;
+mod failure;
 mod following;
 mod grant;
 mod mapped;
@@ -33,11 +34,13 @@ use crate::store::{Lease, LeaseKey, Store};
 use crate::trace::{self, Attempted, Unrun};
 use attending::Attending;
 use commit::Settled;
+use failure::log_failure;
 use scope::{Exported, scoped};
 
 /// How long a message stays here that this host could not run, though nobody had told it to stop: given back at once, it
 /// would be back at once, and nothing would have changed.
 const HOST_PAUSE: Duration = Duration::from_millis(500);
+
 
 /// What the main path needs.
 pub struct Pipeline {
@@ -138,13 +141,15 @@ impl Pipeline {
             room: self.room,
         };
         let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
-        let unrun = |why| scoped(&tasks, self.rules, |scope| trace::settle_unrun(attempted, why, scope));
+        let unrun = |why| {
+            let settlement = scoped(&tasks, self.rules, |scope| trace::settle_unrun(attempted, why, scope));
+            log_failure(&lease.message, &settlement.verdict, &options);
+            settlement
+        };
         let report = match start {
             Start::Run(code, grants) => match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
                 Ok(()) => self.run(lease, listed, &code, grants, &options).await,
-                Err(NotReady::Unusable(why)) => {
-                    return Ok(unrun(Unrun::Unusable(why)));
-                }
+                Err(NotReady::Unusable(why)) => return Ok(unrun(Unrun::Unusable(why))),
                 Err(NotReady::NotNow(why)) => {
                     tracing::error!(task_id = %lease.message.id, why, "a task cannot be run now; it goes back to its queue");
                     return Err(Interrupted { begun: false });
@@ -153,7 +158,10 @@ impl Pipeline {
             Start::Unrun(why) => return Ok(unrun(why)),
             Start::Stopped(stop) => Report::stopped(stop),
         };
-        scoped(&tasks, self.rules, |scope| trace::settle(attempted, report, scope)).ok_or(Interrupted { begun })
+        let settlement = scoped(&tasks, self.rules, |scope| trace::settle(attempted, report, scope));
+        let settlement = settlement.ok_or(Interrupted { begun })?;
+        log_failure(&lease.message, &settlement.verdict, &options);
+        Ok(settlement)
     }
 
     fn start(&self, lease: &Lease, now: Timestamp) -> Start {
@@ -201,9 +209,8 @@ impl Pipeline {
     }
 
     fn announce_start(&self, lease: &Lease) {
-        let Lease { tenant, message, .. } = lease;
-        let (uuid, name) = (message.id.clone(), message.task.clone());
-        self.hub.announce(tenant, &[Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
+        let started = || vec![Event::of(&lease.message, clock::now(), EventKind::Started)];
+        self.hub.announce_with(&lease.tenant, started);
     }
 }
 

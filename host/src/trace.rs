@@ -219,11 +219,10 @@ fn settlement(
     if matches!(verdict, Verdict::Success { .. }) {
         left.children.extend(message.successor.clone());
     }
-    let mut events = vec![event(message, at, kind(&verdict, left.usage))];
+    let mut events = vec![Event::of(message, at, kind(&verdict, attempted.options, left.usage))];
     if matches!(verdict, Verdict::Failure { .. }) && !attempted.options.acks_on_failure {
-        events.push(event(message, at, EventKind::Rejected { requeue: false }));
+        events.push(Event::of(message, at, EventKind::Rejected { requeue: false }));
     }
-    events.extend(left.publish.tasks.iter().map(|child| event(&child.message, at, EventKind::Sent)));
     let ignore_result = attempted.ignores_result();
     Settlement {
         worker: attempted.worker.to_owned(),
@@ -261,13 +260,9 @@ fn record(at: Timestamp, message: String) -> LogRecord {
     LogRecord { at, level: LogLevel::Error, message }
 }
 
-fn event(message: &Message, timestamp: Timestamp, kind: EventKind) -> Event {
-    Event { uuid: message.id.clone(), name: message.task.clone(), timestamp, kind }
-}
-
-fn kind(verdict: &Verdict, usage: Usage) -> EventKind {
+fn kind(verdict: &Verdict, options: &TaskOptions, usage: Usage) -> EventKind {
     match verdict {
-        Verdict::Success { .. } => EventKind::Succeeded { runtime: usage.wall_seconds },
+        Verdict::Success { result } => EventKind::succeeded(result, options.resultrepr_maxsize, usage.wall_seconds),
         Verdict::Failure { exception, traceback, .. } => EventKind::failed(exception, traceback.clone()),
         Verdict::Retry { exception, traceback, .. } => EventKind::retried(exception, traceback.clone()),
         Verdict::Revoked { reason } => {

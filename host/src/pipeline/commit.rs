@@ -123,8 +123,7 @@ impl Committer {
             match self.store.revoke(tenant, &message.id, now).await {
                 Ok(Revoked::Waiting) => {
                     let kind = EventKind::Revoked { terminated: false, expired: false };
-                    let (uuid, name) = (message.id.clone(), message.task.clone());
-                    return self.hub.announce(tenant, &[Event { uuid, name, timestamp: now, kind }]);
+                    return self.hub.announce(tenant, &[Event::of(message, now, kind)]);
                 }
                 Ok(Revoked::Running(_)) if running.stop(tenant, &message.id, Stop::Revoked) => return,
                 // Leased again, and not listed yet: look again.
@@ -161,7 +160,10 @@ impl Committer {
     fn announce(&self, lease: &Lease, settlement: &Settlement, answer: Result<Fenced, StoreError>) {
         let task_id = &lease.message.id;
         match answer {
-            Ok(Fenced::Applied) => self.hub.announce(&lease.tenant, &settlement.events),
+            Ok(Fenced::Applied) => self.hub.announce_with(&lease.tenant, || {
+                let sent = settlement.publish.tasks.iter().map(|one| Event::sent(&one.message, settlement.at));
+                settlement.events.iter().cloned().chain(sent).collect()
+            }),
             // It published nothing: the store broke its word, and the message is delivered again.
             Ok(Fenced::Full(_) | Fenced::Taken(_)) => tracing::error!(%task_id, "an outcome found no room"),
             Ok(Fenced::Refused) => tracing::warn!(%task_id, "an outcome came too late: its lease was lost"),
