@@ -44,7 +44,7 @@ pub fn unsent(message: &Message, settlement: Settlement, why: &Unsent) -> Settle
     }
     let exception = why.exception(bare.room);
     let kind = EventKind::failed(&exception, None);
-    let event = Event { uuid: message.id.clone(), name: message.task.clone(), timestamp: bare.at, kind };
+    let event = Event::of(message, bare.at, kind);
     let failed = || Arrival::Failed { task: message.id.clone(), exception: exception.clone() };
     Settlement {
         arrival: message.then.as_ref().map(|_| failed()),
