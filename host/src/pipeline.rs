@@ -9,6 +9,7 @@ mod commit;
 mod failure;
 mod following;
 mod grant;
+mod mapped;
 mod running;
 mod scope;
 
