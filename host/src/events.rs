@@ -10,12 +10,17 @@
 //!
 //! Absent: JSON, HTTP, the store.
 
+mod watch;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lovage_model::{Event, EventKind, TaskId, TenantId, Timestamp};
 use tokio::sync::broadcast::{self, error::RecvError};
+
+pub use watch::Watch;
+use watch::Watched;
 
 /// Events of a tenant that are kept for who resumes.
 const KEPT: usize = 1024;
@@ -67,12 +72,14 @@ struct Channel {
     dropped: u64,
     all: Sender,
     tasks: HashMap<TaskId, Sender>,
+    watched: Watched,
 }
 
 impl Channel {
     fn new(sequence: u64) -> Self {
         let all = broadcast::Sender::new(TENANT_BACKLOG);
-        Self { kept: VecDeque::new(), dropped: sequence, all, tasks: HashMap::new() }
+        let watched = Watched::default();
+        Self { kept: VecDeque::new(), dropped: sequence, all, tasks: HashMap::new(), watched }
     }
 
     fn keep(&mut self, sequence: u64, event: &Arc<Event>) {
@@ -84,6 +91,9 @@ impl Channel {
 
     /// Sending fails only while nobody listens, which is what most events meet.
     fn tell(&self, notice: Notice, id: &TaskId) {
+        if let Notice::Event(numbered) = &notice {
+            self.watched.tell(id, &numbered.event.kind);
+        }
         if let Some(followers) = self.tasks.get(id) {
             let _ = followers.send(notice.clone());
         }
@@ -134,9 +144,11 @@ impl Hub {
     /// Makes all who follow a task of the tenant read the store again.
     pub fn recheck(&self, tenant: &TenantId) {
         let state = self.lock();
-        for followers in state.tenants.get(tenant).into_iter().flat_map(|channel| channel.tasks.values()) {
+        let Some(channel) = state.tenants.get(tenant) else { return };
+        for followers in channel.tasks.values() {
             let _ = followers.send(Notice::Recheck);
         }
+        channel.watched.recheck();
     }
 
     /// Whether somebody follows this task: whether pieces of its log are worth announcing.
