@@ -4,18 +4,22 @@
 //! keep things, never in what happens: one suite and one differential test run over all of them.
 //!
 //! Invariants every backend keeps:
-//! - A task has at most one message: ready, scheduled or leased. A terminal task has none.
+//! - A task has at most one message: ready, scheduled, blocked or leased. A terminal task has none.
+//! - A task that is blocked waits for a task or a join that has not ended, or whose end is in [`Joins::ended`].
 //! - `commit`, `report` and `release` change something only while the lease's token is the current one.
 //! - SUCCESS is never overwritten, except by an order to run again (`resubmit`) or to forget.
 //! - What a call returned `Ok` for survives a crash, if the backend is durable; leases and custom states need not.
 //!
 //! Absent: clocks (every call that needs one is told the time), policies, HTTP, Celery's wire.
 
+mod admission;
+mod advance;
 /// Files: SQLite in a directory.
 pub mod file;
 /// The reference, in memory.
 pub mod memory;
 mod record;
+mod schedules;
 #[cfg(test)]
 mod suite;
 mod transition;
@@ -28,6 +32,8 @@ use lovage_model::{
     Arrival, AttemptLog, Digest, Followed, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta,
     ResultTuple, Room, Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Then, Timestamp,
 };
+
+pub use schedules::{LastRun, Periodic, Schedules};
 
 /// What a store can fail with. Callers branch on these.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -193,7 +199,8 @@ pub trait Broker: Send + Sync {
     /// scheduled ones, the others as ready. One answer for each, in order.
     async fn submit(&self, tenant: &TenantId, plans: Vec<Plan>, now: Timestamp, room: Room) -> Result<Vec<Submitted>>;
 
-    /// Takes messages that are due. Leases that have lapsed go back to their queues first, their tokens void.
+    /// Takes messages that are due, from queues that are not paused. Leases that have lapsed go back to their queues first,
+    /// their tokens void. Large messages are taken a few at a time: `next_due` is now then.
     async fn lease(&self, ask: Ask) -> Result<Leased>;
 
     /// Returns when messages may have become ready since the last call returned.
@@ -205,7 +212,9 @@ pub trait Broker: Send + Sync {
     /// Sets a state of the task's own, such as PROGRESS. (A leased task without one is STARTED.)
     async fn report(&self, key: LeaseKey, state: String, meta: Json) -> Result<Fenced>;
 
-    /// Applies everything that follows from an attempt, or nothing: the transition, the messages, the log.
+    /// Applies everything that follows from an attempt, or nothing: the transition, the messages, the log. The task's own
+    /// next message comes to its place first, then what is published, in order, then the one that waited for it. A
+    /// settlement by no host (without a worker) leaves the worker and the usage of the last attempt.
     async fn commit(&self, key: LeaseKey, settlement: Settlement) -> Result<Fenced>;
 
     /// Applies several settlements, each whole or not at all, for the price of one step where the backend can; the answers
@@ -229,24 +238,25 @@ pub trait Broker: Send + Sync {
     /// Queues a task that has ended once more, under its id, from retry 0. Its result and log are dropped.
     async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Redone>;
 
-    /// Every queue that has a message, by name.
+    /// Every queue that has a message or is paused, by name.
     async fn queues(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<QueueView>>;
 
-    /// Revokes what waits in a queue; returns how many there were.
+    /// Revokes what is ready or scheduled in a queue; returns how many there were. What waits for something else stays.
     async fn purge(&self, tenant: &TenantId, queue: &QueueName, now: Timestamp) -> Result<u64>;
 }
 
 /// What is ordered about messages beside their main path.
 #[async_trait]
 pub trait Orders: Send + Sync {
-    /// Gives a message back to be leased again no earlier than `until`. It was not delivered: its lease does not count.
+    /// Gives a message back to be leased again no earlier than `until`, from its old place in the line. It was not
+    /// delivered: its lease does not count.
     async fn postpone(&self, key: LeaseKey, until: Timestamp) -> Result<Fenced>;
 
     /// Stops leases from a queue, or lets them go on; whether that was a change. Survives a restart.
     async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<bool>;
 
     /// Revokes every task that has a stamp of this name and (one of) these values and has not ended: what [`Broker::revoke`]
-    /// found for each. A stamp that is a list matches by any of its items.
+    /// found for each, the older first. A stamp that is a list matches by any of its items.
     async fn revoke_stamped(
         &self,
         tenant: &TenantId,
@@ -298,7 +308,11 @@ pub struct FollowUp {
 ///
 /// A commit (or revoke, purge) that ends a task whose message says [`Then::Next`] releases the one task that waits for it in
 /// the same step, if it succeeded and there is one; else the end is kept as [`Ended`], like a join whose last part has come.
-/// Nothing of it is lost in a crash: who opens the store finds it in [`Joins::ended`].
+/// Nothing of it is lost in a crash: who opens the store finds it in [`Joins::ended`]. An end that nobody waits for is not
+/// kept.
+///
+/// A join counts each task, and each join within it, once, however often that ends; it has a place in the list for each
+/// part that comes until it is complete. Then it takes nothing more and grows no more. One of no parts is complete at once.
 #[async_trait]
 pub trait Joins: Send + Sync {
     /// What has ended and whose followers have not been dealt with, the oldest first.
@@ -310,7 +324,8 @@ pub trait Joins: Send + Sync {
     /// Messages that wait for a task or a join, in the order in which they were stored.
     async fn followers(&self, tenant: &TenantId, awaited: &TaskId, max: usize) -> Result<Vec<Message>>;
 
-    /// Applies one step whole or not at all; refused if somebody has dealt with it already.
+    /// Applies one step whole or not at all, in order; refused if somebody has dealt with it already. What its settlements
+    /// publish is counted, but needs no room.
     async fn follow(&self, key: i64, step: FollowUp, now: Timestamp) -> Result<Fenced>;
 }
 
@@ -390,7 +405,7 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Results + Groups + Modules {
+pub trait Store: Broker + Results + Groups + Modules + Schedules {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 

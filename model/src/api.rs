@@ -182,8 +182,14 @@ pub struct QueueView {
     pub ready: u64,
     /// Messages that wait for their ETA.
     pub scheduled: u64,
+    /// Messages that wait for another task, or for a group.
+    #[serde(default)]
+    pub blocked: u64,
     /// Messages that a host has taken.
     pub leased: u64,
+    /// Whether nothing is taken from it now, by an order.
+    #[serde(default)]
+    pub paused: bool,
     /// Age in seconds of the oldest ready message.
     pub oldest_seconds: Option<f64>,
 }

@@ -152,6 +152,11 @@ impl Canvas {
         self
     }
 
+    /// Whether it is one call of a task: what takes arguments.
+    pub fn is_task(&self) -> bool {
+        matches!(self.shape, Shape::Task { .. })
+    }
+
     /// The members of a group; anything else is one by itself.
     pub fn members(self) -> Vec<Self> {
         match self.shape {

@@ -128,12 +128,12 @@ impl Site {
 
     fn end(&self, id: &str) {
         self.store.set(&task(id), State::Success, "2");
-        self.tell(id, EventKind::Succeeded { runtime: 0.5 });
+        self.tell(id, EventKind::Succeeded { result: "2".to_owned(), runtime: 0.5 });
     }
 
     fn tell(&self, id: &str, kind: EventKind) {
         let name = "tour.add".parse().unwrap();
-        let event = Event { uuid: task(id), name, timestamp: Timestamp::from_micros(0), kind };
+        let event = Event::new(task(id), name, Timestamp::from_micros(0), kind);
         self.hub.announce(&TenantId::default(), &[event]);
     }
 }

@@ -265,7 +265,15 @@ tour.add(x, [y])  2.5 s   for ever  Adds.";
 
     #[test]
     fn queues_with_nothing_ready_have_no_age() {
-        let queue = QueueView { name: "celery".to_owned(), ready: 0, scheduled: 2, leased: 1, oldest_seconds: None };
+        let queue = QueueView {
+            name: "celery".to_owned(),
+            ready: 0,
+            scheduled: 2,
+            blocked: 0,
+            leased: 1,
+            paused: false,
+            oldest_seconds: None,
+        };
         let expected = "\
 QUEUE   READY  SCHEDULED  RUNNING  OLDEST
 celery  0      2          1";

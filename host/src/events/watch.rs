@@ -46,8 +46,7 @@ impl Waiting {
 }
 
 impl Watched {
-    #[cfg(test)]
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -161,8 +160,7 @@ mod tests {
     }
 
     fn tell(hub: &Hub, name: &str, kind: EventKind) {
-        let (uuid, name) = (id(name), "t".parse().unwrap());
-        let event = Event { uuid, name, timestamp: Timestamp::from_micros(0), kind };
+        let event = Event::new(id(name), "t".parse().unwrap(), Timestamp::from_micros(0), kind);
         hub.announce(&TenantId::default(), &[event]);
     }
 

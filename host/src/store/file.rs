@@ -23,6 +23,7 @@ mod modules;
 mod reader;
 mod record;
 mod results;
+mod schedules;
 mod schema;
 mod settle;
 #[cfg(test)]

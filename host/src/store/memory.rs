@@ -6,8 +6,13 @@
 
 mod broker;
 mod groups;
+mod joins;
 mod modules;
+mod moves;
+mod orders;
 mod results;
+mod schedules;
+mod settle;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -15,17 +20,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Digest, ModuleName, ModuleVersion, ResultTuple, TaskId, TenantId, Timestamp};
+use lovage_model::{Digest, EntryName, ModuleName, ModuleVersion, ResultTuple, TaskId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
-use super::{Result, Store, StoreError};
+use super::{Periodic, Result, Store, StoreError};
 use tasks::Tasks;
 
 /// A store that is gone when the process is.
 #[derive(Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
+    /// Rings when messages may have become ready.
     bell: Notify,
+    /// Rings when something has ended that others wait for.
+    ends: Notify,
 }
 
 #[derive(Default)]
@@ -37,6 +45,7 @@ struct Inner {
     /// Versions of each module, the oldest first.
     modules: BTreeMap<(TenantId, ModuleName), Vec<ModuleVersion>>,
     components: BTreeMap<Digest, Bytes>,
+    periodic: BTreeMap<(TenantId, EntryName), Periodic>,
 }
 
 impl MemoryStore {
@@ -50,10 +59,21 @@ impl MemoryStore {
         if inner.closed { Err(StoreError::Failed("the store is closed".to_owned())) } else { Ok(inner) }
     }
 
-    /// What a restart of the process does to a durable store: every lease ends.
+    /// Tells those who wait for messages, and for ends if there are new ones.
+    fn ring(&self, tasks: &mut Tasks) {
+        self.bell.notify_one();
+        if std::mem::take(&mut tasks.joins.rings) {
+            self.ends.notify_one();
+        }
+    }
+
+    /// What a restart of the process does to a durable store: every lease ends, and who listens is told what is there.
     #[cfg(test)]
     pub(super) fn restart(&self) {
-        self.open().expect("an open store").tasks.lapse(Timestamp::from_micros(i64::MAX));
+        let tasks = &mut self.open().expect("an open store").tasks;
+        tasks.lapse(Timestamp::from_micros(i64::MAX));
+        tasks.joins.reopen();
+        self.ring(tasks);
     }
 }
 

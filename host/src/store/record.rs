@@ -2,7 +2,18 @@
 //!
 //! Backends keep these facts where they like; what a client sees is made of them here, so that it is the same for all.
 
-use lovage_model::{Json, Message, ResultMeta, ResultTuple, State, Timestamp, Usage};
+use std::collections::BTreeSet;
+
+use lovage_model::{Json, Message, ResultMeta, ResultTuple, State, TaskId, Timestamp, Usage};
+
+/// The most children that are kept of a task; the newest ones.
+pub(super) const MAX_CHILDREN: usize = 10_000;
+
+/// The most attempts of a task whose logs are kept; the newest ones.
+pub(super) const MAX_LOGS: usize = 20;
+
+/// The most bytes of messages that one lease call reads, the first message apart.
+pub(super) const MAX_LEASED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Everything a store knows about a task.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +37,7 @@ pub(super) struct Kept {
     pub(super) result: Json,
     pub(super) traceback: Option<String>,
     pub(super) fault: Option<String>,
-    /// The tasks that all its attempts so far have sent.
+    /// The tasks that its attempts so far have sent, see [`more_children`].
     pub(super) children: Vec<ResultTuple>,
     pub(super) usage: Option<Usage>,
 }
@@ -45,6 +56,13 @@ pub(super) enum Place {
     Ready,
     /// It waits for its ETA.
     Scheduled,
+    /// It waits for something else to end.
+    Blocked {
+        /// What.
+        awaited: TaskId,
+        /// Whether that is a join; else it is a task.
+        group: bool,
+    },
     /// A host has it.
     Leased(Leasehold),
     /// There is none: the task has ended.
@@ -78,6 +96,7 @@ impl Record {
     pub(super) fn status(&self) -> State {
         match &self.place {
             Place::Leased(Leasehold { own: Some((name, _)), .. }) => State::from_name(name),
+            Place::Leased(_) if self.message.untracked => State::Pending,
             Place::Leased(_) => State::Started,
             _ => self.state.clone(),
         }
@@ -86,9 +105,11 @@ impl Record {
     /// Everything, as a client reads it.
     pub(super) fn meta(self) -> ResultMeta {
         let status = self.status();
-        let waiting_for = match self.place {
+        let waiting_for = match &self.place {
             Place::Ready => Some("a free slot".to_owned()),
             Place::Scheduled => Some("eta".to_owned()),
+            Place::Blocked { awaited, group: true } => Some(format!("group {awaited}")),
+            Place::Blocked { awaited, group: false } => Some(format!("task {awaited}")),
             Place::Leased(_) | Place::Nowhere => None,
         };
         let Kept { result, traceback, fault, children, usage } = self.kept;
@@ -118,5 +139,63 @@ impl Record {
             deliveries: self.deliveries,
             usage,
         }
+    }
+}
+
+/// The children of a task once another attempt has sent these.
+pub(super) fn more_children(mut old: Vec<ResultTuple>, new: Vec<ResultTuple>) -> Vec<ResultTuple> {
+    old.extend(new);
+    let surplus = old.len().saturating_sub(MAX_CHILDREN);
+    old.drain(..surplus);
+    old
+}
+
+/// The labels by which a message is found: each name with each of its values, written one way.
+pub(super) fn stamps(message: &Message) -> BTreeSet<(String, String)> {
+    let entries = message.stamps.iter().flat_map(|(name, value)| {
+        let items = if value.is_array() { value.read::<Vec<Json>>().ok() } else { None };
+        let values = items.unwrap_or_else(|| vec![value.clone()]);
+        values.into_iter().map(|value| (name.clone(), canonical(&value)))
+    });
+    entries.collect()
+}
+
+/// A value, written so that equal values are equal texts, whatever blanks, escapes and order of keys they came with.
+pub(super) fn canonical(value: &Json) -> String {
+    let text = value.as_str().trim();
+    // Numbers of any size are told apart.
+    let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    match value.read::<serde_json::Value>() {
+        Ok(value) if !is_number => value.to_string(),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn stamps_are_found_by_each_of_their_values() {
+        let stamps_of = |text: &str| {
+            let message = Message::new("a".parse().unwrap(), "tour.add".parse().unwrap());
+            stamps(&Message { stamps: [("job".to_owned(), json(text))].into(), ..message })
+        };
+        assert_eq!(stamps_of(r#"["a", "\u0062", "a"]"#).len(), 2);
+        assert!(stamps_of(r#"["a", "\u0062"]"#).contains(&("job".to_owned(), r#""b""#.to_owned())));
+        assert_eq!(stamps_of(r#"{"b": 1, "a": 2}"#), stamps_of(r#"{"a":2,"b":1}"#));
+        assert_ne!(stamps_of("123456789012345678901"), stamps_of("123456789012345678902"));
+        assert!(stamps_of("[]").is_empty());
+    }
+
+    #[test]
+    fn the_newest_children_are_kept() {
+        let tuple = |n: usize| ResultTuple::of(TaskId::new(n.to_string()).unwrap());
+        let all = more_children((0..MAX_CHILDREN).map(tuple).collect(), vec![tuple(MAX_CHILDREN)]);
+        assert_eq!((all.len(), &all[0]), (MAX_CHILDREN, &tuple(1)));
     }
 }

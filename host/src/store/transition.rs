@@ -26,9 +26,15 @@ pub(super) enum Next {
 }
 
 impl Transition {
-    /// What follows from a verdict. `ignore_result` drops a returned value; an exception is kept, since a failure
-    /// without its reason helps nobody.
-    pub(super) fn of(verdict: Verdict, ignore_result: bool) -> Self {
+    /// What follows from a verdict. `ignore_result` drops a returned value, `ignore_errors` what a task raised; why it was
+    /// revoked is kept, since no task says that.
+    pub(super) fn of(verdict: Verdict, ignore_result: bool, ignore_errors: bool) -> Self {
+        let transition = Self::whole(verdict, ignore_result);
+        let raised = matches!(transition.state, State::Failure | State::Retry);
+        if raised && ignore_errors { Self { result: Json::null(), traceback: None, ..transition } } else { transition }
+    }
+
+    fn whole(verdict: Verdict, ignore_result: bool) -> Self {
         match verdict {
             Verdict::Success { result } => {
                 Self::quiet(State::Success, if ignore_result { Json::null() } else { result }, Next::End)

@@ -147,7 +147,9 @@ pub(super) fn queues(db: &Connection, tenant: &TenantId, now: Timestamp) -> rusq
             name: row.get("queue")?,
             ready: count("ready")?,
             scheduled: count("scheduled")?,
+            blocked: 0,
             leased: count("leased")?,
+            paused: false,
             oldest_seconds: oldest(db, row.get("id")?)?.map(|since| now.since(since).as_secs_f64()),
         });
     }

@@ -133,6 +133,18 @@ CREATE TABLE module (
 CREATE INDEX module_digest ON module (digest);
 ",
     "
+-- What is sent again and again.
+CREATE TABLE periodic (
+    tenant INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    of_config INTEGER NOT NULL,
+    since INTEGER NOT NULL,      -- when it became what it is
+    slot INTEGER,                -- the last of its times that was dealt with
+    sent INTEGER,                -- when that was
+    count INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE saved_group (
     tenant INTEGER NOT NULL,
     id TEXT NOT NULL,

@@ -34,8 +34,9 @@ fn text<T: serde::Serialize>(value: &T) -> Result<String> {
 
 impl Ending {
     pub(super) fn of(settlement: Settlement) -> Result<Self> {
-        let Settlement { verdict, at, worker, ignore_result, publish, children, usage, log, .. } = settlement;
-        let outcome = Transition::of(verdict, ignore_result);
+        let Settlement { verdict, at, worker, ignore_result, ignore_errors, publish, children, usage, log, .. } =
+            settlement;
+        let outcome = Transition::of(verdict, ignore_result, ignore_errors);
         let swap = match &outcome.next {
             Next::Swap(next) => Some(Draft::of(next.message.clone())?),
             Next::End | Next::Requeue => None,

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use lovage_model::api::QueueView;
-use lovage_model::{Json, Plan, Planned, QueueName, Room, Settlement, State, TaskId, TenantId, Timestamp};
+use lovage_model::{Json, Message, Plan, Planned, QueueName, Room, Settlement, State, TaskId, TenantId, Timestamp};
 
 use super::MemoryStore;
 use super::tasks::{Held, Task, Tasks};
-use crate::store::record::{Kept, Place};
-use crate::store::transition::{Next, Transition, again, state_of_its_own};
-use crate::store::{Ask, Broker, Fenced, Lease, LeaseKey, Leased, Quota, Redone, Result, Revoked, Submitted};
+use crate::store::record::{Kept, MAX_LEASED_BYTES, Place};
+use crate::store::transition::{again, state_of_its_own};
+use crate::store::{Ask, Broker, Fenced, Lease, LeaseKey, Leased, Redone, Result, Revoked, Submitted};
 
 #[async_trait]
 impl Broker for MemoryStore {
     async fn submit(&self, tenant: &TenantId, plans: Vec<Plan>, now: Timestamp, room: Room) -> Result<Vec<Submitted>> {
         let tasks = &mut self.open()?.tasks;
-        let answers = plans.into_iter().map(|plan| submit(tasks, tenant, plan, now, room)).collect();
-        self.bell.notify_one();
+        let answers = plans.into_iter().map(|plan| tasks.submit(tenant, plan, now, room)).collect();
+        self.ring(tasks);
         Ok(answers)
     }
 
@@ -47,29 +47,25 @@ impl Broker for MemoryStore {
     }
 
     async fn commit(&self, key: LeaseKey, settlement: Settlement) -> Result<Fenced> {
-        let fenced = commit(&mut self.open()?.tasks, key, settlement);
-        self.bell.notify_one();
+        let tasks = &mut self.open()?.tasks;
+        let fenced = tasks.commit(key, settlement);
+        self.ring(tasks);
         Ok(fenced)
     }
 
     async fn release(&self, key: LeaseKey, begun: bool) -> Result<Fenced> {
-        let fenced = self.open()?.tasks.release(key, begun);
-        self.bell.notify_one();
+        let tasks = &mut self.open()?.tasks;
+        let fenced = tasks.release(key, begun);
+        self.ring(tasks);
         Ok(fenced)
     }
 
     async fn revoke(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Revoked> {
         let tasks = &mut self.open()?.tasks;
         let Some(number) = tasks.number(tenant, id) else { return Ok(Revoked::Unknown) };
-        let task = tasks.get(number);
-        Ok(match (task.lease, task.record.ended) {
-            (Some(held), _) => Revoked::Running(LeaseKey { task: number, token: held.token }),
-            (None, Some(_)) => Revoked::Ended(task.record.state.clone()),
-            (None, None) => {
-                tasks.revoke(number, now);
-                Revoked::Waiting
-            }
-        })
+        let found = tasks.order_end(number, now);
+        self.ring(tasks);
+        Ok(found)
     }
 
     async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Redone> {
@@ -83,9 +79,9 @@ impl Broker for MemoryStore {
         let record = &mut task.record;
         (record.state, record.ended, record.worker, record.deliveries) = (State::Pending, None, None, 0);
         record.kept = Kept::default();
-        record.message = again(record.message.clone(), now);
-        tasks.enqueue(number, now);
-        self.bell.notify_one();
+        let message = again(record.message.clone(), now);
+        tasks.place(number, Planned { message, awaits: None }, now);
+        self.ring(tasks);
         Ok(Redone::Done)
     }
 
@@ -102,35 +98,41 @@ impl Broker for MemoryStore {
         for &number in &doomed {
             tasks.revoke(number, now);
         }
+        self.ring(tasks);
         Ok(doomed.len() as u64)
     }
-}
-
-fn submit(tasks: &mut Tasks, tenant: &TenantId, plan: Plan, now: Timestamp, room: Room) -> Submitted {
-    let known = |one: &&Planned| tasks.number(tenant, &one.message.id).is_some();
-    if let Some(first) = plan.tasks.iter().find(known) {
-        let all = plan.tasks.iter().filter(known).count() == plan.tasks.len();
-        return if all { Submitted::Exists } else { Submitted::Taken(first.message.id.clone()) };
-    }
-    if tasks.waiting(tenant) + plan.tasks.len() as u64 > room.queued_tasks {
-        return Submitted::Full(Quota::QueuedTasks);
-    }
-    for Planned { message, .. } in plan.tasks {
-        tasks.insert(tenant, message, now);
-    }
-    Submitted::Stored
 }
 
 fn lease(tasks: &mut Tasks, ask: &Ask) -> Leased {
     tasks.lapse(ask.now);
     tasks.promote(ask.now);
-    let wanted = |task: &Task| ask.queues.as_ref().is_none_or(|queues| queues.contains(&task.record.message.queue));
-    let next: Vec<i64> =
-        tasks.ready.values().copied().filter(|&number| wanted(tasks.get(number))).take(ask.max).collect();
+    let (mut next, mut bytes, mut more) = (Vec::new(), 0, false);
+    for number in tasks.ready.values().copied().filter(|&number| wanted(tasks, ask, number)).take(ask.max) {
+        bytes += weight(&tasks.get(number).record.message);
+        more = bytes > MAX_LEASED_BYTES && !next.is_empty();
+        if more {
+            break;
+        }
+        next.push(number);
+    }
     let leases = next.into_iter().map(|number| grant(tasks, number, ask)).collect();
     let eta = tasks.scheduled.first_key_value().map(|(&(eta, _), _)| eta);
     let lapse = tasks.leased.first().map(|&(until, _)| until);
-    Leased { leases, next_due: eta.into_iter().chain(lapse).min() }
+    let next_due = if more { Some(ask.now) } else { eta.into_iter().chain(lapse).min() };
+    Leased { leases, next_due }
+}
+
+/// Whether a message may be leased to who asks.
+fn wanted(tasks: &Tasks, ask: &Ask, number: i64) -> bool {
+    let Task { tenant, record, .. } = tasks.get(number);
+    let queue = &record.message.queue;
+    ask.queues.as_ref().is_none_or(|queues| queues.contains(queue))
+        && !tasks.paused.contains(&(tenant.clone(), queue.clone()))
+}
+
+/// About how long a message is, in bytes.
+fn weight(message: &Message) -> usize {
+    message.args.as_str().len() + message.kwargs.as_str().len()
 }
 
 fn grant(tasks: &mut Tasks, number: i64, ask: &Ask) -> Lease {
@@ -148,44 +150,18 @@ fn renew(tasks: &mut Tasks, key: LeaseKey, until: Timestamp) -> bool {
     true
 }
 
-fn commit(tasks: &mut Tasks, key: LeaseKey, settlement: Settlement) -> Fenced {
-    if tasks.held(key).is_none() {
-        return Fenced::Refused;
-    }
-    let Settlement { verdict, at, worker, ignore_result, publish, children, usage, log, .. } = settlement;
-    let outcome = Transition::of(verdict, ignore_result);
-    tasks.take(key.task);
-    tasks.conclude(key.task, &outcome, at);
-    let task = tasks.get_mut(key.task);
-    task.record.worker = Some(worker);
-    task.record.kept.usage = Some(usage);
-    task.record.kept.children.extend(children);
-    if !log.is_empty() {
-        task.logs.push(log);
-    }
-    let tenant = task.tenant.clone();
-    if let Next::Swap(message) = outcome.next {
-        task.record.message = message.message;
-        tasks.enqueue(key.task, at);
-    } else if outcome.next == Next::Requeue {
-        // Its ETA, if it had one, has been waited for.
-        tasks.requeue(key.task, at);
-    }
-    for Planned { message, .. } in publish.tasks {
-        tasks.insert(&tenant, message, at);
-    }
-    Fenced::Applied
-}
-
 fn queues(tasks: &Tasks, tenant: &TenantId, now: Timestamp) -> Vec<QueueView> {
     let mut views = BTreeMap::<&QueueName, (QueueView, u64)>::new();
+    for (_, queue) in tasks.paused.iter().filter(|(owner, _)| owner == tenant) {
+        views.insert(queue, (QueueView { paused: true, ..empty(queue) }, u64::MAX));
+    }
     for (_, task) in tasks.all().filter(|(_, task)| task.tenant == *tenant && task.record.ended.is_none()) {
         let queue = &task.record.message.queue;
-        let empty = QueueView { name: queue.to_string(), ready: 0, scheduled: 0, leased: 0, oldest_seconds: None };
-        let (view, oldest) = views.entry(queue).or_insert((empty, u64::MAX));
+        let (view, oldest) = views.entry(queue).or_insert_with(|| (empty(queue), u64::MAX));
         match task.record.place {
             Place::Ready => view.ready += 1,
             Place::Scheduled => view.scheduled += 1,
+            Place::Blocked { .. } => view.blocked += 1,
             Place::Leased(_) => view.leased += 1,
             Place::Nowhere => {}
         }
@@ -195,4 +171,9 @@ fn queues(tasks: &Tasks, tenant: &TenantId, now: Timestamp) -> Vec<QueueView> {
         }
     }
     views.into_values().map(|(view, _)| view).collect()
+}
+
+fn empty(queue: &QueueName) -> QueueView {
+    let name = queue.to_string();
+    QueueView { name, ready: 0, scheduled: 0, blocked: 0, leased: 0, paused: false, oldest_seconds: None }
 }

@@ -1,30 +1,41 @@
-//! Where is each task's message? The structures, and the few moves between them; every other file here is made of
-//! these moves.
+//! What is known of each task, and where is its message? The structures; the moves between them are in `moves`.
 //!
-//! Invariant: a task is in exactly one of `ready`, `scheduled`, `leased` while its record's place says so, and in none
-//! once it has ended.
+//! Invariants: a task is in exactly one of `ready`, `scheduled`, `blocked`, `leased` while its record's place says so, and
+//! in none once it has ended; `stamped` has exactly the tasks that have not ended.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use lovage_model::{AttemptLog, Message, State, TaskId, TenantId, Timestamp};
+use lovage_model::{AttemptLog, Message, Planned, QueueName, State, TaskId, TenantId, Timestamp};
 
-use crate::store::record::{Leasehold, Place, Record};
-use crate::store::transition::{Transition, due_later};
-use crate::store::{Fenced, LeaseKey};
+use super::joins::OpenJoins;
+use crate::store::LeaseKey;
+use crate::store::record::{Place, Record, stamps};
+
+/// Something of a tenant's, by its id.
+pub(super) type Owned = (TenantId, TaskId);
 
 #[derive(Default)]
 pub(super) struct Tasks {
     by_number: BTreeMap<i64, Task>,
-    by_id: HashMap<(TenantId, TaskId), i64>,
+    by_id: HashMap<Owned, i64>,
     /// By priority, then age.
     pub(super) ready: BTreeMap<(u8, u64), i64>,
     pub(super) scheduled: BTreeMap<(Timestamp, u64), i64>,
+    /// By what they wait for, the older first.
+    pub(super) blocked: BTreeMap<Owned, BTreeSet<i64>>,
     /// By the time at which they lapse.
     pub(super) leased: BTreeSet<(Timestamp, i64)>,
-    waiting: HashMap<TenantId, u64>,
+    /// By the name and the value of a stamp.
+    pub(super) stamped: BTreeMap<(TenantId, String, String), BTreeSet<i64>>,
+    pub(super) paused: BTreeSet<(TenantId, QueueName)>,
+    /// How many tasks a tenant has that wait.
+    pub(super) waiting: HashMap<TenantId, u64>,
+    /// How many tasks were published by what comes from a call; until its task is dropped.
+    pub(super) descendants: HashMap<Owned, u64>,
+    pub(super) joins: OpenJoins,
     numbers: i64,
-    positions: u64,
-    tokens: u64,
+    pub(super) positions: u64,
+    pub(super) tokens: u64,
 }
 
 pub(super) struct Task {
@@ -43,6 +54,18 @@ pub(super) struct Task {
 pub(super) struct Held {
     pub(super) token: u64,
     pub(super) until: Timestamp,
+}
+
+impl Task {
+    /// What names it among all tenants' tasks.
+    pub(super) fn owned(&self) -> Owned {
+        (self.tenant.clone(), self.record.message.id.clone())
+    }
+
+    /// Whether it has a message that nobody has.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.record.place, Place::Ready | Place::Scheduled | Place::Blocked { .. })
+    }
 }
 
 impl Tasks {
@@ -75,136 +98,51 @@ impl Tasks {
         self.by_number.get(&key.task).filter(|task| task.lease.is_some_and(|lease| lease.token == key.token))
     }
 
-    /// Stores a new task; false if there is one of that id.
-    pub(super) fn insert(&mut self, tenant: &TenantId, message: Message, now: Timestamp) -> bool {
-        if self.number(tenant, &message.id).is_some() {
-            return false;
-        }
+    /// Stores a new task, whose id is free.
+    pub(super) fn insert(&mut self, tenant: &TenantId, planned: Planned, now: Timestamp) {
         self.numbers += 1;
-        self.by_id.insert((tenant.clone(), message.id.clone()), self.numbers);
-        let record = Record::new(message, now, Place::Nowhere);
+        let number = self.numbers;
+        self.by_id.insert((tenant.clone(), planned.message.id.clone()), number);
+        let record = Record::new(planned.message.clone(), now, Place::Nowhere);
         let task = Task { tenant: tenant.clone(), record, position: 0, since: now, lease: None, logs: Vec::new() };
-        self.by_number.insert(self.numbers, task);
-        self.enqueue(self.numbers, now);
-        true
+        self.by_number.insert(number, task);
+        self.place(number, planned, now);
     }
 
-    /// Puts the message of a task that is nowhere to the end of its line, or among the scheduled.
-    pub(super) fn enqueue(&mut self, number: i64, now: Timestamp) {
-        let Some(eta) = due_later(&self.get(number).record.message, now) else {
-            return self.requeue(number, now);
-        };
-        self.positions += 1;
-        let position = self.positions;
-        let task = self.get_mut(number);
-        (task.position, task.since, task.record.place) = (position, eta, Place::Scheduled);
-        let tenant = task.tenant.clone();
-        self.scheduled.insert((eta, position), number);
-        *self.waiting.entry(tenant).or_default() += 1;
-    }
-
-    /// Puts the message of a task that is nowhere to the end of its line, whatever its ETA.
-    pub(super) fn requeue(&mut self, number: i64, now: Timestamp) {
-        self.positions += 1;
-        let position = self.positions;
-        let task = self.get_mut(number);
-        (task.position, task.since) = (position, now);
-        self.put_ready(number);
-    }
-
-    /// Puts a message into its line, at its own position.
-    pub(super) fn put_ready(&mut self, number: i64) {
-        let task = self.get_mut(number);
-        task.record.place = Place::Ready;
-        let (key, tenant) = ((task.record.message.priority, task.position), task.tenant.clone());
-        self.ready.insert(key, number);
-        *self.waiting.entry(tenant).or_default() += 1;
-    }
-
-    /// Takes a message from wherever it is.
-    pub(super) fn take(&mut self, number: i64) {
-        let task = self.get_mut(number);
-        let place = std::mem::replace(&mut task.record.place, Place::Nowhere);
-        let (priority, position, since) = (task.record.message.priority, task.position, task.since);
-        let (tenant, lease) = (task.tenant.clone(), task.lease.take());
-        match place {
-            Place::Ready => _ = self.ready.remove(&(priority, position)),
-            Place::Scheduled => _ = self.scheduled.remove(&(since, position)),
-            Place::Leased(_) => _ = lease.map(|held| self.leased.remove(&(held.until, number))),
-            Place::Nowhere => {}
-        }
-        if matches!(place, Place::Ready | Place::Scheduled) {
-            *self.waiting.entry(tenant).or_default() -= 1;
+    /// Gives a task that is nowhere a message, and the message its place.
+    pub(super) fn place(&mut self, number: i64, planned: Planned, now: Timestamp) {
+        self.rename(number, planned.message);
+        match planned.awaits {
+            Some(awaited) => self.block(number, awaited),
+            None => self.enqueue(number, now),
         }
     }
 
-    /// Hands a ready message to a host.
-    pub(super) fn grant(&mut self, number: i64, worker: &str, until: Timestamp) -> LeaseKey {
-        self.take(number);
-        self.tokens += 1;
-        let token = self.tokens;
+    /// Gives a task that has not ended another message, and finds it by that one's stamps.
+    fn rename(&mut self, number: i64, message: Message) {
+        self.forget_stamps(number);
         let task = self.get_mut(number);
-        task.lease = Some(Held { token, until });
-        task.record.deliveries += 1;
-        task.record.place = Place::Leased(Leasehold { worker: worker.to_owned(), own: None });
-        self.leased.insert((until, number));
-        LeaseKey { task: number, token }
-    }
-
-    /// Moves what is due into its line.
-    pub(super) fn promote(&mut self, now: Timestamp) {
-        while let Some((&(eta, _), &number)) = self.scheduled.first_key_value()
-            && eta <= now
-        {
-            self.take(number);
-            self.put_ready(number);
+        task.record.message = message;
+        let (tenant, entries) = (task.tenant.clone(), stamps(&task.record.message));
+        for (name, value) in entries {
+            self.stamped.entry((tenant.clone(), name, value)).or_default().insert(number);
         }
     }
 
-    /// Puts the messages of leases that have lapsed back where they were.
-    pub(super) fn lapse(&mut self, now: Timestamp) {
-        while let Some(&(until, number)) = self.leased.first()
-            && until <= now
-        {
-            if let Place::Leased(held) = &self.get(number).record.place {
-                self.get_mut(number).record.worker = Some(held.worker.clone());
-            }
-            self.take(number);
-            self.put_ready(number);
+    /// Finds a task by its stamps no more.
+    pub(super) fn forget_stamps(&mut self, number: i64) {
+        let task = self.get(number);
+        let (tenant, entries) = (task.tenant.clone(), stamps(&task.record.message));
+        for (name, value) in entries {
+            remove(&mut self.stamped, (tenant.clone(), name, value), number);
         }
     }
 
-    /// Gives an uncounted message back.
-    pub(super) fn release(&mut self, key: LeaseKey, begun: bool) -> Fenced {
-        if self.held(key).is_none() {
-            return Fenced::Refused;
-        }
-        self.take(key.task);
-        self.get_mut(key.task).record.deliveries -= u32::from(!begun);
-        self.put_ready(key.task);
-        Fenced::Applied
-    }
-
-    /// Writes an outcome into a record whose message has been taken.
-    pub(super) fn conclude(&mut self, number: i64, outcome: &Transition, at: Timestamp) {
-        let record = &mut self.get_mut(number).record;
-        record.ended = outcome.state.is_terminal().then_some(at);
-        record.state = outcome.state.clone();
-        record.kept.result = outcome.result.clone();
-        record.kept.traceback.clone_from(&outcome.traceback);
-        record.kept.fault.clone_from(&outcome.fault);
-    }
-
-    /// Revokes a task that waits.
-    pub(super) fn revoke(&mut self, number: i64, now: Timestamp) {
-        self.take(number);
-        self.conclude(number, &Transition::revoked("revoked"), now);
-    }
-
-    /// Forgets a task that has ended.
+    /// Forgets a task that has ended, and what is counted under its id.
     pub(super) fn drop_ended(&mut self, number: i64) {
         if let Some(task) = self.by_number.remove(&number) {
-            self.by_id.remove(&(task.tenant, task.record.message.id));
+            self.by_id.remove(&task.owned());
+            self.descendants.remove(&task.owned());
         }
     }
 
@@ -212,5 +150,15 @@ impl Tasks {
     pub(super) fn unfinished(&self, number: i64) -> Option<State> {
         let record = &self.get(number).record;
         record.ended.is_none().then(|| record.status())
+    }
+}
+
+/// Takes a number from an index, and the entry with its last one.
+pub(super) fn remove<K: Ord>(index: &mut BTreeMap<K, BTreeSet<i64>>, key: K, number: i64) {
+    if let std::collections::btree_map::Entry::Occupied(mut entry) = index.entry(key) {
+        entry.get_mut().remove(&number);
+        if entry.get().is_empty() {
+            entry.remove();
+        }
     }
 }

@@ -1,0 +1,117 @@
+//! May a plan be stored?
+//!
+//! Decided here for every backend: what is taken comes before what is full, since more room would not help; and the
+//! tasks of one call before those of its tenant, since they may wait for room in vain.
+
+use std::collections::HashSet;
+
+use lovage_model::{Plan, Room, TaskId};
+
+use super::{Fenced, Quota, Submitted};
+
+/// An id of a plan that is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Clash {
+    /// The first one.
+    pub(super) id: TaskId,
+    /// Whether all its tasks exist: it was stored before.
+    pub(super) whole: bool,
+}
+
+impl From<Clash> for Submitted {
+    fn from(clash: Clash) -> Self {
+        if clash.whole { Self::Exists } else { Self::Taken(clash.id) }
+    }
+}
+
+impl From<Clash> for Fenced {
+    fn from(clash: Clash) -> Self {
+        Self::Taken(clash.id)
+    }
+}
+
+/// Whether a plan can have its ids, given which tasks and which joins exist. One that uses an id twice cannot.
+pub(super) fn clash<E>(
+    plan: &Plan,
+    task_exists: impl Fn(&TaskId) -> Result<bool, E>,
+    join_exists: impl Fn(&TaskId) -> Result<bool, E>,
+) -> Result<Option<Clash>, E> {
+    let (mut seen, mut known, mut first) = (HashSet::new(), 0, None);
+    for id in plan.tasks.iter().map(|one| &one.message.id) {
+        let exists = task_exists(id)?;
+        known += usize::from(exists);
+        if exists || !seen.insert(id) {
+            first = first.or(Some(id));
+        }
+    }
+    let whole = known > 0 && known == plan.tasks.len();
+    if first.is_none() {
+        seen.clear();
+        for id in plan.joins.iter().map(|join| &join.group) {
+            if join_exists(id)? || !seen.insert(id) {
+                first = first.or(Some(id));
+            }
+        }
+    }
+    Ok(first.map(|id| Clash { id: id.clone(), whole }))
+}
+
+/// Which limit leaves no room for so many tasks more. `descendants`: how many there are already of the call that they come
+/// from; none if they are a call of their own.
+pub(super) fn full(room: Room, tasks: usize, waiting: u64, descendants: Option<u64>) -> Option<Quota> {
+    let over = |there: u64, limit: u64| tasks > 0 && there.saturating_add(tasks as u64) > limit;
+    if descendants.is_some_and(|there| over(there, room.descendants)) {
+        Some(Quota::Descendants)
+    } else if over(waiting, room.queued_tasks) {
+        Some(Quota::QueuedTasks)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use lovage_model::{Join, Message, TaskName, Then};
+
+    use super::*;
+
+    fn id(name: &str) -> TaskId {
+        TaskId::new(name).unwrap()
+    }
+
+    fn found(tasks: &[&str], joins: &[&str]) -> Option<(String, bool)> {
+        let mut plan = Plan::default();
+        for name in tasks {
+            plan.append(Plan::of(Message::new(id(name), TaskName::new("tour.add").unwrap())));
+        }
+        plan.joins = joins.iter().map(|name| Join { group: id(name), size: 1, then: Then::Next }).collect();
+        let is = |known: &'static str| move |id: &TaskId| Ok::<_, Infallible>(id.as_str().starts_with(known));
+        let Ok(clash) = clash(&plan, is("known"), is("open"));
+        clash.map(|clash| (clash.id.to_string(), clash.whole))
+    }
+
+    #[test]
+    fn the_first_id_in_use_is_named() {
+        assert_eq!(found(&["a", "b"], &["g"]), None);
+        assert_eq!(found(&[], &[]), None);
+        assert_eq!(found(&["a", "known-1", "known-2"], &["open"]), Some(("known-1".to_owned(), false)));
+        assert_eq!(found(&["known-1", "known-2"], &["open"]), Some(("known-1".to_owned(), true)));
+        assert_eq!(found(&["a", "b", "a"], &[]), Some(("a".to_owned(), false)));
+        assert_eq!(found(&["a"], &["g", "open-1"]), Some(("open-1".to_owned(), false)));
+        assert_eq!(found(&["a"], &["g", "g"]), Some(("g".to_owned(), false)));
+        assert_eq!(found(&["known-1", "known-1"], &[]), Some(("known-1".to_owned(), true)));
+    }
+
+    #[test]
+    fn nothing_needs_no_room() {
+        let room = Room { queued_tasks: 3, descendants: 5 };
+        assert_eq!(full(room, 0, 9, Some(9)), None);
+        assert_eq!(full(room, 2, 1, Some(3)), None);
+        assert_eq!(full(room, 2, 2, Some(3)), Some(Quota::QueuedTasks));
+        assert_eq!(full(room, 2, 2, Some(4)), Some(Quota::Descendants));
+        assert_eq!(full(room, 2, 1, None), None);
+        assert_eq!(full(Room::UNLIMITED, 2, u64::MAX - 1, Some(4)), None);
+    }
+}

@@ -1,0 +1,178 @@
+//! What waits for others: which joins are open, and what has ended with nobody having seen to its followers.
+
+use std::collections::{BTreeMap, HashSet};
+
+use async_trait::async_trait;
+use lovage_model::{Arrival, Followed, Join, Message, Plan, TaskId, TenantId, Then, Timestamp};
+
+use super::MemoryStore;
+use super::tasks::{Owned, Tasks};
+use crate::store::advance::is_complete;
+use crate::store::record::Place;
+use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result};
+
+#[derive(Default)]
+pub(super) struct OpenJoins {
+    open: BTreeMap<Owned, OpenJoin>,
+    ended: BTreeMap<i64, Left>,
+    keys: i64,
+    parts: u64,
+    /// Whether something has ended since this was looked at.
+    pub(super) rings: bool,
+}
+
+struct OpenJoin {
+    size: u64,
+    then: Then,
+    /// By their place in the list, then by when they came.
+    parts: BTreeMap<(u32, u64), Arrival>,
+    /// The tasks, and the inner joins, whose part has come. One counts once, however often it ends.
+    counted: HashSet<TaskId>,
+    /// Whether all parts have come. Nothing is added from then on.
+    complete: bool,
+}
+
+struct Left {
+    of: Owned,
+    /// Of a task; a join has its parts.
+    arrival: Option<Arrival>,
+}
+
+impl OpenJoins {
+    pub(super) fn has(&self, owned: &Owned) -> bool {
+        self.open.contains_key(owned)
+    }
+
+    /// Opens a join, whose id is free. One of no parts is complete.
+    pub(super) fn insert(&mut self, tenant: &TenantId, join: Join) {
+        let owned = (tenant.clone(), join.group);
+        let (parts, counted) = (BTreeMap::new(), HashSet::new());
+        let open = OpenJoin { size: u64::from(join.size), then: join.then, parts, counted, complete: false };
+        self.open.insert(owned.clone(), open);
+        self.complete(owned);
+    }
+
+    pub(super) fn grow(&mut self, owned: &Owned, parts: u32) {
+        if let Some(join) = self.open.get_mut(owned) {
+            join.size += u64::from(parts);
+        }
+    }
+
+    /// Counts a part of a join, if the join waits for it.
+    pub(super) fn count(&mut self, owned: &Owned, part: TaskId, index: u32, arrival: Arrival) {
+        let Some(join) = self.open.get_mut(owned).filter(|join| !join.complete) else { return };
+        if join.counted.insert(part) {
+            self.parts += 1;
+            join.parts.insert((index, self.parts), arrival);
+            self.complete(owned.clone());
+        }
+    }
+
+    fn complete(&mut self, owned: Owned) {
+        let Some(join) = self.open.get_mut(&owned) else { return };
+        if is_complete(join.parts.len() as u64, join.size) {
+            join.complete = true;
+            self.leave(Left { of: owned, arrival: None });
+        }
+    }
+
+    /// Keeps that a task has ended.
+    pub(super) fn keep(&mut self, owned: Owned, arrival: Arrival) {
+        self.leave(Left { of: owned, arrival: Some(arrival) });
+    }
+
+    fn leave(&mut self, left: Left) {
+        self.keys += 1;
+        self.ended.insert(self.keys, left);
+        self.rings = true;
+    }
+
+    /// Tells whoever listens after a restart what is there.
+    #[cfg(test)]
+    pub(super) fn reopen(&mut self) {
+        self.rings = !self.ended.is_empty();
+    }
+
+    fn read(&self, key: i64) -> Option<Ended> {
+        let Left { of, arrival } = self.ended.get(&key)?;
+        let outcome = match (arrival, self.open.get(of)) {
+            (Some(arrival), _) => Completed::Task(arrival.clone()),
+            (None, join) => {
+                let join = join?;
+                Completed::Join { parts: join.parts.values().cloned().collect(), then: join.then.clone() }
+            }
+        };
+        let (tenant, id) = of.clone();
+        Some(Ended { key, tenant, id, outcome })
+    }
+
+    /// Drops something whose followers have been dealt with.
+    fn close(&mut self, key: i64) {
+        if let Some(Left { of, arrival: None }) = self.ended.remove(&key) {
+            self.open.remove(&of);
+        }
+    }
+}
+
+#[async_trait]
+impl Joins for MemoryStore {
+    async fn ended(&self, max: usize) -> Result<Vec<Ended>> {
+        let joins = &self.open()?.tasks.joins;
+        Ok(joins.ended.keys().take(max).filter_map(|&key| joins.read(key)).collect())
+    }
+
+    async fn any_ended(&self) {
+        self.ends.notified().await;
+    }
+
+    async fn followers(&self, tenant: &TenantId, awaited: &TaskId, max: usize) -> Result<Vec<Message>> {
+        let tasks = &self.open()?.tasks;
+        let numbers = tasks.blocked.get(&(tenant.clone(), awaited.clone())).into_iter().flatten().take(max);
+        Ok(numbers.map(|&number| tasks.get(number).record.message.clone()).collect())
+    }
+
+    async fn follow(&self, key: i64, step: FollowUp, now: Timestamp) -> Result<Fenced> {
+        let tasks = &mut self.open()?.tasks;
+        let fenced = tasks.follow(key, step, now);
+        self.ring(tasks);
+        Ok(fenced)
+    }
+}
+
+impl Tasks {
+    fn follow(&mut self, key: i64, step: FollowUp, now: Timestamp) -> Fenced {
+        let Some(ended) = self.joins.read(key) else { return Fenced::Refused };
+        let mut followed = Vec::with_capacity(step.followed.len());
+        let mut publish = Plan::default();
+        for (id, what) in step.followed {
+            let Some(number) = self.follower(&ended, &id) else { continue };
+            if let Followed::Settled(settlement) = &what {
+                publish.append(settlement.publish.clone());
+            }
+            followed.push((number, what));
+        }
+        if let Some(clash) = self.clash(&ended.tenant, &publish) {
+            return clash.into();
+        }
+        for (number, what) in followed {
+            match what {
+                Followed::Released(message) => self.unblock(number, *message, now),
+                Followed::Settled(settlement) => self.settle(number, *settlement),
+            }
+        }
+        if let (Some(arrival), Completed::Join { then: Then::Part { group, index }, .. }) = (step.part, ended.outcome) {
+            self.joins.count(&(ended.tenant, group), ended.id, index, arrival);
+        }
+        if step.done {
+            self.joins.close(key);
+        }
+        Fenced::Applied
+    }
+
+    /// A task that still waits for something that ended.
+    fn follower(&self, ended: &Ended, id: &TaskId) -> Option<i64> {
+        let number = self.number(&ended.tenant, id)?;
+        let waits = matches!(&self.get(number).record.place, Place::Blocked { awaited, .. } if *awaited == ended.id);
+        waits.then_some(number)
+    }
+}
