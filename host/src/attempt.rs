@@ -159,14 +159,14 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// Whether an attempt that ended so is tried again: it ended for the retry it asked for, or it asked for one that holds
-    /// however it ends, and was not killed.
-    pub fn retries(&self, outcome: &Outcome) -> bool {
-        match outcome {
+    /// The retry that follows an attempt that ended so: the one it ended for, or one that holds however it ends, unless it
+    /// was killed.
+    pub fn retry_after(&self, outcome: &Outcome) -> Option<&RetryRequest> {
+        self.retry.as_ref().filter(|retry| match outcome {
             Outcome::Retried => true,
             Outcome::Faulted(_) | Outcome::Stopped(_) => false,
-            _ => self.retry.as_ref().is_some_and(|retry| !retry.throw),
-        }
+            _ => !retry.throw,
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use lovage_model::{
     Room, Settlement, TaskId, TaskOptions, Then, Timestamp, Usage, Verdict, exc_module,
 };
 
-use crate::attempt::{Effects, Outcome, Report, Stop};
+use crate::attempt::{Effects, Outcome, Report, RetryRequest, Stop};
 use crate::canvas::{self, Invalid, Scope, Sent};
 
 pub use follow::{Awaited, follow};
@@ -135,10 +135,11 @@ fn verdict(
     scope: &mut Scope<'_>,
     left: &mut Left,
 ) -> Verdict {
-    let later = effects.retry.as_ref().is_some_and(|retry| !retry.throw);
+    // Also if it asked for another attempt and went on: the last attempt's outcome is the task's.
+    if let Some(retry) = effects.retry_after(&outcome) {
+        return retried(attempted, retry.clone());
+    }
     match outcome {
-        // It asked for another attempt and went on: the last attempt's outcome is the task's.
-        Outcome::Returned(_) | Outcome::Raised(..) if later => retried(attempted, &effects),
         Outcome::Returned(result) => {
             Verdict::Success { result: if attempted.ignores_result() { Json::null() } else { result } }
         }
@@ -148,7 +149,7 @@ fn verdict(
             traceback: fault.traceback,
             fault: Some(fault.kind.name().to_owned()),
         },
-        Outcome::Retried => retried(attempted, &effects),
+        Outcome::Retried => without_request("retry"),
         Outcome::Replaced => replaced(attempted, effects, scope, left),
         Outcome::Ignored => Verdict::Ignored,
         Outcome::Rejected(true) => Verdict::Requeued,
@@ -157,8 +158,7 @@ fn verdict(
     }
 }
 
-fn retried(attempted: Attempted<'_>, effects: &Effects) -> Verdict {
-    let Some(retry) = effects.retry.clone() else { return without_request("retry") };
+fn retried(attempted: Attempted<'_>, retry: RetryRequest) -> Verdict {
     let exception = retry.exception.clone();
     let traceback = Some(format!("Retry in {}s: {exception}\n", retry.countdown.get()));
     let again = canvas::again(attempted.message, retry);

@@ -16,18 +16,17 @@ pub(super) type Came = Result<Json, types::Exception>;
 
 /// The handlers to be called after a run, and what they are told.
 pub(super) fn following(declared: &[Handler], outcome: &Outcome, effects: &Effects) -> Vec<(Handler, Came)> {
-    let (handlers, came) = match outcome {
-        outcome if effects.retries(outcome) => {
-            let why = effects.retry.as_ref().map(|retry| raised(&retry.exception, None));
-            (vec![Handler::OnRetry], why.map_or_else(|| Ok(Json::null()), Err))
-        }
-        Outcome::Returned(value) => (vec![Handler::OnSuccess, Handler::AfterReturn], Ok(value.clone())),
-        Outcome::Raised(exception, traceback) | Outcome::Faulted(Fault { exception, traceback, .. }) => {
-            (vec![Handler::OnFailure, Handler::AfterReturn], Err(raised(exception, traceback.as_deref())))
+    let (handlers, came): (&[Handler], Came) = match (effects.retry_after(outcome), outcome) {
+        (Some(retry), _) => (&[Handler::OnRetry], Err(raised(&retry.exception, None))),
+        (None, Outcome::Returned(value)) => (&[Handler::OnSuccess, Handler::AfterReturn], Ok(value.clone())),
+        (None, Outcome::Raised(exception, traceback))
+        | (None, Outcome::Faulted(Fault { exception, traceback, .. })) => {
+            (&[Handler::OnFailure, Handler::AfterReturn], Err(raised(exception, traceback.as_deref())))
         }
         _ => return Vec::new(),
     };
-    handlers.into_iter().filter(|handler| declared.contains(handler)).map(|handler| (handler, came.clone())).collect()
+    let declared = handlers.iter().filter(|handler| declared.contains(handler));
+    declared.map(|handler| (*handler, came.clone())).collect()
 }
 
 /// Calls a handler; the inner error is what it raised.

@@ -143,11 +143,11 @@ async fn a_later_retry_holds_however_the_run_ends_but_for_a_kill() {
     for (run, outcome) in [("later", "Returned(1)"), ("later, then raise", "Raised(")] {
         let report = told("", run, "").report().await;
         assert!(format!("{:?}", report.outcome).starts_with(outcome), "{report:?}");
-        assert!(report.effects.retries(&report.outcome) && !report.effects.retry.as_ref().unwrap().throw);
+        assert!(report.effects.retry_after(&report.outcome).is_some_and(|retry| !retry.throw));
         assert!(lines(&report)[2].starts_with("2 on_retry ") && lines(&report).len() == 3, "{report:?}");
     }
     let report = told("", "later, then panic", "").report().await;
-    assert!(!report.effects.retries(&report.outcome));
+    assert_eq!(report.effects.retry_after(&report.outcome), None);
     assert!(lines(&report)[2].starts_with("0 on_failure Panic: on purpose"), "{report:?}");
 }
 
