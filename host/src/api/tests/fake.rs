@@ -1,6 +1,6 @@
 //! A store that does for the routes what they ask of it, and fails when told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -12,8 +12,8 @@ use lovage_model::{
 };
 
 use crate::store::{
-    Ask, Broker, Fenced, Filter, Lease, LeaseKey, Leased, Modules, Page, Quota, Redone, Result, Results, Revoked,
-    Store, StoreError, Submitted, Upload,
+    Ask, Broker, Ended, Fenced, Filter, FollowUp, Joins, Lease, LeaseKey, Leased, Modules, Orders, Page, Quota, Redone,
+    Result, Results, Revoked, Store, StoreError, Submitted, Upload,
 };
 
 #[derive(Default)]
@@ -21,6 +21,7 @@ pub(super) struct Fake {
     tasks: Mutex<BTreeMap<TaskId, ResultMeta>>,
     versions: Mutex<Vec<ModuleVersion>>,
     failure: Mutex<Option<StoreError>>,
+    paused: Mutex<BTreeSet<QueueName>>,
 }
 
 impl Fake {
@@ -150,6 +151,40 @@ impl Broker for Fake {
         let mut tasks = self.tasks()?;
         let waiting = tasks.values_mut().filter(|t| t.status == State::Pending && t.queue == queue.as_str());
         Ok(waiting.map(|meta| meta.status = State::Revoked).count() as u64)
+    }
+}
+
+#[async_trait]
+impl Orders for Fake {
+    async fn postpone(&self, _: LeaseKey, _: Timestamp) -> Result<Fenced> {
+        Ok(Fenced::Refused)
+    }
+
+    async fn pause(&self, _: &TenantId, queue: &QueueName, paused: bool) -> Result<bool> {
+        drop(self.tasks()?);
+        let mut all = self.paused.lock().unwrap();
+        Ok(if paused { all.insert(queue.clone()) } else { all.remove(queue) })
+    }
+
+    async fn revoke_stamped(&self, _: &TenantId, _: &str, _: &[Json], _: Timestamp) -> Result<Vec<(TaskId, Revoked)>> {
+        self.tasks().map(|_| vec![])
+    }
+}
+
+#[async_trait]
+impl Joins for Fake {
+    async fn ended(&self, _: usize) -> Result<Vec<Ended>> {
+        self.tasks().map(|_| vec![])
+    }
+
+    async fn any_ended(&self) {}
+
+    async fn followers(&self, _: &TenantId, _: &TaskId, _: usize) -> Result<Vec<Message>> {
+        self.tasks().map(|_| vec![])
+    }
+
+    async fn follow(&self, _: i64, _: FollowUp, _: Timestamp) -> Result<Fenced> {
+        Ok(Fenced::Refused)
     }
 }
 
