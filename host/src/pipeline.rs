@@ -3,9 +3,13 @@
 //! The only room that sees sandbox, trace and store together. It decides nothing: the grant, the settlement and the
 //! messages that follow come from pure functions, the store applies them in one step, and only then is anybody told.
 
+mod arrival;
 mod attending;
 mod commit;
+mod failure;
+mod following;
 mod grant;
+mod mapped;
 mod running;
 mod scope;
 
@@ -16,6 +20,7 @@ use lovage_model::{Event, EventKind, Message, Request, Room, Settlement, TaskOpt
 use tokio::sync::watch;
 
 pub use commit::{Committer, Outcomes};
+pub use following::{Arrived, Following};
 pub use grant::{Caps, grant, timelimit};
 pub use running::{Listed, Running};
 
@@ -29,6 +34,7 @@ use crate::store::{Lease, LeaseKey, Store};
 use crate::trace::{self, Attempted, Unrun};
 use attending::Attending;
 use commit::Settled;
+use failure::log_failure;
 use scope::{Exported, scoped};
 
 /// How long a message stays here that this host could not run, though nobody had told it to stop: given back at once, it
@@ -135,21 +141,24 @@ impl Pipeline {
         };
         let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
         let unrun = |why| scoped(&tasks, self.rules, |scope| trace::settle_unrun(attempted, why, scope));
+        let logged = |settlement: Settlement| {
+            log_failure(&lease.message, &settlement.verdict, &options);
+            settlement
+        };
         let report = match start {
             Start::Run(code, grants) => match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
                 Ok(()) => self.run(lease, listed, &code, grants, &options).await,
-                Err(NotReady::Unusable(why)) => {
-                    return Ok(unrun(Unrun::Unusable(why)));
-                }
+                Err(NotReady::Unusable(why)) => return Ok(logged(unrun(Unrun::Unusable(why)))),
                 Err(NotReady::NotNow(why)) => {
                     tracing::error!(task_id = %lease.message.id, why, "a task cannot be run now; it goes back to its queue");
                     return Err(Interrupted { begun: false });
                 }
             },
-            Start::Unrun(why) => return Ok(unrun(why)),
+            Start::Unrun(why) => return Ok(logged(unrun(why))),
             Start::Stopped(stop) => Report::stopped(stop),
         };
-        scoped(&tasks, self.rules, |scope| trace::settle(attempted, report, scope)).ok_or(Interrupted { begun })
+        let settled = scoped(&tasks, self.rules, |scope| trace::settle(attempted, report, scope));
+        settled.map(logged).ok_or(Interrupted { begun })
     }
 
     fn start(&self, lease: &Lease, now: Timestamp) -> Start {
@@ -197,9 +206,8 @@ impl Pipeline {
     }
 
     fn announce_start(&self, lease: &Lease) {
-        let Lease { tenant, message, .. } = lease;
-        let (uuid, name) = (message.id.clone(), message.task.clone());
-        self.hub.announce(tenant, &[Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
+        let started = || vec![Event::of(&lease.message, clock::now(), EventKind::Started)];
+        self.hub.announce_with(&lease.tenant, started);
     }
 }
 

@@ -19,6 +19,7 @@ pub mod file;
 /// The reference, in memory.
 pub mod memory;
 mod record;
+mod schedules;
 #[cfg(test)]
 mod suite;
 mod transition;
@@ -31,6 +32,8 @@ use lovage_model::{
     Arrival, AttemptLog, Digest, Followed, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta,
     ResultTuple, Room, Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Then, Timestamp,
 };
+
+pub use schedules::{LastRun, Periodic, Schedules};
 
 /// What a store can fail with. Callers branch on these.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -402,7 +405,7 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Results + Groups + Modules {
+pub trait Store: Broker + Results + Groups + Modules + Schedules {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 

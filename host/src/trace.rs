@@ -6,6 +6,7 @@
 
 mod follow;
 mod links;
+mod unsent;
 
 use lovage_model::{
     Arrival, AttemptLog, Event, EventKind, Exception, Json, LogLevel, LogRecord, Message, Plan, Planned, ResultTuple,
@@ -16,6 +17,7 @@ use crate::attempt::{Effects, Outcome, Report, RetryRequest, Stop};
 use crate::canvas::{self, Invalid, Scope, Sent};
 
 pub use follow::{Awaited, follow};
+pub use unsent::{Unsent, unsent};
 
 /// What is known of an attempt besides its report.
 #[derive(Debug, Clone, Copy)]
@@ -89,22 +91,6 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, scope: &mut Scope<'_>)
         }
     };
     settlement(attempted, verdict, None, Left::default(), scope)
-}
-
-/// What is recorded instead of a settlement that publishes what cannot be stored.
-pub fn unpublishable(message: &Message, settlement: Settlement, why: &str) -> Settlement {
-    let at = settlement.at;
-    let verdict = failed(Exception::new(exc_module::BUILTINS, "ValueError", why));
-    let events = vec![event(message, at, kind(&verdict, settlement.usage))];
-    Settlement {
-        arrival: arrival(message, &verdict, None),
-        events,
-        publish: Plan::default(),
-        children: Vec::new(),
-        grown: Vec::new(),
-        verdict,
-        ..settlement
-    }
 }
 
 /// What an attempt leaves behind besides its verdict.
@@ -233,11 +219,10 @@ fn settlement(
     if matches!(verdict, Verdict::Success { .. }) {
         left.children.extend(message.successor.clone());
     }
-    let mut events = vec![event(message, at, kind(&verdict, left.usage))];
+    let mut events = vec![Event::of(message, at, kind(attempted, &verdict, left.usage))];
     if matches!(verdict, Verdict::Failure { .. }) && !attempted.options.acks_on_failure {
-        events.push(event(message, at, EventKind::Rejected { requeue: false }));
+        events.push(Event::of(message, at, EventKind::Rejected { requeue: false }));
     }
-    events.extend(left.publish.tasks.iter().map(|child| event(&child.message, at, EventKind::Sent)));
     let ignore_result = attempted.ignores_result();
     Settlement {
         worker: attempted.worker.to_owned(),
@@ -275,13 +260,11 @@ fn record(at: Timestamp, message: String) -> LogRecord {
     LogRecord { at, level: LogLevel::Error, message }
 }
 
-fn event(message: &Message, timestamp: Timestamp, kind: EventKind) -> Event {
-    Event { uuid: message.id.clone(), name: message.task.clone(), timestamp, kind }
-}
-
-fn kind(verdict: &Verdict, usage: Usage) -> EventKind {
+fn kind(attempted: Attempted<'_>, verdict: &Verdict, usage: Usage) -> EventKind {
     match verdict {
-        Verdict::Success { .. } => EventKind::Succeeded { runtime: usage.wall_seconds },
+        Verdict::Success { result } => {
+            EventKind::succeeded(result, attempted.options.resultrepr_maxsize, usage.wall_seconds)
+        }
         Verdict::Failure { exception, traceback, .. } => EventKind::failed(exception, traceback.clone()),
         Verdict::Retry { exception, traceback, .. } => EventKind::retried(exception, traceback.clone()),
         Verdict::Revoked { reason } => {

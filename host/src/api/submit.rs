@@ -7,9 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header::LOCATION};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::{BatchItem, BatchReply, BatchRequest, Problem, SubmitReply, SubmitRequest};
-use lovage_model::{
-    Event, EventKind, Json as Raw, Message, ResultMeta, ResultTuple, State as TaskState, TaskId, TenantId,
-};
+use lovage_model::{Event, Json as Raw, Message, ResultMeta, ResultTuple, State as TaskState, TaskId, TenantId};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -151,16 +149,13 @@ async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Admitted>>)
     let admissible = admitted.iter().filter_map(|admitted| admitted.as_ref().ok());
     let plans = admissible.map(|admitted| admitted.sent.plan.clone()).collect();
     let mut found = rooms.api.store.submit(tenant, plans, now, room).await?.into_iter();
-    let (mut answers, mut events) = (Vec::with_capacity(admitted.len()), Vec::new());
+    let (mut answers, mut messages) = (Vec::with_capacity(admitted.len()), Vec::new());
     for one in admitted {
         answers.push(match one {
             Err(failure) => Err(failure),
             Ok(Admitted { sent, given_by }) => match found.next().expect("one answer for each plan") {
                 Submitted::Stored => {
-                    events.extend(sent.plan.tasks.into_iter().map(|task| {
-                        let (uuid, name) = (task.message.id, task.message.task);
-                        Event { uuid, name, timestamp: now, kind: EventKind::Sent }
-                    }));
+                    messages.extend(sent.plan.tasks.into_iter().map(|task| task.message));
                     Ok(Stored { reply: reply(sent.result, TaskState::Pending), is_new: true })
                 }
                 Submitted::Exists => existing(rooms, tenant, sent).await,
@@ -172,7 +167,7 @@ async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Admitted>>)
             },
         });
     }
-    rooms.api.hub.announce(tenant, &events);
+    rooms.api.hub.announce_with(tenant, || messages.iter().map(|message| Event::sent(message, now)).collect());
     Ok(answers)
 }
 

@@ -2,8 +2,10 @@
 
 mod door;
 mod fake;
+mod groups;
 mod problems;
 mod streams;
+mod watching;
 
 use std::collections::BTreeSet;
 
@@ -126,12 +128,12 @@ impl Site {
 
     fn end(&self, id: &str) {
         self.store.set(&task(id), State::Success, "2");
-        self.tell(id, EventKind::Succeeded { runtime: 0.5 });
+        self.tell(id, EventKind::Succeeded { result: "2".to_owned(), runtime: 0.5 });
     }
 
     fn tell(&self, id: &str, kind: EventKind) {
         let name = "tour.add".parse().unwrap();
-        let event = Event { uuid: task(id), name, timestamp: Timestamp::from_micros(0), kind };
+        let event = Event::new(task(id), name, Timestamp::from_micros(0), kind);
         self.hub.announce(&TenantId::default(), &[event]);
     }
 }
@@ -311,6 +313,9 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/openapi.json"),
     ("GET", "/readyz"),
     ("GET", "/v1/events"),
+    ("DELETE", "/v1/groups/{id}"),
+    ("GET", "/v1/groups/{id}"),
+    ("PUT", "/v1/groups/{id}"),
     ("GET", "/v1/modules"),
     ("DELETE", "/v1/modules/{name}"),
     ("GET", "/v1/modules/{name}"),
@@ -329,6 +334,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/tasks/{id}/retry"),
     ("POST", "/v1/tasks/{id}/revoke"),
     ("POST", "/v1/tasks:batch"),
+    ("POST", "/v1/tasks:watch"),
 ];
 
 #[tokio::test]

@@ -101,7 +101,7 @@ impl House {
         let sandbox = Arc::new(Sandbox::new(settings)?);
         warn_of_slow_memory(&sandbox, worker.concurrency);
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await?);
-        let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now())));
+        let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now()).of_host(&worker.hostname)));
         let (outcomes, committer) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
         let admission = admission(&limits);
         let pipeline = Arc::new(Pipeline {

@@ -11,6 +11,7 @@ mod modules;
 mod moves;
 mod orders;
 mod results;
+mod schedules;
 mod settle;
 mod tasks;
 
@@ -19,10 +20,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Digest, ModuleName, ModuleVersion, ResultTuple, TaskId, TenantId, Timestamp};
+use lovage_model::{Digest, EntryName, ModuleName, ModuleVersion, ResultTuple, TaskId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
-use super::{Result, Store, StoreError};
+use super::{Periodic, Result, Store, StoreError};
 use tasks::Tasks;
 
 /// A store that is gone when the process is.
@@ -44,6 +45,7 @@ struct Inner {
     /// Versions of each module, the oldest first.
     modules: BTreeMap<(TenantId, ModuleName), Vec<ModuleVersion>>,
     components: BTreeMap<Digest, Bytes>,
+    periodic: BTreeMap<(TenantId, EntryName), Periodic>,
 }
 
 impl MemoryStore {

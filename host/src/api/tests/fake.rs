@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, ResultTuple, Room,
-    Settlement, State, TaskId, TenantId, Timestamp,
+    AttemptLog, Digest, EntryName, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, ResultTuple,
+    Room, Settlement, State, TaskId, TenantId, Timestamp,
 };
 
+use crate::store::memory::MemoryStore;
 use crate::store::{
-    Ask, Broker, Fenced, Filter, Groups, Lease, LeaseKey, Leased, Modules, Page, Quota, Redone, Result, Results,
-    Revoked, Store, StoreError, Submitted, Upload,
+    Ask, Broker, Fenced, Filter, Groups, LastRun, Lease, LeaseKey, Leased, Modules, Page, Periodic, Quota, Redone,
+    Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Upload,
 };
 
 #[derive(Default)]
@@ -21,6 +22,7 @@ pub(super) struct Fake {
     tasks: Mutex<BTreeMap<TaskId, ResultMeta>>,
     groups: Mutex<BTreeMap<TaskId, ResultTuple>>,
     versions: Mutex<Vec<ModuleVersion>>,
+    periodic: MemoryStore,
     failure: Mutex<Option<StoreError>>,
 }
 
@@ -245,6 +247,25 @@ impl Modules for Fake {
 
     async fn tenants(&self) -> Result<Vec<TenantId>> {
         Ok(vec![TenantId::default()])
+    }
+}
+
+#[async_trait]
+impl Schedules for Fake {
+    async fn periodic(&self) -> Result<Vec<Periodic>> {
+        self.periodic.periodic().await
+    }
+
+    async fn set_periodic(&self, periodic: Periodic) -> Result<()> {
+        self.periodic.set_periodic(periodic).await
+    }
+
+    async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool> {
+        self.periodic.remove_periodic(tenant, name).await
+    }
+
+    async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
+        self.periodic.note_run(tenant, name, run).await
     }
 }
 
