@@ -223,6 +223,36 @@ pub fn again(message: &Message, retry: RetryRequest) -> Message {
     }
 }
 
+/// What the followers of a complete join get: the list of its parts' values, or the first failure. The parts are in order.
+pub fn gathered(parts: Vec<Arrival>, group: &TaskId, most_bytes: usize) -> Arrival {
+    let (mut list, mut separator) = (String::from("["), "");
+    for part in parts {
+        let value = match part {
+            Arrival::Value(value) => value,
+            failed @ Arrival::Failed { .. } => return failed,
+        };
+        list.push_str(separator);
+        list.push_str(value.as_str());
+        separator = ",";
+        if list.len() > most_bytes {
+            return refused(
+                group,
+                &format!("its results are more than {most_bytes} bytes together (limits.message_bytes)"),
+            );
+        }
+    }
+    list.push(']');
+    match Json::parse(list) {
+        Ok(list) => Arrival::Value(list),
+        Err(error) => refused(group, &error.to_string()),
+    }
+}
+
+fn refused(group: &TaskId, why: &str) -> Arrival {
+    let exception = Exception::new(exc_module::BUILTINS, "ValueError", format!("group {group}: {why}"));
+    Arrival::Failed { task: group.clone(), exception }
+}
+
 /// Two tasks of one id would wait for themselves, or for each other.
 fn check_ids(plan: &Plan) -> Result<(), Invalid> {
     let mut seen = HashSet::with_capacity(plan.tasks.len() + plan.joins.len());

@@ -277,6 +277,17 @@ fn a_part_can_be_added_to_ones_own_chord_only() {
 }
 
 #[test]
+fn what_a_join_gathers_is_bounded_and_in_order() {
+    let value = |text: &str| Arrival::Value(Json::parse(text.to_owned()).unwrap());
+    let list = gathered(vec![value("1"), value("[2]")], &id("g"), 100);
+    assert_eq!(list, value("[1,[2]]"));
+    let failed = Arrival::Failed { task: id("x"), exception: Exception::revoked("revoked") };
+    assert_eq!(gathered(vec![value("1"), failed.clone()], &id("g"), 100), failed);
+    let long = gathered(vec![value("123456789"); 20], &id("g"), 100);
+    assert!(matches!(long, Arrival::Failed { exception, .. } if exception.message().contains("limits.message_bytes")));
+}
+
+#[test]
 fn a_time_in_the_past_is_now_and_an_expiry_is_a_time() {
     let mut soon = call(json!({"task": "m.a"}));
     soon.options.eta = Some(Timestamp::from_micros(1));
