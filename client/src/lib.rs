@@ -3,10 +3,10 @@
 //! ```no_run
 //! # async fn example() -> Result<(), lovage_client::Error> {
 //! use std::time::Duration;
-//! use lovage_client::{Call, Client};
+//! use lovage_client::{Client, s};
 //!
 //! let client = Client::new("http://127.0.0.1:7380")?;
-//! let result = client.apply_async(Call::new("tour.add").arg(2).arg(3)).await?;
+//! let result = client.apply_async(s("tour.add", (2, 3))).await?;
 //! let sum: i64 = result.get(Some(Duration::from_secs(10))).await?;
 //! assert_eq!(sum, 5);
 //! # Ok(())
@@ -18,21 +18,21 @@
 //! - Proxies named in the environment are not used.
 #![deny(missing_docs)]
 
-mod call;
 mod client;
 mod error;
 mod events;
 mod http;
 mod modules;
 mod result;
+mod signature;
 mod sse;
 mod tasks;
 
-pub use call::Call;
 pub use client::Client;
 pub use error::{Error, Result, TaskFailure};
 pub use events::EventStream;
 pub use lovage_model as model;
 pub use modules::Pushed;
 pub use result::AsyncResult;
+pub use signature::{Header, Signature, chain, chord, group, s, si};
 pub use tasks::{Polled, TaskFilter};

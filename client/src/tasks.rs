@@ -6,11 +6,11 @@ use lovage_model::api::{
     BatchReply, BatchRequest, ControlReply, Health, PurgeReply, QueueView, RevokeRequest, SubmitReply, SubmitRequest,
     TaskLogs, TaskPage,
 };
-use lovage_model::{Json, QueueName, ResultMeta, Signature, State, TaskId, TaskName};
+use lovage_model::{Json, QueueName, ResultMeta, State, TaskId, TaskName};
 use reqwest::{Method, StatusCode};
 
 use crate::http::PROMPT;
-use crate::{AsyncResult, Call, Client, Error, Result};
+use crate::{AsyncResult, Client, Error, Result, Signature};
 
 /// The longest the daemon holds an answer back.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -44,14 +44,8 @@ pub enum Polled {
 
 impl Client {
     /// Sends a task; returns once it is stored and survives a crash. (Celery: `apply_async`.)
-    pub async fn apply_async(&self, call: Call) -> Result<AsyncResult> {
+    pub async fn apply_async(&self, call: Signature) -> Result<AsyncResult> {
         let reply = self.submit(call.build()?).await?;
-        Ok(AsyncResult::new(self.clone(), reply.id))
-    }
-
-    /// Sends a signature as Celery serialises it.
-    pub async fn send_signature(&self, signature: Signature) -> Result<AsyncResult> {
-        let reply = self.submit(SubmitRequest { signature: Some(signature), ..SubmitRequest::default() }).await?;
         Ok(AsyncResult::new(self.clone(), reply.id))
     }
 

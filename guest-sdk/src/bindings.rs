@@ -612,7 +612,259 @@ pub mod lovage {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Asks for another task, a signature as Celery writes it, to run in this one's place and under its id, if the run ends
+            /// Asks for another attempt as `retry` does, and goes on (Celery's `retry(throw=False)`): it is published however the
+            /// run ends, unless it is killed. What the run returns or raises then counts for nothing.
+            #[allow(async_fn_in_trait)]
+            pub fn retry_later(
+                options: &RetryOptions,
+            ) -> ::core::result::Result<(), Exception> {
+                unsafe {
+                    #[repr(align(8))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 40 + 16 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 40
+                            + 16 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    let super::super::super::lovage::task::types::RetryOptions {
+                        exc: exc1,
+                        countdown: countdown1,
+                        eta: eta1,
+                        max_retries: max_retries1,
+                        args: args1,
+                        kwargs: kwargs1,
+                    } = options;
+                    match exc1 {
+                        Some(e) => {
+                            *ptr0.add(0).cast::<u8>() = (1i32) as u8;
+                            let super::super::super::lovage::task::types::Exception {
+                                exc_type: exc_type2,
+                                exc_message: exc_message2,
+                                exc_module: exc_module2,
+                                traceback: traceback2,
+                            } = e;
+                            let vec3 = exc_type2;
+                            let ptr3 = vec3.as_ptr().cast::<u8>();
+                            let len3 = vec3.len();
+                            *ptr0
+                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len3;
+                            *ptr0
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr3.cast_mut();
+                            let vec4 = exc_message2;
+                            let ptr4 = vec4.as_ptr().cast::<u8>();
+                            let len4 = vec4.len();
+                            *ptr0
+                                .add(4 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len4;
+                            *ptr0
+                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr4.cast_mut();
+                            let vec5 = exc_module2;
+                            let ptr5 = vec5.as_ptr().cast::<u8>();
+                            let len5 = vec5.len();
+                            *ptr0
+                                .add(6 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len5;
+                            *ptr0
+                                .add(5 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr5.cast_mut();
+                            let vec6 = traceback2;
+                            let ptr6 = vec6.as_ptr().cast::<u8>();
+                            let len6 = vec6.len();
+                            *ptr0
+                                .add(8 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len6;
+                            *ptr0
+                                .add(7 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr6.cast_mut();
+                        }
+                        None => {
+                            *ptr0.add(0).cast::<u8>() = (0i32) as u8;
+                        }
+                    };
+                    match countdown1 {
+                        Some(e) => {
+                            *ptr0
+                                .add(8 + 8 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (1i32) as u8;
+                            *ptr0
+                                .add(16 + 8 * ::core::mem::size_of::<*const u8>())
+                                .cast::<f64>() = _rt::as_f64(e);
+                        }
+                        None => {
+                            *ptr0
+                                .add(8 + 8 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (0i32) as u8;
+                        }
+                    };
+                    match eta1 {
+                        Some(e) => {
+                            *ptr0
+                                .add(24 + 8 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (1i32) as u8;
+                            let vec7 = e;
+                            let ptr7 = vec7.as_ptr().cast::<u8>();
+                            let len7 = vec7.len();
+                            *ptr0
+                                .add(24 + 10 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len7;
+                            *ptr0
+                                .add(24 + 9 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr7.cast_mut();
+                        }
+                        None => {
+                            *ptr0
+                                .add(24 + 8 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (0i32) as u8;
+                        }
+                    };
+                    match max_retries1 {
+                        Some(e) => {
+                            *ptr0
+                                .add(24 + 11 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (1i32) as u8;
+                            *ptr0
+                                .add(28 + 11 * ::core::mem::size_of::<*const u8>())
+                                .cast::<i32>() = _rt::as_i32(e);
+                        }
+                        None => {
+                            *ptr0
+                                .add(24 + 11 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (0i32) as u8;
+                        }
+                    };
+                    match args1 {
+                        Some(e) => {
+                            *ptr0
+                                .add(32 + 11 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (1i32) as u8;
+                            let vec8 = e;
+                            let ptr8 = vec8.as_ptr().cast::<u8>();
+                            let len8 = vec8.len();
+                            *ptr0
+                                .add(32 + 13 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len8;
+                            *ptr0
+                                .add(32 + 12 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr8.cast_mut();
+                        }
+                        None => {
+                            *ptr0
+                                .add(32 + 11 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (0i32) as u8;
+                        }
+                    };
+                    match kwargs1 {
+                        Some(e) => {
+                            *ptr0
+                                .add(32 + 14 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (1i32) as u8;
+                            let vec9 = e;
+                            let ptr9 = vec9.as_ptr().cast::<u8>();
+                            let len9 = vec9.len();
+                            *ptr0
+                                .add(32 + 16 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len9;
+                            *ptr0
+                                .add(32 + 15 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>() = ptr9.cast_mut();
+                        }
+                        None => {
+                            *ptr0
+                                .add(32 + 14 * ::core::mem::size_of::<*const u8>())
+                                .cast::<u8>() = (0i32) as u8;
+                        }
+                    };
+                    let ptr10 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lovage:task/host@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "retry-later"]
+                        fn wit_import11(_: *mut u8, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import11(_: *mut u8, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import11(ptr0, ptr10);
+                    let l12 = i32::from(*ptr10.add(0).cast::<u8>());
+                    let result25 = match l12 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l13 = *ptr10
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l14 = *ptr10
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len15 = l14;
+                                let bytes15 = _rt::Vec::from_raw_parts(
+                                    l13.cast(),
+                                    len15,
+                                    len15,
+                                );
+                                let l16 = *ptr10
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l17 = *ptr10
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len18 = l17;
+                                let bytes18 = _rt::Vec::from_raw_parts(
+                                    l16.cast(),
+                                    len18,
+                                    len18,
+                                );
+                                let l19 = *ptr10
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l20 = *ptr10
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len21 = l20;
+                                let bytes21 = _rt::Vec::from_raw_parts(
+                                    l19.cast(),
+                                    len21,
+                                    len21,
+                                );
+                                let l22 = *ptr10
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l23 = *ptr10
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len24 = l23;
+                                let bytes24 = _rt::Vec::from_raw_parts(
+                                    l22.cast(),
+                                    len24,
+                                    len24,
+                                );
+                                super::super::super::lovage::task::types::Exception {
+                                    exc_type: _rt::string_lift(bytes15),
+                                    exc_message: _rt::string_lift(bytes18),
+                                    exc_module: _rt::string_lift(bytes21),
+                                    traceback: _rt::string_lift(bytes24),
+                                }
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result25
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Asks for another task or canvas, a signature as Celery writes it, to run in this one's place and under its id, if the run ends
             /// with `replaced`.
             #[allow(async_fn_in_trait)]
             pub fn replace(signature: &str) -> ::core::result::Result<(), Exception> {
@@ -714,7 +966,8 @@ pub mod lovage {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Sends a subtask, a signature as Celery writes it, and returns its id. It is published when this attempt ends, in
+            /// Sends a subtask or a canvas, a signature as Celery writes it, and returns its id: of a chain that of its last task,
+            /// of a chord that of its body, of a group that of the group. It is published when this attempt ends, in
             /// the same step, so that an attempt that a crash undid leaves no subtasks behind.
             #[allow(async_fn_in_trait)]
             pub fn apply_async(
@@ -740,6 +993,124 @@ pub mod lovage {
                     #[link(wasm_import_module = "lovage:task/host@0.1.0")]
                     unsafe extern "C" {
                         #[link_name = "apply-async"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result19 = match l3 {
+                        0 => {
+                            let e = {
+                                let l4 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l5 = *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                _rt::string_lift(bytes6)
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l7 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l8 = *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len9 = l8;
+                                let bytes9 = _rt::Vec::from_raw_parts(
+                                    l7.cast(),
+                                    len9,
+                                    len9,
+                                );
+                                let l10 = *ptr1
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l11 = *ptr1
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len12 = l11;
+                                let bytes12 = _rt::Vec::from_raw_parts(
+                                    l10.cast(),
+                                    len12,
+                                    len12,
+                                );
+                                let l13 = *ptr1
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l14 = *ptr1
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len15 = l14;
+                                let bytes15 = _rt::Vec::from_raw_parts(
+                                    l13.cast(),
+                                    len15,
+                                    len15,
+                                );
+                                let l16 = *ptr1
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l17 = *ptr1
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len18 = l17;
+                                let bytes18 = _rt::Vec::from_raw_parts(
+                                    l16.cast(),
+                                    len18,
+                                    len18,
+                                );
+                                super::super::super::lovage::task::types::Exception {
+                                    exc_type: _rt::string_lift(bytes9),
+                                    exc_message: _rt::string_lift(bytes12),
+                                    exc_module: _rt::string_lift(bytes15),
+                                    traceback: _rt::string_lift(bytes18),
+                                }
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result19
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Sends a subtask, as `apply-async` does, and makes it a part of the chord that the running task is a part of, so that
+            /// the body waits for its value too. ValueError if the task is not a part of one.
+            #[allow(async_fn_in_trait)]
+            pub fn add_to_chord(
+                signature: &str,
+            ) -> ::core::result::Result<_rt::String, Exception> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 9 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 9
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = signature;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lovage:task/host@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "add-to-chord"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
                     }
                     #[cfg(not(target_arch = "wasm32"))]
@@ -1325,6 +1696,1045 @@ pub mod wasi {
 pub mod exports {
     pub mod lovage {
         pub mod task {
+            /// What a module does before and after the runs of its tasks. A module may leave this interface out; of one that exports
+            /// it, only the handlers that `describe` lists are called. `args` and `kwargs` are those of the run.
+            ///
+            /// An exception of any but `before-start` goes into the task's log and changes nothing. All but `before-start` are called
+            /// when the run's outcome is settled, in its instance, or in a fresh one if that was killed, with a time and fuel of
+            /// its own for each. They may send subtasks; `retry` and `replace` are refused.
+            #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+            pub mod handlers {
+                #[used]
+                #[doc(hidden)]
+                static __FORCE_SECTION_REF: fn() = super::super::super::super::__link_custom_section_describing_imports;
+                use super::super::super::super::_rt;
+                pub type Exception = super::super::super::super::lovage::task::types::Exception;
+                pub type Ending = super::super::super::super::lovage::task::types::Ending;
+                #[doc(hidden)]
+                #[allow(non_snake_case, unused_unsafe)]
+                pub unsafe fn _export_before_start_cabi<T_: Guest>(
+                    arg0: *mut u8,
+                    arg1: usize,
+                    arg2: *mut u8,
+                    arg3: usize,
+                    arg4: *mut u8,
+                    arg5: usize,
+                ) -> *mut u8 {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
+                        let result3 = {
+                            let len0 = arg1;
+                            let bytes0 = _rt::Vec::from_raw_parts(
+                                arg0.cast(),
+                                len0,
+                                len0,
+                            );
+                            let len1 = arg3;
+                            let bytes1 = _rt::Vec::from_raw_parts(
+                                arg2.cast(),
+                                len1,
+                                len1,
+                            );
+                            let len2 = arg5;
+                            let bytes2 = _rt::Vec::from_raw_parts(
+                                arg4.cast(),
+                                len2,
+                                len2,
+                            );
+                            T_::before_start(
+                                _rt::string_lift(bytes0),
+                                _rt::string_lift(bytes1),
+                                _rt::string_lift(bytes2),
+                            )
+                        };
+                        let ptr4 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result3 {
+                            Ok(_) => {
+                                *ptr4.add(0).cast::<u8>() = (0i32) as u8;
+                            }
+                            Err(e) => {
+                                *ptr4.add(0).cast::<u8>() = (1i32) as u8;
+                                use super::super::super::super::lovage::task::types::Ending as V10;
+                                match e {
+                                    V10::Failure(e) => {
+                                        *ptr4
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (0i32) as u8;
+                                        let super::super::super::super::lovage::task::types::Exception {
+                                            exc_type: exc_type5,
+                                            exc_message: exc_message5,
+                                            exc_module: exc_module5,
+                                            traceback: traceback5,
+                                        } = e;
+                                        let vec6 = (exc_type5.into_bytes()).into_boxed_slice();
+                                        let ptr6 = vec6.as_ptr().cast::<u8>();
+                                        let len6 = vec6.len();
+                                        ::core::mem::forget(vec6);
+                                        *ptr4
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len6;
+                                        *ptr4
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr6.cast_mut();
+                                        let vec7 = (exc_message5.into_bytes()).into_boxed_slice();
+                                        let ptr7 = vec7.as_ptr().cast::<u8>();
+                                        let len7 = vec7.len();
+                                        ::core::mem::forget(vec7);
+                                        *ptr4
+                                            .add(5 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len7;
+                                        *ptr4
+                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr7.cast_mut();
+                                        let vec8 = (exc_module5.into_bytes()).into_boxed_slice();
+                                        let ptr8 = vec8.as_ptr().cast::<u8>();
+                                        let len8 = vec8.len();
+                                        ::core::mem::forget(vec8);
+                                        *ptr4
+                                            .add(7 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len8;
+                                        *ptr4
+                                            .add(6 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr8.cast_mut();
+                                        let vec9 = (traceback5.into_bytes()).into_boxed_slice();
+                                        let ptr9 = vec9.as_ptr().cast::<u8>();
+                                        let len9 = vec9.len();
+                                        ::core::mem::forget(vec9);
+                                        *ptr4
+                                            .add(9 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len9;
+                                        *ptr4
+                                            .add(8 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr9.cast_mut();
+                                    }
+                                    V10::Retry => {
+                                        *ptr4
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (1i32) as u8;
+                                    }
+                                    V10::Replaced => {
+                                        *ptr4
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (2i32) as u8;
+                                    }
+                                    V10::Ignore => {
+                                        *ptr4
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (3i32) as u8;
+                                    }
+                                    V10::Reject(e) => {
+                                        *ptr4
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (4i32) as u8;
+                                        *ptr4
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (match e {
+                                            true => 1,
+                                            false => 0,
+                                        }) as u8;
+                                    }
+                                }
+                            }
+                        };
+                        ptr4
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case)]
+                pub unsafe fn __post_return_before_start<T_: Guest>(arg0: *mut u8) {
+                    unsafe {
+                        let l0 = i32::from(*arg0.add(0).cast::<u8>());
+                        match l0 {
+                            0 => {}
+                            _ => {
+                                let l1 = i32::from(
+                                    *arg0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                match l1 {
+                                    0 => {
+                                        let l2 = *arg0
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l3 = *arg0
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l2, l3, 1);
+                                        let l4 = *arg0
+                                            .add(4 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l5 = *arg0
+                                            .add(5 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l4, l5, 1);
+                                        let l6 = *arg0
+                                            .add(6 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l7 = *arg0
+                                            .add(7 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l6, l7, 1);
+                                        let l8 = *arg0
+                                            .add(8 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l9 = *arg0
+                                            .add(9 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l8, l9, 1);
+                                    }
+                                    1 => {}
+                                    2 => {}
+                                    3 => {}
+                                    _ => {}
+                                }
+                            }
+                        }
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case, unused_unsafe)]
+                pub unsafe fn _export_on_success_cabi<T_: Guest>(
+                    arg0: *mut u8,
+                    arg1: usize,
+                    arg2: *mut u8,
+                    arg3: usize,
+                    arg4: *mut u8,
+                    arg5: usize,
+                    arg6: *mut u8,
+                    arg7: usize,
+                ) -> *mut u8 {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
+                        let result4 = {
+                            let len0 = arg1;
+                            let bytes0 = _rt::Vec::from_raw_parts(
+                                arg0.cast(),
+                                len0,
+                                len0,
+                            );
+                            let len1 = arg3;
+                            let bytes1 = _rt::Vec::from_raw_parts(
+                                arg2.cast(),
+                                len1,
+                                len1,
+                            );
+                            let len2 = arg5;
+                            let bytes2 = _rt::Vec::from_raw_parts(
+                                arg4.cast(),
+                                len2,
+                                len2,
+                            );
+                            let len3 = arg7;
+                            let bytes3 = _rt::Vec::from_raw_parts(
+                                arg6.cast(),
+                                len3,
+                                len3,
+                            );
+                            T_::on_success(
+                                _rt::string_lift(bytes0),
+                                _rt::string_lift(bytes1),
+                                _rt::string_lift(bytes2),
+                                _rt::string_lift(bytes3),
+                            )
+                        };
+                        let ptr5 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result4 {
+                            Ok(_) => {
+                                *ptr5.add(0).cast::<u8>() = (0i32) as u8;
+                            }
+                            Err(e) => {
+                                *ptr5.add(0).cast::<u8>() = (1i32) as u8;
+                                let super::super::super::super::lovage::task::types::Exception {
+                                    exc_type: exc_type6,
+                                    exc_message: exc_message6,
+                                    exc_module: exc_module6,
+                                    traceback: traceback6,
+                                } = e;
+                                let vec7 = (exc_type6.into_bytes()).into_boxed_slice();
+                                let ptr7 = vec7.as_ptr().cast::<u8>();
+                                let len7 = vec7.len();
+                                ::core::mem::forget(vec7);
+                                *ptr5
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len7;
+                                *ptr5
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr7.cast_mut();
+                                let vec8 = (exc_message6.into_bytes()).into_boxed_slice();
+                                let ptr8 = vec8.as_ptr().cast::<u8>();
+                                let len8 = vec8.len();
+                                ::core::mem::forget(vec8);
+                                *ptr5
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len8;
+                                *ptr5
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr8.cast_mut();
+                                let vec9 = (exc_module6.into_bytes()).into_boxed_slice();
+                                let ptr9 = vec9.as_ptr().cast::<u8>();
+                                let len9 = vec9.len();
+                                ::core::mem::forget(vec9);
+                                *ptr5
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len9;
+                                *ptr5
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr9.cast_mut();
+                                let vec10 = (traceback6.into_bytes()).into_boxed_slice();
+                                let ptr10 = vec10.as_ptr().cast::<u8>();
+                                let len10 = vec10.len();
+                                ::core::mem::forget(vec10);
+                                *ptr5
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len10;
+                                *ptr5
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr10.cast_mut();
+                            }
+                        };
+                        ptr5
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case)]
+                pub unsafe fn __post_return_on_success<T_: Guest>(arg0: *mut u8) {
+                    unsafe {
+                        let l0 = i32::from(*arg0.add(0).cast::<u8>());
+                        match l0 {
+                            0 => {}
+                            _ => {
+                                let l1 = *arg0
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l2 = *arg0
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l1, l2, 1);
+                                let l3 = *arg0
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l4 = *arg0
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l3, l4, 1);
+                                let l5 = *arg0
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l6 = *arg0
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l5, l6, 1);
+                                let l7 = *arg0
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l8 = *arg0
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l7, l8, 1);
+                            }
+                        }
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case, unused_unsafe)]
+                pub unsafe fn _export_on_retry_cabi<T_: Guest>(
+                    arg0: *mut u8,
+                    arg1: usize,
+                    arg2: *mut u8,
+                    arg3: usize,
+                    arg4: *mut u8,
+                    arg5: usize,
+                    arg6: *mut u8,
+                    arg7: usize,
+                    arg8: *mut u8,
+                    arg9: usize,
+                    arg10: *mut u8,
+                    arg11: usize,
+                    arg12: *mut u8,
+                    arg13: usize,
+                ) -> *mut u8 {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
+                        let result7 = {
+                            let len0 = arg1;
+                            let bytes0 = _rt::Vec::from_raw_parts(
+                                arg0.cast(),
+                                len0,
+                                len0,
+                            );
+                            let len1 = arg3;
+                            let bytes1 = _rt::Vec::from_raw_parts(
+                                arg2.cast(),
+                                len1,
+                                len1,
+                            );
+                            let len2 = arg5;
+                            let bytes2 = _rt::Vec::from_raw_parts(
+                                arg4.cast(),
+                                len2,
+                                len2,
+                            );
+                            let len3 = arg7;
+                            let bytes3 = _rt::Vec::from_raw_parts(
+                                arg6.cast(),
+                                len3,
+                                len3,
+                            );
+                            let len4 = arg9;
+                            let bytes4 = _rt::Vec::from_raw_parts(
+                                arg8.cast(),
+                                len4,
+                                len4,
+                            );
+                            let len5 = arg11;
+                            let bytes5 = _rt::Vec::from_raw_parts(
+                                arg10.cast(),
+                                len5,
+                                len5,
+                            );
+                            let len6 = arg13;
+                            let bytes6 = _rt::Vec::from_raw_parts(
+                                arg12.cast(),
+                                len6,
+                                len6,
+                            );
+                            T_::on_retry(
+                                _rt::string_lift(bytes0),
+                                super::super::super::super::lovage::task::types::Exception {
+                                    exc_type: _rt::string_lift(bytes1),
+                                    exc_message: _rt::string_lift(bytes2),
+                                    exc_module: _rt::string_lift(bytes3),
+                                    traceback: _rt::string_lift(bytes4),
+                                },
+                                _rt::string_lift(bytes5),
+                                _rt::string_lift(bytes6),
+                            )
+                        };
+                        let ptr8 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result7 {
+                            Ok(_) => {
+                                *ptr8.add(0).cast::<u8>() = (0i32) as u8;
+                            }
+                            Err(e) => {
+                                *ptr8.add(0).cast::<u8>() = (1i32) as u8;
+                                let super::super::super::super::lovage::task::types::Exception {
+                                    exc_type: exc_type9,
+                                    exc_message: exc_message9,
+                                    exc_module: exc_module9,
+                                    traceback: traceback9,
+                                } = e;
+                                let vec10 = (exc_type9.into_bytes()).into_boxed_slice();
+                                let ptr10 = vec10.as_ptr().cast::<u8>();
+                                let len10 = vec10.len();
+                                ::core::mem::forget(vec10);
+                                *ptr8
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len10;
+                                *ptr8
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr10.cast_mut();
+                                let vec11 = (exc_message9.into_bytes()).into_boxed_slice();
+                                let ptr11 = vec11.as_ptr().cast::<u8>();
+                                let len11 = vec11.len();
+                                ::core::mem::forget(vec11);
+                                *ptr8
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len11;
+                                *ptr8
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr11.cast_mut();
+                                let vec12 = (exc_module9.into_bytes()).into_boxed_slice();
+                                let ptr12 = vec12.as_ptr().cast::<u8>();
+                                let len12 = vec12.len();
+                                ::core::mem::forget(vec12);
+                                *ptr8
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len12;
+                                *ptr8
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr12.cast_mut();
+                                let vec13 = (traceback9.into_bytes()).into_boxed_slice();
+                                let ptr13 = vec13.as_ptr().cast::<u8>();
+                                let len13 = vec13.len();
+                                ::core::mem::forget(vec13);
+                                *ptr8
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len13;
+                                *ptr8
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr13.cast_mut();
+                            }
+                        };
+                        ptr8
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case)]
+                pub unsafe fn __post_return_on_retry<T_: Guest>(arg0: *mut u8) {
+                    unsafe {
+                        let l0 = i32::from(*arg0.add(0).cast::<u8>());
+                        match l0 {
+                            0 => {}
+                            _ => {
+                                let l1 = *arg0
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l2 = *arg0
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l1, l2, 1);
+                                let l3 = *arg0
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l4 = *arg0
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l3, l4, 1);
+                                let l5 = *arg0
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l6 = *arg0
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l5, l6, 1);
+                                let l7 = *arg0
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l8 = *arg0
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l7, l8, 1);
+                            }
+                        }
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case, unused_unsafe)]
+                pub unsafe fn _export_on_failure_cabi<T_: Guest>(
+                    arg0: *mut u8,
+                    arg1: usize,
+                    arg2: *mut u8,
+                    arg3: usize,
+                    arg4: *mut u8,
+                    arg5: usize,
+                    arg6: *mut u8,
+                    arg7: usize,
+                    arg8: *mut u8,
+                    arg9: usize,
+                    arg10: *mut u8,
+                    arg11: usize,
+                    arg12: *mut u8,
+                    arg13: usize,
+                ) -> *mut u8 {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
+                        let result7 = {
+                            let len0 = arg1;
+                            let bytes0 = _rt::Vec::from_raw_parts(
+                                arg0.cast(),
+                                len0,
+                                len0,
+                            );
+                            let len1 = arg3;
+                            let bytes1 = _rt::Vec::from_raw_parts(
+                                arg2.cast(),
+                                len1,
+                                len1,
+                            );
+                            let len2 = arg5;
+                            let bytes2 = _rt::Vec::from_raw_parts(
+                                arg4.cast(),
+                                len2,
+                                len2,
+                            );
+                            let len3 = arg7;
+                            let bytes3 = _rt::Vec::from_raw_parts(
+                                arg6.cast(),
+                                len3,
+                                len3,
+                            );
+                            let len4 = arg9;
+                            let bytes4 = _rt::Vec::from_raw_parts(
+                                arg8.cast(),
+                                len4,
+                                len4,
+                            );
+                            let len5 = arg11;
+                            let bytes5 = _rt::Vec::from_raw_parts(
+                                arg10.cast(),
+                                len5,
+                                len5,
+                            );
+                            let len6 = arg13;
+                            let bytes6 = _rt::Vec::from_raw_parts(
+                                arg12.cast(),
+                                len6,
+                                len6,
+                            );
+                            T_::on_failure(
+                                _rt::string_lift(bytes0),
+                                super::super::super::super::lovage::task::types::Exception {
+                                    exc_type: _rt::string_lift(bytes1),
+                                    exc_message: _rt::string_lift(bytes2),
+                                    exc_module: _rt::string_lift(bytes3),
+                                    traceback: _rt::string_lift(bytes4),
+                                },
+                                _rt::string_lift(bytes5),
+                                _rt::string_lift(bytes6),
+                            )
+                        };
+                        let ptr8 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result7 {
+                            Ok(_) => {
+                                *ptr8.add(0).cast::<u8>() = (0i32) as u8;
+                            }
+                            Err(e) => {
+                                *ptr8.add(0).cast::<u8>() = (1i32) as u8;
+                                let super::super::super::super::lovage::task::types::Exception {
+                                    exc_type: exc_type9,
+                                    exc_message: exc_message9,
+                                    exc_module: exc_module9,
+                                    traceback: traceback9,
+                                } = e;
+                                let vec10 = (exc_type9.into_bytes()).into_boxed_slice();
+                                let ptr10 = vec10.as_ptr().cast::<u8>();
+                                let len10 = vec10.len();
+                                ::core::mem::forget(vec10);
+                                *ptr8
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len10;
+                                *ptr8
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr10.cast_mut();
+                                let vec11 = (exc_message9.into_bytes()).into_boxed_slice();
+                                let ptr11 = vec11.as_ptr().cast::<u8>();
+                                let len11 = vec11.len();
+                                ::core::mem::forget(vec11);
+                                *ptr8
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len11;
+                                *ptr8
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr11.cast_mut();
+                                let vec12 = (exc_module9.into_bytes()).into_boxed_slice();
+                                let ptr12 = vec12.as_ptr().cast::<u8>();
+                                let len12 = vec12.len();
+                                ::core::mem::forget(vec12);
+                                *ptr8
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len12;
+                                *ptr8
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr12.cast_mut();
+                                let vec13 = (traceback9.into_bytes()).into_boxed_slice();
+                                let ptr13 = vec13.as_ptr().cast::<u8>();
+                                let len13 = vec13.len();
+                                ::core::mem::forget(vec13);
+                                *ptr8
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len13;
+                                *ptr8
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr13.cast_mut();
+                            }
+                        };
+                        ptr8
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case)]
+                pub unsafe fn __post_return_on_failure<T_: Guest>(arg0: *mut u8) {
+                    unsafe {
+                        let l0 = i32::from(*arg0.add(0).cast::<u8>());
+                        match l0 {
+                            0 => {}
+                            _ => {
+                                let l1 = *arg0
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l2 = *arg0
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l1, l2, 1);
+                                let l3 = *arg0
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l4 = *arg0
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l3, l4, 1);
+                                let l5 = *arg0
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l6 = *arg0
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l5, l6, 1);
+                                let l7 = *arg0
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l8 = *arg0
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l7, l8, 1);
+                            }
+                        }
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case, unused_unsafe)]
+                pub unsafe fn _export_after_return_cabi<T_: Guest>(
+                    arg0: *mut u8,
+                ) -> *mut u8 {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
+                        let result28 = {
+                            let l0 = *arg0.add(0).cast::<*mut u8>();
+                            let l1 = *arg0
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len2 = l1;
+                            let bytes2 = _rt::Vec::from_raw_parts(l0.cast(), len2, len2);
+                            let l3 = *arg0
+                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l4 = *arg0
+                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len5 = l4;
+                            let bytes5 = _rt::Vec::from_raw_parts(l3.cast(), len5, len5);
+                            let l6 = i32::from(
+                                *arg0
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<u8>(),
+                            );
+                            let l22 = *arg0
+                                .add(13 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l23 = *arg0
+                                .add(14 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len24 = l23;
+                            let bytes24 = _rt::Vec::from_raw_parts(
+                                l22.cast(),
+                                len24,
+                                len24,
+                            );
+                            let l25 = *arg0
+                                .add(15 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l26 = *arg0
+                                .add(16 * ::core::mem::size_of::<*const u8>())
+                                .cast::<usize>();
+                            let len27 = l26;
+                            let bytes27 = _rt::Vec::from_raw_parts(
+                                l25.cast(),
+                                len27,
+                                len27,
+                            );
+                            T_::after_return(
+                                _rt::string_lift(bytes2),
+                                _rt::string_lift(bytes5),
+                                match l6 {
+                                    0 => {
+                                        let e = {
+                                            let l7 = *arg0
+                                                .add(5 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l8 = *arg0
+                                                .add(6 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len9 = l8;
+                                            let bytes9 = _rt::Vec::from_raw_parts(
+                                                l7.cast(),
+                                                len9,
+                                                len9,
+                                            );
+                                            _rt::string_lift(bytes9)
+                                        };
+                                        Ok(e)
+                                    }
+                                    1 => {
+                                        let e = {
+                                            let l10 = *arg0
+                                                .add(5 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l11 = *arg0
+                                                .add(6 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len12 = l11;
+                                            let bytes12 = _rt::Vec::from_raw_parts(
+                                                l10.cast(),
+                                                len12,
+                                                len12,
+                                            );
+                                            let l13 = *arg0
+                                                .add(7 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l14 = *arg0
+                                                .add(8 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len15 = l14;
+                                            let bytes15 = _rt::Vec::from_raw_parts(
+                                                l13.cast(),
+                                                len15,
+                                                len15,
+                                            );
+                                            let l16 = *arg0
+                                                .add(9 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l17 = *arg0
+                                                .add(10 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len18 = l17;
+                                            let bytes18 = _rt::Vec::from_raw_parts(
+                                                l16.cast(),
+                                                len18,
+                                                len18,
+                                            );
+                                            let l19 = *arg0
+                                                .add(11 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l20 = *arg0
+                                                .add(12 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len21 = l20;
+                                            let bytes21 = _rt::Vec::from_raw_parts(
+                                                l19.cast(),
+                                                len21,
+                                                len21,
+                                            );
+                                            super::super::super::super::lovage::task::types::Exception {
+                                                exc_type: _rt::string_lift(bytes12),
+                                                exc_message: _rt::string_lift(bytes15),
+                                                exc_module: _rt::string_lift(bytes18),
+                                                traceback: _rt::string_lift(bytes21),
+                                            }
+                                        };
+                                        Err(e)
+                                    }
+                                    _ => _rt::invalid_enum_discriminant(),
+                                },
+                                _rt::string_lift(bytes24),
+                                _rt::string_lift(bytes27),
+                            )
+                        };
+                        _rt::cabi_dealloc(
+                            arg0,
+                            17 * ::core::mem::size_of::<*const u8>(),
+                            ::core::mem::size_of::<*const u8>(),
+                        );
+                        let ptr29 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result28 {
+                            Ok(_) => {
+                                *ptr29.add(0).cast::<u8>() = (0i32) as u8;
+                            }
+                            Err(e) => {
+                                *ptr29.add(0).cast::<u8>() = (1i32) as u8;
+                                let super::super::super::super::lovage::task::types::Exception {
+                                    exc_type: exc_type30,
+                                    exc_message: exc_message30,
+                                    exc_module: exc_module30,
+                                    traceback: traceback30,
+                                } = e;
+                                let vec31 = (exc_type30.into_bytes()).into_boxed_slice();
+                                let ptr31 = vec31.as_ptr().cast::<u8>();
+                                let len31 = vec31.len();
+                                ::core::mem::forget(vec31);
+                                *ptr29
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len31;
+                                *ptr29
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr31.cast_mut();
+                                let vec32 = (exc_message30.into_bytes()).into_boxed_slice();
+                                let ptr32 = vec32.as_ptr().cast::<u8>();
+                                let len32 = vec32.len();
+                                ::core::mem::forget(vec32);
+                                *ptr29
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len32;
+                                *ptr29
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr32.cast_mut();
+                                let vec33 = (exc_module30.into_bytes()).into_boxed_slice();
+                                let ptr33 = vec33.as_ptr().cast::<u8>();
+                                let len33 = vec33.len();
+                                ::core::mem::forget(vec33);
+                                *ptr29
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len33;
+                                *ptr29
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr33.cast_mut();
+                                let vec34 = (traceback30.into_bytes()).into_boxed_slice();
+                                let ptr34 = vec34.as_ptr().cast::<u8>();
+                                let len34 = vec34.len();
+                                ::core::mem::forget(vec34);
+                                *ptr29
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len34;
+                                *ptr29
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr34.cast_mut();
+                            }
+                        };
+                        ptr29
+                    }
+                }
+                #[doc(hidden)]
+                #[allow(non_snake_case)]
+                pub unsafe fn __post_return_after_return<T_: Guest>(arg0: *mut u8) {
+                    unsafe {
+                        let l0 = i32::from(*arg0.add(0).cast::<u8>());
+                        match l0 {
+                            0 => {}
+                            _ => {
+                                let l1 = *arg0
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l2 = *arg0
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l1, l2, 1);
+                                let l3 = *arg0
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l4 = *arg0
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l3, l4, 1);
+                                let l5 = *arg0
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l6 = *arg0
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l5, l6, 1);
+                                let l7 = *arg0
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l8 = *arg0
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                _rt::cabi_dealloc(l7, l8, 1);
+                            }
+                        }
+                    }
+                }
+                pub trait Guest {
+                    /// Before the run, in its instance and its time. If it fails, the task ends so and does not run.
+                    #[allow(async_fn_in_trait)]
+                    fn before_start(
+                        task: _rt::String,
+                        args: _rt::String,
+                        kwargs: _rt::String,
+                    ) -> ::core::result::Result<(), Ending>;
+                    /// After a run that returned that JSON.
+                    #[allow(async_fn_in_trait)]
+                    fn on_success(
+                        task: _rt::String,
+                        retval: _rt::String,
+                        args: _rt::String,
+                        kwargs: _rt::String,
+                    ) -> ::core::result::Result<(), Exception>;
+                    /// After a run that will be tried again.
+                    #[allow(async_fn_in_trait)]
+                    fn on_retry(
+                        task: _rt::String,
+                        exc: Exception,
+                        args: _rt::String,
+                        kwargs: _rt::String,
+                    ) -> ::core::result::Result<(), Exception>;
+                    /// After a run that failed.
+                    #[allow(async_fn_in_trait)]
+                    fn on_failure(
+                        task: _rt::String,
+                        exc: Exception,
+                        args: _rt::String,
+                        kwargs: _rt::String,
+                    ) -> ::core::result::Result<(), Exception>;
+                    /// After `on-success` or `on-failure`: the state, and the JSON or the exception.
+                    #[allow(async_fn_in_trait)]
+                    fn after_return(
+                        task: _rt::String,
+                        status: _rt::String,
+                        retval: ::core::result::Result<_rt::String, Exception>,
+                        args: _rt::String,
+                        kwargs: _rt::String,
+                    ) -> ::core::result::Result<(), Exception>;
+                }
+                #[doc(hidden)]
+                #[macro_export]
+                macro_rules! __export_lovage_task_handlers_0_1_0_cabi {
+                    ($ty:ident with_types_in $($path_to_types:tt)*) => {
+                        const _ : () = { #[unsafe (export_name =
+                        "lovage:task/handlers@0.1.0#before-start")] unsafe extern "C" fn
+                        export_before_start(arg0 : * mut u8, arg1 : usize, arg2 : * mut
+                        u8, arg3 : usize, arg4 : * mut u8, arg5 : usize,) -> * mut u8 {
+                        unsafe { $($path_to_types)*:: _export_before_start_cabi::<$ty >
+                        (arg0, arg1, arg2, arg3, arg4, arg5) } } #[unsafe (export_name =
+                        "cabi_post_lovage:task/handlers@0.1.0#before-start")] unsafe
+                        extern "C" fn _post_return_before_start(arg0 : * mut u8,) {
+                        unsafe { $($path_to_types)*:: __post_return_before_start::<$ty >
+                        (arg0) } } #[unsafe (export_name =
+                        "lovage:task/handlers@0.1.0#on-success")] unsafe extern "C" fn
+                        export_on_success(arg0 : * mut u8, arg1 : usize, arg2 : * mut u8,
+                        arg3 : usize, arg4 : * mut u8, arg5 : usize, arg6 : * mut u8,
+                        arg7 : usize,) -> * mut u8 { unsafe { $($path_to_types)*::
+                        _export_on_success_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4,
+                        arg5, arg6, arg7) } } #[unsafe (export_name =
+                        "cabi_post_lovage:task/handlers@0.1.0#on-success")] unsafe extern
+                        "C" fn _post_return_on_success(arg0 : * mut u8,) { unsafe {
+                        $($path_to_types)*:: __post_return_on_success::<$ty > (arg0) } }
+                        #[unsafe (export_name = "lovage:task/handlers@0.1.0#on-retry")]
+                        unsafe extern "C" fn export_on_retry(arg0 : * mut u8, arg1 :
+                        usize, arg2 : * mut u8, arg3 : usize, arg4 : * mut u8, arg5 :
+                        usize, arg6 : * mut u8, arg7 : usize, arg8 : * mut u8, arg9 :
+                        usize, arg10 : * mut u8, arg11 : usize, arg12 : * mut u8, arg13 :
+                        usize,) -> * mut u8 { unsafe { $($path_to_types)*::
+                        _export_on_retry_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4,
+                        arg5, arg6, arg7, arg8, arg9, arg10, arg11, arg12, arg13) } }
+                        #[unsafe (export_name =
+                        "cabi_post_lovage:task/handlers@0.1.0#on-retry")] unsafe extern
+                        "C" fn _post_return_on_retry(arg0 : * mut u8,) { unsafe {
+                        $($path_to_types)*:: __post_return_on_retry::<$ty > (arg0) } }
+                        #[unsafe (export_name = "lovage:task/handlers@0.1.0#on-failure")]
+                        unsafe extern "C" fn export_on_failure(arg0 : * mut u8, arg1 :
+                        usize, arg2 : * mut u8, arg3 : usize, arg4 : * mut u8, arg5 :
+                        usize, arg6 : * mut u8, arg7 : usize, arg8 : * mut u8, arg9 :
+                        usize, arg10 : * mut u8, arg11 : usize, arg12 : * mut u8, arg13 :
+                        usize,) -> * mut u8 { unsafe { $($path_to_types)*::
+                        _export_on_failure_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4,
+                        arg5, arg6, arg7, arg8, arg9, arg10, arg11, arg12, arg13) } }
+                        #[unsafe (export_name =
+                        "cabi_post_lovage:task/handlers@0.1.0#on-failure")] unsafe extern
+                        "C" fn _post_return_on_failure(arg0 : * mut u8,) { unsafe {
+                        $($path_to_types)*:: __post_return_on_failure::<$ty > (arg0) } }
+                        #[unsafe (export_name =
+                        "lovage:task/handlers@0.1.0#after-return")] unsafe extern "C" fn
+                        export_after_return(arg0 : * mut u8,) -> * mut u8 { unsafe {
+                        $($path_to_types)*:: _export_after_return_cabi::<$ty > (arg0) } }
+                        #[unsafe (export_name =
+                        "cabi_post_lovage:task/handlers@0.1.0#after-return")] unsafe
+                        extern "C" fn _post_return_after_return(arg0 : * mut u8,) {
+                        unsafe { $($path_to_types)*:: __post_return_after_return::<$ty >
+                        (arg0) } } };
+                    };
+                }
+                #[doc(hidden)]
+                pub use __export_lovage_task_handlers_0_1_0_cabi;
+                #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                struct _RetArea(
+                    [::core::mem::MaybeUninit<
+                        u8,
+                    >; 10 * ::core::mem::size_of::<*const u8>()],
+                );
+                static mut _RET_AREA: _RetArea = _RetArea(
+                    [::core::mem::MaybeUninit::uninit(); 10
+                        * ::core::mem::size_of::<*const u8>()],
+                );
+            }
             /// What a module offers: its tasks.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod tasks {
@@ -1560,7 +2970,8 @@ pub mod exports {
                 }
                 pub trait Guest {
                     /// The tasks in this module: a JSON array of {name, doc, parameters: [{name, required}], options: {max_retries,
-                    /// default_retry_delay, time_limit, soft_time_limit, ignore_result, priority}}. Called once, at push.
+                    /// default_retry_delay, time_limit, ...}, handlers: [before_start, on_success, ...]}; all but the name may be left out.
+                    /// Called once, at push.
                     #[allow(async_fn_in_trait)]
                     fn describe() -> _rt::String;
                     /// Runs one task in this fresh instance, which is dropped afterwards. `args` is a JSON array, `kwargs` a JSON object;
@@ -1825,21 +3236,24 @@ mod _rt {
 #[allow(unused_macros)]
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __export_task_impl {
+macro_rules! __export_task_with_handlers_impl {
     ($ty:ident) => {
         ::lovage_guest::bindings::export!($ty with_types_in::lovage_guest::bindings);
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
+        exports::lovage::task::handlers::__export_lovage_task_handlers_0_1_0_cabi!($ty
+        with_types_in $($path_to_types_root)*:: exports::lovage::task::handlers);
+        $($path_to_types_root)*::
         exports::lovage::task::tasks::__export_lovage_task_tasks_0_1_0_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::lovage::task::tasks); const _ :
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
-        "component-type:wit-bindgen:0.61.1:lovage:task@0.1.0:task:imports and exports")]
+        "component-type:wit-bindgen:0.61.1:lovage:task@0.1.0:task-with-handlers:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1297] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1651] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x96\x09\x01A\x02\x01\
-A\x0e\x01B\x0f\x01r\x04\x08exc-types\x0bexc-messages\x0aexc-modules\x09traceback\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xea\x0b\x01A\x02\x01\
+A\x10\x01B\x0f\x01r\x04\x08exc-types\x0bexc-messages\x0aexc-modules\x09traceback\
 s\x04\0\x09exception\x03\0\0\x01q\x05\x07failure\x01\x01\0\x05retry\0\0\x08repla\
 ced\0\0\x06ignore\0\0\x06reject\x01\x7f\0\x04\0\x06ending\x03\0\x02\x01m\x04\x05\
 debug\x04info\x07warning\x05error\x04\0\x05level\x03\0\x04\x01k\x01\x01ku\x01ks\x01\
@@ -1851,37 +3265,45 @@ ky\x01r\x06\x03exc\x06\x09countdown\x07\x03eta\x08\x0bmax-retries\x09\x04args\x0
 \x04self\x01\x01\0\x04\0\x16[method]pollable.block\x01\x03\x01p\x01\x01py\x01@\x01\
 \x02in\x04\0\x05\x04\0\x04poll\x01\x06\x03\0\x12wasi:io/poll@0.2.0\x05\x01\x02\x03\
 \0\0\x09exception\x02\x03\0\0\x0dretry-options\x02\x03\0\0\x05level\x02\x03\0\0\x0e\
-attempt-limits\x02\x03\0\x01\x08pollable\x01B#\x02\x03\x02\x01\x02\x04\0\x09exce\
+attempt-limits\x02\x03\0\x01\x08pollable\x01B%\x02\x03\x02\x01\x02\x04\0\x09exce\
 ption\x03\0\0\x02\x03\x02\x01\x03\x04\0\x0dretry-options\x03\0\x02\x02\x03\x02\x01\
 \x04\x04\0\x05level\x03\0\x04\x02\x03\x02\x01\x05\x04\0\x0eattempt-limits\x03\0\x06\
 \x02\x03\x02\x01\x06\x04\0\x08pollable\x03\0\x08\x01@\0\0s\x04\0\x07request\x01\x0a\
 \x01j\0\x01\x01\x01@\x02\x05states\x04metas\0\x0b\x04\0\x0cupdate-state\x01\x0c\x01\
-@\x01\x07options\x03\0\x0b\x04\0\x05retry\x01\x0d\x01@\x01\x09signatures\0\x0b\x04\
-\0\x07replace\x01\x0e\x01j\x01s\x01\x01\x01@\x01\x09signatures\0\x0f\x04\0\x0bap\
-ply-async\x01\x10\x01@\x02\x04names\x06fieldss\0\x0b\x04\0\x0asend-event\x01\x11\
-\x01@\x02\x05level\x05\x07messages\x01\0\x04\0\x03log\x01\x12\x01@\0\0\x07\x04\0\
-\x06limits\x01\x13\x01@\0\0\x7f\x04\0\x18soft-time-limit-exceeded\x01\x14\x01@\x01\
-\x07secondsu\0\x0b\x04\0\x05sleep\x01\x15\x01i\x09\x01@\0\0\x16\x04\0\x14subscri\
-be-soft-limit\x01\x17\x03\0\x16lovage:task/host@0.1.0\x05\x07\x02\x03\0\0\x06end\
-ing\x01B\x07\x02\x03\x02\x01\x08\x04\0\x06ending\x03\0\0\x01@\0\0s\x04\0\x08desc\
-ribe\x01\x02\x01j\x01s\x01\x01\x01@\x03\x04tasks\x04argss\x06kwargss\0\x03\x04\0\
-\x03run\x01\x04\x04\0\x17lovage:task/tasks@0.1.0\x05\x09\x04\0\x16lovage:task/ta\
-sk@0.1.0\x04\0\x0b\x0a\x01\0\x04task\x03\0\0\0G\x09producers\x01\x0cprocessed-by\
-\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+@\x01\x07options\x03\0\x0b\x04\0\x05retry\x01\x0d\x04\0\x0bretry-later\x01\x0d\x01\
+@\x01\x09signatures\0\x0b\x04\0\x07replace\x01\x0e\x01j\x01s\x01\x01\x01@\x01\x09\
+signatures\0\x0f\x04\0\x0bapply-async\x01\x10\x04\0\x0cadd-to-chord\x01\x10\x01@\
+\x02\x04names\x06fieldss\0\x0b\x04\0\x0asend-event\x01\x11\x01@\x02\x05level\x05\
+\x07messages\x01\0\x04\0\x03log\x01\x12\x01@\0\0\x07\x04\0\x06limits\x01\x13\x01\
+@\0\0\x7f\x04\0\x18soft-time-limit-exceeded\x01\x14\x01@\x01\x07secondsu\0\x0b\x04\
+\0\x05sleep\x01\x15\x01i\x09\x01@\0\0\x16\x04\0\x14subscribe-soft-limit\x01\x17\x03\
+\0\x16lovage:task/host@0.1.0\x05\x07\x02\x03\0\0\x06ending\x01B\x10\x02\x03\x02\x01\
+\x02\x04\0\x09exception\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06ending\x03\0\x02\x01\
+j\0\x01\x03\x01@\x03\x04tasks\x04argss\x06kwargss\0\x04\x04\0\x0cbefore-start\x01\
+\x05\x01j\0\x01\x01\x01@\x04\x04tasks\x06retvals\x04argss\x06kwargss\0\x06\x04\0\
+\x0aon-success\x01\x07\x01@\x04\x04tasks\x03exc\x01\x04argss\x06kwargss\0\x06\x04\
+\0\x08on-retry\x01\x08\x04\0\x0aon-failure\x01\x08\x01j\x01s\x01\x01\x01@\x05\x04\
+tasks\x06statuss\x06retval\x09\x04argss\x06kwargss\0\x06\x04\0\x0cafter-return\x01\
+\x0a\x04\0\x1alovage:task/handlers@0.1.0\x05\x09\x01B\x07\x02\x03\x02\x01\x08\x04\
+\0\x06ending\x03\0\0\x01@\0\0s\x04\0\x08describe\x01\x02\x01j\x01s\x01\x01\x01@\x03\
+\x04tasks\x04argss\x06kwargss\0\x03\x04\0\x03run\x01\x04\x04\0\x17lovage:task/ta\
+sks@0.1.0\x05\x0a\x04\0$lovage:task/task-with-handlers@0.1.0\x04\0\x0b\x18\x01\0\
+\x12task-with-handlers\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-co\
+mponent\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
 #[doc(inline)]
-pub use __export_task_impl as export;
+pub use __export_task_with_handlers_impl as export;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.61.1:lovage:task@0.1.0:task-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.61.1:lovage:task@0.1.0:task-with-handlers-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1245] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc2\x08\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1306] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf1\x08\x01A\x02\x01\
 A\x0b\x01B\x0f\x01r\x04\x08exc-types\x0bexc-messages\x0aexc-modules\x09traceback\
 s\x04\0\x09exception\x03\0\0\x01q\x05\x07failure\x01\x01\0\x05retry\0\0\x08repla\
 ced\0\0\x06ignore\0\0\x06reject\x01\x7f\0\x04\0\x06ending\x03\0\x02\x01m\x04\x05\
@@ -1894,21 +3316,22 @@ ky\x01r\x06\x03exc\x06\x09countdown\x07\x03eta\x08\x0bmax-retries\x09\x04args\x0
 \x04self\x01\x01\0\x04\0\x16[method]pollable.block\x01\x03\x01p\x01\x01py\x01@\x01\
 \x02in\x04\0\x05\x04\0\x04poll\x01\x06\x03\0\x12wasi:io/poll@0.2.0\x05\x01\x02\x03\
 \0\0\x09exception\x02\x03\0\0\x0dretry-options\x02\x03\0\0\x05level\x02\x03\0\0\x0e\
-attempt-limits\x02\x03\0\x01\x08pollable\x01B#\x02\x03\x02\x01\x02\x04\0\x09exce\
+attempt-limits\x02\x03\0\x01\x08pollable\x01B%\x02\x03\x02\x01\x02\x04\0\x09exce\
 ption\x03\0\0\x02\x03\x02\x01\x03\x04\0\x0dretry-options\x03\0\x02\x02\x03\x02\x01\
 \x04\x04\0\x05level\x03\0\x04\x02\x03\x02\x01\x05\x04\0\x0eattempt-limits\x03\0\x06\
 \x02\x03\x02\x01\x06\x04\0\x08pollable\x03\0\x08\x01@\0\0s\x04\0\x07request\x01\x0a\
 \x01j\0\x01\x01\x01@\x02\x05states\x04metas\0\x0b\x04\0\x0cupdate-state\x01\x0c\x01\
-@\x01\x07options\x03\0\x0b\x04\0\x05retry\x01\x0d\x01@\x01\x09signatures\0\x0b\x04\
-\0\x07replace\x01\x0e\x01j\x01s\x01\x01\x01@\x01\x09signatures\0\x0f\x04\0\x0bap\
-ply-async\x01\x10\x01@\x02\x04names\x06fieldss\0\x0b\x04\0\x0asend-event\x01\x11\
-\x01@\x02\x05level\x05\x07messages\x01\0\x04\0\x03log\x01\x12\x01@\0\0\x07\x04\0\
-\x06limits\x01\x13\x01@\0\0\x7f\x04\0\x18soft-time-limit-exceeded\x01\x14\x01@\x01\
-\x07secondsu\0\x0b\x04\0\x05sleep\x01\x15\x01i\x09\x01@\0\0\x16\x04\0\x14subscri\
-be-soft-limit\x01\x17\x03\0\x16lovage:task/host@0.1.0\x05\x07\x04\06lovage:task/\
-task-with-all-of-its-exports-removed@0.1.0\x04\0\x0b*\x01\0$task-with-all-of-its\
--exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-componen\
-t\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+@\x01\x07options\x03\0\x0b\x04\0\x05retry\x01\x0d\x04\0\x0bretry-later\x01\x0d\x01\
+@\x01\x09signatures\0\x0b\x04\0\x07replace\x01\x0e\x01j\x01s\x01\x01\x01@\x01\x09\
+signatures\0\x0f\x04\0\x0bapply-async\x01\x10\x04\0\x0cadd-to-chord\x01\x10\x01@\
+\x02\x04names\x06fieldss\0\x0b\x04\0\x0asend-event\x01\x11\x01@\x02\x05level\x05\
+\x07messages\x01\0\x04\0\x03log\x01\x12\x01@\0\0\x07\x04\0\x06limits\x01\x13\x01\
+@\0\0\x7f\x04\0\x18soft-time-limit-exceeded\x01\x14\x01@\x01\x07secondsu\0\x0b\x04\
+\0\x05sleep\x01\x15\x01i\x09\x01@\0\0\x16\x04\0\x14subscribe-soft-limit\x01\x17\x03\
+\0\x16lovage:task/host@0.1.0\x05\x07\x04\0Dlovage:task/task-with-handlers-with-a\
+ll-of-its-exports-removed@0.1.0\x04\0\x0b8\x01\02task-with-handlers-with-all-of-\
+its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-compo\
+nent\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -1,7 +1,7 @@
 //! What may a task know and do while it runs?
 //!
-//! Absent on purpose: waiting for another task. A task that waits holds a sandbox while the one it waits for may find
-//! none; Celery's advice is the same. Use [`Context::replace`], or let a task that is sent last take the results.
+//! Absent on purpose: waiting for another task; [`AsyncResult::get`] says why. Use [`Context::replace`], or let a task that
+//! is sent last take the results.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -47,7 +47,15 @@ impl Context {
         Retry::default()
     }
 
-    /// Another task, to be returned as the error: it runs in this one's place and under its id.
+    /// Another attempt, as [`Context::retry`], and goes on: Celery's `retry(throw=False)`. It happens when this one has
+    /// ended, however it ends, unless it is killed; what the task then returns or raises counts for nothing.
+    ///
+    /// Fails with what `retry` would raise once there are no retries left.
+    pub fn retry_later(&self, retry: Retry) -> TaskResult<()> {
+        Ok(self.host.retry_later(&retry.into_options()?)?)
+    }
+
+    /// Another task or canvas, to be returned as the error: it runs in this one's place and under its id.
     ///
     /// ```
     /// # use lovage_guest::prelude::*;
@@ -55,6 +63,18 @@ impl Context {
     /// #[task]
     /// fn double(ctx: &Context, x: i64) -> TaskResult<i64> {
     ///     Err(ctx.replace(add::s(x, x)))
+    /// }
+    /// ```
+    ///
+    /// A chord lets it have the result of many tasks without waiting for them:
+    ///
+    /// ```
+    /// # use lovage_guest::prelude::*;
+    /// # #[task] fn add(x: i64, y: i64) -> i64 { x + y }
+    /// # #[task] fn total(numbers: Vec<i64>) -> i64 { numbers.iter().sum() }
+    /// #[task]
+    /// fn sums(ctx: &Context, n: i64) -> TaskResult<i64> {
+    ///     Err(ctx.replace(chord((0..n).map(|i| add::s(i, i)), total::partial())))
     /// }
     /// ```
     pub fn replace(&self, signature: impl Into<Signature>) -> TaskError {
@@ -71,12 +91,20 @@ impl Context {
         TaskError::reject(requeue)
     }
 
-    /// Sends a subtask. It is published when this attempt ends, so one that is undone by a crash leaves none behind.
+    /// Sends a subtask or a canvas. It is published when this attempt ends, so one that is undone by a crash leaves none behind.
     ///
     /// Fails if the host refuses it (too many, no such task, an option out of range), and with SoftTimeLimitExceeded.
     pub fn apply_async(&self, signature: impl Into<Signature>) -> TaskResult<AsyncResult> {
         let signature = signature.into().to_json()?;
         Ok(AsyncResult::new(self.host.apply_async(&signature)?))
+    }
+
+    /// Sends a subtask that the chord's body waits for as well: its value is in the list.
+    ///
+    /// Fails with ValueError if this task is not a part of a chord's header, and as [`Context::apply_async`].
+    pub fn add_to_chord(&self, signature: impl Into<Signature>) -> TaskResult<AsyncResult> {
+        let signature = signature.into().to_json()?;
+        Ok(AsyncResult::new(self.host.add_to_chord(&signature)?))
     }
 
     /// Tells listeners something, now: a name, and fields as a map, a struct or `json!({..})`. Nobody keeps it.

@@ -3,9 +3,15 @@
 //! Definitions are constants, made by `#[task]` and checked by it; [`describe`] writes them in the words of the model,
 //! which is what a host reads at push.
 
-use lovage_model::{Seconds, TaskName};
+mod options;
 
-use crate::{Arguments, Context, Json, TaskError};
+use lovage_model::Handler;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+pub use options::TaskOptions;
+
+use crate::{Arguments, Context, Handlers, Json, TaskError};
 
 /// What `#[task]` makes of a function: a type of the same name that stands for the task.
 #[diagnostic::on_unimplemented(
@@ -15,6 +21,9 @@ use crate::{Arguments, Context, Json, TaskError};
 pub trait Task {
     /// What it is.
     const DEFINITION: Definition;
+
+    /// What is to be called before and after its run.
+    const HANDLERS: Handlers = Handlers::NONE;
 
     /// Runs it: takes its arguments, calls the function, writes its value as JSON.
     fn call(ctx: &Context, arguments: Arguments) -> Result<Json, TaskError>;
@@ -36,7 +45,7 @@ pub struct Definition {
 }
 
 /// One argument of a task.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Parameter {
     /// Its name, by which it can be passed as a keyword.
     pub name: &'static str,
@@ -44,85 +53,56 @@ pub struct Parameter {
     pub required: bool,
 }
 
-/// What `#[task(...)]` was given, with Celery's names.
-#[derive(Debug, Clone, Copy)]
-pub struct TaskOptions {
-    /// How many retries before it fails; none: for ever.
-    pub max_retries: Option<u32>,
-    /// Seconds to wait before a retry that does not say.
-    pub default_retry_delay: f64,
-    /// Hard limit in seconds.
-    pub time_limit: Option<f64>,
-    /// Soft limit in seconds.
-    pub soft_time_limit: Option<f64>,
-    /// Keep no result.
-    pub ignore_result: bool,
-    /// 0 (first) to 9 (last), for messages that do not say.
-    pub priority: Option<u8>,
-}
-
-impl TaskOptions {
-    /// Celery's defaults: 3 retries, 180 seconds apart, no limits.
-    pub const DEFAULT: Self = Self {
-        max_retries: Some(3),
-        default_retry_delay: 180.0,
-        time_limit: None,
-        soft_time_limit: None,
-        ignore_result: false,
-        priority: None,
-    };
-}
-
 impl Definition {
-    /// In the words of the model. Panics on a name or a number that `#[task]` would have refused.
+    /// In the words of the model, as a host reads it.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn to_model(self) -> lovage_model::TaskDefinition {
-        let options = self.options;
-        lovage_model::TaskDefinition {
-            name: TaskName::new(self.name).expect("checked by #[task]"),
-            doc: self.doc.to_owned(),
-            parameters: self.parameters.iter().copied().map(Parameter::to_model).collect(),
-            options: lovage_model::TaskOptions {
-                max_retries: options.max_retries,
-                default_retry_delay: seconds(options.default_retry_delay),
-                time_limit: options.time_limit.map(seconds),
-                soft_time_limit: options.soft_time_limit.map(seconds),
-                ignore_result: options.ignore_result,
-                priority: options.priority,
-                ..lovage_model::TaskOptions::default()
-            },
-            handlers: Vec::new(),
-        }
+        let described = Described { definition: self, handlers: Vec::new() };
+        Json::of(&described).and_then(|json| json.read()).expect("checked by #[task]")
     }
-}
-
-impl Parameter {
-    fn to_model(self) -> lovage_model::Parameter {
-        lovage_model::Parameter { name: self.name.to_owned(), required: self.required }
-    }
-}
-
-fn seconds(number: f64) -> Seconds {
-    Seconds::new(number).expect("checked by #[task]")
 }
 
 /// A task in the table of a module.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     pub(crate) definition: Definition,
+    pub(crate) handlers: Handlers,
     pub(crate) call: fn(&Context, Arguments) -> Result<Json, TaskError>,
 }
 
 impl Entry {
     /// The entry of a task.
     pub const fn of<T: Task>() -> Self {
-        Self { definition: T::DEFINITION, call: T::call }
+        Self { definition: T::DEFINITION, handlers: T::HANDLERS, call: T::call }
     }
 }
 
 /// The JSON that a host reads at push.
 pub fn describe(tasks: &[Entry]) -> String {
-    let definitions: Vec<_> = tasks.iter().map(|task| task.definition.to_model()).collect();
-    serde_json::to_string(&definitions).expect("a definition is plain data")
+    let describe = |task: &Entry| Described { definition: task.definition, handlers: task.handlers.names() };
+    let all: Vec<_> = tasks.iter().map(describe).collect();
+    serde_json::to_string(&all).expect("a definition is plain data")
+}
+
+/// A task as the model's `TaskDefinition` has it; written by hand, since only the host needs all of that type.
+struct Described {
+    definition: Definition,
+    handlers: Vec<Handler>,
+}
+
+impl Serialize for Described {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Definition { name, doc, parameters, options, .. } = &self.definition;
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("name", name)?;
+        fields.serialize_entry("doc", doc)?;
+        fields.serialize_entry("parameters", parameters)?;
+        fields.serialize_entry("options", options)?;
+        if !self.handlers.is_empty() {
+            fields.serialize_entry("handlers", &self.handlers)?;
+        }
+        fields.end()
+    }
 }
 
 /// Fails, at compile time when it can, if two tasks have one name.

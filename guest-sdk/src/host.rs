@@ -19,10 +19,14 @@ pub trait Host {
     fn update_state(&self, state: &str, meta: &Json) -> Result<(), Raised>;
     /// Asks for another attempt. The error is what the task should raise instead.
     fn retry(&self, options: &RetryOptions) -> Result<(), Raised>;
+    /// Asks for another attempt once the run has ended, however it ends.
+    fn retry_later(&self, options: &RetryOptions) -> Result<(), Raised>;
     /// Asks for another task, a signature as Celery writes it, to run in this one's place.
     fn replace(&self, signature: &Json) -> Result<(), Raised>;
     /// Sends a subtask, a signature as Celery writes it; returns its id.
     fn apply_async(&self, signature: &Json) -> Result<String, Raised>;
+    /// Sends a subtask that the chord waits for which the task is a part of; returns its id.
+    fn add_to_chord(&self, signature: &Json) -> Result<String, Raised>;
     /// Tells listeners something: a name and a JSON object.
     fn send_event(&self, name: &str, fields: &Json) -> Result<(), Raised>;
     /// Writes a record into the task's log.
@@ -35,6 +39,8 @@ pub trait Host {
     fn sleep(&self, seconds: f64) -> Result<(), Raised>;
     /// Something that is ready once the soft limit has passed; never, if there is none.
     fn subscribe_soft_limit(&self) -> Box<dyn Pollable>;
+    /// A random number from 0 up to 1: how much of its wait a retry with jitter waits.
+    fn random(&self) -> f64;
 }
 
 /// Something that can be waited for: a `wasi:io/poll` pollable.

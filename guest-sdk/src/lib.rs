@@ -25,6 +25,7 @@
 extern crate self as lovage_guest;
 
 mod arguments;
+mod autoretry;
 #[cfg(target_arch = "wasm32")]
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines)]
 #[rustfmt::skip]
@@ -33,6 +34,7 @@ pub mod bindings;
 mod context;
 mod definition;
 mod error;
+mod handlers;
 pub mod host;
 mod retry;
 mod run;
@@ -44,17 +46,19 @@ pub use arguments::{Arguments, Bound};
 pub use context::Context;
 pub use definition::{Definition, Entry, Parameter, Task, TaskOptions};
 pub use error::{TaskError, TaskResult};
+pub use handlers::{Handlers, Retval};
+pub use host::Raised;
 pub use lovage_guest_macros::task;
-pub use lovage_model::{DeliveryInfo, Exception, Json, LogLevel, Request, Timestamp};
+pub use lovage_model::{Compression, DeliveryInfo, Exception, Json, LogLevel, Request, Serializer, Timestamp};
 pub use retry::Retry;
 pub use serde_json::json;
-pub use signature::{AsyncResult, Options, Signature};
+pub use signature::{AsyncResult, Header, Options, Signature, chain, chord, group};
 
 /// Everything a task module usually needs: `use lovage_guest::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        AsyncResult, Context, Json, LogLevel, Options, Request, Retry, Signature, Task, TaskError, TaskResult,
-        Timestamp, export_tasks, json, task,
+        AsyncResult, Context, Json, LogLevel, Options, Raised, Request, Retry, Retval, Signature, Task, TaskError,
+        TaskResult, Timestamp, chain, chord, export_tasks, group, json, task,
     };
     pub use serde::{Deserialize, Serialize};
 }
@@ -64,7 +68,7 @@ pub mod prelude {
 pub mod __private {
     pub use crate::definition::{assert_distinct, describe};
     #[cfg(target_arch = "wasm32")]
-    pub use crate::host::component::run;
+    pub use crate::host::component::{after_return, before_start, on_failure, on_retry, on_success, run};
     pub use crate::run::{Returned, Settle};
     pub use serde::Serialize;
 }
@@ -96,29 +100,72 @@ macro_rules! export_tasks {
             const _: () = $crate::__private::assert_distinct(TASKS);
 
             #[cfg(target_arch = "wasm32")]
-            struct Component;
+            $crate::__export_component!(TASKS);
+        };
+    };
+}
 
-            #[cfg(target_arch = "wasm32")]
-            impl $crate::bindings::exports::lovage::task::tasks::Guest for Component {
-                fn describe() -> ::std::string::String {
-                    $crate::__private::describe(TASKS)
-                }
+/// The exports of the contract. A part of `export_tasks!`.
+#[doc(hidden)]
+#[cfg(target_arch = "wasm32")]
+#[macro_export]
+macro_rules! __export_component {
+    ($tasks:ident) => {
+        use ::core::result::Result;
+        use ::std::string::String;
+        use $crate::bindings::exports::lovage::task::{handlers, tasks};
 
-                fn run(
-                    task: ::std::string::String,
-                    args: ::std::string::String,
-                    kwargs: ::std::string::String,
-                ) -> ::core::result::Result<
-                    ::std::string::String,
-                    $crate::bindings::exports::lovage::task::tasks::Ending,
-                > {
-                    $crate::__private::run(TASKS, &task, &args, &kwargs)
-                }
+        struct Component;
+
+        impl tasks::Guest for Component {
+            fn describe() -> String {
+                $crate::__private::describe($tasks)
             }
 
-            #[cfg(target_arch = "wasm32")]
-            $crate::bindings::export!(Component with_types_in $crate::bindings);
-        };
+            fn run(task: String, args: String, kwargs: String) -> Result<String, tasks::Ending> {
+                $crate::__private::run($tasks, &task, &args, &kwargs)
+            }
+        }
+
+        impl handlers::Guest for Component {
+            fn before_start(task: String, _: String, _: String) -> Result<(), handlers::Ending> {
+                $crate::__private::before_start($tasks, &task)
+            }
+
+            fn on_success(task: String, retval: String, _: String, _: String) -> Result<(), handlers::Exception> {
+                $crate::__private::on_success($tasks, &task, retval)
+            }
+
+            fn on_retry(
+                task: String,
+                exc: handlers::Exception,
+                _: String,
+                _: String,
+            ) -> Result<(), handlers::Exception> {
+                $crate::__private::on_retry($tasks, &task, exc)
+            }
+
+            fn on_failure(
+                task: String,
+                exc: handlers::Exception,
+                _: String,
+                _: String,
+            ) -> Result<(), handlers::Exception> {
+                $crate::__private::on_failure($tasks, &task, exc)
+            }
+
+            fn after_return(
+                task: String,
+                status: String,
+                retval: Result<String, handlers::Exception>,
+                _: String,
+                _: String,
+            ) -> Result<(), handlers::Exception> {
+                $crate::__private::after_return($tasks, &task, &status, retval)
+            }
+        }
+
+        $crate::bindings::export!(Component with_types_in $crate::bindings);
     };
 }
 

@@ -1,15 +1,17 @@
 //! What becomes of one call?
 //!
 //! Name and JSON in, JSON or an [`Ending`] out. What a task asks for by returning it (retry, replace) is asked of the
-//! host here, once, after the task has returned.
+//! host here, once, after the task has returned; so is the retry that `autoretry_for` stands for.
 
 use std::rc::Rc;
 
 use lovage_model::exc_module;
 use serde::Serialize;
 
+use crate::autoretry::autoretry;
 use crate::error::Kind;
-use crate::host::{Ending, Host, Raised};
+use crate::handlers::{End, Handled};
+use crate::host::{Ending, Host, Raised, RetryOptions};
 use crate::{Arguments, Context, Entry, Json, TaskError};
 
 /// Runs the task of that name with a JSON array and a JSON object.
@@ -18,25 +20,49 @@ pub(crate) fn run(tasks: &[Entry], host: Rc<dyn Host>, task: &str, args: &str, k
 }
 
 fn call(tasks: &[Entry], ctx: &Context, task: &str, args: &str, kwargs: &str) -> Result<Json, TaskError> {
-    let Some(entry) = tasks.iter().find(|entry| entry.definition.name == task) else {
-        return Err(TaskError::raise("NotRegistered", exc_module::CELERY, [task]));
+    (find(tasks, task)?.call)(ctx, Arguments::parse(args, kwargs)?)
+}
+
+fn find<'a>(tasks: &'a [Entry], task: &str) -> Result<&'a Entry, TaskError> {
+    let found = tasks.iter().find(|entry| entry.definition.name == task);
+    found.ok_or_else(|| TaskError::raise("NotRegistered", exc_module::CELERY, [task]))
+}
+
+/// Calls what a task has before its run.
+pub(crate) fn before_start(tasks: &[Entry], host: Rc<dyn Host>, task: &str) -> Result<(), Ending> {
+    let handle = || -> Handled {
+        let handler = find(tasks, task)?.handlers.before_start;
+        handler.map_or(Ok(()), |handler| handler(&Context::new(host.clone())))
     };
-    (entry.call)(ctx, Arguments::parse(args, kwargs)?)
+    handle().map_err(|error| end(error, &*host))
+}
+
+/// Calls what a task has after its run.
+pub(crate) fn after(tasks: &[Entry], host: Rc<dyn Host>, task: &str, end: End<'_>) -> Result<(), Raised> {
+    let told = find(tasks, task).and_then(|entry| entry.handlers.tell(&Context::new(host), end));
+    told.map_err(TaskError::into_raised)
 }
 
 fn end(error: TaskError, host: &dyn Host) -> Ending {
     let asked = match error.into_kind() {
-        Kind::Raised(raised) => Err(raised),
+        Kind::Raised(raised) => match autoretry(host, &raised.exception) {
+            None => Err(raised),
+            Some(countdown) => {
+                try_again(host, &RetryOptions { exc: Some(raised), countdown, ..RetryOptions::default() })
+            }
+        },
         Kind::Ignore => Ok(Ending::Ignore),
         Kind::Reject { requeue } => Ok(Ending::Reject(requeue)),
-        Kind::Retry(retry) => retry
-            .into_options()
-            .map_err(TaskError::into_raised)
-            .and_then(|options| insist(|| host.retry(&options)))
-            .map(|()| Ending::Retry),
+        Kind::Retry(retry) => {
+            retry.into_options().map_err(TaskError::into_raised).and_then(|options| try_again(host, &options))
+        }
         Kind::Replace(signature) => insist(|| host.replace(&signature)).map(|()| Ending::Replaced),
     };
     asked.unwrap_or_else(Ending::Failure)
+}
+
+fn try_again(host: &dyn Host, options: &RetryOptions) -> Result<Ending, Raised> {
+    insist(|| host.retry(options)).map(|()| Ending::Retry)
 }
 
 /// A task that has chosen its ending has no use for the notice of the soft limit, which a host gives once.

@@ -19,15 +19,19 @@
 //! );
 //! ```
 //!
+//! Handlers are called as a host calls them; what one of them raises is logged.
+//!
 //! Absent: memory and fuel limits, and the hard time limit; a panic is the test's own.
 
 mod answers;
+mod handled;
 mod outcome;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use lovage_model::{Json, LogLevel, Message, Request, Seconds, Signature, TaskId, TaskName};
+use lovage_model::{Json, LogLevel, Message, Request, Seconds, Signature, TaskId, TaskName, TaskOptions};
 use serde::Serialize;
 
 use crate::host::{Ending, RetryOptions};
@@ -45,12 +49,16 @@ pub struct FakeHost {
 #[derive(Debug)]
 struct Inner {
     request: Request,
-    max_retries: Option<u32>,
+    overrides: BTreeMap<String, Json>,
+    random: f64,
     elapsed: f64,
     told: bool,
     records: Records,
     retry: Option<RetryOptions>,
+    late_retry: Option<RetryOptions>,
     replace: Option<Signature>,
+    /// Whether the run is over: from then on handlers are called.
+    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +67,7 @@ struct Records {
     logs: Vec<(LogLevel, String)>,
     events: Vec<(String, Json)>,
     subtasks: Vec<Signature>,
+    added_to_chord: Vec<Signature>,
 }
 
 impl Default for FakeHost {
@@ -72,12 +81,15 @@ impl FakeHost {
     pub fn new() -> Self {
         let inner = Inner {
             request: first_request(),
-            max_retries: None,
+            overrides: BTreeMap::new(),
+            random: 1.0,
             elapsed: 0.0,
             told: false,
             records: Records::default(),
             retry: None,
+            late_retry: None,
             replace: None,
+            ended: false,
         };
         Self { inner: Rc::new(RefCell::new(inner)) }
     }
@@ -93,6 +105,23 @@ impl FakeHost {
     #[must_use]
     pub fn retries(self, retries: u32) -> Self {
         self.request(|request| request.retries = retries)
+    }
+
+    /// Runs as if the sender had overridden an option of the task.
+    ///
+    /// Panics if that is not JSON; the run panics if the task has no such option, or if it cannot have that value.
+    #[must_use]
+    pub fn option(self, name: &str, value: impl Serialize) -> Self {
+        let value = Json::of(&value).expect("an option as JSON");
+        self.inner.borrow_mut().overrides.insert(name.to_owned(), value);
+        self
+    }
+
+    /// What a retry with jitter draws, from 0 up to 1 (the default, which is the longest wait).
+    #[must_use]
+    pub fn random(self, drawn: f64) -> Self {
+        self.inner.borrow_mut().random = drawn;
+        self
     }
 
     /// Gives each run a soft limit, in seconds of `ctx.sleep`; with 0 it has passed from the start.
@@ -118,9 +147,13 @@ impl FakeHost {
         let args = positional(&args).expect("args: a tuple, an array or ()");
         let kwargs = keyword(&kwargs).expect("kwargs: a map or ()");
         self.prepare(&T::DEFINITION.to_model(), &args, &kwargs);
-        let host = Rc::new(self.clone());
-        let ended = run::run(&[Entry::of::<T>()], host, T::DEFINITION.name, args.as_str(), kwargs.as_str());
-        self.outcome(ended)
+        let (task, host, name) = ([Entry::of::<T>()], Rc::new(self.clone()), T::DEFINITION.name);
+        let ended = run::before_start(&task, host.clone(), name)
+            .and_then(|()| run::run(&task, host, name, args.as_str(), kwargs.as_str()));
+        let outcome = self.outcome(ended);
+        self.inner.borrow_mut().ended = true;
+        self.tell(&task, &outcome);
+        outcome
     }
 
     fn prepare(&self, task: &lovage_model::TaskDefinition, args: &Json, kwargs: &Json) {
@@ -128,8 +161,11 @@ impl FakeHost {
         inner.request.task = task.name.clone();
         inner.request.args = args.clone();
         inner.request.kwargs = kwargs.clone();
-        inner.max_retries = task.options.max_retries;
-        (inner.elapsed, inner.told, inner.retry, inner.replace) = (0.0, false, None, None);
+        let unknown = inner.overrides.keys().find(|name| !TaskOptions::knows(name));
+        assert!(unknown.is_none(), "there is no option {unknown:?}");
+        inner.request.options = task.options.overridden(&inner.overrides).unwrap_or_else(|bad| panic!("{bad}"));
+        (inner.elapsed, inner.told, inner.ended) = (0.0, false, false);
+        (inner.retry, inner.late_retry, inner.replace) = (None, None, None);
     }
 
     fn outcome(&self, ended: Result<Json, Ending>) -> Outcome {
@@ -138,7 +174,9 @@ impl FakeHost {
             Ok(value) => Outcome::Returned(value),
             Err(Ending::Failure(raised)) => Outcome::Raised(raised),
             Err(Ending::Retry) => Outcome::Retried(inner.retry.take().expect("a retry was accepted")),
-            Err(Ending::Replaced) => Outcome::Replaced(inner.replace.take().expect("a replacement was accepted")),
+            Err(Ending::Replaced) => {
+                Outcome::Replaced(Box::new(inner.replace.take().expect("a replacement was accepted")))
+            }
             Err(Ending::Ignore) => Outcome::Ignored,
             Err(Ending::Reject(requeue)) => Outcome::Rejected { requeue },
         }
@@ -162,6 +200,16 @@ impl FakeHost {
     /// The subtasks the task sent, oldest first; their ids are `subtask-1`, `subtask-2`, ... unless they were given one.
     pub fn subtasks(&self) -> Vec<Signature> {
         self.inner.borrow().records.subtasks.clone()
+    }
+
+    /// The subtasks the task added to its chord, oldest first.
+    pub fn added_to_chord(&self) -> Vec<Signature> {
+        self.inner.borrow().records.added_to_chord.clone()
+    }
+
+    /// The retry that the last task asked for without ending for it.
+    pub fn retry_later(&self) -> Option<RetryOptions> {
+        self.inner.borrow().late_retry.clone()
     }
 
     /// Seconds the last task slept.

@@ -5,7 +5,8 @@
 use lovage_guest::host::Pollable;
 use lovage_guest::prelude::*;
 use lovage_guest::testing::{FakeHost, Outcome};
-use lovage_guest::{__private::describe, Entry};
+use lovage_guest::{__private::describe, Compression, Entry, Serializer};
+use lovage_model::{Seconds, TaskDefinition, TaskOptions};
 
 /// Joins words.
 ///
@@ -35,6 +36,35 @@ fn configured(ctx: &Context, r#type: i64) -> Result<i64, std::num::ParseIntError
     format!("{type}", type = r#type).parse()
 }
 
+#[task(
+    max_retries = 9,
+    default_retry_delay = 1.0,
+    autoretry_for = ["KeyError", "requests.exceptions.Timeout"],
+    dont_autoretry_for = ["LookupError"],
+    retry_backoff = true,
+    retry_backoff_max = 60,
+    retry_jitter = false,
+    throws = ["ValueError"],
+    acks_late = false,
+    acks_on_failure = false,
+    reject_on_worker_lost = false,
+    ignore_result = true,
+    store_errors_even_if_ignored = false,
+    track_started = false,
+    rate_limit = "10/m",
+    time_limit = 3,
+    soft_time_limit = 2,
+    expires = 90,
+    priority = 4,
+    serializer = "msgpack",
+    compression = "zstd",
+    resultrepr_maxsize = 64,
+    trail = false,
+    shadow = "odd",
+    typing = false
+)]
+fn peculiar() {}
+
 #[task]
 fn echo(mut value: Json) -> Json {
     std::mem::replace(&mut value, Json::null())
@@ -62,6 +92,7 @@ fn ending(ctx: &Context, how: String) -> TaskResult<()> {
         "drop" => ctx.reject(false),
         "replace" => ctx.replace(join::s(vec!["a".to_owned()]).kwarg("upper", true)),
         "named" => ctx.replace(Signature::of("far.away").arg(1)),
+        "chord" => ctx.replace(chord((0..3).map(configured::s), echo::partial())),
         _ => ctx.replace(Signature::of("no name")),
     })
 }
@@ -154,30 +185,60 @@ fn what_may_be_left_out_may_be_left_out() {
 
 #[test]
 fn a_definition_says_what_the_author_wrote() {
-    let described: serde_json::Value =
-        serde_json::from_str(&describe(&[Entry::of::<join>(), Entry::of::<configured>()])).unwrap();
-    let options = json!({"max_retries": 3, "default_retry_delay": 180.0, "ignore_result": false});
-    let wanted = json!([{
-        "name": "tasks.join",
-        "doc": "Joins words.\n\nWith a separator.",
-        "parameters": [
-            {"name": "words", "required": true},
-            {"name": "separator", "required": false},
-            {"name": "upper", "required": false},
-            {"name": "limit", "required": false},
-        ],
-        "options": options,
-    }, {
-        "name": "other.name",
-        "doc": "",
-        "parameters": [{"name": "type", "required": true}],
-        "options": {
-            "max_retries": null, "default_retry_delay": 2.0, "time_limit": 10.5, "soft_time_limit": 5.0,
-            "ignore_result": true, "priority": 5,
-        },
-    }]);
-    assert_eq!(described, wanted);
-    assert!(serde_json::from_value::<Vec<lovage_model::TaskDefinition>>(described).is_ok());
+    let described = describe(&[Entry::of::<join>(), Entry::of::<configured>()]);
+    let tasks: Vec<TaskDefinition> = serde_json::from_str(&described).unwrap();
+    let (join, configured) = (&tasks[0], &tasks[1]);
+    assert_eq!((join.name.as_str(), join.doc.as_str()), ("tasks.join", "Joins words.\n\nWith a separator."));
+    let parameters: Vec<_> = join.parameters.iter().map(|one| (one.name.as_str(), one.required)).collect();
+    assert_eq!(parameters, [("words", true), ("separator", false), ("upper", false), ("limit", false)]);
+    assert_eq!(join.options, TaskOptions::default());
+    assert_eq!(configured.parameters[0].name, "type");
+    let seconds = |number| Seconds::new(number).unwrap();
+    let wanted = TaskOptions {
+        max_retries: None,
+        default_retry_delay: seconds(2.0),
+        soft_time_limit: Some(seconds(5.0)),
+        time_limit: Some(seconds(10.5)),
+        ignore_result: true,
+        priority: Some(5),
+        ..TaskOptions::default()
+    };
+    assert_eq!((configured.name.as_str(), &configured.options), ("other.name", &wanted));
+}
+
+#[test]
+fn every_option_can_be_declared() {
+    let tasks: Vec<TaskDefinition> = serde_json::from_str(&describe(&[Entry::of::<peculiar>()])).unwrap();
+    let seconds = |number| Seconds::new(number).unwrap();
+    let texts = |text: &str| vec![text.to_owned()];
+    let wanted = TaskOptions {
+        max_retries: Some(9),
+        default_retry_delay: seconds(1.0),
+        autoretry_for: vec!["KeyError".to_owned(), "requests.exceptions.Timeout".to_owned()],
+        dont_autoretry_for: texts("LookupError"),
+        retry_backoff: Some(seconds(1.0)),
+        retry_backoff_max: seconds(60.0),
+        retry_jitter: false,
+        throws: texts("ValueError"),
+        acks_late: false,
+        acks_on_failure: false,
+        reject_on_worker_lost: false,
+        ignore_result: true,
+        store_errors_even_if_ignored: false,
+        track_started: false,
+        rate_limit: "10/m".parse().ok(),
+        time_limit: Some(seconds(3.0)),
+        soft_time_limit: Some(seconds(2.0)),
+        expires: Some(seconds(90.0)),
+        priority: Some(4),
+        serializer: Serializer::Msgpack,
+        compression: Some(Compression::Zstd),
+        resultrepr_maxsize: 64,
+        trail: false,
+        shadow: Some("odd".to_owned()),
+        typing: false,
+    };
+    assert_eq!(tasks[0].options, wanted);
 }
 
 #[test]
@@ -227,6 +288,7 @@ fn every_ending_arrives() {
     let replaced = ended("replace");
     assert_eq!(replaced.replacement().task.as_str(), "tasks.join");
     assert_eq!(replaced.replacement().kwargs.as_str(), r#"{"upper":true}"#);
+    assert_eq!(ended("chord").replacement().subtask_type.as_deref(), Some("chord"));
     assert_eq!(ended("named").replacement().task.as_str(), "far.away");
     assert!(ended("?").exception().to_string().starts_with("ValueError: \"no name\" is not a task name"));
 }
@@ -274,6 +336,11 @@ fn signatures_name_the_task_they_belong_to() {
     assert!(written(configured::si(1)).contains(r#""task":"other.name","args":[1]"#));
     assert!(written(configured::si(1)).contains(r#""immutable":true"#));
     assert!(written(configured::partial()).contains(r#""args":[]"#));
+    assert!(
+        written(configured::map([1, 2])).starts_with(r#"{"task":"celery.map","args":[],"kwargs":{"task":{"task":"oth"#)
+    );
+    assert!(written(turn::starmap([("left", 1, 2)])).contains(r#""it":[["left",1,2]]"#));
+    assert!(written(configured::chunks([(1,), (2,), (3,)], 2)).contains(r#""it":[[1],[2],[3]],"n":2"#));
 }
 
 #[test]

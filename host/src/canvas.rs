@@ -1,82 +1,215 @@
 //! Which messages follow?
 //!
-//! Turns calls into messages: a client's signature, a guest's subtask, a retry, a replacement. Pure: ids and the time are
-//! arguments. What Celery's canvas would expand (chains, groups, chords) is refused.
+//! Turns calls into messages: a client's signature, a guest's subtask, a retry, a replacement. A canvas (chain, group,
+//! chord, chunks, any in any other) is expanded once, whole, into a [`Plan`]: see there what its tasks know of each other.
+//! Pure: ids, the time and what is known of tasks come with the [`Scope`].
+//!
+//! Invariants:
+//! - A plan of n tasks is made in the time of n, and no message of it is larger than its own call.
+//! - An id stands for one task of a plan, and for nothing else.
+//! - Nothing of a call that is wrong anywhere becomes a plan.
+//!
+//! Absent: maps, which are one message for whoever runs it, and the store's word on ids that are taken already.
 
-use std::time::Duration;
+mod build;
+mod one;
+mod read;
+mod typing;
 
-use lovage_model::{Expires, Json, Message, Seconds, Signature, SignatureOptions, TaskId, TimeLimit, Timestamp};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use lovage_model::{Message, Plan, Planned, ResultTuple, Signature, TaskDefinition, TaskId, TaskName, Then, Timestamp};
 
 use crate::attempt::RetryRequest;
+use build::{Builder, Place};
+pub use one::Mapped;
 
-/// The most replacements of one task by another, under one id.
-const MAX_REPLACEMENTS: u32 = 100;
-/// The lowest priority.
-const LOWEST: u8 = 9;
-/// The longest name for logs and lists, in bytes.
-const SHADOW_BYTES: usize = 255;
+/// Tasks that the host runs by itself.
+pub mod builtin {
+    /// Runs a task for each item.
+    pub const MAP: &str = "celery.map";
+    /// Runs a task for each list of arguments.
+    pub const STARMAP: &str = "celery.starmap";
+    /// Returns the list that it is given: what a group that replaces a task ends in.
+    pub const ACCUMULATE: &str = "celery.accumulate";
+    /// Drops the results whose time is over.
+    pub const BACKEND_CLEANUP: &str = "celery.backend_cleanup";
+    /// Answers `pong`.
+    pub const PING: &str = "celery.ping";
 
-/// Why a call cannot become a message.
+    /// All of them.
+    pub const ALL: [&str; 5] = [MAP, STARMAP, ACCUMULATE, BACKEND_CLEANUP, PING];
+}
+
+/// Why a call cannot become a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {message}")]
 pub struct Invalid {
-    /// Which part of the call, such as `priority`.
-    pub field: &'static str,
+    /// Which part of the call, such as `options.priority` or `tasks[2].args`.
+    pub field: String,
     /// What is wrong with it, and what is allowed.
     pub message: String,
+    /// What kind of fault it is.
+    pub kind: Fault,
 }
 
-fn invalid<T>(field: &'static str, message: impl Into<String>) -> Result<T, Invalid> {
-    Err(Invalid { field, message: message.into() })
+/// Kinds of faults in a call, for those who must tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// A field is not what it must be.
+    Wrong,
+    /// It is larger than the operator allows.
+    TooLarge,
+    /// It names a task that there is not.
+    UnknownTask,
+    /// It names a task by a part of its name that others have too.
+    AmbiguousTask,
 }
 
-/// A message for a call that has no parent. The id in the signature, if any, is the caller's to honour.
-pub fn message(call: Signature, id: TaskId, now: Timestamp) -> Result<Message, Invalid> {
-    check(&call)?;
-    let eta = eta(&call.options, now)?;
-    let options = call.options;
-    Ok(Message {
-        args: call.args,
-        kwargs: call.kwargs,
-        queue: options.queue.unwrap_or_default(),
-        priority: options.priority.unwrap_or(0),
-        eta,
-        expires: expires(options.expires, now),
-        timelimit: TimeLimit { soft: options.soft_time_limit, hard: options.time_limit },
-        fuel: options.fuel,
-        ignore_result: options.ignore_result,
-        shadow: options.shadow,
-        headers: options.headers,
-        ..Message::new(id, call.task)
-    })
-}
-
-/// A message for a call made by a running task. It goes to the parent's queue unless the call says otherwise.
-pub fn subtask(parent: &Message, call: Signature, id: TaskId, now: Timestamp) -> Result<Message, Invalid> {
-    let queue = call.options.queue.clone().unwrap_or_else(|| parent.queue.clone());
-    let message = message(call, id, now)?;
-    Ok(Message { queue, root_id: parent.root_id.clone(), parent_id: Some(parent.id.clone()), ..message })
-}
-
-/// The message that takes a running task's place: under its id, with its parent and root.
-pub fn replacement(replaced: &Message, call: Signature, now: Timestamp) -> Result<Message, Invalid> {
-    let nesting = replaced.replaced_task_nesting + 1;
-    if nesting > MAX_REPLACEMENTS {
-        return invalid(
-            "replace",
-            format!("is refused: the task was replaced {MAX_REPLACEMENTS} times already: it may be a loop"),
-        );
+impl Invalid {
+    /// A field that is not what it must be.
+    pub fn wrong(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into(), kind: Fault::Wrong }
     }
-    let queue = call.options.queue.clone().unwrap_or_else(|| replaced.queue.clone());
-    let message = message(call, replaced.id.clone(), now)?;
-    Ok(Message {
-        queue,
+
+    fn too_large(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: Fault::TooLarge, ..Self::wrong(field, message) }
+    }
+}
+
+/// What is known of tasks where calls are expanded.
+pub trait Tasks {
+    /// What a task declares. None: nothing is known, and it is taken as it is called. An error, for those who must know.
+    fn find(&self, name: &TaskName) -> Result<Option<Arc<TaskDefinition>>, Invalid>;
+}
+
+/// Nothing is known of any task.
+#[derive(Debug, Clone, Copy)]
+pub struct AnyTask;
+
+impl Tasks for AnyTask {
+    fn find(&self, _: &TaskName) -> Result<Option<Arc<TaskDefinition>>, Invalid> {
+        Ok(None)
+    }
+}
+
+/// How far calls may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Arguments and headers of one message together, in bytes.
+    pub message_bytes: usize,
+    /// The most tasks of one canvas.
+    pub canvas_tasks: usize,
+    /// The most tasks above a task.
+    pub lineage_depth: u32,
+    /// The most replacements of one task by another, under one id.
+    pub replacements: u32,
+}
+
+/// What an expansion stands on.
+pub struct Scope<'a> {
+    /// What is known of tasks.
+    pub tasks: &'a dyn Tasks,
+    /// A new id at each call.
+    pub ids: &'a mut dyn FnMut() -> TaskId,
+    /// How far calls may go.
+    pub rules: Rules,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// A call, expanded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sent {
+    /// Its tasks.
+    pub plan: Plan,
+    /// Its result: that of a chain's last task, of a chord's body, or of a group.
+    pub result: ResultTuple,
+}
+
+/// The plan of a call that nobody's task has sent. Its result has `id`, if one is given.
+pub fn expand(call: Signature, id: Option<TaskId>, scope: &mut Scope<'_>) -> Result<Sent, Invalid> {
+    let sent = Builder::new(scope, None).build(call, Place { id, ..Place::default() })?;
+    if sent.plan.is_empty() {
+        return Err(Invalid::wrong("signature", "has no tasks: put one into it"));
+    }
+    check_ids(&sent.plan)?;
+    Ok(sent)
+}
+
+/// The plan of a call made by a running task. It goes to the parent's queue unless the call says otherwise.
+pub fn subtask(parent: &Message, call: Signature, id: Option<TaskId>, scope: &mut Scope<'_>) -> Result<Sent, Invalid> {
+    below(parent, call, Place { id, ..Place::default() }, scope)
+}
+
+/// The plan of a call that a running task adds to the chord that it is a part of.
+pub fn added_part(
+    parent: &Message,
+    call: Signature,
+    id: Option<TaskId>,
+    scope: &mut Scope<'_>,
+) -> Result<Sent, Invalid> {
+    let Some(then @ Then::Part { .. }) = parent.then.clone() else {
+        return Err(Invalid::wrong("add_to_chord", "needs a chord: the task is no member of a chord's header"));
+    };
+    let member = parent.group.clone().zip(parent.group_index);
+    below(parent, call, Place { id, then: Some(then), member, ..Place::default() }, scope)
+}
+
+fn below(parent: &Message, call: Signature, place: Place, scope: &mut Scope<'_>) -> Result<Sent, Invalid> {
+    let most = scope.rules.lineage_depth;
+    if parent.depth >= most {
+        let text = format!("is refused: {most} tasks are above it, the limit (limits.lineage_depth): it may be a loop");
+        return Err(Invalid::wrong("apply_async", text));
+    }
+    let sent = Builder::new(scope, Some(parent)).build(call, place)?;
+    check_ids(&sent.plan)?;
+    Ok(sent)
+}
+
+/// What takes a running task's place: the last task of the call gets its id, and what its end is for; the others are new.
+pub fn replacement(
+    replaced: &Message,
+    call: Signature,
+    scope: &mut Scope<'_>,
+) -> Result<(Box<Planned>, Plan), Invalid> {
+    let (nesting, most) = (replaced.replaced_task_nesting + 1, scope.rules.replacements);
+    if nesting > most {
+        let text = format!("is refused: the task was replaced {most} times already (limits.replacements)");
+        return Err(Invalid::wrong("replace", text));
+    }
+    let place = Place {
+        id: Some(replaced.id.clone()),
+        then: replaced.then.clone(),
+        member: replaced.group.clone().zip(replaced.group_index),
+        one_result: true,
+        ..Place::default()
+    };
+    let Sent { mut plan, .. } = Builder::new(scope, Some(replaced)).build(call, place)?;
+    check_ids(&plan)?;
+    let last = plan.tasks.iter().rposition(|task| task.message.id == replaced.id);
+    let Some(last) = last else { return Err(Invalid::wrong("replace", "needs at least one task to run instead")) };
+    let Planned { message, awaits } = plan.tasks.remove(last);
+    Ok((Box::new(Planned { message: in_place_of(replaced, message, nesting), awaits }), plan))
+}
+
+/// The last task of a replacement keeps what was promised for the one that it replaces.
+fn in_place_of(replaced: &Message, mut by: Message, nesting: u32) -> Message {
+    by.callbacks.extend(replaced.callbacks.iter().cloned());
+    by.errbacks.extend(replaced.errbacks.iter().cloned());
+    for (name, value) in &replaced.stamps {
+        by.stamps.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    Message {
         root_id: replaced.root_id.clone(),
         parent_id: replaced.parent_id.clone(),
-        ignore_result: message.ignore_result.or(replaced.ignore_result),
+        depth: replaced.depth,
+        ignore_result: by.ignore_result.or(replaced.ignore_result),
         replaced_task_nesting: nesting,
-        ..message
-    })
+        successor: replaced.successor.clone(),
+        ..by
+    }
 }
 
 /// The next attempt of a task that asked for one.
@@ -90,151 +223,48 @@ pub fn again(message: &Message, retry: RetryRequest) -> Message {
     }
 }
 
-fn check(call: &Signature) -> Result<(), Invalid> {
-    if let Some(canvas) = &call.subtask_type {
-        return invalid("signature.subtask_type", format!("is {canvas:?}: this version runs single tasks; send those"));
-    }
-    if !call.args.is_array() {
-        return invalid("args", format!("is {}: positional arguments are a JSON array", glimpse(&call.args)));
-    }
-    if !call.kwargs.is_object() {
-        return invalid("kwargs", format!("is {}: keyword arguments are a JSON object", glimpse(&call.kwargs)));
-    }
-    check_numbers(&call.options)?;
-    match &call.options.shadow {
-        Some(text) if text.len() > SHADOW_BYTES || text.chars().any(char::is_control) => invalid(
-            "options.shadow",
-            format!("is a name for logs and lists: at most {SHADOW_BYTES} bytes, no control characters"),
-        ),
-        _ => Ok(()),
-    }
-}
-
-fn check_numbers(options: &SignatureOptions) -> Result<(), Invalid> {
-    if let Some(asked) = options.priority.filter(|asked| *asked > LOWEST) {
-        return invalid("options.priority", format!("is {asked}: priorities are 0 (first) to {LOWEST} (last)"));
-    }
-    if options.fuel == Some(0) {
-        return invalid("options.fuel", "is 0: no task can run on that; leave it out for the default");
-    }
-    let (soft, hard) = (options.soft_time_limit, options.time_limit);
-    for (field, limit) in [("options.soft_time_limit", soft), ("options.time_limit", hard)] {
-        if limit.is_some_and(|limit| limit.get() == 0.0) {
-            return invalid(field, "is 0: a limit is more than 0 seconds; leave it out for the default");
+/// What the followers of a complete join get: the list of its parts' values, or the first failure. The parts are in order.
+pub fn gathered(parts: Vec<Arrival>, group: &TaskId, most_bytes: usize) -> Arrival {
+    let (mut list, mut separator) = (String::from("["), "");
+    for part in parts {
+        let value = match part {
+            Arrival::Value(value) => value,
+            failed @ Arrival::Failed { .. } => return failed,
+        };
+        list.push_str(separator);
+        list.push_str(value.as_str());
+        separator = ",";
+        if list.len() > most_bytes {
+            return refused(
+                group,
+                &format!("its results are more than {most_bytes} bytes together (limits.message_bytes)"),
+            );
         }
     }
-    match (soft, hard) {
-        (Some(soft), Some(hard)) if soft > hard => invalid(
-            "options.soft_time_limit",
-            format!("is {}, above the time_limit of {}: it would never be met", soft.get(), hard.get()),
-        ),
-        _ => Ok(()),
+    list.push(']');
+    match Json::parse(list) {
+        Ok(list) => Arrival::Value(list),
+        Err(error) => refused(group, &error.to_string()),
     }
 }
 
-/// The first characters of a value, to show which one is meant.
-fn glimpse(json: &Json) -> String {
-    json.as_str().chars().take(40).collect()
+fn refused(group: &TaskId, why: &str) -> Arrival {
+    let exception = Exception::new(exc_module::BUILTINS, "ValueError", format!("group {group}: {why}"));
+    Arrival::Failed { task: group.clone(), exception }
 }
 
-/// When to run it at the earliest: as in Celery, `countdown` goes before `eta`, and a time in the past means now.
-fn eta(options: &SignatureOptions, now: Timestamp) -> Result<Option<Timestamp>, Invalid> {
-    let latest = now.after(Duration::from_secs_f64(Seconds::MAX));
-    match (options.countdown, options.eta) {
-        (Some(countdown), _) => Ok(Some(now.after(countdown.duration())).filter(|eta| *eta > now)),
-        (None, Some(eta)) if eta > latest => {
-            invalid("options.eta", format!("is {eta}: more than a year away; the latest is {latest}"))
+/// Two tasks of one id would wait for themselves, or for each other.
+fn check_ids(plan: &Plan) -> Result<(), Invalid> {
+    let mut seen = HashSet::with_capacity(plan.tasks.len() + plan.joins.len());
+    let tasks = plan.tasks.iter().map(|task| &task.message.id);
+    for id in tasks.chain(plan.joins.iter().map(|join| &join.group)) {
+        if !seen.insert(id) {
+            let text = format!("{id} is given to two tasks of one canvas: leave it out, or give each its own");
+            return Err(Invalid::wrong("options.task_id", text));
         }
-        (None, eta) => Ok(eta.filter(|eta| *eta > now)),
     }
-}
-
-fn expires(expires: Option<Expires>, now: Timestamp) -> Option<Timestamp> {
-    expires.map(|expires| match expires {
-        Expires::In(seconds) => now.after(seconds.duration()),
-        Expires::At(time) => time,
-    })
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use lovage_model::{Exception, Json, TaskName};
-
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
-
-    fn call() -> Signature {
-        Signature::new(TaskName::new("tour.add").unwrap(), Json::empty_array())
-    }
-
-    fn id(text: &str) -> TaskId {
-        TaskId::new(text).unwrap()
-    }
-
-    fn field(change: impl FnOnce(&mut Signature)) -> &'static str {
-        let mut call = call();
-        change(&mut call);
-        message(call, id("a"), NOW).unwrap_err().field
-    }
-
-    #[test]
-    fn what_cannot_be_sent_names_its_field() {
-        assert_eq!(field(|c| c.options.priority = Some(10)), "options.priority");
-        assert_eq!(field(|c| c.args = Json::null()), "args");
-        assert_eq!(field(|c| c.kwargs = Json::empty_array()), "kwargs");
-        assert_eq!(field(|c| c.options.fuel = Some(0)), "options.fuel");
-        assert_eq!(field(|c| c.subtask_type = Some("chord".into())), "signature.subtask_type");
-        assert_eq!(field(|c| c.options.eta = Some(Timestamp::from_micros(i64::MAX))), "options.eta");
-        assert_eq!(field(|c| c.options.time_limit = Some(Seconds::new(0.0).unwrap())), "options.time_limit");
-        let soft_over_hard = |c: &mut Signature| {
-            c.options.soft_time_limit = Some(Seconds::new(2.0).unwrap());
-            c.options.time_limit = Some(Seconds::new(1.0).unwrap());
-        };
-        assert_eq!(field(soft_over_hard), "options.soft_time_limit");
-    }
-
-    #[test]
-    fn a_countdown_is_an_eta_and_a_past_eta_is_now() {
-        let mut soon = call();
-        soon.options.countdown = Some(Seconds::new(1.5).unwrap());
-        assert_eq!(message(soon, id("a"), NOW).unwrap().eta, Some(Timestamp::from_micros(1_001_500_000)));
-        let mut past = call();
-        past.options.eta = Some(Timestamp::from_micros(1));
-        assert_eq!(message(past, id("a"), NOW).unwrap().eta, None);
-    }
-
-    #[test]
-    fn lineage_is_kept() {
-        let root = message(call(), id("root"), NOW).unwrap();
-        let child = subtask(&root, call(), id("child"), NOW).unwrap();
-        let grandchild = subtask(&child, call(), id("grandchild"), NOW).unwrap();
-        assert_eq!((grandchild.root_id, grandchild.parent_id), (id("root"), Some(id("child"))));
-        let replaced = replacement(&child, call(), NOW).unwrap();
-        assert_eq!((&replaced.id, &replaced.parent_id), (&id("child"), &Some(id("root"))));
-    }
-
-    #[test]
-    fn replacing_ends_somewhere() {
-        let mut message = message(call(), id("a"), NOW).unwrap();
-        for _ in 0..MAX_REPLACEMENTS {
-            message = replacement(&message, call(), NOW).unwrap();
-        }
-        assert_eq!(replacement(&message, call(), NOW).unwrap_err().field, "replace");
-    }
-
-    #[test]
-    fn a_retry_is_the_same_call_once_more() {
-        let first = message(call(), id("a"), NOW).unwrap();
-        let retry = RetryRequest {
-            exception: Exception::revoked("x"),
-            eta: NOW,
-            countdown: Seconds::new(0.0).unwrap(),
-            args: Some(Json::from(serde_json::json!([1]))),
-            kwargs: None,
-            throw: true,
-        };
-        let second = again(&first, retry);
-        assert_eq!((second.retries, second.args.as_str(), &second.kwargs), (1, "[1]", &first.kwargs));
-    }
-}
+mod tests;

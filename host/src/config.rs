@@ -116,6 +116,14 @@ pub struct Limits {
     pub output_bytes: usize,
     /// Subtasks of one attempt.
     pub subtasks: usize,
+    /// Tasks of one canvas.
+    pub canvas_tasks: usize,
+    /// Tasks above a task.
+    pub lineage_depth: u32,
+    /// Tasks that come from one submit, besides its own.
+    pub lineage_tasks: u64,
+    /// Times that one task may be replaced by another.
+    pub replacements: u32,
 }
 
 /// What the compilation of a module may use.

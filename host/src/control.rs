@@ -70,7 +70,7 @@ impl Control {
     pub async fn retry(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Found> {
         let redone = self.store.resubmit(tenant, id, now).await?;
         if redone == Redone::Done {
-            self.tell(tenant, id, now, EventKind::Sent).await?;
+            self.tell(tenant, id, now, EventKind::Sent { call: None }).await?;
         }
         Ok(found(redone, State::Pending, "it is queued again"))
     }
@@ -95,7 +95,7 @@ impl Control {
 
     async fn tell(&self, tenant: &TenantId, id: &TaskId, now: Timestamp, kind: EventKind) -> Result<()> {
         if let Some(meta) = self.store.task(tenant, id).await? {
-            self.hub.announce(tenant, &[Event { uuid: id.clone(), name: meta.name, timestamp: now, kind }]);
+            self.hub.announce(tenant, &[Event::new(id.clone(), meta.name, now, kind)]);
         }
         Ok(())
     }

@@ -7,8 +7,12 @@
 //! - Announcing never waits for a listener. A slow one loses the oldest events, and is told how many.
 //! - Sequence numbers grow, also across restarts: the first is the time of the start, in microseconds.
 //! - Who subscribed before an event was announced receives it, or is told of the loss.
+//! - While nobody of a tenant listens, and nobody has left so lately that it could come back for what it missed, its
+//!   events are neither made nor kept.
 //!
 //! Absent: JSON, HTTP, the store.
+
+mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lovage_model::{Event, EventKind, TaskId, TenantId, Timestamp};
 use tokio::sync::broadcast::{self, error::RecvError};
+
+pub use watch::Watch;
+use watch::Watched;
 
 /// Events of a tenant that are kept for who resumes.
 const KEPT: usize = 1024;
@@ -49,6 +56,8 @@ type Sender = broadcast::Sender<Notice>;
 /// All listeners of all tenants.
 #[derive(Debug)]
 pub struct Hub {
+    /// This host's name: all that is announced here, but what clients sent, happened here.
+    hostname: Option<Arc<str>>,
     state: Mutex<State>,
     /// How many tasks have listeners, to answer the common case without the lock.
     followed: AtomicUsize,
@@ -67,12 +76,20 @@ struct Channel {
     dropped: u64,
     all: Sender,
     tasks: HashMap<TaskId, Sender>,
+    watched: Watched,
+    /// Until which event who listened last can come back and find all that it missed.
+    heard_until: u64,
 }
 
 impl Channel {
     fn new(sequence: u64) -> Self {
         let all = broadcast::Sender::new(TENANT_BACKLOG);
-        Self { kept: VecDeque::new(), dropped: sequence, all, tasks: HashMap::new() }
+        let (tasks, watched) = (HashMap::new(), Watched::default());
+        Self { kept: VecDeque::new(), dropped: sequence, all, tasks, watched, heard_until: sequence }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.watched.is_empty() && self.all.receiver_count() == 0
     }
 
     fn keep(&mut self, sequence: u64, event: &Arc<Event>) {
@@ -84,6 +101,9 @@ impl Channel {
 
     /// Sending fails only while nobody listens, which is what most events meet.
     fn tell(&self, notice: Notice, id: &TaskId) {
+        if let Notice::Event(numbered) = &notice {
+            self.watched.tell(id, &numbered.event.kind);
+        }
         if let Some(followers) = self.tasks.get(id) {
             let _ = followers.send(notice.clone());
         }
@@ -101,21 +121,51 @@ impl State {
         }
         self.tenants.get_mut(tenant).expect("just inserted")
     }
+
+    /// Whether anybody gets what is announced now, or can still come back for it. If not, what was kept is dropped.
+    fn hears(&mut self, tenant: &TenantId) -> bool {
+        let Some(channel) = self.tenants.get_mut(tenant) else { return false };
+        if !channel.is_empty() || self.sequence < channel.heard_until {
+            return true;
+        }
+        if channel.dropped < self.sequence || !channel.kept.is_empty() {
+            // Something is lost from here on: whoever saw the number before must learn that.
+            channel.kept.clear();
+            self.sequence += 1;
+            channel.dropped = self.sequence;
+        }
+        false
+    }
 }
 
 impl Hub {
     /// A hub without listeners; `now` is where its sequence starts.
     pub fn new(now: Timestamp) -> Self {
         let sequence = u64::try_from(now.as_micros()).unwrap_or_default();
-        Self { state: Mutex::new(State { sequence, tenants: HashMap::new() }), followed: AtomicUsize::new(0) }
+        let state = Mutex::new(State { sequence, tenants: HashMap::new() });
+        Self { hostname: None, state, followed: AtomicUsize::new(0) }
+    }
+
+    /// The same, of a host that signs its events.
+    #[must_use]
+    pub fn of_host(self, name: &str) -> Self {
+        Self { hostname: Some(name.into()), ..self }
     }
 
     /// Tells whoever listens. Call it after the store has committed what the events say.
     pub fn announce(&self, tenant: &TenantId, events: &[Event]) {
-        if events.is_empty() {
+        if !events.is_empty() {
+            self.announce_with(tenant, || events.to_vec());
+        }
+    }
+
+    /// The same with events that are made only if somebody listens. (Who begins to listen meanwhile reads the store after
+    /// that, and finds there what they say.)
+    pub fn announce_with(&self, tenant: &TenantId, events: impl FnOnce() -> Vec<Event>) {
+        if !self.lock().hears(tenant) {
             return;
         }
-        let shared: Vec<Arc<Event>> = events.iter().cloned().map(Arc::new).collect();
+        let shared: Vec<Arc<Event>> = events().into_iter().map(|event| Arc::new(self.signed(event))).collect();
         let mut state = self.lock();
         for event in shared {
             let is_log = matches!(event.kind, EventKind::Log { .. });
@@ -131,12 +181,19 @@ impl Hub {
         }
     }
 
+    fn signed(&self, event: Event) -> Event {
+        let is_of_host = !matches!(event.kind, EventKind::Sent { .. });
+        Event { hostname: self.hostname.clone().filter(|_| is_of_host), ..event }
+    }
+
     /// Makes all who follow a task of the tenant read the store again.
     pub fn recheck(&self, tenant: &TenantId) {
         let state = self.lock();
-        for followers in state.tenants.get(tenant).into_iter().flat_map(|channel| channel.tasks.values()) {
+        let Some(channel) = state.tenants.get(tenant) else { return };
+        for followers in channel.tasks.values() {
             let _ = followers.send(Notice::Recheck);
         }
+        channel.watched.recheck();
     }
 
     /// Whether somebody follows this task: whether pieces of its log are worth announcing.
@@ -160,8 +217,8 @@ impl Hub {
             // Who must read the store anyway would take these for newer than what it finds there.
             missed.clear();
         }
-        let topic = Some((tenant.clone(), id.clone()));
-        Subscription { hub: Arc::clone(self), topic, receiver, missed, sequence, complete }
+        let (hub, tenant, task) = (Arc::clone(self), tenant.clone(), Some(id.clone()));
+        Subscription { hub, tenant, task, receiver, missed, sequence, complete }
     }
 
     /// Follows all tasks of a tenant from now on; with `after`, the kept events after that number come first.
@@ -171,7 +228,8 @@ impl Hub {
         let channel = state.channel(tenant);
         let receiver = Some(channel.all.subscribe());
         let (missed, complete) = missed(channel, after, sequence, |_| true);
-        Subscription { hub: Arc::clone(self), topic: None, receiver, missed, sequence, complete }
+        let (hub, tenant) = (Arc::clone(self), tenant.clone());
+        Subscription { hub, tenant, task: None, receiver, missed, sequence, complete }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -196,7 +254,9 @@ fn missed(
 #[derive(Debug)]
 pub struct Subscription {
     hub: Arc<Hub>,
-    topic: Option<(TenantId, TaskId)>,
+    tenant: TenantId,
+    /// None: all of the tenant's.
+    task: Option<TaskId>,
     receiver: Option<broadcast::Receiver<Notice>>,
     missed: VecDeque<Numbered>,
     sequence: u64,
@@ -237,12 +297,18 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.receiver = None;
-        let Some((tenant, id)) = &self.topic else { return };
         let mut state = self.hub.lock();
-        let tasks = &mut state.channel(tenant).tasks;
-        if tasks.get(id).is_some_and(|followers| followers.receiver_count() == 0) {
-            tasks.remove(id);
+        let sequence = state.sequence;
+        let channel = state.channel(&self.tenant);
+        let topic = self.task.as_ref().and_then(|id| Some((id, channel.tasks.get(id)?)));
+        if let Some((id, followers)) = topic
+            && followers.receiver_count() == 0
+        {
+            channel.tasks.remove(id);
             self.hub.followed.fetch_sub(1, Ordering::AcqRel);
+        }
+        if channel.is_empty() {
+            channel.heard_until = sequence + KEPT as u64;
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod attempt;
+pub mod beat;
 pub mod canvas;
 pub mod cli;
 pub mod clock;

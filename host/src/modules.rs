@@ -91,7 +91,7 @@ pub struct Code {
     /// Its active component.
     pub digest: Digest,
     /// What the module says about the task.
-    pub definition: TaskDefinition,
+    pub definition: Arc<TaskDefinition>,
 }
 
 type Table = HashMap<TenantId, HashMap<TaskName, Arc<Code>>>;
@@ -232,7 +232,10 @@ impl Modules {
         for version in self.store.active(tenant).await? {
             for definition in version.tasks {
                 let (module, digest) = (version.name.clone(), version.digest.clone());
-                tasks.insert(definition.name.clone(), Arc::new(Code { module, digest, definition }));
+                tasks.insert(
+                    definition.name.clone(),
+                    Arc::new(Code { module, digest, definition: Arc::new(definition) }),
+                );
             }
         }
         let superseded = {

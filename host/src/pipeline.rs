@@ -3,22 +3,29 @@
 //! The only room that sees sandbox, trace and store together. It decides nothing: the grant, the settlement and the
 //! messages that follow come from pure functions, the store applies them in one step, and only then is anybody told.
 
+mod arrival;
 mod attending;
 mod commit;
+mod failure;
+mod following;
 mod grant;
+mod mapped;
 mod running;
+mod scope;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use lovage_model::{Event, EventKind, Request, Settlement, Timestamp};
+use lovage_model::{Event, EventKind, Message, Request, Room, Settlement, TaskOptions, Timestamp};
 use tokio::sync::watch;
 
 pub use commit::{Committer, Outcomes};
+pub use following::{Arrived, Following};
 pub use grant::{Caps, grant, timelimit};
 pub use running::{Listed, Running};
 
 use crate::attempt::{Attempt, Grants, Report, Stop};
+use crate::canvas::Rules;
 use crate::clock;
 use crate::events::Hub;
 use crate::modules::{Code, Modules, NotReady};
@@ -27,6 +34,8 @@ use crate::store::{Lease, LeaseKey, Store};
 use crate::trace::{self, Attempted, Unrun};
 use attending::Attending;
 use commit::Settled;
+use failure::log_failure;
+use scope::{Exported, scoped};
 
 /// How long a message stays here that this host could not run, though nobody had told it to stop: given back at once, it
 /// would be back at once, and nothing would have changed.
@@ -48,6 +57,10 @@ pub struct Pipeline {
     pub outcomes: Outcomes,
     /// What the operator allows.
     pub caps: Caps,
+    /// How far what tasks send may go.
+    pub rules: Rules,
+    /// How much of it may be stored.
+    pub room: Room,
     /// Name of this host.
     pub hostname: String,
     /// Whether this is no daemon: retries do not wait, and tasks are told.
@@ -114,29 +127,38 @@ impl Pipeline {
             None => self.start(lease, clock::now()),
         };
         let begun = matches!(start, Start::Run(..));
-        let declared = matches!(&start, Start::Run(code, _) if code.definition.options.ignore_result);
+        let options = match &start {
+            Start::Run(code, _) => in_force(&code.definition.options, &lease.message),
+            Start::Unrun(_) | Start::Stopped(_) => in_force(&TaskOptions::default(), &lease.message),
+        };
         let attempted = Attempted {
             message: &lease.message,
             deliveries: lease.deliveries,
             worker: &self.hostname,
-            ignore_result: lease.message.ignore_result.unwrap_or(declared),
+            options: &options,
             eager: self.eager,
+            room: self.room,
+        };
+        let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
+        let unrun = |why| scoped(&tasks, self.rules, |scope| trace::settle_unrun(attempted, why, scope));
+        let logged = |settlement: Settlement| {
+            log_failure(&lease.message, &settlement.verdict, &options);
+            settlement
         };
         let report = match start {
             Start::Run(code, grants) => match self.modules.ready(&code.digest, grants.fuel.is_some()).await {
-                Ok(()) => self.run(lease, listed, &code, grants, attempted.ignore_result).await,
-                Err(NotReady::Unusable(why)) => {
-                    return Ok(trace::settle_unrun(attempted, Unrun::Unusable(why), clock::now()));
-                }
+                Ok(()) => self.run(lease, listed, &code, grants, &options).await,
+                Err(NotReady::Unusable(why)) => return Ok(logged(unrun(Unrun::Unusable(why)))),
                 Err(NotReady::NotNow(why)) => {
                     tracing::error!(task_id = %lease.message.id, why, "a task cannot be run now; it goes back to its queue");
                     return Err(Interrupted { begun: false });
                 }
             },
-            Start::Unrun(why) => return Ok(trace::settle_unrun(attempted, why, clock::now())),
+            Start::Unrun(why) => return Ok(logged(unrun(why))),
             Start::Stopped(stop) => Report::stopped(stop),
         };
-        trace::settle(attempted, report, clock::now()).ok_or(Interrupted { begun })
+        let settled = scoped(&tasks, self.rules, |scope| trace::settle(attempted, report, scope));
+        settled.map(logged).ok_or(Interrupted { begun })
     }
 
     fn start(&self, lease: &Lease, now: Timestamp) -> Start {
@@ -146,14 +168,14 @@ impl Pipeline {
         }
         match self.modules.code(&lease.tenant, &message.task) {
             Some(code) => {
-                let grants = grant(&self.caps, &code.definition.options, message);
+                let grants = grant(&self.caps, &in_force(&code.definition.options, message), message);
                 Start::Run(code, grants)
             }
             None => Start::Unrun(Unrun::NotRegistered),
         }
     }
 
-    async fn run(&self, lease: &Lease, listed: &Listed, code: &Code, grants: Grants, ignore_result: bool) -> Report {
+    async fn run(&self, lease: &Lease, listed: &Listed, code: &Code, grants: Grants, options: &TaskOptions) -> Report {
         let Lease { key, tenant, message, deliveries } = lease;
         let attending = Arc::new(Attending {
             hub: Arc::clone(&self.hub),
@@ -165,19 +187,13 @@ impl Pipeline {
             changed: tokio::sync::Notify::new(),
         });
         self.announce_start(lease);
-        let declared = &code.definition.options;
-        let options = declared.overridden(&message.overrides).unwrap_or_else(|bad| {
-            // It was checked when it was sent.
-            tracing::warn!(task_id = %message.id, %bad, "an option is left as the task declares it");
-            declared.clone()
-        });
         let redelivered = *deliveries > message.earlier_deliveries + 1;
         let request = Request {
             timelimit: timelimit(&grants),
             fuel: grants.fuel,
-            ignore_result,
+            ignore_result: message.ignore_result.unwrap_or(options.ignore_result),
             is_eager: self.eager,
-            options,
+            options: options.clone(),
             ..Request::of(message, &self.hostname, redelivered)
         };
         let attempt = Attempt { module: code.digest.clone(), request, handlers: code.definition.handlers.clone() };
@@ -190,10 +206,18 @@ impl Pipeline {
     }
 
     fn announce_start(&self, lease: &Lease) {
-        let Lease { tenant, message, .. } = lease;
-        let (uuid, name) = (message.id.clone(), message.task.clone());
-        self.hub.announce(tenant, &[Event { uuid, name, timestamp: clock::now(), kind: EventKind::Started }]);
+        let started = || vec![Event::of(&lease.message, clock::now(), EventKind::Started)];
+        self.hub.announce_with(&lease.tenant, started);
     }
+}
+
+/// The options of a task, as its message overrides them.
+fn in_force(declared: &TaskOptions, message: &Message) -> TaskOptions {
+    declared.overridden(&message.overrides).unwrap_or_else(|bad| {
+        // It was checked when it was sent.
+        tracing::warn!(task_id = %message.id, %bad, "an option is left as the task declares it");
+        declared.clone()
+    })
 }
 
 /// Whether an attempt was told to stop, or is while it pauses.

@@ -1,63 +1,62 @@
 //! What may be queued?
 //!
-//! Admission turns what somebody asks for into a [`Message`], or says which field is wrong and why. Pure: the code, the
-//! limits, the time and the id are arguments.
+//! Admission turns what somebody asks for into a plan of messages, or says which field is wrong and why. Pure: what is known
+//! of tasks, the limits, the time and ids are arguments.
 //!
 //! Absent: the length of queues (only a store can count in the same step in which it stores), and the types of a task's
 //! arguments (only the task knows them).
 
-use lovage_model::api::SubmitRequest;
-use lovage_model::{Json, Message, Signature, TaskId, Timestamp};
+use std::sync::Arc;
 
-use crate::canvas;
-use crate::modules::Code;
+use lovage_model::api::SubmitRequest;
+use lovage_model::{Json, Signature, TaskDefinition, TaskId, TaskName, TenantId, Timestamp};
+
+use crate::canvas::{self, Scope, Tasks};
+use crate::modules::{Modules, Unresolved};
+
+pub use crate::canvas::{Fault as RefusalCode, Invalid as Refusal, Rules, Sent};
 
 /// What the operator lets into a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Arguments and headers of one message together, in bytes.
-    pub message_bytes: usize,
-    /// The most messages of a tenant that wait, ready or scheduled.
-    pub queued_tasks: u64,
+    /// How far one call may go.
+    pub rules: Rules,
+    /// How much may wait.
+    pub room: lovage_model::Room,
 }
 
-/// Why a message was not queued. The text names the field, the value, the limit and the cure.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {message}")]
-pub struct Refusal {
-    /// What kind of refusal.
-    pub code: RefusalCode,
-    /// Where in the request, such as `options.eta`.
-    pub field: &'static str,
-    /// What is wrong, and what to do.
-    pub message: String,
+/// The tasks that the modules of a tenant export: a call must name one of them.
+pub struct Known<'a> {
+    /// The modules.
+    pub modules: &'a Modules,
+    /// Whose.
+    pub tenant: &'a TenantId,
 }
 
-/// Kinds of refusals, for those who must tell them apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RefusalCode {
-    /// A field is missing, or is not what it must be.
-    Invalid,
-    /// The message is larger than the operator allows.
-    TooLarge,
-    /// A canvas: this version runs single tasks.
-    Canvas,
-}
-
-fn invalid(field: &'static str, message: impl Into<String>) -> Refusal {
-    Refusal { code: RefusalCode::Invalid, field, message: message.into() }
+impl Tasks for Known<'_> {
+    fn find(&self, name: &TaskName) -> Result<Option<Arc<TaskDefinition>>, Refusal> {
+        let refused = |why: Unresolved| {
+            let kind = match why {
+                Unresolved::Unknown { .. } => RefusalCode::UnknownTask,
+                Unresolved::Ambiguous { .. } => RefusalCode::AmbiguousTask,
+            };
+            Refusal { kind, ..Refusal::wrong("task", why.to_string()) }
+        };
+        let code = self.modules.resolve(self.tenant, name.as_str()).map_err(refused)?;
+        Ok(Some(Arc::clone(&code.definition)))
+    }
 }
 
 /// The call that a request describes: its `signature`, or its `task` with `args`, `kwargs` and `options`.
 pub fn call(request: SubmitRequest) -> Result<Signature, Refusal> {
     let SubmitRequest { task, args, kwargs, options, signature } = request;
     match (task, signature) {
-        (Some(_), Some(_)) => Err(invalid("signature", "stands beside task: send one of the two")),
-        (None, None) => Err(invalid("task", "is missing: send a task, or a signature")),
+        (Some(_), Some(_)) => Err(Refusal::wrong("signature", "stands beside task: send one of the two")),
+        (None, None) => Err(Refusal::wrong("task", "is missing: send a task, or a signature")),
         (None, Some(_)) if args.is_some() || kwargs.is_some() || options.is_some() => {
-            Err(invalid("signature", "holds args, kwargs and options itself: move those beside it into it"))
+            Err(Refusal::wrong("signature", "holds args, kwargs and options itself: move those beside it into it"))
         }
-        (None, Some(signature)) => single(signature),
+        (None, Some(signature)) => Ok(signature),
         (Some(task), None) => Ok(Signature {
             kwargs: kwargs.unwrap_or_else(Json::empty_object),
             options: options.unwrap_or_default(),
@@ -66,36 +65,28 @@ pub fn call(request: SubmitRequest) -> Result<Signature, Refusal> {
     }
 }
 
-/// Refuses a canvas before its name is looked up: no module exports `celery.chain`, but that is not what is wrong.
-fn single(call: Signature) -> Result<Signature, Refusal> {
-    match &call.subtask_type {
-        None => Ok(call),
-        Some(canvas) => Err(Refusal {
-            code: RefusalCode::Canvas,
-            field: "signature.subtask_type",
-            message: format!("is {canvas:?}: this version runs single tasks; send those"),
-        }),
-    }
+/// The plan of a call, whose result has `id`. The other ids are made of it, so that the same call under the same id is the
+/// same plan.
+pub fn admit(call: Signature, id: TaskId, tasks: &dyn Tasks, limits: &Limits, now: Timestamp) -> Result<Sent, Refusal> {
+    let mut count = 0_u32;
+    let mut ids = || {
+        count += 1;
+        derived(&id, count)
+    };
+    let mut scope = Scope { tasks, ids: &mut ids, rules: limits.rules, now };
+    canvas::expand(call, Some(id.clone()), &mut scope)
 }
 
-/// The message of a call, under `id`. `code` is what the call's task name was resolved to.
-pub fn admit(call: Signature, id: TaskId, code: &Code, limits: &Limits, now: Timestamp) -> Result<Message, Refusal> {
-    check_size(&call, limits)?;
-    let mut call = Signature { task: code.definition.name.clone(), ..call };
-    call.options.priority = call.options.priority.or(code.definition.options.priority);
-    canvas::message(call, id, now).map_err(|canvas::Invalid { field, message }| invalid(field, message))
-}
-
-fn check_size(call: &Signature, limits: &Limits) -> Result<(), Refusal> {
-    let headers: usize = call.options.headers.iter().map(|(name, value)| name.len() + value.as_str().len()).sum();
-    let bytes = call.args.as_str().len() + call.kwargs.as_str().len() + headers;
-    if bytes <= limits.message_bytes {
-        return Ok(());
+/// The id of another task of a call than its last: a UUID made of the call's id and a number.
+fn derived(id: &TaskId, number: u32) -> TaskId {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::new().chain_update(id.as_str()).chain_update(number.to_be_bytes()).finalize();
+    let mut bytes: [u8; 16] = digest[..16].try_into().expect("16 of 32 bytes");
+    // Ids that are made at one time stay together, as those of their kind do in the store's index.
+    if let Ok(uuid) = id.as_str().parse::<uuid::Uuid>() {
+        bytes[..6].copy_from_slice(&uuid.as_bytes()[..6]);
     }
-    let most = limits.message_bytes;
-    let message =
-        format!("with kwargs and headers are {bytes} bytes, the limit is {most} (limits.message_bytes): send less");
-    Err(Refusal { code: RefusalCode::TooLarge, field: "args", message })
+    TaskId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock;
 use crate::pipeline::{Delivery, Pipeline};
-use crate::store::{Ask, StoreError};
+use crate::store::{self, Ask, StoreError};
 
 /// What the operator wants of the scheduler.
 #[derive(Debug, Clone)]
@@ -226,13 +226,10 @@ impl Scheduler {
     }
 
     async fn sweep(&self) {
-        let before = clock::now().before(self.settings.result_expires);
-        loop {
-            match self.pipeline.store.expire(before, SWEEP_AT_ONCE).await {
-                Ok(dropped) if dropped == SWEEP_AT_ONCE as u64 => {}
-                Ok(_) => return,
-                Err(error) => return tracing::error!(%error, "expired results could not be dropped"),
-            }
+        let (before, store) = (clock::now().before(self.settings.result_expires), &self.pipeline.store);
+        let expired = sweep_all(|| store.expire(before, SWEEP_AT_ONCE)).await;
+        if let Err(error) = expired.and(sweep_all(|| store.expire_groups(before, SWEEP_AT_ONCE)).await) {
+            tracing::error!(%error, "expired results could not be dropped");
         }
     }
 
@@ -241,6 +238,12 @@ impl Scheduler {
         let _ = draining.wait_for(|draining| *draining).await;
         self.idle().await;
     }
+}
+
+/// Sweeps until there is nothing left.
+async fn sweep_all<F: Future<Output = store::Result<u64>>>(some: impl Fn() -> F) -> store::Result<()> {
+    while some().await? == SWEEP_AT_ONCE as u64 {}
+    Ok(())
 }
 
 /// What the lease loop waits for.
@@ -268,9 +271,10 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    use lovage_model::{Json, Message, Plan, Room, Signature, TaskId, TaskName, TenantId};
+    use lovage_model::{Message, Plan, Room, TaskId, TaskName, TenantId};
 
     use super::*;
+    use crate::canvas::Rules;
     use crate::modules::Modules;
     use crate::pipeline::{Caps, Committer};
     use crate::sandbox::{Compiler, Sandbox};
@@ -302,15 +306,16 @@ mod tests {
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await.unwrap());
         let hostname = "here".to_owned();
         let running = Arc::default();
-        let pipeline =
-            Arc::new(Pipeline { store, sandbox, modules, running, hub, outcomes, caps, hostname, eager: false });
+        let rules = Rules { message_bytes: 0, canvas_tasks: 1, lineage_depth: 0, replacements: 0 };
+        let (room, eager) = (Room::UNLIMITED, false);
+        let pipeline = Pipeline { store, sandbox, modules, running, hub, outcomes, caps, rules, room, hostname, eager };
+        let pipeline = Arc::new(pipeline);
         let settings = Settings { concurrency: 1, queues: None, lease: LEASE, result_expires: LEASE };
         Scheduler::new(pipeline, settings, Handle::current())
     }
 
     fn message(id: &str) -> Message {
-        let call = Signature::new(TaskName::new("a").unwrap(), Json::empty_array());
-        crate::canvas::message(call, TaskId::new(id).unwrap(), clock::now()).unwrap()
+        Message::new(TaskId::new(id).unwrap(), TaskName::new("a").unwrap())
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ pub mod file;
 /// The reference, in memory.
 pub mod memory;
 mod record;
+mod schedules;
 #[cfg(test)]
 mod suite;
 mod transition;
@@ -28,9 +29,11 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    Arrival, AttemptLog, Digest, Followed, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, Room,
-    Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Then, Timestamp,
+    Arrival, AttemptLog, Digest, Followed, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta,
+    ResultTuple, Room, Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Then, Timestamp,
 };
+
+pub use schedules::{LastRun, Periodic, Schedules};
 
 /// What a store can fail with. Callers branch on these.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -345,6 +348,22 @@ pub trait Results: Send + Sync {
     async fn expire(&self, before: Timestamp, max: usize) -> Result<u64>;
 }
 
+/// Results of groups that somebody asked to keep, so that who has the id alone can find the members again.
+#[async_trait]
+pub trait Groups: Send + Sync {
+    /// Keeps the result of a group under its id, instead of what is there.
+    async fn save_group(&self, tenant: &TenantId, id: &TaskId, group: &ResultTuple, now: Timestamp) -> Result<()>;
+
+    /// What was kept under an id.
+    async fn group(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<ResultTuple>>;
+
+    /// Drops it; whether there was one. Its members stay.
+    async fn delete_group(&self, tenant: &TenantId, id: &TaskId) -> Result<bool>;
+
+    /// Drops up to `max` that were saved before `before`, the oldest first; returns how many.
+    async fn expire_groups(&self, before: Timestamp, max: usize) -> Result<u64>;
+}
+
 /// A component that was found to be acceptable.
 #[derive(Debug, Clone)]
 pub struct Upload {
@@ -386,7 +405,7 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Orders + Joins + Results + Modules {
+pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 

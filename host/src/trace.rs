@@ -1,16 +1,23 @@
 //! What does an outcome mean?
 //!
-//! [`settle`] turns the report of an attempt into its settlement: the transition it makes, the messages that follow, the
+//! [`settle`] turns the report of an attempt into its settlement: the transition it makes, the tasks that follow, the
 //! events to tell. Pure: no IO, no clock, no async; the same report settles the same way on every host. This is Celery's
-//! `celery.app.trace`, with its handlers replaced by data.
+//! `celery.app.trace`.
+
+mod follow;
+mod links;
+mod unsent;
 
 use lovage_model::{
-    AttemptLog, Event, EventKind, Exception, Json, Message, Plan, Planned, ResultTuple, Settlement, Timestamp, Usage,
-    Verdict, exc_module,
+    Arrival, AttemptLog, Event, EventKind, Exception, Json, LogLevel, LogRecord, Message, Plan, Planned, ResultTuple,
+    Room, Settlement, TaskId, TaskOptions, Then, Timestamp, Usage, Verdict, exc_module,
 };
 
-use crate::attempt::{Effects, Outcome, Report, Stop};
-use crate::canvas;
+use crate::attempt::{Effects, Outcome, Report, RetryRequest, Stop};
+use crate::canvas::{self, Invalid, Scope, Sent};
+
+pub use follow::{Awaited, follow};
+pub use unsent::{Unsent, unsent};
 
 /// What is known of an attempt besides its report.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +28,19 @@ pub struct Attempted<'a> {
     pub deliveries: u32,
     /// The host that ran it.
     pub worker: &'a str,
-    /// Whether the result is dropped: the message's wish, or the task's own declaration.
-    pub ignore_result: bool,
+    /// The options in force.
+    pub options: &'a TaskOptions,
     /// Whether retries do not wait, as in Celery's `apply()`.
     pub eager: bool,
+    /// How much may be published.
+    pub room: Room,
+}
+
+impl Attempted<'_> {
+    /// Whether the result is dropped: the message's wish, or the task's own declaration.
+    pub fn ignores_result(&self) -> bool {
+        self.message.ignore_result.unwrap_or(self.options.ignore_result)
+    }
 }
 
 /// Why an attempt was not made at all.
@@ -36,35 +52,32 @@ pub enum Unrun {
     NotRegistered,
     /// Its module cannot be run, for this reason.
     Unusable(String),
+    /// The host that ran it before is gone, and it must not run twice.
+    Lost,
 }
 
 /// What follows from an attempt; none: nothing, the message goes back to its queue untouched.
-pub fn settle(attempted: Attempted<'_>, report: Report, now: Timestamp) -> Option<Settlement> {
+pub fn settle(attempted: Attempted<'_>, report: Report, scope: &mut Scope<'_>) -> Option<Settlement> {
     let Report { outcome, effects, usage, log } = report;
-    let verdict = match outcome {
+    let value = match &outcome {
         Outcome::Stopped(Stop::Interrupted) => return None,
-        outcome => verdict(attempted, outcome, &effects, now),
+        Outcome::Returned(value) => Some(value.clone()),
+        _ => None,
     };
-    let (verdict, publish) = match subtasks(attempted.message, effects, now) {
-        Ok(publish) => (verdict, publish),
+    let mut left = Left { usage, log, ..Left::default() };
+    let verdict = match sent(attempted.message, &effects, scope, &mut left) {
+        Ok(()) => verdict(attempted, outcome, effects, scope, &mut left),
         // Who ordered its end was told that it is revoked.
-        Err(_) if matches!(verdict, Verdict::Revoked { .. }) => (verdict, Vec::new()),
+        Err(_) if matches!(outcome, Outcome::Stopped(_)) => Verdict::Revoked { reason: "terminated" },
         // A subtask that cannot be sent is the task's error, as it is where Celery raises it.
-        Err(invalid) => (value_error(&invalid), Vec::new()),
+        Err(invalid) => value_error(&invalid),
     };
-    Some(settlement(attempted, verdict, now, Left { publish, usage, log }))
-}
-
-/// What an attempt leaves behind besides its verdict.
-#[derive(Default)]
-struct Left {
-    publish: Vec<Message>,
-    usage: Usage,
-    log: AttemptLog,
+    let value = value.filter(|_| matches!(verdict, Verdict::Success { .. }));
+    Some(settlement(attempted, verdict, value, left, scope))
 }
 
 /// What follows from a message that is not run.
-pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, now: Timestamp) -> Settlement {
+pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, scope: &mut Scope<'_>) -> Settlement {
     let failure =
         |exception, fault: &str| Verdict::Failure { exception, traceback: None, fault: Some(fault.to_owned()) };
     let name = attempted.message.task.as_str();
@@ -72,14 +85,63 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, now: Timestamp) -> Set
         Unrun::Expired => Verdict::Revoked { reason: "expired" },
         Unrun::NotRegistered => failure(Exception::new(exc_module::CELERY, "NotRegistered", name), "not-registered"),
         Unrun::Unusable(why) => failure(Exception::new(exc_module::LOVAGE, "ModuleUnusable", why), "module-unusable"),
+        Unrun::Lost => {
+            let text = "Worker exited prematurely: the host that ran it is gone, and the task must not run twice";
+            failure(Exception::new(exc_module::BILLIARD, "WorkerLostError", text), "worker-lost")
+        }
     };
-    settlement(attempted, verdict, now, Left::default())
+    settlement(attempted, verdict, None, Left::default(), scope)
 }
 
-fn verdict(attempted: Attempted<'_>, outcome: Outcome, effects: &Effects, now: Timestamp) -> Verdict {
+/// What an attempt leaves behind besides its verdict.
+#[derive(Default)]
+struct Left {
+    publish: Plan,
+    children: Vec<ResultTuple>,
+    grown: Vec<(TaskId, u32)>,
+    usage: Usage,
+    log: AttemptLog,
+}
+
+impl Left {
+    fn drop_sent(&mut self) {
+        (self.publish, self.children, self.grown) = (Plan::default(), Vec::new(), Vec::new());
+    }
+}
+
+fn sent(message: &Message, effects: &Effects, scope: &mut Scope<'_>, left: &mut Left) -> Result<(), Invalid> {
+    for (id, call) in &effects.subtasks {
+        let (id_given, listed) = (Some(id.clone()), call.options.add_to_parent.unwrap_or(true));
+        let is_part = effects.add_to_chord.contains(id);
+        let expanded = if is_part {
+            canvas::added_part(message, call.clone(), id_given, scope)
+        } else {
+            canvas::subtask(message, call.clone(), id_given, scope)
+        };
+        let Sent { plan, result } = expanded.inspect_err(|_| left.drop_sent())?;
+        left.publish.append(plan);
+        left.children.extend(Some(result).filter(|_| listed));
+        if let (true, Some(Then::Part { group, .. })) = (is_part, &message.then) {
+            left.grown.push((group.clone(), 1));
+        }
+    }
+    Ok(())
+}
+
+fn verdict(
+    attempted: Attempted<'_>,
+    outcome: Outcome,
+    effects: Effects,
+    scope: &mut Scope<'_>,
+    left: &mut Left,
+) -> Verdict {
+    // Also if it asked for another attempt and went on: the last attempt's outcome is the task's.
+    if let Some(retry) = effects.retry_after(&outcome) {
+        return retried(attempted, retry.clone());
+    }
     match outcome {
         Outcome::Returned(result) => {
-            Verdict::Success { result: if attempted.ignore_result { Json::null() } else { result } }
+            Verdict::Success { result: if attempted.ignores_result() { Json::null() } else { result } }
         }
         Outcome::Raised(exception, traceback) => Verdict::Failure { exception, traceback, fault: None },
         Outcome::Faulted(fault) => Verdict::Failure {
@@ -87,21 +149,16 @@ fn verdict(attempted: Attempted<'_>, outcome: Outcome, effects: &Effects, now: T
             traceback: fault.traceback,
             fault: Some(fault.kind.name().to_owned()),
         },
-        Outcome::Retried => retried(attempted, effects),
-        Outcome::Replaced => replaced(attempted, effects, now),
+        Outcome::Retried => without_request("retry"),
+        Outcome::Replaced => replaced(attempted, effects, scope, left),
         Outcome::Ignored => Verdict::Ignored,
         Outcome::Rejected(true) => Verdict::Requeued,
-        Outcome::Rejected(false) => Verdict::Failure {
-            exception: Exception::new(exc_module::CELERY, "Reject", "requeue=False"),
-            traceback: None,
-            fault: None,
-        },
+        Outcome::Rejected(false) => failed(Exception::new(exc_module::CELERY, "Reject", "requeue=False")),
         Outcome::Stopped(Stop::Revoked | Stop::Interrupted) => Verdict::Revoked { reason: "terminated" },
     }
 }
 
-fn retried(attempted: Attempted<'_>, effects: &Effects) -> Verdict {
-    let Some(retry) = effects.retry.clone() else { return without_request("retry") };
+fn retried(attempted: Attempted<'_>, retry: RetryRequest) -> Verdict {
     let exception = retry.exception.clone();
     let traceback = Some(format!("Retry in {}s: {exception}\n", retry.countdown.get()));
     let again = canvas::again(attempted.message, retry);
@@ -109,14 +166,19 @@ fn retried(attempted: Attempted<'_>, effects: &Effects) -> Verdict {
     Verdict::Retry { exception, traceback, again: Box::new(Message { eta, earlier_deliveries, ..again }) }
 }
 
-fn replaced(attempted: Attempted<'_>, effects: &Effects, now: Timestamp) -> Verdict {
-    let Some(call) = effects.replace.clone() else { return without_request("replacement") };
-    match canvas::replacement(attempted.message, call, now) {
-        Ok(by) => {
-            let message = Message { earlier_deliveries: attempted.deliveries, ..by };
-            Verdict::Replaced { by: Box::new(Planned { message, awaits: None }) }
+fn replaced(attempted: Attempted<'_>, effects: Effects, scope: &mut Scope<'_>, left: &mut Left) -> Verdict {
+    let Some(call) = effects.replace else { return without_request("replacement") };
+    match canvas::replacement(attempted.message, call, scope) {
+        Ok((by, others)) => {
+            left.publish.append(others);
+            let Planned { message, awaits } = *by;
+            let message = Message { earlier_deliveries: attempted.deliveries, ..message };
+            Verdict::Replaced { by: Box::new(Planned { message, awaits }) }
         }
-        Err(invalid) => value_error(&invalid),
+        Err(invalid) => {
+            left.drop_sent();
+            value_error(&invalid)
+        }
     }
 }
 
@@ -127,40 +189,82 @@ fn without_request(what: &str) -> Verdict {
     Verdict::Failure { exception, traceback: None, fault: Some("contract".to_owned()) }
 }
 
-fn value_error(invalid: &canvas::Invalid) -> Verdict {
-    let exception = Exception::new(exc_module::BUILTINS, "ValueError", invalid.to_string());
+fn value_error(invalid: &Invalid) -> Verdict {
+    failed(Exception::new(exc_module::BUILTINS, "ValueError", invalid.to_string()))
+}
+
+fn failed(exception: Exception) -> Verdict {
     Verdict::Failure { exception, traceback: None, fault: None }
 }
 
-fn subtasks(parent: &Message, effects: Effects, now: Timestamp) -> Result<Vec<Message>, canvas::Invalid> {
-    effects.subtasks.into_iter().map(|(id, call)| canvas::subtask(parent, call, id, now)).collect()
-}
-
-fn settlement(attempted: Attempted<'_>, verdict: Verdict, now: Timestamp, left: Left) -> Settlement {
-    let Left { publish, usage, log } = left;
-    let mut events = vec![event(attempted.message, now, kind(&verdict, usage))];
-    events.extend(publish.iter().map(|child| event(child, now, EventKind::Sent)));
-    let children = publish.iter().map(|child| ResultTuple::of(child.id.clone())).collect();
-    let tasks = publish.into_iter().map(|message| Planned { message, awaits: None }).collect();
+/// The whole of it: what is linked to the task is sent, and those who wait for it get their part.
+fn settlement(
+    attempted: Attempted<'_>,
+    verdict: Verdict,
+    value: Option<Json>,
+    mut left: Left,
+    scope: &mut Scope<'_>,
+) -> Settlement {
+    let (message, at) = (attempted.message, scope.now);
+    let linked = match (&verdict, &value) {
+        (Verdict::Success { .. }, Some(value)) => links::callbacks(message, value, scope),
+        (Verdict::Failure { exception, traceback, .. }, _) => {
+            links::errbacks(message, exception, traceback.as_deref(), scope)
+        }
+        _ => links::Linked::default(),
+    };
+    left.publish.append(linked.plan);
+    left.children.extend(linked.children);
+    left.log.records.extend(linked.refused.into_iter().map(|text| record(at, text)));
+    if matches!(verdict, Verdict::Success { .. }) {
+        left.children.extend(message.successor.clone());
+    }
+    let mut events = vec![Event::of(message, at, kind(attempted, &verdict, left.usage))];
+    if matches!(verdict, Verdict::Failure { .. }) && !attempted.options.acks_on_failure {
+        events.push(Event::of(message, at, EventKind::Rejected { requeue: false }));
+    }
+    let ignore_result = attempted.ignores_result();
     Settlement {
         worker: attempted.worker.to_owned(),
-        ignore_result: attempted.ignore_result,
-        publish: Plan { tasks, joins: Vec::new() },
-        children,
-        usage,
-        log,
+        ignore_result,
+        ignore_errors: ignore_result && !attempted.options.store_errors_even_if_ignored,
+        arrival: arrival(message, &verdict, value),
+        publish: left.publish,
+        children: if attempted.options.trail { left.children } else { Vec::new() },
+        grown: left.grown,
+        room: attempted.room,
+        usage: left.usage,
+        log: left.log,
         events,
-        ..Settlement::of(verdict, now)
+        ..Settlement::of(verdict, at)
     }
 }
 
-fn event(message: &Message, timestamp: Timestamp, kind: EventKind) -> Event {
-    Event { uuid: message.id.clone(), name: message.task.clone(), timestamp, kind }
+/// What those who wait for a task get, if any do and it has ended.
+fn arrival(message: &Message, verdict: &Verdict, value: Option<Json>) -> Option<Arrival> {
+    message.then.as_ref()?;
+    let failed = |exception| Arrival::Failed { task: message.id.clone(), exception };
+    match verdict {
+        Verdict::Success { result } => Some(Arrival::Value(value.unwrap_or_else(|| result.clone()))),
+        Verdict::Failure { exception, .. } => Some(failed(exception.clone())),
+        Verdict::Revoked { reason } => Some(failed(Exception::revoked(reason))),
+        Verdict::Ignored => {
+            let text = "it ended without a result, so nothing can follow it";
+            Some(failed(Exception::new(exc_module::CELERY, "Ignore", text)))
+        }
+        Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued => None,
+    }
 }
 
-fn kind(verdict: &Verdict, usage: Usage) -> EventKind {
+fn record(at: Timestamp, message: String) -> LogRecord {
+    LogRecord { at, level: LogLevel::Error, message }
+}
+
+fn kind(attempted: Attempted<'_>, verdict: &Verdict, usage: Usage) -> EventKind {
     match verdict {
-        Verdict::Success { .. } => EventKind::Succeeded { runtime: usage.wall_seconds },
+        Verdict::Success { result } => {
+            EventKind::succeeded(result, attempted.options.resultrepr_maxsize, usage.wall_seconds)
+        }
         Verdict::Failure { exception, traceback, .. } => EventKind::failed(exception, traceback.clone()),
         Verdict::Retry { exception, traceback, .. } => EventKind::retried(exception, traceback.clone()),
         Verdict::Revoked { reason } => {

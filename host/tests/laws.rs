@@ -32,7 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &["control", "pipeline", "queue", "modules", "sandbox", "events", "store", "attempt", "clock"]),
     ("control", &["pipeline", "events", "store", "attempt", "clock"]),
     ("scheduler", &["pipeline", "store", "clock"]),
-    ("pipeline", &["modules", "sandbox", "trace", "events", "store", "attempt", "clock"]),
+    ("pipeline", &["modules", "sandbox", "trace", "canvas", "events", "store", "attempt", "clock"]),
     ("queue", &["canvas", "modules"]),
     ("modules", &["sandbox", "store"]),
     ("sandbox", &["attempt", "clock"]),

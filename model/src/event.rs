@@ -1,8 +1,10 @@
 //! What listeners are told: Celery's task events.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Exception, Json, TaskId, TaskName, Timestamp};
+use crate::{Exception, Json, Message, QueueName, TaskId, TaskName, Timestamp};
 
 /// One event about one task. See <https://docs.celeryq.dev/en/stable/userguide/monitoring.html#event-reference>.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,9 +15,73 @@ pub struct Event {
     pub name: TaskName,
     /// When.
     pub timestamp: Timestamp,
+    /// The host where it happened; none for what a client did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Arc<str>>,
     /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
+}
+
+impl Event {
+    /// Something that happened to a task, at no host yet.
+    pub fn new(uuid: TaskId, name: TaskName, timestamp: Timestamp, kind: EventKind) -> Self {
+        Self { uuid, name, timestamp, hostname: None, kind }
+    }
+
+    /// Something that happened to the task of a message.
+    pub fn of(message: &Message, timestamp: Timestamp, kind: EventKind) -> Self {
+        Self::new(message.id.clone(), message.task.clone(), timestamp, kind)
+    }
+
+    /// That a message was queued, with what it says.
+    pub fn sent(message: &Message, timestamp: Timestamp) -> Self {
+        Self::of(message, timestamp, EventKind::Sent { call: Some(Box::new(Called::of(message))) })
+    }
+
+    /// That a host has taken a message, with what it says.
+    pub fn received(message: &Message, timestamp: Timestamp) -> Self {
+        Self::of(message, timestamp, EventKind::Received { call: Some(Box::new(Called::of(message))) })
+    }
+}
+
+/// What a message says, for those who watch. Arguments are JSON texts, cut if they are long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Called {
+    /// Positional arguments, at most [`Called::MAX_BYTES`].
+    pub args: String,
+    /// Keyword arguments, at most [`Called::MAX_BYTES`].
+    pub kwargs: String,
+    /// The first ancestor.
+    pub root_id: TaskId,
+    /// The task that sent it.
+    pub parent_id: Option<TaskId>,
+    /// How often it has been retried.
+    pub retries: u32,
+    /// Not to be run before this.
+    pub eta: Option<Timestamp>,
+    /// Not to be started after this.
+    pub expires: Option<Timestamp>,
+    /// Where it waits.
+    pub queue: QueueName,
+}
+
+impl Called {
+    /// The most bytes of arguments: as many as Celery shows.
+    pub const MAX_BYTES: usize = 1024;
+
+    fn of(message: &Message) -> Self {
+        Self {
+            args: excerpt(message.args.as_str(), Self::MAX_BYTES),
+            kwargs: excerpt(message.kwargs.as_str(), Self::MAX_BYTES),
+            root_id: message.root_id.clone(),
+            parent_id: message.parent_id.clone(),
+            retries: message.retries,
+            eta: message.eta,
+            expires: message.expires,
+            queue: message.queue.clone(),
+        }
+    }
 }
 
 /// What happened to a task. `type` and the fields are Celery's.
@@ -24,7 +90,18 @@ pub struct Event {
 pub enum EventKind {
     /// It was queued.
     #[serde(rename = "task-sent")]
-    Sent,
+    Sent {
+        /// What was sent; none if only that is known.
+        #[serde(flatten)]
+        call: Option<Box<Called>>,
+    },
+    /// A host has taken it, and starts it once it has a slot.
+    #[serde(rename = "task-received")]
+    Received {
+        /// What was received; none if only that is known.
+        #[serde(flatten)]
+        call: Option<Box<Called>>,
+    },
     /// It starts.
     #[serde(rename = "task-started")]
     Started,
@@ -39,6 +116,9 @@ pub enum EventKind {
     /// It returned.
     #[serde(rename = "task-succeeded")]
     Succeeded {
+        /// What, as JSON text; cut at the task's `resultrepr_maxsize`.
+        #[serde(default)]
+        result: String,
         /// Seconds from start to end.
         runtime: f64,
     },
@@ -103,7 +183,8 @@ impl EventKind {
     /// The event's `type`.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Sent => "task-sent",
+            Self::Sent { .. } => "task-sent",
+            Self::Received { .. } => "task-received",
             Self::Started => "task-started",
             Self::Progress { .. } => "task-progress",
             Self::Succeeded { .. } => "task-succeeded",
@@ -126,6 +207,11 @@ impl EventKind {
     /// The most bytes of a text or a JSON text in an event: many events are kept, and what is larger is in the result.
     pub const MAX_BYTES: usize = 16 << 10;
 
+    /// A return of a value, of which at most `max_bytes` are shown.
+    pub fn succeeded(result: &Json, max_bytes: usize, runtime: f64) -> Self {
+        Self::Succeeded { result: excerpt(result.as_str(), max_bytes.min(Self::MAX_BYTES)), runtime }
+    }
+
     /// A failure of an exception; texts over [`EventKind::MAX_BYTES`] are cut.
     pub fn failed(exception: &Exception, traceback: Option<String>) -> Self {
         Self::Failed { exception: cut(exception.to_string()), traceback: traceback.map(cut) }
@@ -144,13 +230,16 @@ impl EventKind {
     }
 }
 
-fn cut(mut text: String) -> String {
-    if text.len() > EventKind::MAX_BYTES {
-        text.truncate(text.floor_char_boundary(EventKind::MAX_BYTES));
-        text.shrink_to_fit();
-        text.push('\u{2026}');
+fn cut(text: String) -> String {
+    if text.len() > EventKind::MAX_BYTES { excerpt(&text, EventKind::MAX_BYTES) } else { text }
+}
+
+/// The text, or its beginning and an ellipsis.
+fn excerpt(text: &str, max_bytes: usize) -> String {
+    if text.len() <= max_bytes {
+        return text.to_owned();
     }
-    text
+    format!("{}\u{2026}", &text[..text.floor_char_boundary(max_bytes)])
 }
 
 #[cfg(test)]
@@ -169,7 +258,32 @@ mod tests {
             let bytes = serde_json::to_string(&kind).unwrap().len();
             assert!(bytes < 2 * EventKind::MAX_BYTES + 200, "{bytes}");
         }
+        let message = Message {
+            args: Json::from(serde_json::Value::from(vec![large.clone()])),
+            ..Message::new("a".parse().unwrap(), "t".parse().unwrap())
+        };
+        assert!(serde_json::to_string(&Event::sent(&message, Timestamp::from_micros(0))).unwrap().len() < 2000);
         let small = EventKind::failed(&Exception::new("a", "B", "no"), None);
         assert_eq!(small, EventKind::Failed { exception: "B: no".to_owned(), traceback: None });
+    }
+    #[test]
+    fn what_was_sent_is_told_in_celerys_words() {
+        let message = Message {
+            args: Json::parse("[2, 3]".to_owned()).unwrap(),
+            ..Message::new("a".parse().unwrap(), "tour.add".parse().unwrap())
+        };
+        let event = Event::sent(&message, Timestamp::from_micros(0));
+        let told = serde_json::to_value(&event).unwrap();
+        let expected = serde_json::json!({
+            "type": "task-sent", "uuid": "a", "name": "tour.add", "timestamp": "1970-01-01T00:00:00.000000+00:00",
+            "args": "[2, 3]", "kwargs": "{}", "root_id": "a", "parent_id": null, "retries": 0, "eta": null,
+            "expires": null, "queue": "celery",
+        });
+        assert_eq!(told, expected);
+        assert_eq!(serde_json::from_value::<Event>(told).unwrap(), event);
+        let bare = serde_json::json!({"type": "task-received", "uuid": "a", "name": "b", "hostname": "w@h",
+            "timestamp": "1970-01-01T00:00:00Z"});
+        let bare: Event = serde_json::from_value(bare).unwrap();
+        assert_eq!((bare.kind, bare.hostname.as_deref()), (EventKind::Received { call: None }, Some("w@h")));
     }
 }

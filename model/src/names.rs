@@ -114,6 +114,11 @@ name!(
     |t| of(t, 63, |c| c.is_ascii_lowercase() || c.is_ascii_digit(),
         |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.".contains(c))
 );
+name!(
+    /// The name of a periodic task.
+    EntryName, "name of a periodic task", "1 to 128 ASCII letters, digits, '_', '.', '-' or ':'",
+    |t| of(t, 128, |_| true, |c| c.is_ascii_alphanumeric() || "_.-:".contains(c))
+);
 
 impl Default for TenantId {
     /// The tenant of a daemon that was given no tokens: `default`.

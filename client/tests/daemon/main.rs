@@ -6,7 +6,9 @@ mod scripted;
 use std::time::Duration;
 
 use lovage_client::model::{EventKind, ModuleName, State, TaskId};
-use lovage_client::{Call, Client, Error, TaskFilter};
+use lovage_client::{Client, Error, Signature, TaskFilter, s};
+use serde_json::{Value, json};
+
 use scripted::{Answer, Daemon, meta};
 
 fn id() -> TaskId {
@@ -18,18 +20,20 @@ async fn a_call_is_sent_with_its_token_and_its_id_becomes_the_handle() {
     let daemon =
         Daemon::start([Answer::json(202, r#"{"id":"t-1","state":"PENDING","result_tuple":[["t-1",null],null]}"#)]);
     let client = daemon.client().with_token("secret");
-    let result = client.apply_async(Call::new("tour.add").arg(2).arg(3)).await.unwrap();
+    let result = client.apply_async(s("tour.add", (2, 3))).await.unwrap();
     assert_eq!(result.id(), &id());
     let seen = daemon.seen();
     assert_eq!((seen[0].method.as_str(), seen[0].path.as_str()), ("POST", "/v1/tasks"));
     assert_eq!(seen[0].header("authorization"), "Bearer secret");
-    assert_eq!(seen[0].body.as_ref(), br#"{"task":"tour.add","args":[2,3],"kwargs":{},"options":{}}"#);
+    let sent: Value = serde_json::from_slice(&seen[0].body).unwrap();
+    assert_eq!((&sent["signature"]["task"], &sent["signature"]["args"]), (&json!("tour.add"), &json!([2, 3])));
 }
 
 #[tokio::test]
 async fn a_call_with_an_id_of_its_own_is_put_there() {
-    let daemon = Daemon::start([Answer::json(202, r#"{"id":"t-1","state":"PENDING","result_tuple":[]}"#)]);
-    daemon.client().apply_async(Call::new("tour.add").task_id(id())).await.unwrap();
+    let daemon =
+        Daemon::start([Answer::json(202, r#"{"id":"t-1","state":"PENDING","result_tuple":[["t-1",null],null]}"#)]);
+    daemon.client().apply_async(Signature::of("tour.add").task_id(id())).await.unwrap();
     assert_eq!((daemon.seen()[0].method.as_str(), daemon.seen()[0].path.as_str()), ("PUT", "/v1/tasks/t-1"));
 }
 
@@ -131,7 +135,7 @@ async fn a_cut_event_stream_goes_on_after_the_last_whole_event() {
     }
     assert_eq!(kinds[0], EventKind::Started);
     assert!(matches!(&kinds[1], EventKind::Progress { meta, .. } if meta["total"] == 2));
-    assert_eq!(kinds[2], EventKind::Succeeded { runtime: 0.5 });
+    assert_eq!(kinds[2], EventKind::Succeeded { result: String::new(), runtime: 0.5 });
     assert_eq!(kinds.len(), 3);
     assert_eq!(daemon.seen()[0].header("last-event-id"), "");
     assert_eq!(daemon.seen()[1].header("last-event-id"), "4");

@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::{Expr, ExprLit, Ident, Lit};
 
 use crate::function::{Absent, Function, Parameter};
-use crate::options::Options;
+use crate::options::{HANDLERS, Options};
 
 /// All of it.
 pub(crate) fn task(options: &Options, function: &Function) -> TokenStream {
@@ -15,6 +15,7 @@ pub(crate) fn task(options: &Options, function: &Function) -> TokenStream {
     let (vis, ident) = (&item.vis, &item.sig.ident);
     let docs = item.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
     let definition = definition(options, function);
+    let handlers = handlers(options);
     let call = call(function);
     let signatures = signatures(function);
     quote! {
@@ -29,6 +30,7 @@ pub(crate) fn task(options: &Options, function: &Function) -> TokenStream {
         #[allow(clippy::needless_update)]
         impl ::lovage_guest::Task for #ident {
             const DEFINITION: ::lovage_guest::Definition = #definition;
+            #handlers
             #call
         }
 
@@ -50,7 +52,6 @@ fn definition(options: &Options, function: &Function) -> TokenStream {
         let (name, required) = (parameter.name(), parameter.is_required());
         quote!(::lovage_guest::Parameter { name: #name, required: #required })
     });
-    let options = task_options(options);
     quote! {
         ::lovage_guest::Definition {
             name: #name,
@@ -62,19 +63,30 @@ fn definition(options: &Options, function: &Function) -> TokenStream {
     }
 }
 
-fn task_options(options: &Options) -> TokenStream {
-    let some = |value: TokenStream| quote!(::core::option::Option::Some(#value));
-    let max_retries = options.max_retries.map(|most| {
-        let most = most.map_or_else(|| quote!(::core::option::Option::None), |most| some(quote!(#most)));
-        quote!(max_retries: #most,)
+/// The table of the task's handlers. A function that does not fit is an error at its name.
+fn handlers(options: &Options) -> TokenStream {
+    let fields = options.handlers.iter().map(|(name, path)| {
+        let count = HANDLERS.iter().find(|(known, _)| name == known).map_or(0, |(_, count)| *count);
+        let arguments: Vec<_> = (0..count).map(|place| format_ident!("__argument_{place}")).collect();
+        let span = at(path.span());
+        let settle = quote_spanned!(span=> ::lovage_guest::__private::Returned(#path(#(#arguments),*)).settle());
+        quote! {
+            #name: ::core::option::Option::Some(|#(#arguments),*| {
+                #[allow(unused_imports)]
+                use ::lovage_guest::__private::Settle as _;
+                #settle.map(::core::mem::drop)
+            }),
+        }
     });
-    let delay = options.default_retry_delay.map(|seconds| quote!(default_retry_delay: #seconds,));
-    let soft =
-        options.soft_time_limit.map(|seconds| some(quote!(#seconds))).map(|limit| quote!(soft_time_limit: #limit,));
-    let hard = options.time_limit.map(|seconds| some(quote!(#seconds))).map(|limit| quote!(time_limit: #limit,));
-    let ignore = options.ignore_result.map(|flag| quote!(ignore_result: #flag,));
-    let priority = options.priority.map(|value| some(quote!(#value))).map(|value| quote!(priority: #value,));
-    quote!(#max_retries #delay #soft #hard #ignore #priority)
+    let fields: Vec<_> = fields.collect();
+    if fields.is_empty() {
+        return TokenStream::new();
+    }
+    quote! {
+        #[allow(clippy::unit_arg)]
+        const HANDLERS: ::lovage_guest::Handlers =
+            ::lovage_guest::Handlers { #(#fields)* ..::lovage_guest::Handlers::NONE };
+    }
 }
 
 fn call(function: &Function) -> TokenStream {
@@ -161,6 +173,26 @@ fn signatures(function: &Function) -> TokenStream {
             /// A call without arguments: for those that come from the task before it.
             #vis fn partial() -> #signature {
                 #signature::of(<Self as ::lovage_guest::Task>::DEFINITION.name)
+            }
+
+            /// One task that calls it with each item, one after the other, and returns the list of what it returned.
+            #vis fn map(items: impl ::core::iter::IntoIterator<Item: ::lovage_guest::__private::Serialize>) -> #signature {
+                Self::partial().map(items)
+            }
+
+            /// The same with a tuple or an array of arguments for each call.
+            #vis fn starmap(
+                items: impl ::core::iter::IntoIterator<Item: ::lovage_guest::__private::Serialize>,
+            ) -> #signature {
+                Self::partial().starmap(items)
+            }
+
+            /// A group of such tasks, each for `n` items.
+            #vis fn chunks(
+                items: impl ::core::iter::IntoIterator<Item: ::lovage_guest::__private::Serialize>,
+                n: usize,
+            ) -> #signature {
+                Self::partial().chunks(items, n)
             }
 
             /// Sends it as a subtask.

@@ -1,28 +1,59 @@
 //! What does `#[task(...)]` ask for?
 
+mod value;
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprLit, Lit, MetaNameValue, Result, Token};
+use syn::{Error, Expr, Ident, MetaNameValue, Result, Token};
 
-/// The options there are, for the message about one that there is not.
-const KNOWN: [&str; 7] =
-    ["name", "max_retries", "default_retry_delay", "soft_time_limit", "time_limit", "ignore_result", "priority"];
+use value::Kind;
 
-/// The longest time, as the model has it: 366 days.
-const MOST_SECONDS: f64 = 366.0 * 86_400.0;
+/// The options there are, in the order of the model.
+const KNOWN: [(&str, Kind); 25] = [
+    ("max_retries", Kind::Retries),
+    ("default_retry_delay", Kind::Seconds),
+    ("autoretry_for", Kind::Exceptions),
+    ("dont_autoretry_for", Kind::Exceptions),
+    ("retry_backoff", Kind::Backoff),
+    ("retry_backoff_max", Kind::Seconds),
+    ("retry_jitter", Kind::Flag),
+    ("throws", Kind::Exceptions),
+    ("acks_late", Kind::Flag),
+    ("acks_on_failure", Kind::Flag),
+    ("reject_on_worker_lost", Kind::Flag),
+    ("ignore_result", Kind::Flag),
+    ("store_errors_even_if_ignored", Kind::Flag),
+    ("track_started", Kind::Flag),
+    ("rate_limit", Kind::Rate),
+    ("time_limit", Kind::Limit),
+    ("soft_time_limit", Kind::Limit),
+    ("expires", Kind::Limit),
+    ("priority", Kind::Priority),
+    ("serializer", Kind::Serializer),
+    ("compression", Kind::Compression),
+    ("resultrepr_maxsize", Kind::Bytes),
+    ("trail", Kind::Flag),
+    ("shadow", Kind::Text),
+    ("typing", Kind::Flag),
+];
 
-/// What was written; none: the default.
+/// The handlers there are, and how many arguments each takes.
+pub(crate) const HANDLERS: [(&str, usize); 5] =
+    [("before_start", 1), ("on_success", 2), ("on_retry", 2), ("on_failure", 2), ("after_return", 3)];
+
+/// What was written, checked; what is left out has its default.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) name: Option<String>,
-    /// The inner `None` is the author's: no end of retries.
-    pub(crate) max_retries: Option<Option<u32>>,
-    pub(crate) default_retry_delay: Option<f64>,
-    pub(crate) soft_time_limit: Option<f64>,
-    pub(crate) time_limit: Option<f64>,
-    pub(crate) ignore_result: Option<bool>,
-    pub(crate) priority: Option<u8>,
+    /// The options, with the values of their fields.
+    pub(crate) chosen: Vec<(Ident, TokenStream)>,
+    /// The handlers, with the paths of their functions.
+    pub(crate) handlers: Vec<(Ident, Expr)>,
+    soft_time_limit: Option<f64>,
+    time_limit: Option<f64>,
 }
 
 impl Parse for Options {
@@ -54,18 +85,27 @@ impl Parse for Options {
 
 impl Options {
     fn set(&mut self, name: &str, option: &MetaNameValue) -> Result<()> {
-        let value = &option.value;
-        match name {
-            "name" => self.name = Some(task_name(value)?),
-            "max_retries" => self.max_retries = Some(retries(value)?),
-            "default_retry_delay" => self.default_retry_delay = Some(seconds(name, value)?),
-            "soft_time_limit" => self.soft_time_limit = Some(limit(name, value)?),
-            "time_limit" => self.time_limit = Some(limit(name, value)?),
-            "ignore_result" => self.ignore_result = Some(boolean(name, value)?),
-            "priority" => self.priority = Some(priority(value)?),
+        let (ident, value) = (option.path.get_ident(), &option.value);
+        let known = KNOWN.iter().find(|(known, _)| *known == name);
+        match (ident, known) {
+            (Some(_), None) if name == "name" => self.name = Some(value::task_name(value)?),
+            (Some(ident), None) if HANDLERS.iter().any(|(handler, _)| *handler == name) => {
+                self.handlers.push((ident.clone(), handler(name, value)?));
+            }
+            (Some(ident), Some((_, kind))) => {
+                self.chosen.push((ident.clone(), kind.read(name, value)?));
+                match name {
+                    "soft_time_limit" => self.soft_time_limit = value::number(value),
+                    "time_limit" => self.time_limit = value::number(value),
+                    _ => {}
+                }
+            }
             _ => {
-                let known = KNOWN.join(", ");
-                return Err(Error::new(option.path.span(), format!("unknown option `{name}`; there are {known}")));
+                let handlers = HANDLERS.iter().map(|(name, _)| *name);
+                let known: Vec<_> =
+                    ["name"].into_iter().chain(KNOWN.iter().map(|(name, _)| *name)).chain(handlers).collect();
+                let text = format!("unknown option `{name}`; there are {}", known.join(", "));
+                return Err(Error::new(option.path.span(), text));
             }
         }
         Ok(())
@@ -89,65 +129,24 @@ impl Options {
     }
 }
 
-fn task_name(value: &Expr) -> Result<String> {
-    let Some(Lit::Str(text)) = literal(value) else {
-        return Err(Error::new(value.span(), "name is a text, such as \"images.resize\""));
-    };
-    let name = text.value();
-    let fits = |c: char| c.is_alphanumeric() || "_.-:".contains(c);
-    if name.is_empty() || name.len() > 255 || !name.chars().all(fits) {
-        return Err(Error::new(value.span(), "a task name is 1 to 255 letters, digits, '_', '.', '-' or ':'"));
-    }
-    Ok(name)
-}
-
-fn retries(value: &Expr) -> Result<Option<u32>> {
-    if matches!(value, Expr::Path(path) if path.path.is_ident("None")) {
-        return Ok(None);
-    }
-    match literal(value) {
-        Some(Lit::Int(number)) if number.base10_parse::<u32>().is_ok() => number.base10_parse().map(Some),
-        _ => Err(Error::new(value.span(), "max_retries is a whole number from 0, or None for no end of retries")),
-    }
-}
-
-fn seconds(name: &str, value: &Expr) -> Result<f64> {
-    let number = match literal(value) {
-        Some(Lit::Float(number)) => number.base10_parse::<f64>().ok(),
-        Some(Lit::Int(number)) => number.base10_parse::<f64>().ok(),
-        _ => None,
-    };
-    number.filter(|number| (0.0..=MOST_SECONDS).contains(number)).ok_or_else(|| {
-        Error::new(value.span(), format!("{name} is a number of seconds from 0 to {MOST_SECONDS}, such as 2.5"))
-    })
-}
-
-fn limit(name: &str, value: &Expr) -> Result<f64> {
-    match seconds(name, value)? {
-        0.0 => Err(Error::new(value.span(), format!("{name} must be above 0: no task could run"))),
-        number => Ok(number),
-    }
-}
-
-fn boolean(name: &str, value: &Expr) -> Result<bool> {
-    match literal(value) {
-        Some(Lit::Bool(flag)) => Ok(flag.value),
-        _ => Err(Error::new(value.span(), format!("{name} is true or false"))),
-    }
-}
-
-fn priority(value: &Expr) -> Result<u8> {
-    match literal(value) {
-        Some(Lit::Int(number)) => number.base10_parse::<u8>().ok().filter(|priority| *priority <= 9),
-        _ => None,
-    }
-    .ok_or_else(|| Error::new(value.span(), "priority is a whole number from 0 (first) to 9 (last)"))
-}
-
-fn literal(value: &Expr) -> Option<&Lit> {
+fn handler(name: &str, value: &Expr) -> Result<Expr> {
     match value {
-        Expr::Lit(ExprLit { lit, .. }) => Some(lit),
-        Expr::Group(group) => literal(&group.expr),
-        _ => None,
+        Expr::Path(_) => Ok(value.clone()),
+        Expr::Group(group) => handler(name, &group.expr),
+        _ => {
+            let text = format!(
+                "{name} is the name of a function, such as `{name} = told` beside `fn told(ctx: &Context, ..)`"
+            );
+            Err(Error::new(value.span(), text))
+        }
+    }
+}
+
+impl ToTokens for Options {
+    /// The fields of the options that were written.
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        for (name, value) in &self.chosen {
+            tokens.extend(quote!(#name: #value,));
+        }
     }
 }

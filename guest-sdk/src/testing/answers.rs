@@ -25,6 +25,23 @@ impl Inner {
         Ok(())
     }
 
+    fn accept(&mut self, retry: &RetryOptions) -> Result<(), Raised> {
+        self.answer()?;
+        self.refuse_after_the_end("retry")?;
+        let most = retry.max_retries.or(self.request.options.max_retries);
+        if most.is_some_and(|most| self.request.retries >= most) {
+            return Err(retry.exc.clone().unwrap_or_else(|| self.out_of_retries().into()));
+        }
+        retry.countdown.map(Seconds::new).transpose().map_err(value_error)?;
+        retry.eta.as_deref().map(Timestamp::parse).transpose().map_err(value_error)?;
+        Ok(())
+    }
+
+    fn refuse_after_the_end(&self, what: &str) -> Result<(), Raised> {
+        let text = format!("{what}: the run has ended, so its handlers cannot change how");
+        if self.ended { Err(Exception::new(exc_module::BUILTINS, "RuntimeError", text).into()) } else { Ok(()) }
+    }
+
     fn out_of_retries(&self) -> Exception {
         let request = &self.request;
         let text =
@@ -58,19 +75,22 @@ impl Host for FakeHost {
 
     fn retry(&self, options: &RetryOptions) -> Result<(), Raised> {
         let inner = &mut *self.inner.borrow_mut();
-        inner.answer()?;
-        if options.max_retries.or(inner.max_retries).is_some_and(|most| inner.request.retries >= most) {
-            return Err(options.exc.clone().unwrap_or_else(|| inner.out_of_retries().into()));
-        }
-        options.countdown.map(Seconds::new).transpose().map_err(value_error)?;
-        options.eta.as_deref().map(Timestamp::parse).transpose().map_err(value_error)?;
+        inner.accept(options)?;
         inner.retry = Some(options.clone());
+        Ok(())
+    }
+
+    fn retry_later(&self, options: &RetryOptions) -> Result<(), Raised> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.accept(options)?;
+        inner.late_retry = Some(options.clone());
         Ok(())
     }
 
     fn replace(&self, json: &Json) -> Result<(), Raised> {
         let inner = &mut *self.inner.borrow_mut();
         inner.answer()?;
+        inner.refuse_after_the_end("replace")?;
         inner.replace = Some(signature(json)?);
         Ok(())
     }
@@ -82,6 +102,15 @@ impl Host for FakeHost {
         let given = signature.options.task_id.as_ref().map(ToString::to_string);
         inner.records.subtasks.push(signature);
         Ok(given.unwrap_or_else(|| format!("subtask-{}", inner.records.subtasks.len())))
+    }
+
+    fn add_to_chord(&self, json: &Json) -> Result<String, Raised> {
+        if self.inner.borrow().request.chord.is_none() {
+            return Err(value_error("the task is not a part of a chord's header: use apply_async"));
+        }
+        let id = self.apply_async(json)?;
+        self.inner.borrow_mut().records.added_to_chord.push(signature(json)?);
+        Ok(id)
     }
 
     fn send_event(&self, name: &str, fields: &Json) -> Result<(), Raised> {
@@ -116,6 +145,10 @@ impl Host for FakeHost {
 
     fn subscribe_soft_limit(&self) -> Box<dyn Pollable> {
         Box::new(SoftLimit { host: self.clone() })
+    }
+
+    fn random(&self) -> f64 {
+        self.inner.borrow().random
     }
 }
 

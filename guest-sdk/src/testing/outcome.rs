@@ -16,7 +16,7 @@ pub enum Outcome {
     /// It asked for another attempt.
     Retried(RetryOptions),
     /// It asked for another task in its place.
-    Replaced(Signature),
+    Replaced(Box<Signature>),
     /// It left no result.
     Ignored,
     /// It refused the message.

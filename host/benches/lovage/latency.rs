@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lovage_client::{Call, Client};
+use lovage_client::{Client, Signature};
 use lovage_model::{ModuleName, TaskName, api::SubmitRequest};
 
 use crate::rig::{Daemon, Rig, Table, ms, percentile};
@@ -41,7 +41,7 @@ async fn round_trips(client: &Client, count: usize) -> anyhow::Result<Vec<Durati
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let started = Instant::now();
-        let sent = client.apply_async(Call::new("load.noop")).await?;
+        let sent = client.apply_async(Signature::of("load.noop")).await?;
         let (): () = sent.get(Some(Duration::from_secs(30))).await?;
         times.push(started.elapsed());
     }

@@ -131,9 +131,8 @@ pub(crate) fn ms(duration: Duration) -> String {
 
 /// One message for the task of that name.
 pub(crate) fn message(task: &str, args: serde_json::Value) -> lovage_model::Message {
-    let call = lovage_model::Signature::new(lovage_model::TaskName::new(task).expect("a name"), args.into());
-    let id = lovage_model::TaskId::from_uuid(uuid::Uuid::now_v7());
-    lovage::canvas::message(call, id, lovage::clock::now()).expect("a message")
+    let (id, task) = (lovage_model::TaskId::from_uuid(uuid::Uuid::now_v7()), task.parse().expect("a name"));
+    lovage_model::Message { args: args.into(), ..lovage_model::Message::new(id, task) }
 }
 
 /// Processor time of this thread so far.

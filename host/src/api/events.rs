@@ -13,7 +13,7 @@ use axum::response::Sse;
 use axum::response::sse::Event as Line;
 use futures_util::stream::{self, Stream};
 use lovage_model::api::Problem;
-use lovage_model::{Event, EventKind, Exception, ResultMeta, State as TaskState, TaskId, TenantId};
+use lovage_model::{Called, Event, EventKind, Exception, ResultMeta, State as TaskState, TaskId, TenantId};
 
 use super::Shared;
 use super::input::{Named, Tenant, header};
@@ -163,10 +163,12 @@ fn known(meta: &ResultMeta) -> Event {
     let exception = || meta.result.read::<Exception>().map(|exception| exception.to_string()).unwrap_or_default();
     let traceback = meta.traceback.clone();
     let kind = match &meta.status {
-        TaskState::Pending | TaskState::Received => EventKind::Sent,
+        TaskState::Pending => EventKind::Sent { call: None },
+        TaskState::Received => EventKind::Received { call: None },
         TaskState::Started => EventKind::Started,
         TaskState::Success => {
-            EventKind::Succeeded { runtime: meta.usage.map(|usage| usage.wall_seconds).unwrap_or_default() }
+            let runtime = meta.usage.map(|usage| usage.wall_seconds).unwrap_or_default();
+            EventKind::succeeded(&meta.result, Called::MAX_BYTES, runtime)
         }
         TaskState::Failure => EventKind::Failed { exception: exception(), traceback },
         TaskState::Retry => EventKind::Retried { exception: exception(), traceback },
@@ -179,5 +181,5 @@ fn known(meta: &ResultMeta) -> Event {
         TaskState::Custom(state) => EventKind::progress(state, &meta.result),
     };
     let timestamp = meta.date_done.unwrap_or(meta.submitted_at);
-    Event { uuid: meta.task_id.clone(), name: meta.name.clone(), timestamp, kind }
+    Event::new(meta.task_id.clone(), meta.name.clone(), timestamp, kind)
 }

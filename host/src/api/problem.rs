@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::Problem;
 
-use crate::modules::{PushError, Unresolved};
+use crate::modules::PushError;
 use crate::queue::{Refusal, RefusalCode};
 use crate::store::StoreError;
 
@@ -48,6 +48,7 @@ kinds! {
     UNKNOWN_ROUTE = NOT_FOUND, "unknown_route", "There is no such route";
     UNKNOWN_TASK = NOT_FOUND, "unknown_task", "No module exports a task of this name";
     UNKNOWN_ID = NOT_FOUND, "unknown_id", "There is no task with this id";
+    UNKNOWN_GROUP = NOT_FOUND, "unknown_group", "No group was saved under this id";
     UNKNOWN_MODULE = NOT_FOUND, "unknown_module", "There is no such module";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not take this method";
     BODY_TIMEOUT = REQUEST_TIMEOUT, "body_timeout", "The body took too long to arrive", retry in 1;
@@ -60,7 +61,6 @@ kinds! {
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is of another type than this route takes";
     INVALID_REQUEST = UNPROCESSABLE_ENTITY, "invalid_request", "A field is missing, or is not what it must be";
     AMBIGUOUS_TASK = UNPROCESSABLE_ENTITY, "ambiguous_task", "Several tasks end in this name";
-    CANVAS_NOT_SUPPORTED = UNPROCESSABLE_ENTITY, "canvas_not_supported", "This version runs single tasks only";
     MODULE_REFUSED = UNPROCESSABLE_ENTITY, "module_refused", "The component is not acceptable";
     QUEUE_FULL = TOO_MANY_REQUESTS, "queue_full", "As many tasks wait as may", retry in 1;
     STORE_FAILED = INTERNAL_SERVER_ERROR, "store_failed", "The store failed", retry in 1;
@@ -87,6 +87,10 @@ impl Kind {
 impl Failure {
     pub(crate) fn unknown_id(id: &lovage_model::TaskId) -> Self {
         UNKNOWN_ID.because(format!("no task has the id {id}; it was never submitted here, forgotten, or has expired"))
+    }
+
+    pub(crate) fn unknown_group(id: &lovage_model::TaskId) -> Self {
+        UNKNOWN_GROUP.because(format!("no group was saved under the id {id}, or it was deleted, or has expired"))
     }
 
     pub(crate) fn unknown_module(name: &lovage_model::ModuleName) -> Self {
@@ -128,22 +132,17 @@ impl From<StoreError> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let kind = match refusal.code {
-            RefusalCode::Invalid => &INVALID_REQUEST,
-            RefusalCode::TooLarge => &MESSAGE_TOO_LARGE,
-            RefusalCode::Canvas => &CANVAS_NOT_SUPPORTED,
+        let text = match refusal.field.as_str() {
+            "task" => refusal.message.clone(),
+            _ => refusal.to_string(),
         };
-        kind.because(refusal.to_string())
-    }
-}
-
-impl From<Unresolved> for Failure {
-    fn from(unresolved: Unresolved) -> Self {
-        match unresolved {
-            Unresolved::Unknown { .. } => {
-                UNKNOWN_TASK.because(format!("{unresolved}; `lovage module list` shows what there is"))
+        match refusal.kind {
+            RefusalCode::Wrong => INVALID_REQUEST.because(refusal.to_string()),
+            RefusalCode::TooLarge => MESSAGE_TOO_LARGE.because(refusal.to_string()),
+            RefusalCode::UnknownTask => {
+                UNKNOWN_TASK.because(format!("{text}; `lovage module list` shows what there is"))
             }
-            Unresolved::Ambiguous { .. } => AMBIGUOUS_TASK.because(unresolved.to_string()),
+            RefusalCode::AmbiguousTask => AMBIGUOUS_TASK.because(text),
         }
     }
 }

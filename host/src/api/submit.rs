@@ -7,9 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header::LOCATION};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::{BatchItem, BatchReply, BatchRequest, Problem, SubmitReply, SubmitRequest};
-use lovage_model::{
-    Event, EventKind, Json as Raw, Message, Plan, ResultMeta, ResultTuple, Room, State as TaskState, TaskId, TenantId,
-};
+use lovage_model::{Event, Json as Raw, Message, ResultMeta, ResultTuple, State as TaskState, TaskId, TenantId};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -19,7 +17,7 @@ use super::input::{Named, Tenant, header};
 use super::problem::{DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, Reply};
 use super::{Rooms, Shared};
 use crate::clock;
-use crate::queue;
+use crate::queue::{self, Sent};
 use crate::store::Submitted;
 
 /// The most submits of a batch.
@@ -40,7 +38,7 @@ pub(crate) async fn submit_task(
     request: Request,
 ) -> Reply<Response> {
     let id = keyed(&tenant, request.headers())?;
-    let asked = body::json(request, Cap::call(rooms.api.limits.message_bytes)).await?;
+    let asked = body::json(request, Cap::call(rooms.api.limits.rules.message_bytes)).await?;
     submit(&rooms, &tenant, asked, id, "Idempotency-Key").await
 }
 
@@ -56,7 +54,7 @@ pub(crate) async fn submit_task_as(
     Named(id): Named<TaskId>,
     request: Request,
 ) -> Reply<Response> {
-    let asked = body::json(request, Cap::call(rooms.api.limits.message_bytes)).await?;
+    let asked = body::json(request, Cap::call(rooms.api.limits.rules.message_bytes)).await?;
     submit(&rooms, &tenant, asked, Some(id), "the path").await
 }
 
@@ -94,7 +92,13 @@ struct Batch {
     tasks: Vec<Raw>,
 }
 
-/// A task that is stored now.
+/// A call that was admitted: its plan, and its result.
+struct Admitted {
+    sent: Sent,
+    given_by: &'static str,
+}
+
+/// A call that is stored now.
 struct Stored {
     reply: SubmitReply,
     is_new: bool,
@@ -105,17 +109,23 @@ async fn submit(
     tenant: &TenantId,
     asked: SubmitRequest,
     id: Option<TaskId>,
-    given_by: &str,
+    given_by: &'static str,
 ) -> Reply<Response> {
-    let message = admit(rooms, tenant, asked, id, given_by)?;
-    let answer = store(rooms, tenant, vec![Ok(message)]).await?.pop().expect("one answer for each");
+    let admitted = admit(rooms, tenant, asked, id, given_by)?;
+    let answer = store(rooms, tenant, vec![Ok(admitted)]).await?.pop().expect("one answer for each");
     let Stored { reply, is_new } = answer?;
     let status = if is_new { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, [(LOCATION, location(&reply.id))], Json(reply)).into_response())
 }
 
-/// The message of a call; `id` is what `given_by` says, if it says any.
-fn admit(rooms: &Rooms, tenant: &TenantId, asked: SubmitRequest, id: Option<TaskId>, given_by: &str) -> Reply<Message> {
+/// The plan of a call; `id` is what `given_by` says, if it says any.
+fn admit(
+    rooms: &Rooms,
+    tenant: &TenantId,
+    asked: SubmitRequest,
+    id: Option<TaskId>,
+    given_by: &'static str,
+) -> Reply<Admitted> {
     if rooms.is_draining() {
         return Err(DRAINING.because("submit again when the daemon is back"));
     }
@@ -128,55 +138,65 @@ fn admit(rooms: &Rooms, tenant: &TenantId, asked: SubmitRequest, id: Option<Task
         (Some(id), _) | (None, Some(id)) => id,
         (None, None) => TaskId::from_uuid(Uuid::now_v7()),
     };
-    let code = rooms.api.modules.resolve(tenant, call.task.as_str())?;
-    Ok(queue::admit(call, id, &code, &rooms.api.limits, clock::now())?)
+    let known = queue::Known { modules: &rooms.api.modules, tenant };
+    let sent = queue::admit(call, id, &known, &rooms.api.limits, clock::now())?;
+    Ok(Admitted { sent, given_by })
 }
 
 /// Stores what was admitted, in one step, and answers for all.
-async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Message>>) -> Reply<Vec<Reply<Stored>>> {
-    let now = clock::now();
-    let admissible = admitted.iter().filter_map(|message| message.as_ref().ok());
-    let plans = admissible.cloned().map(Plan::of).collect();
-    let queued_tasks = rooms.api.limits.queued_tasks;
-    let room = Room { queued_tasks, ..Room::UNLIMITED };
+async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Admitted>>) -> Reply<Vec<Reply<Stored>>> {
+    let (now, room) = (clock::now(), rooms.api.limits.room);
+    let admissible = admitted.iter().filter_map(|admitted| admitted.as_ref().ok());
+    let plans = admissible.map(|admitted| admitted.sent.plan.clone()).collect();
     let mut found = rooms.api.store.submit(tenant, plans, now, room).await?.into_iter();
-    let (mut answers, mut sent) = (Vec::with_capacity(admitted.len()), Vec::new());
-    for message in admitted {
-        answers.push(match message {
+    let (mut answers, mut messages) = (Vec::with_capacity(admitted.len()), Vec::new());
+    for one in admitted {
+        answers.push(match one {
             Err(failure) => Err(failure),
-            Ok(message) => match found.next().expect("one answer for each message") {
+            Ok(Admitted { sent, given_by }) => match found.next().expect("one answer for each plan") {
                 Submitted::Stored => {
-                    let (uuid, name) = (message.id.clone(), message.task);
-                    sent.push(Event { uuid, name, timestamp: now, kind: EventKind::Sent });
-                    Ok(Stored { reply: reply(message.id, TaskState::Pending), is_new: true })
+                    messages.extend(sent.plan.tasks.into_iter().map(|task| task.message));
+                    Ok(Stored { reply: reply(sent.result, TaskState::Pending), is_new: true })
                 }
-                Submitted::Exists | Submitted::Taken(_) => existing(rooms, tenant, message).await,
-                Submitted::Full(_) => Err(QUEUE_FULL
-                    .because(format!("{queued_tasks} tasks wait, the limit (limits.queued_tasks): try again later"))),
+                Submitted::Exists => existing(rooms, tenant, sent).await,
+                Submitted::Taken(id) => Err(taken(&id, given_by)),
+                Submitted::Full(_) => Err(QUEUE_FULL.because(format!(
+                    "{} tasks may wait (limits.queued_tasks), and no more have room: try again later",
+                    room.queued_tasks
+                ))),
             },
         });
     }
-    rooms.api.hub.announce(tenant, &sent);
+    rooms.api.hub.announce_with(tenant, || messages.iter().map(|message| Event::sent(message, now)).collect());
     Ok(answers)
 }
 
-/// The task that has the id already, if it is the same call.
-async fn existing(rooms: &Rooms, tenant: &TenantId, message: Message) -> Reply<Stored> {
-    // Forgotten in between: the same submit will go through now.
-    let meta = rooms.api.store.task(tenant, &message.id).await?.ok_or_else(|| Failure::unknown_id(&message.id))?;
-    if is_same(&meta, &message) {
-        return Ok(Stored { reply: reply(message.id, meta.status), is_new: false });
-    }
-    let Message { id, task, .. } = message;
-    Err(ID_TAKEN.because(format!(
-        "{id} is another call of {}, or one with other arguments: use a new id for this call of {task}",
-        meta.name
-    )))
+fn taken(id: &TaskId, given_by: &str) -> Failure {
+    ID_TAKEN
+        .because(format!("{id} is a task of another call: give this one another id (in its options, or by {given_by})"))
 }
 
-fn is_same(meta: &ResultMeta, message: &Message) -> bool {
+/// The tasks that have the ids already, if they are the same call. The ids of a canvas are made of one, so its first task,
+/// which waited for nobody, speaks for all.
+async fn existing(rooms: &Rooms, tenant: &TenantId, sent: Sent) -> Reply<Stored> {
+    let Sent { mut plan, result } = sent;
+    let Message { id, task, args, kwargs, .. } = plan.tasks.swap_remove(0).message;
+    // Forgotten in between: the same submit will go through now.
+    let meta = rooms.api.store.task(tenant, &id).await?.ok_or_else(|| Failure::unknown_id(&id))?;
+    if meta.name != task || !is_same(&meta, &args, &kwargs) {
+        return Err(ID_TAKEN.because(format!(
+            "{id} is another call of {}, or one with other arguments: use a new id for this call of {task}",
+            meta.name
+        )));
+    }
+    let last = if id == result.id { Some(meta) } else { rooms.api.store.task(tenant, &result.id).await? };
+    let state = last.map_or(TaskState::Pending, |last| last.status);
+    Ok(Stored { reply: reply(result, state), is_new: false })
+}
+
+fn is_same(meta: &ResultMeta, args: &Raw, kwargs: &Raw) -> bool {
     let same = |a: &Raw, b: &Raw| a == b || without_spaces(a.as_str()).eq(without_spaces(b.as_str()));
-    meta.name == message.task && same(&meta.args, &message.args) && same(&meta.kwargs, &message.kwargs)
+    same(&meta.args, args) && same(&meta.kwargs, kwargs)
 }
 
 /// A JSON text without the spaces between its tokens. (Parsing would take large integers for one another.)
@@ -190,8 +210,8 @@ fn without_spaces(json: &str) -> impl Iterator<Item = char> {
     })
 }
 
-fn reply(id: TaskId, state: TaskState) -> SubmitReply {
-    SubmitReply { result_tuple: ResultTuple::of(id.clone()), id, state }
+fn reply(result: ResultTuple, state: TaskState) -> SubmitReply {
+    SubmitReply { id: result.id.clone(), state, result_tuple: result }
 }
 
 /// Where a task is read. An id may hold what a path may not.

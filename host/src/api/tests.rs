@@ -2,8 +2,10 @@
 
 mod door;
 mod fake;
+mod groups;
 mod problems;
 mod streams;
+mod watching;
 
 use std::collections::BTreeSet;
 
@@ -11,13 +13,16 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use lovage_model::{Digest, Event, EventKind, ModuleVersion, State, TaskDefinition, TaskId, TenantId, Timestamp};
+use lovage_model::{
+    Digest, Event, EventKind, ModuleVersion, Parameter, State, TaskDefinition, TaskId, TenantId, Timestamp,
+};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use self::fake::Fake;
 use super::*;
 use crate::attempt::Stop;
+use crate::queue::Rules;
 use crate::sandbox::Sandbox;
 use crate::store::LeaseKey;
 
@@ -46,7 +51,7 @@ fn version(module: &str, version: u32, active: bool, tasks: &[&str]) -> ModuleVe
     let task = |name: &&str| TaskDefinition {
         name: name.parse().unwrap(),
         doc: String::new(),
-        parameters: vec![],
+        parameters: ["x", "y"].map(|name| Parameter { name: name.to_owned(), required: false }).to_vec(),
         options: Default::default(),
         handlers: vec![],
     };
@@ -60,6 +65,12 @@ fn version(module: &str, version: u32, active: bool, tasks: &[&str]) -> ModuleVe
         tasks: tasks.iter().map(task).collect(),
     }
 }
+
+/// Small ones, so that a test can reach them.
+const LIMITS: queue::Limits = queue::Limits {
+    rules: Rules { message_bytes: 200, canvas_tasks: 10, lineage_depth: 5, replacements: 5 },
+    room: lovage_model::Room { queued_tasks: 5, ..lovage_model::Room::UNLIMITED },
+};
 
 async fn site() -> Site {
     let versions = vec![
@@ -78,7 +89,7 @@ async fn site() -> Site {
         modules: Arc::new(Modules::open(Arc::clone(&store) as Arc<dyn Store>, sandbox()).await.unwrap()),
         running: Arc::clone(&running),
         hub: Arc::clone(&hub),
-        limits: queue::Limits { message_bytes: 200, queued_tasks: 5 },
+        limits: LIMITS,
         bodies: Bodies { module_bytes: 1000, batch_bytes: 100_000 },
         host: Host { hostname: "lovage@test".to_owned(), concurrency: 4 },
         draining: drained,
@@ -117,12 +128,12 @@ impl Site {
 
     fn end(&self, id: &str) {
         self.store.set(&task(id), State::Success, "2");
-        self.tell(id, EventKind::Succeeded { runtime: 0.5 });
+        self.tell(id, EventKind::Succeeded { result: "2".to_owned(), runtime: 0.5 });
     }
 
     fn tell(&self, id: &str, kind: EventKind) {
         let name = "tour.add".parse().unwrap();
-        let event = Event { uuid: task(id), name, timestamp: Timestamp::from_micros(0), kind };
+        let event = Event::new(task(id), name, Timestamp::from_micros(0), kind);
         self.hub.announce(&TenantId::default(), &[event]);
     }
 }
@@ -302,6 +313,9 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/openapi.json"),
     ("GET", "/readyz"),
     ("GET", "/v1/events"),
+    ("DELETE", "/v1/groups/{id}"),
+    ("GET", "/v1/groups/{id}"),
+    ("PUT", "/v1/groups/{id}"),
     ("GET", "/v1/modules"),
     ("DELETE", "/v1/modules/{name}"),
     ("GET", "/v1/modules/{name}"),
@@ -320,6 +334,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/tasks/{id}/retry"),
     ("POST", "/v1/tasks/{id}/revoke"),
     ("POST", "/v1/tasks:batch"),
+    ("POST", "/v1/tasks:watch"),
 ];
 
 #[tokio::test]

@@ -34,7 +34,7 @@ fn progress(state: &str, meta: &serde_json::Value) -> Step {
 fn step(kind: &EventKind) -> Option<Step> {
     Some(match kind {
         EventKind::Progress { state, meta } => progress(state, meta),
-        EventKind::Sent => Step::Words("PENDING".to_owned()),
+        EventKind::Sent { .. } | EventKind::Received { .. } => Step::Words("PENDING".to_owned()),
         EventKind::Started => Step::Words("STARTED".to_owned()),
         EventKind::Retried { exception, .. } => Step::Words(format!("RETRY {exception}")),
         EventKind::Replaced { by } => Step::Words(format!("replaced by {by}")),

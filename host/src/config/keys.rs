@@ -97,7 +97,7 @@ pub static KEYS: &[Key] = &[
         "limits.queued_tasks",
         "1000000",
         Kind::Number(1, u64::MAX >> 1),
-        "Submits are refused with queue_full while so many messages wait; subtasks of running tasks are not.",
+        "Tasks that may wait. Submits are refused with queue_full beyond it, and tasks that send more fail.",
     ),
     key(
         "limits.memory_bytes",
@@ -129,7 +129,16 @@ pub static KEYS: &[Key] = &[
         Kind::Number(0, GIB),
         "Kept of what an attempt writes to stdout, and of its stderr and log records together.",
     ),
-    key("limits.subtasks", "1000", Kind::Number(0, 100_000), "Tasks that one attempt may send."),
+    key("limits.subtasks", "1000", Kind::Number(0, 100_000), "Calls that one attempt may send; each may be a canvas."),
+    key("limits.canvas_tasks", "20000", Kind::Number(1, 1_000_000), "Tasks of one canvas."),
+    key("limits.lineage_depth", "100", Kind::Number(0, 100_000), "Tasks above a task: who sent it, who sent that, ..."),
+    key(
+        "limits.lineage_tasks",
+        "100000",
+        Kind::Number(0, u64::MAX >> 1),
+        "Tasks that come from one submit, besides its own: what its tasks send, what those send, ...",
+    ),
+    key("limits.replacements", "100", Kind::Number(0, 100_000), "Times that one task may be replaced by another."),
     key(
         "results.expires_seconds",
         "86400",

@@ -203,6 +203,10 @@ impl Proven<'_> {
             fuel: Some(self.number("limits.fuel")).filter(|fuel| *fuel > 0),
             output_bytes: self.size("limits.output_bytes"),
             subtasks: self.size("limits.subtasks"),
+            canvas_tasks: self.size("limits.canvas_tasks"),
+            lineage_depth: u32::try_from(self.number("limits.lineage_depth")).unwrap_or(u32::MAX),
+            lineage_tasks: self.number("limits.lineage_tasks"),
+            replacements: u32::try_from(self.number("limits.replacements")).unwrap_or(u32::MAX),
         }
     }
 }

@@ -81,10 +81,6 @@ async fn run(
 ) -> anyhow::Result<ResultMeta> {
     let (tenant, name) = (TenantId::default(), ModuleName::new("exec")?);
     let pushed = house.modules.push(&tenant, &name, component, false, clock::now()).await?;
-    let code = house.modules.resolve(&tenant, args.task.as_str()).map_err(|why| {
-        let names: Vec<_> = pushed.tasks.iter().map(|task| task.name.as_str()).collect();
-        anyhow::anyhow!("{why}; the module has {}", names.join(", "))
-    })?;
     let options = SignatureOptions {
         time_limit: args.time_limit,
         soft_time_limit: args.soft_time_limit,
@@ -93,12 +89,16 @@ async fn run(
     };
     let call = Signature { kwargs: args.kwargs, options, ..Signature::new(args.task, args.args) };
     let id = TaskId::from_uuid(uuid::Uuid::now_v7());
-    let message = queue::admit(call, id.clone(), &code, &house.admission, clock::now())?;
+    let known = queue::Known { modules: &house.modules, tenant: &tenant };
+    let sent = queue::admit(call, id.clone(), &known, &house.admission, clock::now()).map_err(|refusal| {
+        let names: Vec<_> = pushed.tasks.iter().map(|task| task.name.as_str()).collect();
+        match refusal.kind {
+            queue::RefusalCode::Wrong | queue::RefusalCode::TooLarge => anyhow::anyhow!("{refusal}"),
+            _ => anyhow::anyhow!("{}; the module has {}", refusal.message, names.join(", ")),
+        }
+    })?;
     let mut events = house.hub.follow(&tenant, &id, None);
-    house
-        .store
-        .submit(&tenant, vec![lovage_model::Plan::of(message)], clock::now(), lovage_model::Room::UNLIMITED)
-        .await?;
+    house.store.submit(&tenant, vec![sent.plan], clock::now(), house.admission.room).await?;
     loop {
         // The end is looked for when it was told, not before: what was told earlier must be shown first.
         if let Notice::Event(numbered) = events.next().await {

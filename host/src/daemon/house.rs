@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::TenantId;
+use lovage_model::{Room, TenantId};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, Bodies, Host};
+use crate::canvas::Rules;
 use crate::clock;
 use crate::config::{Compile, Config, Limits, Worker};
 use crate::events::Hub;
@@ -100,8 +101,9 @@ impl House {
         let sandbox = Arc::new(Sandbox::new(settings)?);
         warn_of_slow_memory(&sandbox, worker.concurrency);
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await?);
-        let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now())));
+        let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now()).of_host(&worker.hostname)));
         let (outcomes, committer) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
+        let admission = admission(&limits);
         let pipeline = Arc::new(Pipeline {
             store: Arc::clone(&store),
             sandbox: Arc::clone(&sandbox),
@@ -110,6 +112,8 @@ impl House {
             hub: Arc::clone(&hub),
             outcomes,
             caps: caps(&limits),
+            rules: admission.rules,
+            room: admission.room,
             hostname: worker.hostname.clone(),
             eager,
         });
@@ -129,7 +133,6 @@ impl House {
                 tokio::join!(scheduler.run(), committer.run())
             }
         });
-        let admission = queue::Limits { message_bytes: limits.message_bytes, queued_tasks: limits.queued_tasks };
         let guests = Some(guests);
         Ok(Self { store, sandbox, modules, running, hub, admission, limits, worker, scheduler, loops, ended, guests })
     }
@@ -202,6 +205,18 @@ fn guest_threads() -> std::io::Result<Runtime> {
         .global_queue_interval(8)
         .enable_all()
         .build()
+}
+
+fn admission(limits: &Limits) -> queue::Limits {
+    queue::Limits {
+        rules: Rules {
+            message_bytes: limits.message_bytes,
+            canvas_tasks: limits.canvas_tasks,
+            lineage_depth: limits.lineage_depth,
+            replacements: limits.replacements,
+        },
+        room: Room { queued_tasks: limits.queued_tasks, descendants: limits.lineage_tasks },
+    }
 }
 
 fn caps(limits: &Limits) -> Caps {

@@ -9,7 +9,7 @@ fn hub() -> Arc<Hub> {
 }
 
 fn event(id: &str, kind: EventKind) -> Event {
-    Event { uuid: id.parse().unwrap(), name: "t".parse().unwrap(), timestamp: Timestamp::from_micros(0), kind }
+    Event::new(id.parse().unwrap(), "t".parse().unwrap(), Timestamp::from_micros(0), kind)
 }
 
 fn id(text: &str) -> TaskId {
@@ -31,8 +31,8 @@ async fn a_follower_hears_of_its_task_only() {
     let other = TenantId::new("other").unwrap();
     hub.announce(&other, &[event("a", EventKind::Started)]);
     hub.announce(&tenant, &[event("b", EventKind::Started), event("a", EventKind::Ignored)]);
-    assert_eq!(sequence(one.next().await), Some(1003));
-    assert_eq!((sequence(all.next().await), sequence(all.next().await)), (Some(1002), Some(1003)));
+    assert_eq!(sequence(one.next().await), Some(1002));
+    assert_eq!((sequence(all.next().await), sequence(all.next().await)), (Some(1001), Some(1002)));
 }
 
 #[tokio::test]
@@ -49,6 +49,7 @@ async fn a_slow_listener_is_told_what_it_lost() {
 #[tokio::test]
 async fn who_resumes_gets_what_is_kept_and_learns_what_is_not() {
     let (hub, tenant) = (hub(), TenantId::default());
+    drop(hub.listen(&tenant, None));
     for _ in 0..10 {
         hub.announce(&tenant, &[event("a", EventKind::Started), event("b", EventKind::Started)]);
     }
@@ -87,6 +88,40 @@ async fn a_purge_makes_followers_look() {
     let mut follower = hub.follow(&tenant, &id("a"), None);
     hub.recheck(&tenant);
     assert_eq!(follower.next().await, Notice::Recheck);
+}
+
+#[tokio::test]
+async fn what_nobody_can_hear_is_not_made() {
+    let (hub, tenant) = (hub(), TenantId::default());
+    let made = |hub: &Hub| {
+        let mut made = false;
+        hub.announce_with(&tenant, || {
+            made = true;
+            vec![event("a", EventKind::Started)]
+        });
+        made
+    };
+    assert!(!made(&hub), "nobody ever listened");
+    let listener = hub.listen(&tenant, None);
+    assert!(made(&hub));
+    drop(listener);
+    assert!((0..KEPT).all(|_| made(&hub)), "it may come back");
+    assert!(hub.listen(&tenant, Some(1001)).complete());
+    assert!((0..KEPT).all(|_| made(&hub)), "it may come back once more");
+    assert!(!made(&hub) && !made(&hub), "now it is too late");
+    let late = hub.listen(&tenant, Some(1001 + 2 * KEPT as u64));
+    assert!(!late.complete() && !late.has_missed(), "it must be told of the loss");
+}
+
+#[tokio::test]
+async fn a_host_signs_what_happens_there() {
+    let hub = Arc::new(Hub::new(Timestamp::from_micros(0)).of_host("w@here"));
+    let mut all = hub.listen(&TenantId::default(), None);
+    hub.announce(&TenantId::default(), &[event("a", EventKind::Sent { call: None }), event("a", EventKind::Started)]);
+    for expected in [None, Some("w@here")] {
+        let Notice::Event(told) = all.next().await else { panic!("an event") };
+        assert_eq!(told.event.hostname.as_deref(), expected);
+    }
 }
 
 /// The way a waiter works: subscribe, look, wait. Whatever the threads do, it sees the end.

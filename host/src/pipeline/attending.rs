@@ -36,7 +36,7 @@ impl Attending {
     }
 
     fn tell(&self, kind: EventKind) {
-        let event = Event { uuid: self.id.clone(), name: self.name.clone(), timestamp: clock::now(), kind };
+        let event = Event::new(self.id.clone(), self.name.clone(), clock::now(), kind);
         self.hub.announce(&self.tenant, &[event]);
     }
 

@@ -2,21 +2,31 @@
 
 use std::time::Duration;
 
-use lovage_model::{Digest, ModuleName, QueueName, Seconds, SignatureOptions, TaskDefinition, TaskOptions};
+use lovage_model::{Message, Parameter, QueueName, Seconds, SignatureOptions, TaskOptions};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 
-const LIMITS: Limits = Limits { message_bytes: 100, queued_tasks: 10 };
+const LIMITS: Limits = Limits {
+    rules: Rules { message_bytes: 100, canvas_tasks: 10, lineage_depth: 5, replacements: 5 },
+    room: lovage_model::Room::UNLIMITED,
+};
 const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
-fn code(options: TaskOptions) -> Code {
-    let name = "tour.add".parse().unwrap();
-    Code {
-        module: ModuleName::new("tour").unwrap(),
-        digest: Digest::from_bytes(&[0; 32]),
-        definition: TaskDefinition { name, doc: String::new(), parameters: vec![], options, handlers: vec![] },
+/// One task, `tour.add`, by whatever name it is called.
+struct One(TaskOptions);
+
+impl Tasks for One {
+    fn find(&self, _: &TaskName) -> Result<Option<Arc<TaskDefinition>>, Refusal> {
+        let parameter = |name: &str| Parameter { name: name.to_owned(), required: false };
+        Ok(Some(Arc::new(TaskDefinition {
+            name: "tour.add".parse().unwrap(),
+            doc: String::new(),
+            parameters: ["x", "y"].map(parameter).to_vec(),
+            options: self.0.clone(),
+            handlers: vec![],
+        })))
     }
 }
 
@@ -24,9 +34,14 @@ fn id(text: &str) -> TaskId {
     TaskId::new(text).unwrap()
 }
 
+fn admitted(call: Signature, options: TaskOptions) -> Result<Message, Refusal> {
+    let mut sent = admit(call, id("a"), &One(options), &LIMITS, NOW)?;
+    Ok(sent.plan.tasks.remove(0).message)
+}
+
 fn submit(request: Value) -> Result<Message, Refusal> {
     let request: SubmitRequest = serde_json::from_value(request).unwrap();
-    admit(call(request)?, id("a"), &code(TaskOptions::default()), &LIMITS, NOW)
+    admitted(call(request)?, TaskOptions::default())
 }
 
 #[test]
@@ -53,28 +68,32 @@ fn a_signature_says_the_same_as_its_parts() {
 fn each_wrong_field_is_named() {
     let long = "x".repeat(300);
     let cases = [
-        (json!({}), "task", RefusalCode::Invalid),
-        (json!({"task": "a", "signature": {"task": "a"}}), "signature", RefusalCode::Invalid),
-        (json!({"args": [1], "signature": {"task": "a"}}), "signature", RefusalCode::Invalid),
-        (json!({"task": "a", "args": {"x": 1}}), "args", RefusalCode::Invalid),
-        (json!({"task": "a", "kwargs": [1]}), "kwargs", RefusalCode::Invalid),
+        (json!({}), "task", RefusalCode::Wrong),
+        (json!({"task": "a", "signature": {"task": "a"}}), "signature", RefusalCode::Wrong),
+        (json!({"args": [1], "signature": {"task": "a"}}), "signature", RefusalCode::Wrong),
+        (json!({"task": "a", "args": {"x": 1}}), "args", RefusalCode::Wrong),
+        (json!({"task": "a", "kwargs": [1]}), "kwargs", RefusalCode::Wrong),
         (json!({"task": "a", "args": [long]}), "args", RefusalCode::TooLarge),
         (json!({"task": "a", "options": {"headers": {"h": long}}}), "args", RefusalCode::TooLarge),
-        (json!({"task": "a", "options": {"priority": 10}}), "options.priority", RefusalCode::Invalid),
-        (json!({"task": "a", "options": {"eta": "2999-01-01T00:00:00Z"}}), "options.eta", RefusalCode::Invalid),
-        (json!({"task": "a", "options": {"fuel": 0}}), "options.fuel", RefusalCode::Invalid),
-        (json!({"task": "a", "options": {"time_limit": 0}}), "options.time_limit", RefusalCode::Invalid),
-        (json!({"task": "a", "options": {"shadow": long}}), "options.shadow", RefusalCode::Invalid),
+        (json!({"task": "a", "options": {"priority": 10}}), "options.priority", RefusalCode::Wrong),
+        (json!({"task": "a", "options": {"eta": "2999-01-01T00:00:00Z"}}), "options.eta", RefusalCode::Wrong),
+        (json!({"task": "a", "options": {"fuel": 0}}), "options.fuel", RefusalCode::Wrong),
+        (json!({"task": "a", "options": {"time_limit": 0}}), "options.time_limit", RefusalCode::Wrong),
+        (json!({"task": "a", "options": {"shadow": long}}), "options.shadow", RefusalCode::Wrong),
         (
             json!({"task": "a", "options": {"soft_time_limit": 5, "time_limit": 2}}),
             "options.soft_time_limit",
-            RefusalCode::Invalid,
+            RefusalCode::Wrong,
         ),
-        (json!({"signature": {"task": "a", "subtask_type": "chord"}}), "signature.subtask_type", RefusalCode::Canvas),
+        (json!({"signature": {"task": "a", "subtask_type": "chord"}}), "kwargs", RefusalCode::Wrong),
+        (json!({"signature": {"task": "a", "subtask_type": "choir"}}), "subtask_type", RefusalCode::Wrong),
+        (json!({"task": "a", "args": [1, 2, 3]}), "args", RefusalCode::Wrong),
+        (json!({"task": "a", "kwargs": {"z": 1}}), "kwargs", RefusalCode::Wrong),
+        (json!({"task": "a", "options": {"rate_limit": "fast"}}), "options.rate_limit", RefusalCode::Wrong),
     ];
     for (request, field, code) in cases {
         let refusal = submit(request.clone()).unwrap_err();
-        assert_eq!((refusal.field, refusal.code), (field, code), "{request}: {refusal}");
+        assert_eq!((refusal.field.as_str(), refusal.kind), (field, code), "{request}: {refusal}");
     }
 }
 
@@ -87,11 +106,11 @@ fn a_time_in_the_past_means_now_and_expiry_is_left_to_the_start() {
 
 #[test]
 fn the_tasks_priority_holds_unless_the_message_says() {
-    let declared = code(TaskOptions { priority: Some(7), ..TaskOptions::default() });
+    let declared = TaskOptions { priority: Some(7), ..TaskOptions::default() };
     let plain = Signature::new("tour.add".parse().unwrap(), Json::empty_array());
     let mut own = plain.clone();
     own.options.priority = Some(2);
-    let priority = |call| admit(call, id("a"), &declared, &LIMITS, NOW).unwrap().priority;
+    let priority = |call| admitted(call, declared.clone()).unwrap().priority;
     assert_eq!((priority(plain), priority(own)), (7, 2));
 }
 
@@ -110,9 +129,9 @@ proptest! {
             ..SignatureOptions::default()
         };
         let call = Signature { options, ..Signature::new("a".parse().unwrap(), Json::of(&[text]).unwrap()) };
-        if let Ok(message) = admit(call, id("a"), &code(TaskOptions::default()), &LIMITS, NOW) {
+        if let Ok(message) = admitted(call, TaskOptions::default()) {
             prop_assert!(message.priority <= 9);
-            prop_assert!(message.args.as_str().len() + message.kwargs.as_str().len() <= LIMITS.message_bytes);
+            prop_assert!(message.args.as_str().len() + message.kwargs.as_str().len() <= LIMITS.rules.message_bytes);
             prop_assert!(message.eta.is_none_or(|eta| eta <= NOW.after(Duration::from_secs_f64(Seconds::MAX))));
         }
     }

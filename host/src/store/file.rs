@@ -19,6 +19,7 @@ mod components;
 mod draft;
 mod fault;
 mod follow;
+mod groups;
 mod joins;
 mod lease;
 mod ledger;
@@ -28,6 +29,7 @@ mod orders;
 mod reader;
 mod record;
 mod results;
+mod schedules;
 mod schema;
 mod settle;
 #[cfg(test)]

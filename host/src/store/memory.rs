@@ -5,11 +5,13 @@
 //! Absent: durability.
 
 mod broker;
+mod groups;
 mod joins;
 mod modules;
 mod moves;
 mod orders;
 mod results;
+mod schedules;
 mod settle;
 mod tasks;
 
@@ -18,10 +20,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Digest, ModuleName, ModuleVersion, TenantId};
+use lovage_model::{Digest, EntryName, ModuleName, ModuleVersion, ResultTuple, TaskId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
-use super::{Result, Store, StoreError};
+use super::{Periodic, Result, Store, StoreError};
 use tasks::Tasks;
 
 /// A store that is gone when the process is.
@@ -38,9 +40,12 @@ pub struct MemoryStore {
 struct Inner {
     closed: bool,
     tasks: Tasks,
+    /// When each was saved, and what.
+    groups: BTreeMap<(TenantId, TaskId), (Timestamp, ResultTuple)>,
     /// Versions of each module, the oldest first.
     modules: BTreeMap<(TenantId, ModuleName), Vec<ModuleVersion>>,
     components: BTreeMap<Digest, Bytes>,
+    periodic: BTreeMap<(TenantId, EntryName), Periodic>,
 }
 
 impl MemoryStore {
@@ -66,7 +71,7 @@ impl MemoryStore {
     #[cfg(test)]
     pub(super) fn restart(&self) {
         let tasks = &mut self.open().expect("an open store").tasks;
-        tasks.lapse(lovage_model::Timestamp::from_micros(i64::MAX));
+        tasks.lapse(Timestamp::from_micros(i64::MAX));
         tasks.joins.reopen();
         self.ring(tasks);
     }

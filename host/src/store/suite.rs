@@ -6,6 +6,7 @@ mod budgets;
 mod chains;
 mod differential;
 mod endings;
+mod groups;
 mod joins;
 mod messages;
 mod modules;
@@ -13,6 +14,7 @@ mod orders;
 mod plans;
 mod properties;
 mod results;
+mod schedules;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

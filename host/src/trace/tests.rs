@@ -1,10 +1,13 @@
 //! What reports mean: each outcome, each race, and histories made at random.
 
-use lovage_model::{Seconds, Signature, TaskId, TaskName};
+use std::sync::{Arc, LazyLock};
+
+use lovage_model::{Followed, Parameter, Seconds, Signature, TaskDefinition, TaskName};
 use proptest::prelude::*;
 
 use super::*;
 use crate::attempt::{Fault, FaultKind, RetryRequest};
+use crate::canvas::{Rules, Tasks, builtin};
 
 const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
@@ -13,7 +16,7 @@ fn call(task: &str) -> Signature {
 }
 
 fn message() -> Message {
-    let message = canvas::message(call("tour.add"), TaskId::new("a").unwrap(), NOW).unwrap();
+    let message = Message::new(TaskId::new("a").unwrap(), TaskName::new("tour.add").unwrap());
     Message { retries: 1, earlier_deliveries: 1, ..message }
 }
 
@@ -32,11 +35,43 @@ fn report(outcome: Outcome, effects: Effects) -> Report {
 }
 
 fn attempted(message: &Message) -> Attempted<'_> {
-    Attempted { message, deliveries: 2, worker: "w", ignore_result: false, eager: false }
+    static OPTIONS: LazyLock<TaskOptions> = LazyLock::new(TaskOptions::default);
+    Attempted { message, deliveries: 2, worker: "w", options: &OPTIONS, eager: false, room: Room::UNLIMITED }
+}
+
+/// Tasks of one argument, and `tour.explain`, which takes three.
+struct Tour;
+
+impl Tasks for Tour {
+    fn find(&self, name: &TaskName) -> Result<Option<Arc<TaskDefinition>>, Invalid> {
+        let count = if name.as_str() == "tour.explain" { 3 } else { 1 };
+        let parameter = |n: usize| Parameter { name: format!("p{n}"), required: false };
+        Ok(Some(Arc::new(TaskDefinition {
+            name: name.clone(),
+            doc: String::new(),
+            parameters: (0..count).map(parameter).collect(),
+            options: TaskOptions::default(),
+            handlers: vec![],
+        })))
+    }
+}
+
+fn scoped<T>(decide: impl FnOnce(&mut Scope<'_>) -> T) -> T {
+    let mut count = 0;
+    let mut ids = || {
+        count += 1;
+        TaskId::new(format!("i{count}")).unwrap()
+    };
+    let rules = Rules { message_bytes: 1000, canvas_tasks: 100, lineage_depth: 100, replacements: 100 };
+    decide(&mut Scope { tasks: &Tour, ids: &mut ids, rules, now: NOW })
+}
+
+fn settle(attempted: Attempted<'_>, report: Report) -> Option<Settlement> {
+    scoped(|scope| super::settle(attempted, report, scope))
 }
 
 fn settled(outcome: Outcome, effects: Effects) -> Settlement {
-    settle(attempted(&message()), report(outcome, effects), NOW).unwrap()
+    settle(attempted(&message()), report(outcome, effects)).unwrap()
 }
 
 #[test]
@@ -47,8 +82,9 @@ fn a_value_is_success_and_an_ignored_one_is_dropped() {
         Verdict::Success { result: Json::from(serde_json::json!(5)) }
     );
     let message = message();
-    let ignoring = Attempted { ignore_result: true, ..attempted(&message) };
-    let ignored = settle(ignoring, report(value, Effects::default()), NOW).unwrap();
+    let options = TaskOptions { ignore_result: true, ..TaskOptions::default() };
+    let ignoring = Attempted { options: &options, ..attempted(&message) };
+    let ignored = settle(ignoring, report(value, Effects::default())).unwrap();
     assert_eq!((ignored.verdict, ignored.ignore_result), (Verdict::Success { result: Json::null() }, true));
 }
 
@@ -76,7 +112,7 @@ fn an_eager_retry_does_not_wait() {
     let message = message();
     let eager = Attempted { eager: true, ..attempted(&message) };
     let effects = Effects { retry: Some(retry(5.0)), ..Effects::default() };
-    let settlement = settle(eager, report(Outcome::Retried, effects), NOW).unwrap();
+    let settlement = settle(eager, report(Outcome::Retried, effects)).unwrap();
     assert!(matches!(settlement.verdict, Verdict::Retry { again, .. } if again.eta.is_none()));
 }
 
@@ -98,7 +134,7 @@ fn subtasks_are_published_whatever_the_ending_and_belong_to_the_family() {
         let family: Vec<_> =
             settlement.publish.tasks.iter().map(|p| &p.message).map(|m| (m.id.as_str(), m.root_id.as_str())).collect();
         assert_eq!(family, [("b", "a"), ("c", "a")]);
-        assert_eq!(settlement.events.len(), 3);
+        assert_eq!(settlement.events.len(), 1);
     }
 }
 
@@ -127,7 +163,7 @@ fn a_revoked_task_is_revoked_whatever_it_sent() {
 #[test]
 fn an_interrupted_attempt_means_nothing() {
     let interrupted = report(Outcome::Stopped(Stop::Interrupted), Effects::default());
-    assert_eq!(settle(attempted(&message()), interrupted, NOW), None);
+    assert_eq!(settle(attempted(&message()), interrupted), None);
     let revoked = settled(Outcome::Stopped(Stop::Revoked), Effects::default());
     assert_eq!(revoked.verdict, Verdict::Revoked { reason: "terminated" });
 }
@@ -141,10 +177,127 @@ fn a_rejected_message_is_queued_again_or_fails() {
 
 #[test]
 fn what_is_not_run_has_celerys_endings() {
-    let (message, unrun) = (message(), |why| settle_unrun(attempted(&message()), why, NOW).verdict);
+    let (message, unrun) = (message(), |why| scoped(|scope| settle_unrun(attempted(&message()), why, scope)).verdict);
     assert_eq!(unrun(Unrun::Expired), Verdict::Revoked { reason: "expired" });
     let Verdict::Failure { exception, .. } = unrun(Unrun::NotRegistered) else { panic!("no failure") };
     assert_eq!((exception.exc_type.as_str(), exception.message()), ("NotRegistered", message.task.to_string()));
+}
+
+#[test]
+fn a_lost_task_that_must_not_run_twice_is_a_failure() {
+    let lost = scoped(|scope| settle_unrun(attempted(&message()), Unrun::Lost, scope)).verdict;
+    assert!(matches!(lost, Verdict::Failure { exception, .. } if exception.exc_type == "WorkerLostError"));
+}
+
+#[test]
+fn callbacks_get_the_value_even_of_an_ignored_result() {
+    let mut immutable = call("tour.mul");
+    (immutable.immutable, immutable.args) = (true, Json::from(serde_json::json!([7])));
+    let message = Message { callbacks: vec![call("tour.mul"), immutable], ..message() };
+    let options = TaskOptions { ignore_result: true, ..TaskOptions::default() };
+    let attempted = Attempted { options: &options, ..attempted(&message) };
+    let settlement = settle(attempted, report(Outcome::Returned(Json::from(serde_json::json!(5))), Effects::default()));
+    let settlement = settlement.unwrap();
+    let args: Vec<_> = settlement.publish.tasks.iter().map(|one| one.message.args.as_str()).collect();
+    assert_eq!((args, settlement.children.len()), (vec!["[5]", "[7]"], 2));
+    assert!(settlement.publish.tasks.iter().all(|one| one.message.parent_id.as_ref() == Some(&message.id)));
+}
+
+#[test]
+fn a_callback_that_cannot_be_sent_leaves_the_value_and_says_so() {
+    let message = Message { callbacks: vec![call("tour.mul")], ..message() };
+    let value = Json::from(serde_json::json!("x".repeat(2000)));
+    let settlement = settle(attempted(&message), report(Outcome::Returned(value), Effects::default())).unwrap();
+    assert!(matches!(settlement.verdict, Verdict::Success { .. }) && settlement.publish.is_empty());
+    assert!(settlement.log.records[0].message.contains("tour.mul"), "{:?}", settlement.log);
+}
+
+#[test]
+fn errbacks_get_the_id_or_the_whole_story() {
+    let message = Message { errbacks: vec![call("tour.mul"), call("tour.explain")], ..message() };
+    let settlement =
+        settle(attempted(&message), report(Outcome::Raised(value_error(), None), Effects::default())).unwrap();
+    let args: Vec<serde_json::Value> =
+        settlement.publish.tasks.iter().map(|one| one.message.args.read().unwrap()).collect();
+    assert_eq!(args[0], serde_json::json!(["a"]));
+    assert_eq!(
+        (&args[1][0]["id"], &args[1][1]["exc_type"], &args[1][2]),
+        (&"a".into(), &"ValueError".into(), &serde_json::Value::Null)
+    );
+}
+
+#[test]
+fn a_retry_that_was_not_thrown_happens_when_the_run_has_ended() {
+    for outcome in [Outcome::Returned(Json::null()), Outcome::Raised(value_error(), None)] {
+        let effects = Effects { retry: Some(RetryRequest { throw: false, ..retry(1.0) }), ..Effects::default() };
+        assert!(matches!(settled(outcome, effects).verdict, Verdict::Retry { .. }));
+    }
+    let thrown = Effects { retry: Some(retry(1.0)), ..Effects::default() };
+    assert!(matches!(settled(Outcome::Returned(Json::null()), thrown).verdict, Verdict::Success { .. }));
+}
+
+#[test]
+fn an_end_is_for_those_who_wait_and_a_retry_is_none() {
+    let message = Message { then: Some(Then::Next), ..message() };
+    let arrival = |outcome, effects| settle(attempted(&message), report(outcome, effects)).unwrap().arrival;
+    let value = Json::from(serde_json::json!(5));
+    assert_eq!(arrival(Outcome::Returned(value.clone()), Effects::default()), Some(Arrival::Value(value)));
+    for outcome in [Outcome::Raised(value_error(), None), Outcome::Ignored, Outcome::Stopped(Stop::Revoked)] {
+        assert!(matches!(arrival(outcome, Effects::default()), Some(Arrival::Failed { .. })));
+    }
+    let effects = Effects { retry: Some(retry(1.0)), ..Effects::default() };
+    assert_eq!(arrival(Outcome::Retried, effects), None);
+}
+
+#[test]
+fn what_is_added_to_a_chord_makes_it_larger() {
+    let part = Then::Part { group: TaskId::new("g").unwrap(), index: 2 };
+    let member = Message { then: Some(part.clone()), ..message() };
+    let id = TaskId::new("b").unwrap();
+    let effects =
+        Effects { subtasks: vec![(id.clone(), call("tour.mul"))], add_to_chord: vec![id], ..Effects::default() };
+    let settlement = settle(attempted(&member), report(Outcome::Returned(Json::null()), effects.clone())).unwrap();
+    assert_eq!(settlement.grown, [(TaskId::new("g").unwrap(), 1)]);
+    assert_eq!(settlement.publish.tasks[0].message.then, Some(part));
+    let refused = settled(Outcome::Returned(Json::null()), effects).verdict;
+    assert!(matches!(refused, Verdict::Failure { exception, .. } if exception.message().contains("chord")));
+}
+
+fn followed(task: &str, awaited: Awaited, arrival: &Arrival) -> Followed {
+    let errback = call("tour.mul");
+    let waiting = Message { task: task.parse().unwrap(), errbacks: vec![errback], ..message() };
+    scoped(|scope| follow(attempted(&waiting), awaited, arrival, scope))
+}
+
+#[test]
+fn who_waited_gets_the_value_first() {
+    let value = Arrival::Value(Json::from(serde_json::json!([1, 2])));
+    let Followed::Released(message) = followed("tour.mul", Awaited::Task, &value) else { panic!("not released") };
+    assert_eq!(message.args.as_str(), "[[1,2]]");
+    let Followed::Settled(list) = followed(builtin::ACCUMULATE, Awaited::Group(false), &value) else {
+        panic!("it runs")
+    };
+    assert_eq!(list.verdict, Verdict::Success { result: Json::from(serde_json::json!([1, 2])) });
+    let large = Arrival::Value(Json::from(serde_json::json!("x".repeat(2000))));
+    let Followed::Settled(refused) = followed("tour.mul", Awaited::Task, &large) else { panic!("it runs") };
+    assert!(
+        matches!(refused.verdict, Verdict::Failure { exception, .. } if exception.message().contains("limits.message_bytes"))
+    );
+}
+
+#[test]
+fn who_waited_for_a_failure_fails_as_celery_says() {
+    let failed = Arrival::Failed { task: TaskId::new("x").unwrap(), exception: value_error() };
+    let of = |awaited| match followed("tour.mul", awaited, &failed) {
+        Followed::Settled(settlement) => match settlement.verdict {
+            Verdict::Failure { exception, .. } => (exception.to_string(), settlement.publish.tasks.len()),
+            verdict => panic!("{verdict:?}"),
+        },
+        Followed::Released(_) => panic!("it runs"),
+    };
+    assert_eq!(of(Awaited::Task), ("ValueError: no".to_owned(), 0), "the errbacks of a step are its own");
+    assert_eq!(of(Awaited::Group(false)), ("ChordError: Dependency x raised ValueError('no')".to_owned(), 1));
+    assert_eq!(of(Awaited::Group(true)), ("ValueError: no".to_owned(), 1));
 }
 
 fn outcomes() -> impl Strategy<Value = Outcome> {
@@ -167,11 +320,10 @@ proptest! {
         let effects = Effects {
             retry: retries.then(|| retry(1.0)),
             replace: replaces.then(|| call("tour.mul")),
-            subtasks: Vec::new(),
-            add_to_chord: Vec::new(),
+            ..Effects::default()
         };
         let message = Message { replaced_task_nesting: nesting, ..message() };
-        let settlement = settle(attempted(&message), report(outcome.clone(), effects), NOW).unwrap();
+        let settlement = settle(attempted(&message), report(outcome.clone(), effects)).unwrap();
         prop_assert_eq!(settlement.events.len(), 1);
         let goes_on = matches!(settlement.verdict, Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued);
         prop_assert_eq!(settlement.events[0].kind.is_terminal(), !goes_on);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lovage_client::{Call, Client};
+use lovage_client::{Client, Signature};
 use lovage_model::{ResultMeta, State, TaskId};
 use serde_json::Value;
 
@@ -32,14 +32,14 @@ impl Kind {
         }
     }
 
-    pub(crate) fn call(self) -> Call {
+    pub(crate) fn call(self) -> Signature {
         match self {
-            Self::Add(n) => Call::new("tour.add").arg(n).arg(1),
-            Self::Double(n) => Call::new("tour.double").arg(n),
-            Self::Flaky => Call::new("tour.flaky").arg(1),
-            Self::FanOut(n) => Call::new("tour.fan_out").arg(n),
-            Self::Progress => Call::new("tour.progress").arg(3).arg(0.02),
-            Self::Sleep => Call::new("tour.sleepy").arg(0.15),
+            Self::Add(n) => Signature::of("tour.add").arg(n).arg(1),
+            Self::Double(n) => Signature::of("tour.double").arg(n),
+            Self::Flaky => Signature::of("tour.flaky").arg(1),
+            Self::FanOut(n) => Signature::of("tour.fan_out").arg(n),
+            Self::Progress => Signature::of("tour.progress").arg(3).arg(0.02),
+            Self::Sleep => Signature::of("tour.sleepy").arg(0.15),
         }
     }
 

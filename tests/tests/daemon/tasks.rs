@@ -101,7 +101,7 @@ fn the_same_call_under_one_id_runs_once() {
 async fn a_batch_is_answered_one_by_one() {
     let daemon = tour();
     let client = daemon.client();
-    let call = |task: &str| lovage_client::Call::new(task).arg(1).arg(2).build().unwrap();
+    let call = |task: &str| lovage_client::Signature::of(task).arg(1).arg(2).build().unwrap();
     let reply = client.submit_batch(vec![call("tour.add"), call("tour.nothing"), call("tour.add")]).await.unwrap();
     let items = serde_json::to_value(reply.results).unwrap();
     assert_eq!((&items[0]["state"], &items[1]["code"]), (&json!("PENDING"), &json!("unknown_task")), "{items}");
@@ -158,7 +158,7 @@ fn what_makes_no_sense_is_refused_with_its_exit_code() {
 #[tokio::test]
 async fn ignored_and_rejected_tasks_end_as_celery_has_it() {
     let daemon = Daemon::start(&[guests::liar()], &[]);
-    let call = async |task: &str| daemon.client().apply_async(lovage_client::Call::new(task)).await.unwrap();
+    let call = async |task: &str| daemon.client().apply_async(lovage_client::Signature::of(task)).await.unwrap();
     let ignored = call("liar.ignore").await;
     assert!(matches!(until(&ignored, EventKind::is_terminal).await, EventKind::Ignored));
     assert_eq!(ignored.state().await.unwrap(), State::Ignored);
@@ -172,9 +172,9 @@ async fn ignored_and_rejected_tasks_end_as_celery_has_it() {
 async fn a_task_that_is_rejected_for_ever_keeps_nobody_waiting_and_can_be_stopped() {
     let daemon = Daemon::start(&[guests::liar(), guests::tour()], &["--concurrency", "1"]);
     let client = daemon.client();
-    let rejected = client.apply_async(lovage_client::Call::new("liar.requeue")).await.unwrap();
+    let rejected = client.apply_async(lovage_client::Signature::of("liar.requeue")).await.unwrap();
     until(&rejected, |kind| matches!(kind, EventKind::Rejected { requeue: true })).await;
-    let other = client.apply_async(lovage_client::Call::new("tour.add").arg(1).arg(1)).await.unwrap();
+    let other = client.apply_async(lovage_client::Signature::of("tour.add").arg(1).arg(1)).await.unwrap();
     assert_eq!(other.get::<i64>(None).await.unwrap(), 2);
     assert!(rejected.meta().await.unwrap().deliveries > 1);
     // It is between two places most of the time; an order may have to be repeated.

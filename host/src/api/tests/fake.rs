@@ -7,19 +7,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, Room, Settlement, State,
-    TaskId, TenantId, Timestamp,
+    AttemptLog, Digest, EntryName, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, ResultTuple,
+    Room, Settlement, State, TaskId, TenantId, Timestamp,
 };
 
+use crate::store::memory::MemoryStore;
 use crate::store::{
-    Ask, Broker, Ended, Fenced, Filter, FollowUp, Joins, Lease, LeaseKey, Leased, Modules, Orders, Page, Quota, Redone,
-    Result, Results, Revoked, Store, StoreError, Submitted, Upload,
+    Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, Modules, Orders,
+    Page, Periodic, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Upload,
 };
 
 #[derive(Default)]
 pub(super) struct Fake {
     tasks: Mutex<BTreeMap<TaskId, ResultMeta>>,
+    groups: Mutex<BTreeMap<TaskId, ResultTuple>>,
     versions: Mutex<Vec<ModuleVersion>>,
+    periodic: MemoryStore,
     failure: Mutex<Option<StoreError>>,
     paused: Mutex<BTreeSet<QueueName>>,
 }
@@ -225,6 +228,27 @@ impl Results for Fake {
 }
 
 #[async_trait]
+impl Groups for Fake {
+    async fn save_group(&self, _: &TenantId, id: &TaskId, group: &ResultTuple, _: Timestamp) -> Result<()> {
+        drop(self.tasks()?);
+        self.groups.lock().unwrap().insert(id.clone(), group.clone());
+        Ok(())
+    }
+
+    async fn group(&self, _: &TenantId, id: &TaskId) -> Result<Option<ResultTuple>> {
+        Ok(self.groups.lock().unwrap().get(id).cloned())
+    }
+
+    async fn delete_group(&self, _: &TenantId, id: &TaskId) -> Result<bool> {
+        Ok(self.groups.lock().unwrap().remove(id).is_some())
+    }
+
+    async fn expire_groups(&self, _: Timestamp, _: usize) -> Result<u64> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
 impl Modules for Fake {
     async fn push(&self, _: &TenantId, upload: Upload, now: Timestamp) -> Result<ModuleVersion> {
         let Upload { name, digest, component, tasks } = upload;
@@ -258,6 +282,25 @@ impl Modules for Fake {
 
     async fn tenants(&self) -> Result<Vec<TenantId>> {
         Ok(vec![TenantId::default()])
+    }
+}
+
+#[async_trait]
+impl Schedules for Fake {
+    async fn periodic(&self) -> Result<Vec<Periodic>> {
+        self.periodic.periodic().await
+    }
+
+    async fn set_periodic(&self, periodic: Periodic) -> Result<()> {
+        self.periodic.set_periodic(periodic).await
+    }
+
+    async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool> {
+        self.periodic.remove_periodic(tenant, name).await
+    }
+
+    async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
+        self.periodic.note_run(tenant, name, run).await
     }
 }
 

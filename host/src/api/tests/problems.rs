@@ -43,6 +43,7 @@ fn wrong_requests() -> Vec<(&'static str, Request<Body>)> {
         ("unknown_id", empty("POST", "/v1/tasks/nobody/revoke")),
         ("unknown_id", empty("POST", "/v1/tasks/nobody/retry")),
         ("unknown_id", empty("DELETE", "/v1/tasks/nobody")),
+        ("unknown_group", empty("GET", "/v1/groups/nobody")),
         ("unknown_module", empty("GET", "/v1/modules/nobody")),
         ("unknown_module", empty("DELETE", "/v1/modules/nobody")),
         ("unknown_module", empty("POST", "/v1/modules/nobody/rollback")),
@@ -60,7 +61,6 @@ fn wrong_requests() -> Vec<(&'static str, Request<Body>)> {
         ("invalid_request", submit(json!({}))),
         ("invalid_request", empty("PUT", "/v1/modules/UPPER")),
         ("ambiguous_task", submit(json!({"task": "twice"}))),
-        ("canvas_not_supported", submit(json!({"signature": {"task": "celery.chain", "subtask_type": "chain"}}))),
         ("module_refused", with(push("other".into()), "content-digest", &digest)),
         ("module_refused", push("not a component".into())),
     ]

@@ -17,13 +17,14 @@ use super::fault::Faults;
 use crate::store::{Result, StoreError};
 
 /// `LOVG`: tells our databases from others.
-const APPLICATION_ID: i32 = 0x4C4F_5647;
+pub(super) const APPLICATION_ID: i32 = 0x4C4F_5647;
 
 /// The schema this code reads and writes.
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// Step n leads from version n to n + 1. A step that was released is never changed.
-const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 CREATE TABLE store (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     opens INTEGER NOT NULL,      -- how often it was opened: the upper part of every fencing token
@@ -207,6 +208,26 @@ CREATE TABLE paused (
     queue TEXT NOT NULL,
     PRIMARY KEY (tenant, queue)
 ) STRICT, WITHOUT ROWID;
+-- What is sent again and again.
+CREATE TABLE periodic (
+    tenant INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    of_config INTEGER NOT NULL,
+    since INTEGER NOT NULL,      -- when it became what it is
+    slot INTEGER,                -- the last of its times that was dealt with
+    sent INTEGER,                -- when that was
+    count INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE saved_group (
+    tenant INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    saved INTEGER NOT NULL,
+    body TEXT NOT NULL,          -- JSON: the result tuple
+    UNIQUE (tenant, id)
+) STRICT;
+CREATE INDEX saved_group_age ON saved_group (saved);
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

@@ -1,0 +1,229 @@
+//! Which message is one call?
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lovage_model::{
+    Expires, Json, Message, Seconds, Signature, SignatureOptions, TaskDefinition, TaskId, TaskOptions, TimeLimit,
+    Timestamp,
+};
+
+use super::build::{Awaited, Builder, Place};
+use super::{Invalid, Scope, builtin, typing};
+
+/// The lowest priority.
+const LOWEST: u8 = 9;
+/// The longest name for logs and lists, in bytes.
+const SHADOW_BYTES: usize = 255;
+/// The most stamps of one task.
+const STAMPS: usize = 32;
+
+pub(super) fn message(builder: &mut Builder<'_, '_>, mut call: Signature, place: Place) -> Result<Message, Invalid> {
+    check(&call, builder.scope.rules.message_bytes)?;
+    let definition = known(&call, builder.scope)?;
+    let mut options = std::mem::take(&mut call.options);
+    let effective = effective(definition.as_deref(), &mut options)?;
+    if let (Some(definition), true, None) = (definition.as_deref(), effective.typing, &place.awaits) {
+        typing::check(definition, &call.args, &call.kwargs)?;
+    }
+    for link in options.link.iter().chain(&options.link_error) {
+        check_link(builder, link)?;
+    }
+    let Place { id, awaits, then, member, .. } = place;
+    let id = id.or(options.task_id).unwrap_or_else(|| (builder.scope.ids)());
+    let root_id = builder.root.get_or_insert_with(|| id.clone()).clone();
+    let (group, group_index) = member.unzip();
+    let waits = awaits.is_some();
+    let (now, sender) = (builder.scope.now, builder.sender);
+    let expires = options.expires.or(effective.expires.map(Expires::In));
+    Ok(Message {
+        args: call.args,
+        kwargs: call.kwargs,
+        queue: options.queue.or_else(|| sender.map(|sender| sender.queue.clone())).unwrap_or_default(),
+        priority: options.priority.or(effective.priority).unwrap_or(0),
+        eta: eta(options.countdown.filter(|_| !waits), options.eta, now)?,
+        expires: expires_at(expires, waits, now),
+        countdown: options.countdown.filter(|_| waits),
+        expires_in: expires_after(expires, waits),
+        timelimit: TimeLimit { soft: options.soft_time_limit, hard: options.time_limit },
+        fuel: options.fuel,
+        root_id,
+        parent_id: parent(awaits, sender),
+        depth: sender.map_or(0, |sender| sender.depth + 1),
+        ignore_result: options.ignore_result,
+        shadow: options.shadow.or(effective.shadow),
+        untracked: !effective.track_started,
+        headers: options.headers,
+        stamps: options.stamps,
+        overrides: options.overrides,
+        immutable: call.immutable,
+        callbacks: options.link,
+        errbacks: options.link_error,
+        group,
+        group_index,
+        then,
+        ..Message::new(id, definition.map_or(call.task, |definition| definition.name.clone()))
+    })
+}
+
+/// What comes before it in its chain, else who sent it.
+fn parent(awaits: Option<Awaited>, sender: Option<&Message>) -> Option<TaskId> {
+    let before = awaits.filter(|awaited| awaited.is_task).map(|awaited| awaited.id);
+    before.or_else(|| sender.map(|sender| sender.id.clone()))
+}
+
+/// What is known of the task, and of the one that a map calls.
+fn known(call: &Signature, scope: &Scope<'_>) -> Result<Option<Arc<TaskDefinition>>, Invalid> {
+    let name = call.task.as_str();
+    if !builtin::ALL.contains(&name) {
+        return scope.tasks.find(&call.task);
+    }
+    if [builtin::MAP, builtin::STARMAP].contains(&name) {
+        let inner = mapped(call)?;
+        check(&inner.task, scope.rules.message_bytes)?;
+        scope.tasks.find(&inner.task.task)?;
+    }
+    Ok(None)
+}
+
+/// What a map is made of.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+pub struct Mapped {
+    /// The task that it calls.
+    pub task: Signature,
+    /// The items, or the lists of arguments.
+    pub it: Vec<Json>,
+}
+
+fn mapped(call: &Signature) -> Result<Mapped, Invalid> {
+    let wrong = |error| Invalid::wrong("kwargs", format!("do not make a {}: {error}", call.task));
+    let mapped: Mapped = call.kwargs.read().map_err(wrong)?;
+    if call.task.as_str() == builtin::STARMAP && !mapped.it.iter().all(Json::is_array) {
+        return Err(Invalid::wrong("kwargs.it", "is a list of lists of arguments in a starmap"));
+    }
+    Ok(mapped)
+}
+
+/// The options in force; those that say how the message is written go with it.
+fn effective(definition: Option<&TaskDefinition>, options: &mut SignatureOptions) -> Result<TaskOptions, Invalid> {
+    let default = TaskOptions::default();
+    let declared = definition.map_or(&default, |definition| &definition.options);
+    let wrong = |bad: lovage_model::BadOption| {
+        Invalid::wrong(format!("options.{}", bad.name), format!("is {}: {}", bad.value, bad.why))
+    };
+    let effective = declared.overridden(&options.overrides).map_err(wrong)?;
+    if effective.serializer != default.serializer {
+        options.overrides.insert("serializer".to_owned(), json(&effective.serializer)?);
+    }
+    if let Some(compression) = effective.compression {
+        options.overrides.insert("compression".to_owned(), json(&compression)?);
+    }
+    Ok(effective)
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<Json, Invalid> {
+    Json::of(value).map_err(|error| Invalid::wrong("options", error.to_string()))
+}
+
+/// A callback that cannot be sent is better refused now than when it is due.
+fn check_link(builder: &mut Builder<'_, '_>, link: &Signature) -> Result<(), Invalid> {
+    let id = TaskId::from_uuid("link");
+    // Its arguments are not all there yet, like those of a task that waits.
+    let awaits = Some(Awaited { id, is_task: true });
+    let trial =
+        Builder::new(&mut *builder.scope, builder.sender).build(link.clone(), Place { awaits, ..Place::default() });
+    trial.map(drop).map_err(|fault| Invalid { field: format!("options.link.{}", fault.field), ..fault })
+}
+
+fn check(call: &Signature, message_bytes: usize) -> Result<(), Invalid> {
+    if !call.args.is_array() {
+        let text = format!("is {}: positional arguments are a JSON array", glimpse(&call.args));
+        return Err(Invalid::wrong("args", text));
+    }
+    if !call.kwargs.is_object() {
+        let text = format!("is {}: keyword arguments are a JSON object", glimpse(&call.kwargs));
+        return Err(Invalid::wrong("kwargs", text));
+    }
+    check_size(call, message_bytes)?;
+    check_numbers(&call.options)?;
+    if call.options.stamps.len() > STAMPS {
+        let text = format!("are {}: at most {STAMPS} are kept", call.options.stamps.len());
+        return Err(Invalid::wrong("options.stamped_headers", text));
+    }
+    match &call.options.shadow {
+        Some(text) if text.len() > SHADOW_BYTES || text.chars().any(char::is_control) => Err(Invalid::wrong(
+            "options.shadow",
+            format!("is a name for logs and lists: at most {SHADOW_BYTES} bytes, no control characters"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_size(call: &Signature, most: usize) -> Result<(), Invalid> {
+    let extra = [&call.options.headers, &call.options.stamps, &call.options.overrides];
+    let extra: usize = extra.into_iter().flatten().map(|(name, value)| name.len() + value.as_str().len()).sum();
+    let bytes = call.args.as_str().len() + call.kwargs.as_str().len() + extra;
+    if bytes <= most {
+        return Ok(());
+    }
+    let text =
+        format!("with kwargs and headers are {bytes} bytes, the limit is {most} (limits.message_bytes): send less");
+    Err(Invalid::too_large("args", text))
+}
+
+fn check_numbers(options: &SignatureOptions) -> Result<(), Invalid> {
+    if let Some(asked) = options.priority.filter(|asked| *asked > LOWEST) {
+        let text = format!("is {asked}: priorities are 0 (first) to {LOWEST} (last)");
+        return Err(Invalid::wrong("options.priority", text));
+    }
+    if options.fuel == Some(0) {
+        return Err(Invalid::wrong("options.fuel", "is 0: no task can run on that; leave it out for the default"));
+    }
+    let (soft, hard) = (options.soft_time_limit, options.time_limit);
+    for (field, limit) in [("options.soft_time_limit", soft), ("options.time_limit", hard)] {
+        if limit.is_some_and(|limit| limit.get() == 0.0) {
+            return Err(Invalid::wrong(field, "is 0: a limit is more than 0 seconds; leave it out for the default"));
+        }
+    }
+    match (soft, hard) {
+        (Some(soft), Some(hard)) if soft > hard => Err(Invalid::wrong(
+            "options.soft_time_limit",
+            format!("is {}, above the time_limit of {}: it would never be met", soft.get(), hard.get()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The first characters of a value, to show which one is meant.
+fn glimpse(json: &Json) -> String {
+    json.as_str().chars().take(40).collect()
+}
+
+/// When to run it at the earliest: as in Celery, `countdown` goes before `eta`, and a time in the past means now.
+fn eta(countdown: Option<Seconds>, eta: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>, Invalid> {
+    let latest = now.after(Duration::from_secs_f64(Seconds::MAX));
+    match (countdown, eta) {
+        (Some(countdown), _) => Ok(Some(now.after(countdown.duration())).filter(|eta| *eta > now)),
+        (None, Some(eta)) if eta > latest => {
+            let text = format!("is {eta}: more than a year away; the latest is {latest}");
+            Err(Invalid::wrong("options.eta", text))
+        }
+        (None, eta) => Ok(eta.filter(|eta| *eta > now)),
+    }
+}
+
+/// The time of an expiry that is one, or that begins now.
+fn expires_at(expires: Option<Expires>, waits: bool, now: Timestamp) -> Option<Timestamp> {
+    match expires? {
+        Expires::At(time) => Some(time),
+        Expires::In(seconds) => (!waits).then(|| now.after(seconds.duration())),
+    }
+}
+
+/// The span of an expiry that begins when the task is released.
+fn expires_after(expires: Option<Expires>, waits: bool) -> Option<Seconds> {
+    match expires? {
+        Expires::In(seconds) => waits.then_some(seconds),
+        Expires::At(_) => None,
+    }
+}

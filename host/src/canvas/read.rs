@@ -1,0 +1,172 @@
+//! What is a signature made of?
+//!
+//! Reads Celery's JSON level by level. What is not a canvas is one task; canvases are known by their names, as in Celery.
+
+use lovage_model::{Json, Signature, SignatureOptions};
+use serde::Deserialize;
+
+use super::{Invalid, builtin};
+
+/// A signature, one level of it read.
+pub(super) enum Shape {
+    Task(Box<Signature>),
+    Chain(Vec<Signature>),
+    Group(Vec<Signature>),
+    Chord(Vec<Signature>, Box<Signature>),
+}
+
+/// A canvas: its shape, and what it says for all its tasks.
+pub(super) struct Canvas {
+    pub(super) shape: Shape,
+    pub(super) options: SignatureOptions,
+    /// Arguments for its first tasks.
+    pub(super) args: Json,
+}
+
+#[derive(Deserialize)]
+struct Tasks {
+    tasks: Vec<Signature>,
+}
+
+#[derive(Deserialize)]
+struct Empty {
+    #[serde(rename = "tasks")]
+    _none: [(); 0],
+}
+
+#[derive(Deserialize)]
+struct Chord {
+    /// A list of signatures, or a group.
+    header: Json,
+    body: Signature,
+}
+
+#[derive(Deserialize)]
+struct Chunks {
+    task: Signature,
+    it: Vec<Json>,
+    n: usize,
+}
+
+/// Whether it is a group without members: Celery passes over those in chains.
+pub(super) fn is_empty_group(call: &Signature) -> bool {
+    canvas_name(call) == Some("celery.group") && parts::<Empty>(call).is_ok()
+}
+
+/// The name by which Celery knows the canvas of a signature.
+pub(super) fn canvas_name(call: &Signature) -> Option<&'static str> {
+    let named = match call.subtask_type.as_deref() {
+        Some(kind) => format!("celery.{}", kind.trim_start_matches('x')),
+        None => call.task.as_str().to_owned(),
+    };
+    ["celery.chain", "celery.group", "celery.chord", "celery.chunks"].into_iter().find(|name| *name == named)
+}
+
+pub(super) fn read(call: Signature) -> Result<Canvas, Invalid> {
+    check_type(&call)?;
+    let Some(name) = canvas_name(&call) else {
+        let (options, args) = (SignatureOptions::default(), Json::empty_array());
+        return Ok(Canvas { shape: Shape::Task(Box::new(call)), options, args });
+    };
+    let shape = match name {
+        "celery.chain" => Shape::Chain(parts::<Tasks>(&call)?.tasks),
+        "celery.group" => Shape::Group(parts::<Tasks>(&call)?.tasks),
+        "celery.chord" => {
+            let Chord { header, body } = parts(&call)?;
+            Shape::Chord(members(&header)?, Box::new(body))
+        }
+        _ => Shape::Group(chunks(parts(&call)?)?),
+    };
+    Ok(Canvas { shape, options: call.options, args: call.args })
+}
+
+fn check_type(call: &Signature) -> Result<(), Invalid> {
+    const KNOWN: [&str; 6] = ["chain", "group", "chord", "xmap", "xstarmap", "chunks"];
+    match call.subtask_type.as_deref() {
+        Some(kind) if !KNOWN.contains(&kind) => {
+            let text = format!("is {kind:?}: there are {} and null", KNOWN.join(", "));
+            Err(Invalid::wrong("subtask_type", text))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parts<T: serde::de::DeserializeOwned>(call: &Signature) -> Result<T, Invalid> {
+    let wrong = |error| Invalid::wrong("kwargs", format!("do not make a {}: {error}", call.task));
+    call.kwargs.read().map_err(wrong)
+}
+
+fn members(header: &Json) -> Result<Vec<Signature>, Invalid> {
+    let wrong = |error| Invalid::wrong("kwargs.header", format!("is no list of signatures, and no group: {error}"));
+    if header.is_array() {
+        return header.read().map_err(wrong);
+    }
+    match read(header.read().map_err(wrong)?)? {
+        // What the group says for all of its tasks is said for each.
+        Canvas { shape: Shape::Group(mut tasks), options, args } => {
+            link_group(&mut tasks, &options);
+            tasks.into_iter().map(|task| inherit(task, &options, &args, true)).collect()
+        }
+        Canvas { shape: Shape::Task(task), .. } => Ok(vec![*task]),
+        _ => Err(Invalid::wrong("kwargs.header", "is a chain or a chord: send a list of signatures, or a group")),
+    }
+}
+
+/// What is linked to a group: a callback comes after its first member, without its result, as in Celery; an errback after
+/// each.
+pub(super) fn link_group(tasks: &mut [Signature], options: &SignatureOptions) {
+    if let Some(first) = tasks.first_mut() {
+        let immutable = |call: &Signature| Signature { immutable: true, ..call.clone() };
+        first.options.link.extend(options.link.iter().map(immutable));
+    }
+    for task in tasks {
+        task.options.link_error.extend(options.link_error.iter().cloned());
+    }
+}
+
+fn chunks(Chunks { task, it, n }: Chunks) -> Result<Vec<Signature>, Invalid> {
+    if n == 0 {
+        return Err(Invalid::wrong("kwargs.n", "is 0: a chunk has at least one item"));
+    }
+    let starmap = |items: &[Json]| {
+        let kwargs = Json::of(&serde_json::json!({ "task": &task, "it": items }));
+        let name = builtin::STARMAP.parse().map_err(|error| Invalid::wrong("task", format!("{error}")))?;
+        let kwargs = kwargs.map_err(|error| Invalid::wrong("kwargs.it", error.to_string()))?;
+        Ok(Signature { kwargs, immutable: true, ..Signature::new(name, Json::empty_array()) })
+    };
+    it.chunks(n).map(starmap).collect()
+}
+
+/// A task of a canvas, with what the canvas says for all; `first`: it can be the first to run.
+pub(super) fn inherit(
+    mut task: Signature,
+    from: &SignatureOptions,
+    args: &Json,
+    first: bool,
+) -> Result<Signature, Invalid> {
+    let wrong = |error: serde_json::Error| Invalid::wrong("args", format!("are not a JSON array: {error}"));
+    if first && args.as_str() != "[]" && !task.immutable {
+        task.args = task.args.after_all(args).map_err(wrong)?;
+    }
+    let to = &mut task.options;
+    if first {
+        to.countdown = to.countdown.or(from.countdown);
+        to.eta = to.eta.or(from.eta);
+    }
+    to.queue = to.queue.take().or_else(|| from.queue.clone());
+    to.priority = to.priority.or(from.priority);
+    to.expires = to.expires.or(from.expires);
+    to.time_limit = to.time_limit.or(from.time_limit);
+    to.soft_time_limit = to.soft_time_limit.or(from.soft_time_limit);
+    to.fuel = to.fuel.or(from.fuel);
+    to.ignore_result = to.ignore_result.or(from.ignore_result);
+    for (all, more) in
+        [(&mut to.headers, &from.headers), (&mut to.overrides, &from.overrides), (&mut to.stamps, &from.stamps)]
+    {
+        for (name, value) in more {
+            all.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    to.stamped_headers = to.stamps.keys().cloned().collect();
+    Ok(task)
+}

@@ -1,0 +1,42 @@
+//! Can a task be called so? Celery's `typing`: the number and the names of arguments are checked where it is sent.
+//!
+//! Absent: their types, which only the task knows.
+
+use lovage_model::{Json, TaskDefinition};
+
+use super::Invalid;
+
+/// Says in Python's words what is wrong with the arguments.
+pub(super) fn check(task: &TaskDefinition, args: &Json, kwargs: &Json) -> Result<(), Invalid> {
+    let wrong = |field: &str, text: String| {
+        let name = task.name.as_str();
+        let function = name.rsplit('.').next().unwrap_or(name);
+        Err(Invalid::wrong(field, format!("do not fit: {function}() {text} (typing = false sends it unchecked)")))
+    };
+    let count = args.read::<Vec<Json>>().map_or(0, |args| args.len());
+    if count > task.parameters.len() {
+        let most = task.parameters.len();
+        return wrong("args", format!("takes {most} positional argument{} but {count} were given", plural(most)));
+    }
+    let named: std::collections::BTreeMap<String, Json> = kwargs.read().unwrap_or_default();
+    for name in named.keys() {
+        match task.parameters.iter().position(|parameter| parameter.name == *name) {
+            None => return wrong("kwargs", format!("got an unexpected keyword argument '{name}'")),
+            Some(place) if place < count => {
+                return wrong("kwargs", format!("got multiple values for argument '{name}'"));
+            }
+            Some(_) => {}
+        }
+    }
+    let missing = task.parameters.iter().skip(count).filter(|it| it.required && !named.contains_key(&it.name));
+    let missing: Vec<_> = missing.map(|parameter| format!("'{}'", parameter.name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let text = format!("missing {} required argument{}: {}", missing.len(), plural(missing.len()), missing.join(", "));
+    wrong("args", text)
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}

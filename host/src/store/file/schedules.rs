@@ -1,0 +1,82 @@
+//! Periodic tasks, in a table of their own.
+
+use async_trait::async_trait;
+use lovage_model::{EntryName, TenantId, Timestamp};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, params};
+
+use super::FileStore;
+use super::book::read_name;
+use super::ledger::Ledger;
+use super::writer::Need;
+use crate::store::{LastRun, Periodic, Result, Schedules, StoreError};
+
+#[async_trait]
+impl Schedules for FileStore {
+    async fn periodic(&self) -> Result<Vec<Periodic>> {
+        self.readers.run(all).await
+    }
+
+    async fn set_periodic(&self, periodic: Periodic) -> Result<()> {
+        let entry = serde_json::to_string(&periodic.entry).map_err(|error| StoreError::Failed(error.to_string()))?;
+        self.writer.run(Need::DURABLE, move |ledger| ledger.set_periodic(&periodic, &entry)).await
+    }
+
+    async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.writer
+            .run(Need::DURABLE, move |ledger| {
+                let Some(number) = ledger.book.tenant(&tenant) else { return Ok(false) };
+                let sql = "DELETE FROM periodic WHERE tenant = ?1 AND name = ?2";
+                Ok(ledger.count(sql, params![number, name.as_str()])? > 0)
+            })
+            .await
+    }
+
+    async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        self.writer
+            .run(Need::DURABLE, move |ledger| {
+                let Some(number) = ledger.book.tenant(&tenant) else { return Ok(false) };
+                let sql = "UPDATE periodic SET slot = ?3, sent = ?4, count = count + 1
+                    WHERE tenant = ?1 AND name = ?2 AND (slot IS NULL OR slot < ?3)";
+                let of = params![number, name.as_str(), run.slot.as_micros(), run.at.as_micros()];
+                Ok(ledger.count(sql, of)? > 0)
+            })
+            .await
+    }
+}
+
+impl Ledger {
+    fn set_periodic(&mut self, periodic: &Periodic, entry: &str) -> rusqlite::Result<()> {
+        let Periodic { tenant, name, of_config, since, .. } = periodic;
+        let number = self.tenant(tenant)?;
+        self.run(
+            "INSERT INTO periodic (tenant, name, entry, of_config, since) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET entry = ?3, of_config = ?4, since = ?5",
+            params![number, name.as_str(), entry, of_config, since.as_micros()],
+        )
+    }
+}
+
+fn all(db: &Connection) -> rusqlite::Result<Vec<Periodic>> {
+    let mut statement = db.prepare_cached(
+        "SELECT t.name, p.name, p.entry, p.of_config, p.since, p.slot, p.sent, p.count
+         FROM periodic AS p JOIN tenant AS t ON t.id = p.tenant ORDER BY t.name, p.name",
+    )?;
+    statement.query_map([], periodic)?.collect()
+}
+
+fn periodic(row: &Row<'_>) -> rusqlite::Result<Periodic> {
+    let broken = |error: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, error.into());
+    let slot = row.get::<_, Option<i64>>(5)?.zip(row.get::<_, Option<i64>>(6)?);
+    Ok(Periodic {
+        tenant: read_name(TenantId::try_from(row.get::<_, String>(0)?))?,
+        name: read_name(EntryName::try_from(row.get::<_, String>(1)?))?,
+        entry: serde_json::from_str(&row.get::<_, String>(2)?).map_err(broken)?,
+        of_config: row.get(3)?,
+        since: Timestamp::from_micros(row.get(4)?),
+        last_run: slot.map(|(slot, at)| LastRun { slot: Timestamp::from_micros(slot), at: Timestamp::from_micros(at) }),
+        total_run_count: row.get::<_, i64>(7)?.unsigned_abs(),
+    })
+}

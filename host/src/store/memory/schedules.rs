@@ -1,0 +1,37 @@
+//! Periodic tasks, in memory.
+
+use async_trait::async_trait;
+use lovage_model::{EntryName, TenantId};
+
+use super::MemoryStore;
+use crate::store::{LastRun, Periodic, Result, Schedules};
+
+#[async_trait]
+impl Schedules for MemoryStore {
+    async fn periodic(&self) -> Result<Vec<Periodic>> {
+        Ok(self.open()?.periodic.values().cloned().collect())
+    }
+
+    async fn set_periodic(&self, periodic: Periodic) -> Result<()> {
+        let key = (periodic.tenant.clone(), periodic.name.clone());
+        let all = &mut self.open()?.periodic;
+        let (last_run, total_run_count) = all.get(&key).map_or((None, 0), |old| (old.last_run, old.total_run_count));
+        all.insert(key, Periodic { last_run, total_run_count, ..periodic });
+        Ok(())
+    }
+
+    async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool> {
+        Ok(self.open()?.periodic.remove(&(tenant.clone(), name.clone())).is_some())
+    }
+
+    async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
+        let mut inner = self.open()?;
+        let Some(periodic) = inner.periodic.get_mut(&(tenant.clone(), name.clone())) else { return Ok(false) };
+        let is_news = periodic.last_run.is_none_or(|last| last.slot < run.slot);
+        if is_news {
+            periodic.last_run = Some(run);
+            periodic.total_run_count += 1;
+        }
+        Ok(is_news)
+    }
+}

@@ -1,0 +1,51 @@
+//! What is sent again and again, and which of its times have been dealt with.
+
+use async_trait::async_trait;
+use lovage_model::{EntryName, PeriodicTask, TenantId, Timestamp};
+
+use super::Result;
+
+/// A periodic task, as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Periodic {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: EntryName,
+    /// What is sent, and when.
+    pub entry: PeriodicTask,
+    /// Whether the configuration declares it: then only the configuration changes it.
+    pub of_config: bool,
+    /// Since when it is as it is: times before that are not its own.
+    pub since: Timestamp,
+    /// When it was sent last; none: never.
+    pub last_run: Option<LastRun>,
+    /// For how many of its times it was sent.
+    pub total_run_count: u64,
+}
+
+/// The last time that was dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRun {
+    /// When it was due.
+    pub slot: Timestamp,
+    /// When it was sent.
+    pub at: Timestamp,
+}
+
+/// Periodic tasks: what beat goes by.
+#[async_trait]
+pub trait Schedules: Send + Sync {
+    /// Every periodic task of every tenant, by tenant and name.
+    async fn periodic(&self) -> Result<Vec<Periodic>>;
+
+    /// Stores a periodic task as it is from `since` on; when it was sent last, and how often, stays as it was.
+    async fn set_periodic(&self, periodic: Periodic) -> Result<()>;
+
+    /// Drops a periodic task; whether there was one.
+    async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool>;
+
+    /// Notes that a periodic task was sent for one of its times, and counts it; unless that time, or a later one, has
+    /// been noted before. Whether it was noted now.
+    async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool>;
+}
