@@ -1701,7 +1701,7 @@ pub mod exports {
             ///
             /// An exception of any but `before-start` goes into the task's log and changes nothing. All but `before-start` are called
             /// when the run's outcome is settled, in its instance, or in a fresh one if that was killed, with a time and fuel of
-            /// their own. They may send subtasks; `retry` and `replace` are refused.
+            /// its own for each. They may send subtasks; `retry` and `replace` are refused.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod handlers {
                 #[used]

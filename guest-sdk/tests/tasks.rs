@@ -92,7 +92,7 @@ fn ending(ctx: &Context, how: String) -> TaskResult<()> {
         "drop" => ctx.reject(false),
         "replace" => ctx.replace(join::s(vec!["a".to_owned()]).kwarg("upper", true)),
         "named" => ctx.replace(Signature::of("far.away").arg(1)),
-        "chord" => ctx.replace(chord((0..3).map(|i| configured::s(i)), echo::partial())),
+        "chord" => ctx.replace(chord((0..3).map(configured::s), echo::partial())),
         _ => ctx.replace(Signature::of("no name")),
     })
 }

@@ -14,6 +14,7 @@
 mod beat;
 mod body;
 mod events;
+mod groups;
 mod guard;
 mod health;
 mod input;
@@ -25,6 +26,7 @@ mod results;
 mod serve;
 mod submit;
 mod tasks;
+mod watching;
 
 use std::sync::Arc;
 
@@ -148,6 +150,8 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(submit::submit_batch))
         .routes(routes!(submit::submit_task_as, tasks::show_task, orders::forget_task))
         .routes(routes!(results::wait_for_result))
+        .routes(routes!(watching::watch_tasks))
+        .routes(routes!(groups::save_group, groups::restore_group, groups::delete_group))
         .routes(routes!(events::task_events))
         .routes(routes!(tasks::show_logs))
         .routes(routes!(orders::revoke_task))

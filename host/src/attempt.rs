@@ -37,9 +37,9 @@ pub struct Grants {
     pub payload_bytes: usize,
     /// The most subtasks, those of its handlers included.
     pub subtasks: usize,
-    /// How long the handlers that follow the run may take together: their time is their own.
+    /// How long each handler that follows the run may take: its time is its own.
     pub handler_limit: Duration,
-    /// Units of fuel for the handlers that follow the run; none: not metered. As with [`Grants::fuel`], both or neither.
+    /// Units of fuel for each handler that follows the run; none: not metered. As with [`Grants::fuel`], both or neither.
     pub handler_fuel: Option<u64>,
 }
 
@@ -156,6 +156,18 @@ pub struct Effects {
     pub subtasks: Vec<(TaskId, Signature)>,
     /// Those of its subtasks that become parts of the chord the task is a part of.
     pub add_to_chord: Vec<TaskId>,
+}
+
+impl Effects {
+    /// The retry that follows an attempt that ended so: the one it ended for, or one that holds however it ends, unless it
+    /// was killed.
+    pub fn retry_after(&self, outcome: &Outcome) -> Option<&RetryRequest> {
+        self.retry.as_ref().filter(|retry| match outcome {
+            Outcome::Retried => true,
+            Outcome::Faulted(_) | Outcome::Stopped(_) => false,
+            _ => !retry.throw,
+        })
+    }
 }
 
 /// A retry that was accepted.

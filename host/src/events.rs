@@ -12,12 +12,17 @@
 //!
 //! Absent: JSON, HTTP, the store.
 
+mod watch;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lovage_model::{Event, EventKind, TaskId, TenantId, Timestamp};
 use tokio::sync::broadcast::{self, error::RecvError};
+
+pub use watch::Watch;
+use watch::Watched;
 
 /// Events of a tenant that are kept for who resumes.
 const KEPT: usize = 1024;
@@ -71,6 +76,7 @@ struct Channel {
     dropped: u64,
     all: Sender,
     tasks: HashMap<TaskId, Sender>,
+    watched: Watched,
     /// Until which event who listened last can come back and find all that it missed.
     heard_until: u64,
 }
@@ -78,11 +84,12 @@ struct Channel {
 impl Channel {
     fn new(sequence: u64) -> Self {
         let all = broadcast::Sender::new(TENANT_BACKLOG);
-        Self { kept: VecDeque::new(), dropped: sequence, all, tasks: HashMap::new(), heard_until: sequence }
+        let (tasks, watched) = (HashMap::new(), Watched::default());
+        Self { kept: VecDeque::new(), dropped: sequence, all, tasks, watched, heard_until: sequence }
     }
 
     fn is_empty(&self) -> bool {
-        self.tasks.is_empty() && self.all.receiver_count() == 0
+        self.tasks.is_empty() && self.watched.is_empty() && self.all.receiver_count() == 0
     }
 
     fn keep(&mut self, sequence: u64, event: &Arc<Event>) {
@@ -94,6 +101,9 @@ impl Channel {
 
     /// Sending fails only while nobody listens, which is what most events meet.
     fn tell(&self, notice: Notice, id: &TaskId) {
+        if let Notice::Event(numbered) = &notice {
+            self.watched.tell(id, &numbered.event.kind);
+        }
         if let Some(followers) = self.tasks.get(id) {
             let _ = followers.send(notice.clone());
         }
@@ -179,9 +189,11 @@ impl Hub {
     /// Makes all who follow a task of the tenant read the store again.
     pub fn recheck(&self, tenant: &TenantId) {
         let state = self.lock();
-        for followers in state.tenants.get(tenant).into_iter().flat_map(|channel| channel.tasks.values()) {
+        let Some(channel) = state.tenants.get(tenant) else { return };
+        for followers in channel.tasks.values() {
             let _ = followers.send(Notice::Recheck);
         }
+        channel.watched.recheck();
     }
 
     /// Whether somebody follows this task: whether pieces of its log are worth announcing.

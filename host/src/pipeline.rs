@@ -3,10 +3,13 @@
 //! The only room that sees sandbox, trace and store together. It decides nothing: the grant, the settlement and the
 //! messages that follow come from pure functions, the store applies them in one step, and only then is anybody told.
 
+mod arrival;
 mod attending;
 mod commit;
 mod failure;
+mod following;
 mod grant;
+mod mapped;
 mod running;
 mod scope;
 
@@ -17,6 +20,7 @@ use lovage_model::{Event, EventKind, Message, Request, Room, Settlement, TaskOpt
 use tokio::sync::watch;
 
 pub use commit::{Committer, Outcomes};
+pub use following::{Arrived, Following};
 pub use grant::{Caps, grant, timelimit};
 pub use running::{Listed, Running};
 

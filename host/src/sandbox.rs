@@ -14,11 +14,15 @@ mod ending;
 mod engine;
 mod executor;
 mod guest;
+mod handlers;
 mod imports;
 mod limiter;
+mod linked;
 mod metered;
 mod output;
+mod run;
 mod ticker;
+mod until;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -188,7 +192,9 @@ impl Sandbox {
 
     async fn describe(&self, digest: &Digest) -> Result<Vec<TaskDefinition>, Refusal> {
         let described = self.epoch.describe(digest, self.describe_grants()).await?;
-        admission::tasks(&described)
+        let tasks = admission::tasks(&described)?;
+        admission::check_handlers(&tasks, self.epoch.has_handlers(digest))?;
+        Ok(tasks)
     }
 
     fn describe_grants(&self) -> Grants {

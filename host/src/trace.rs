@@ -6,16 +6,18 @@
 
 mod follow;
 mod links;
+mod unsent;
 
 use lovage_model::{
     Arrival, AttemptLog, Event, EventKind, Exception, Json, LogLevel, LogRecord, Message, Plan, Planned, ResultTuple,
     Room, Settlement, TaskId, TaskOptions, Then, Timestamp, Usage, Verdict, exc_module,
 };
 
-use crate::attempt::{Effects, Outcome, Report, Stop};
+use crate::attempt::{Effects, Outcome, Report, RetryRequest, Stop};
 use crate::canvas::{self, Invalid, Scope, Sent};
 
 pub use follow::{Awaited, follow};
+pub use unsent::{Unsent, unsent};
 
 /// What is known of an attempt besides its report.
 #[derive(Debug, Clone, Copy)]
@@ -91,23 +93,6 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, scope: &mut Scope<'_>)
     settlement(attempted, verdict, None, Left::default(), scope)
 }
 
-/// What is recorded instead of a settlement that publishes what cannot be stored.
-pub fn unpublishable(message: &Message, settlement: Settlement, why: &str) -> Settlement {
-    let at = settlement.at;
-    let exception = Exception::new(exc_module::BUILTINS, "ValueError", why);
-    let events = vec![Event::of(message, at, EventKind::failed(&exception, None))];
-    let verdict = failed(exception);
-    Settlement {
-        arrival: arrival(message, &verdict, None),
-        events,
-        publish: Plan::default(),
-        children: Vec::new(),
-        grown: Vec::new(),
-        verdict,
-        ..settlement
-    }
-}
-
 /// What an attempt leaves behind besides its verdict.
 #[derive(Default)]
 struct Left {
@@ -150,10 +135,11 @@ fn verdict(
     scope: &mut Scope<'_>,
     left: &mut Left,
 ) -> Verdict {
-    let later = effects.retry.as_ref().is_some_and(|retry| !retry.throw);
+    // Also if it asked for another attempt and went on: the last attempt's outcome is the task's.
+    if let Some(retry) = effects.retry_after(&outcome) {
+        return retried(attempted, retry.clone());
+    }
     match outcome {
-        // It asked for another attempt and went on: the last attempt's outcome is the task's.
-        Outcome::Returned(_) | Outcome::Raised(..) if later => retried(attempted, &effects),
         Outcome::Returned(result) => {
             Verdict::Success { result: if attempted.ignores_result() { Json::null() } else { result } }
         }
@@ -163,7 +149,7 @@ fn verdict(
             traceback: fault.traceback,
             fault: Some(fault.kind.name().to_owned()),
         },
-        Outcome::Retried => retried(attempted, &effects),
+        Outcome::Retried => without_request("retry"),
         Outcome::Replaced => replaced(attempted, effects, scope, left),
         Outcome::Ignored => Verdict::Ignored,
         Outcome::Rejected(true) => Verdict::Requeued,
@@ -172,8 +158,7 @@ fn verdict(
     }
 }
 
-fn retried(attempted: Attempted<'_>, effects: &Effects) -> Verdict {
-    let Some(retry) = effects.retry.clone() else { return without_request("retry") };
+fn retried(attempted: Attempted<'_>, retry: RetryRequest) -> Verdict {
     let exception = retry.exception.clone();
     let traceback = Some(format!("Retry in {}s: {exception}\n", retry.countdown.get()));
     let again = canvas::again(attempted.message, retry);

@@ -127,6 +127,40 @@ pub struct RevokeRequest {
     pub terminate: bool,
 }
 
+/// `POST /v1/tasks:watch`: answered with server-sent events, one for each task once it has ended, in the order in which they
+/// end; those that have ended before come first.
+///
+/// `result` is a [`ResultMeta`]; `large` and `unknown` are a [`Watched`]: a result to be read by itself, an id that there is
+/// not; `problem` is a [`Problem`], after which nothing comes; `end` is a [`WatchEnd`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct WatchRequest {
+    /// At most 10,000.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub ids: Vec<TaskId>,
+    /// Seconds to wait; 0: only for those that have ended already; none: until all have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<f64>,
+}
+
+/// One of the tasks that are watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Watched {
+    /// Which one.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub task_id: TaskId,
+}
+
+/// The end of a watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WatchEnd {
+    /// How many tasks have not ended.
+    pub left: usize,
+}
+
 /// What a revoke, a retry or a forget found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

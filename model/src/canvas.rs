@@ -31,7 +31,7 @@ enum Shape {
     Task { name: String, args: Vec<Json>, kwargs: BTreeMap<String, Json> },
     Chain(Vec<Canvas>),
     Group(Vec<Canvas>),
-    Chord { header: Vec<Canvas>, body: Box<Canvas> },
+    Chord { header: Box<Canvas>, body: Box<Canvas> },
     Each { name: &'static str, task: Box<Canvas>, it: Vec<Json>, n: Option<usize> },
 }
 
@@ -52,9 +52,10 @@ impl Canvas {
         Self::of(Shape::Group(tasks.into_iter().collect()))
     }
 
-    /// All of a header at once, then a body with the list of their results.
-    pub fn chord(header: impl IntoIterator<Item = Self>, body: Self) -> Self {
-        Self::of(Shape::Chord { header: header.into_iter().collect(), body: Box::new(body) })
+    /// All of a header at once, a group, then a body with the list of their results. A header that is no group is one task.
+    pub fn chord(header: Self, body: Self) -> Self {
+        let header = if matches!(header.shape, Shape::Group(_)) { header } else { Self::group([header]) };
+        Self::of(Shape::Chord { header: Box::new(header), body: Box::new(body) })
     }
 
     /// One task that calls another for each item, one after the other, and returns the list of its results.
@@ -144,7 +145,7 @@ impl Canvas {
         match &mut self.shape {
             Shape::Chain(tasks) | Shape::Group(tasks) => stamp_all(tasks),
             Shape::Chord { header, body } => {
-                stamp_all(header);
+                in_place(header, |header| header.stamp(name, value));
                 in_place(body, |body| body.stamp(name, value));
             }
             Shape::Task { .. } | Shape::Each { .. } => _ = self.stamps.insert(name.to_owned(), value.clone()),
@@ -157,21 +158,17 @@ impl Canvas {
         matches!(self.shape, Shape::Task { .. })
     }
 
-    /// The members of a group; anything else is one by itself.
-    pub fn members(self) -> Vec<Self> {
-        match self.shape {
-            Shape::Group(tasks) => tasks,
-            _ => vec![self],
-        }
-    }
-
     /// The steps of a chain that has no options of its own; anything else is one by itself.
     fn steps(self) -> Vec<Self> {
-        let plain = self.options.is_empty() && self.link.is_empty() && self.link_error.is_empty();
+        let plain = self.is_plain();
         match self.shape {
             Shape::Chain(tasks) if plain => tasks,
             _ => vec![self],
         }
+    }
+
+    fn is_plain(&self) -> bool {
+        self.options.is_empty() && self.link.is_empty() && self.link_error.is_empty()
     }
 }
 
@@ -242,7 +239,11 @@ impl Serialize for Parts<'_> {
             Shape::Chain(tasks) | Shape::Group(tasks) => fields.serialize_entry("tasks", tasks)?,
             Shape::Chord { header, body } => {
                 fields.serialize_entry("kwargs", &BTreeMap::<&str, ()>::new())?;
-                fields.serialize_entry("header", header)?;
+                match &header.shape {
+                    // As Celery writes it, which forgets the options of the group; a group is read as well.
+                    Shape::Group(tasks) if header.is_plain() => fields.serialize_entry("header", tasks)?,
+                    _ => fields.serialize_entry("header", header)?,
+                }
                 fields.serialize_entry("body", body)?;
             }
             Shape::Each { task, it, n, .. } => {

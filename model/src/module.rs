@@ -95,6 +95,19 @@ pub enum Handler {
     AfterReturn,
 }
 
+impl Handler {
+    /// Celery's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BeforeStart => "before_start",
+            Self::OnSuccess => "on_success",
+            Self::OnRetry => "on_retry",
+            Self::OnFailure => "on_failure",
+            Self::AfterReturn => "after_return",
+        }
+    }
+}
+
 /// One argument of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -21,6 +21,8 @@ guests! {
     duplicate = "GUEST_DUPLICATE";
     /// No tasks.
     empty = "GUEST_EMPTY";
+    /// Has handlers, good ones and bad ones.
+    handlers = "GUEST_HANDLERS";
     /// Breaks the contract.
     liar = "GUEST_LIAR";
     /// Does not describe itself as JSON.
@@ -32,6 +34,6 @@ guests! {
 }
 
 /// Those that a sandbox admits.
-pub fn admissible() -> [&'static Path; 6] {
-    [digest(), thumbnail(), tour(), wordcount(), liar(), walls()]
+pub fn admissible() -> [&'static Path; 7] {
+    [digest(), thumbnail(), tour(), wordcount(), handlers(), liar(), walls()]
 }

@@ -18,7 +18,7 @@ pub fn group(tasks: impl IntoIterator<Item = impl Into<Signature>>) -> Signature
 
 /// All of the header at once, then the body with the list of their results, in the order of the header.
 pub fn chord(header: impl Header, body: impl Into<Signature>) -> Signature {
-    header.into_group().and(body.into(), |header, body| Canvas::chord(header.members(), body))
+    header.into_group().and(body.into(), Canvas::chord)
 }
 
 /// The header of a [`chord`]: any number of signatures, or one that is a group.

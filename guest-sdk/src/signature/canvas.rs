@@ -39,7 +39,7 @@ pub fn group(tasks: impl IntoIterator<Item = impl Into<Signature>>) -> Signature
 /// ```
 pub fn chord(header: impl Header, body: impl Into<Signature>) -> Signature {
     let (header, body) = (header.into_group(), body.into());
-    Signature { canvas: Canvas::chord(header.canvas.members(), body.canvas), fault: header.fault.or(body.fault) }
+    Signature { canvas: Canvas::chord(header.canvas, body.canvas), fault: header.fault.or(body.fault) }
 }
 
 /// The header of a [`chord`]: any number of signatures, or one that is a group.

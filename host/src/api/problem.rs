@@ -49,6 +49,7 @@ kinds! {
     UNKNOWN_ROUTE = NOT_FOUND, "unknown_route", "There is no such route";
     UNKNOWN_TASK = NOT_FOUND, "unknown_task", "No module exports a task of this name";
     UNKNOWN_ID = NOT_FOUND, "unknown_id", "There is no task with this id";
+    UNKNOWN_GROUP = NOT_FOUND, "unknown_group", "No group was saved under this id";
     UNKNOWN_MODULE = NOT_FOUND, "unknown_module", "There is no such module";
     UNKNOWN_ENTRY = NOT_FOUND, "unknown_entry", "There is no such periodic task";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not take this method";
@@ -89,6 +90,10 @@ impl Kind {
 impl Failure {
     pub(crate) fn unknown_id(id: &lovage_model::TaskId) -> Self {
         UNKNOWN_ID.because(format!("no task has the id {id}; it was never submitted here, forgotten, or has expired"))
+    }
+
+    pub(crate) fn unknown_group(id: &lovage_model::TaskId) -> Self {
+        UNKNOWN_GROUP.because(format!("no group was saved under the id {id}, or it was deleted, or has expired"))
     }
 
     pub(crate) fn unknown_module(name: &lovage_model::ModuleName) -> Self {

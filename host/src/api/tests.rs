@@ -2,8 +2,10 @@
 
 mod door;
 mod fake;
+mod groups;
 mod problems;
 mod streams;
+mod watching;
 
 use std::collections::BTreeSet;
 
@@ -346,6 +348,9 @@ const ROUTES: &[(&str, &str)] = &[
     ("PUT", "/v1/beat/{name}"),
     ("POST", "/v1/beat/{name}/run"),
     ("GET", "/v1/events"),
+    ("DELETE", "/v1/groups/{id}"),
+    ("GET", "/v1/groups/{id}"),
+    ("PUT", "/v1/groups/{id}"),
     ("GET", "/v1/modules"),
     ("DELETE", "/v1/modules/{name}"),
     ("GET", "/v1/modules/{name}"),
@@ -364,6 +369,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/tasks/{id}/retry"),
     ("POST", "/v1/tasks/{id}/revoke"),
     ("POST", "/v1/tasks:batch"),
+    ("POST", "/v1/tasks:watch"),
 ];
 
 #[tokio::test]

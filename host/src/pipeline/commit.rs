@@ -13,7 +13,8 @@ use super::{Listed, Running};
 use crate::attempt::Stop;
 use crate::clock;
 use crate::events::Hub;
-use crate::store::{Fenced, Lease, Revoked, Store, StoreError};
+use crate::store::{Fenced, Lease, LeaseKey, Quota, Revoked, Store, StoreError};
+use crate::trace::{self, Unsent};
 
 /// Settlements that may wait; then those who bring more wait, and no more messages are leased.
 const WAITING: usize = 4096;
@@ -57,6 +58,16 @@ fn goes_on(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued)
 }
 
+/// Why what an attempt sent was not stored, if that is the answer.
+fn unsent(answer: &Result<Fenced, StoreError>) -> Option<Unsent> {
+    match answer {
+        Ok(Fenced::Full(Quota::QueuedTasks)) => Some(Unsent::QueuedTasks),
+        Ok(Fenced::Full(Quota::Descendants)) => Some(Unsent::Descendants),
+        Ok(Fenced::Taken(id)) => Some(Unsent::Taken(id.clone())),
+        Ok(Fenced::Applied | Fenced::Refused) | Err(_) => None,
+    }
+}
+
 /// What is told apart from its settlement, which the store takes by reference.
 type Rest = (Lease, Listed);
 
@@ -82,11 +93,19 @@ impl Committer {
             batch.push((lease.key, settlement));
             rest.push((lease, listed));
         }
-        let answers = match self.store.commit_all(&batch).await {
+        let answers: Vec<_> = match self.store.commit_all(&batch).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             Err(_) => self.one_by_one(&batch, &rest).await,
         };
-        for ((answer, (_, settlement)), (lease, listed)) in answers.into_iter().zip(&batch).zip(rest) {
+        for ((answer, (_, mut settlement)), (lease, listed)) in answers.into_iter().zip(batch).zip(rest) {
+            let answer = match unsent(&answer) {
+                Some(why) => {
+                    settlement = trace::unsent(&lease.message, settlement, &why);
+                    self.commit(&lease, &listed, &settlement).await
+                }
+                None => answer,
+            };
+            let settlement = &settlement;
             let recorded = matches!(answer, Ok(Fenced::Applied));
             self.announce(&lease, settlement, answer);
             let running = Arc::clone(listed.running());
@@ -117,26 +136,25 @@ impl Committer {
     }
 
     /// So that one settlement that cannot be stored does not take others with it.
-    async fn one_by_one(
-        &self,
-        batch: &[(crate::store::LeaseKey, Settlement)],
-        rest: &[Rest],
-    ) -> Vec<Result<Fenced, StoreError>> {
+    async fn one_by_one(&self, batch: &[(LeaseKey, Settlement)], rest: &[Rest]) -> Vec<Result<Fenced, StoreError>> {
         let mut answers = Vec::with_capacity(batch.len());
-        for ((key, settlement), (lease, listed)) in batch.iter().zip(rest) {
-            let answer = loop {
-                match self.store.commit(*key, settlement.clone()).await {
-                    // The outcome is kept, and its lease renewed, until there is room again.
-                    Err(StoreError::Full(why)) if !listed.is_void() => {
-                        tracing::warn!(task_id = %lease.message.id, why, "the store is full; trying again");
-                        tokio::time::sleep(FULL_STORE_PAUSE).await;
-                    }
-                    answer => break answer,
-                }
-            };
-            answers.push(answer);
+        for ((_, settlement), (lease, listed)) in batch.iter().zip(rest) {
+            answers.push(self.commit(lease, listed, settlement).await);
         }
         answers
+    }
+
+    async fn commit(&self, lease: &Lease, listed: &Listed, settlement: &Settlement) -> Result<Fenced, StoreError> {
+        loop {
+            match self.store.commit(lease.key, settlement.clone()).await {
+                // The outcome is kept, and its lease renewed, until there is room again.
+                Err(StoreError::Full(why)) if !listed.is_void() => {
+                    tracing::warn!(task_id = %lease.message.id, why, "the store is full; trying again");
+                    tokio::time::sleep(FULL_STORE_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     fn announce(&self, lease: &Lease, settlement: &Settlement, answer: Result<Fenced, StoreError>) {
@@ -146,7 +164,8 @@ impl Committer {
                 let sent = settlement.publish.tasks.iter().map(|one| Event::sent(&one.message, settlement.at));
                 settlement.events.iter().cloned().chain(sent).collect()
             }),
-            Ok(Fenced::Full(_) | Fenced::Taken(_)) => tracing::error!(%task_id, "what a task sent could not be stored"),
+            // It published nothing: the store broke its word, and the message is delivered again.
+            Ok(Fenced::Full(_) | Fenced::Taken(_)) => tracing::error!(%task_id, "an outcome found no room"),
             Ok(Fenced::Refused) => tracing::warn!(%task_id, "an outcome came too late: its lease was lost"),
             // The lease lapses, and the message is delivered again: to a host with a working store.
             Err(error) => tracing::error!(%task_id, %error, "an outcome could not be recorded"),

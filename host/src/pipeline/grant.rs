@@ -6,7 +6,7 @@ use lovage_model::{Message, Seconds, TaskOptions, TimeLimit};
 
 use crate::attempt::Grants;
 
-/// The longest that a task's handlers may take after its run.
+/// The longest that each of a task's handlers may take after its run.
 const HANDLER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the operator allows every attempt.

@@ -134,6 +134,21 @@ pub(super) fn tasks(described: &str) -> Result<Vec<TaskDefinition>, Refusal> {
     Ok(tasks)
 }
 
+/// Refuses handlers that a module lists and does not have.
+pub(super) fn check_handlers(tasks: &[TaskDefinition], exported: bool) -> Result<(), Refusal> {
+    match tasks.iter().find(|task| !task.handlers.is_empty()) {
+        Some(task) if !exported => {
+            let name = &task.name;
+            let message = format!(
+                "the module lists handlers of {name}, but does not export lovage:task/handlers@0.1 with all its functions: \
+                 export it, or list none"
+            );
+            Err(Refusal { code: "contract_mismatch", message })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_task(task: &TaskDefinition, before: &[TaskDefinition]) -> Result<(), Refusal> {
     let name = &task.name;
     let refuse = |code, message| Err(Refusal { code, message });
@@ -199,6 +214,9 @@ mod tests {
         assert_eq!(tasks(r#"[{"name":"a","options":{"priority":10}}]"#).unwrap_err().code, "bad_description");
         let soft = r#"[{"name":"a","options":{"soft_time_limit":2,"time_limit":1}}]"#;
         assert!(tasks(soft).unwrap_err().message.contains("soft_time_limit of a (2)"));
+        let listed = tasks(r#"[{"name":"a","handlers":["on_failure"]}]"#).unwrap();
+        assert!(check_handlers(&listed, true).is_ok());
+        assert!(check_handlers(&listed, false).unwrap_err().message.contains("handlers of a,"));
         assert_eq!(tasks(r#"[{"name":"a","doc":"Adds."}]"#).unwrap()[0].doc, "Adds.");
     }
 }

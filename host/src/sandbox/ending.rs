@@ -7,7 +7,7 @@ use lovage_model::{Exception, Json, Seconds, exc_module};
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::bindings::lovage::task::types::Ending;
+use super::bindings::lovage::task::types::{self, Ending};
 use super::guest::Guest;
 use super::imports::exception_of;
 use super::limiter::Refused;
@@ -46,7 +46,14 @@ pub(super) fn returned(guest: &Guest, result: Result<String, Ending>) -> Outcome
     }
 }
 
-fn raised_by(mut raised: super::bindings::lovage::task::types::Exception) -> Outcome {
+/// An exception with where it came from, as text for a log.
+pub(super) fn described(raised: types::Exception) -> String {
+    let traceback = raised.traceback.clone();
+    let text = exception_of(raised).unwrap_or_else(|invalid| invalid).to_string();
+    if traceback.is_empty() { text } else { format!("{text}\n{traceback}") }
+}
+
+fn raised_by(mut raised: types::Exception) -> Outcome {
     let traceback = Some(std::mem::take(&mut raised.traceback)).filter(|text| !text.is_empty());
     match exception_of(raised) {
         Ok(exception) => Outcome::Raised(exception, traceback),

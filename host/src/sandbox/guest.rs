@@ -10,6 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::limiter::Limiter;
 use super::output::Output;
 use crate::attempt::{Attempt, Effects, Grants, Progress};
+use crate::clock;
 
 /// Handles a guest may hold at once.
 const MAX_HANDLES: usize = 1000;
@@ -47,6 +48,8 @@ pub(super) struct Guest {
     pub(super) sent_bytes: usize,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) instantiated: Option<Instant>,
+    /// Whether the run is over: from then on handlers are called, which cannot change how it ended.
+    pub(super) ended: bool,
     wasi: WasiCtx,
     table: ResourceTable,
 }
@@ -54,6 +57,10 @@ pub(super) struct Guest {
 impl Guest {
     pub(super) fn new(attempt: Attempt, grants: Grants, progress: Arc<dyn Progress>, deadline: Deadline) -> Self {
         let output = Output::new(grants.output_bytes, Arc::clone(&progress));
+        Self::of(attempt, grants, output, deadline, progress)
+    }
+
+    fn of(attempt: Attempt, grants: Grants, output: Output, deadline: Deadline, progress: Arc<dyn Progress>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         // Nothing else is given: no files, environment, arguments, network; standard input is at its end.
@@ -70,9 +77,34 @@ impl Guest {
             sent_bytes: 0,
             progress,
             instantiated: None,
+            ended: false,
             wasi: wasi.build(),
             table,
         }
+    }
+
+    /// An instance is there. Only the first counts.
+    pub(super) fn began(&mut self) {
+        self.instantiated.get_or_insert_with(clock::instant);
+    }
+
+    /// The run is over: what handlers may use is their own.
+    pub(super) fn ends(&mut self, now: Instant) {
+        self.ended = true;
+        self.grants.hard_limit = self.grants.handler_limit;
+        self.grants.soft_limit = None;
+        self.grants.fuel = self.grants.handler_fuel;
+        self.deadline = Deadline::start(&self.grants, now);
+    }
+
+    /// The guest of a fresh instance, which goes on where this one stopped. This one is left without effects.
+    pub(super) fn renewed(&mut self) -> Self {
+        let (attempt, grants, progress) = (self.attempt.clone(), self.grants.clone(), Arc::clone(&self.progress));
+        let mut fresh = Self::of(attempt, grants, self.output.clone(), self.deadline, progress);
+        fresh.limiter.peaked(self.limiter.peak_bytes());
+        fresh.effects = std::mem::take(&mut self.effects);
+        (fresh.sent_bytes, fresh.instantiated, fresh.ended) = (self.sent_bytes, self.instantiated, self.ended);
+        fresh
     }
 
     /// Fails once when the soft limit has passed.

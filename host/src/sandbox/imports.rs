@@ -34,15 +34,23 @@ impl host::Host for Guest {
     }
 
     fn retry(&mut self, options: types::RetryOptions) -> Answer<()> {
-        answer(self.ask_retry(options, clock::now()))
+        answer(self.ask_retry(options, true, clock::now()))
+    }
+
+    fn retry_later(&mut self, options: types::RetryOptions) -> Answer<()> {
+        answer(self.ask_retry(options, false, clock::now()))
     }
 
     fn replace(&mut self, signature: String) -> Answer<()> {
-        answer(self.signature(signature).map(|signature| self.effects.replace = Some(signature)))
+        answer(self.ask_replace(signature))
     }
 
     fn apply_async(&mut self, signature: String) -> Answer<String> {
         answer(self.send(signature))
+    }
+
+    fn add_to_chord(&mut self, signature: String) -> Answer<String> {
+        answer(self.grow_chord(signature))
     }
 
     fn send_event(&mut self, name: String, fields: String) -> Answer<()> {
@@ -100,7 +108,19 @@ impl Guest {
         Ok(())
     }
 
-    fn ask_retry(&mut self, options: types::RetryOptions, now: Timestamp) -> Result<(), Exception> {
+    fn ask_replace(&mut self, signature: String) -> Result<(), Exception> {
+        self.refuse_after_the_end("replace")?;
+        self.effects.replace = Some(self.signature(signature)?);
+        Ok(())
+    }
+
+    fn refuse_after_the_end(&self, what: &str) -> Result<(), Exception> {
+        let text = format!("{what}: the run has ended, so its handlers cannot change how");
+        if self.ended { Err(Exception::new(exc_module::BUILTINS, "RuntimeError", text)) } else { Ok(()) }
+    }
+
+    fn ask_retry(&mut self, options: types::RetryOptions, throw: bool, now: Timestamp) -> Result<(), Exception> {
+        self.refuse_after_the_end("retry")?;
         let most = options.max_retries.or(self.attempt.request.options.max_retries);
         let request = &self.attempt.request;
         let exception = options.exc.map(exception_of).transpose()?;
@@ -126,7 +146,7 @@ impl Guest {
         let countdown = Seconds::from(eta.since(now));
         let exception = exception
             .unwrap_or_else(|| Exception::new(exc_module::CELERY, "Retry", format!("Retry in {}s", countdown.get())));
-        self.effects.retry = Some(RetryRequest { exception, eta, countdown, args, kwargs, throw: true });
+        self.effects.retry = Some(RetryRequest { exception, eta, countdown, args, kwargs, throw });
         Ok(())
     }
 
@@ -146,9 +166,18 @@ impl Guest {
         }
         let signature = self.signature(signature)?;
         self.sent_bytes = bytes;
-        let id = signature.options.task_id.clone().unwrap_or_else(|| TaskId::from_uuid(uuid::Uuid::now_v7()));
+        let id = promised(&signature).unwrap_or_else(|| TaskId::from_uuid(uuid::Uuid::now_v7()));
         self.effects.subtasks.push((id.clone(), signature));
         Ok(id.to_string())
+    }
+
+    fn grow_chord(&mut self, signature: String) -> Result<String, Exception> {
+        if self.attempt.request.chord.is_none() {
+            return Err(value_error("add_to_chord: the task is not a part of a chord's header: use apply_async"));
+        }
+        let id = self.send(signature)?;
+        self.effects.add_to_chord.extend(self.effects.subtasks.last().map(|(id, _)| id.clone()));
+        Ok(id)
     }
 
     fn tell(&mut self, name: &str, fields: String) -> Result<(), Exception> {
@@ -180,9 +209,6 @@ impl Guest {
     fn signature(&self, text: String) -> Result<Signature, Exception> {
         let text = self.json("signature", text)?;
         let signature: Signature = text.read().map_err(|error| value_error(format!("not a signature: {error}")))?;
-        if signature.subtask_type.is_some() {
-            return Err(value_error("only a single task can be sent, not a canvas (subtask_type must be null)"));
-        }
         if !signature.args.is_array() || !signature.kwargs.is_object() {
             return Err(value_error("a signature's args must be a JSON array and its kwargs a JSON object"));
         }
@@ -196,6 +222,13 @@ impl Guest {
         }
         Json::parse(text).map_err(|error| value_error(format!("{what} is not JSON: {error}")))
     }
+}
+
+/// The id that a call asks to be known by: a group has a name for it of its own.
+fn promised(call: &Signature) -> Option<TaskId> {
+    let options = &call.options;
+    let group = options.group_id.as_ref().filter(|_| call.subtask_type.as_deref() == Some("group"));
+    group.or(options.task_id.as_ref()).cloned()
 }
 
 /// Ready once the soft limit has passed; never, if there is none.

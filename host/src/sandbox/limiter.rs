@@ -44,6 +44,11 @@ impl Limiter {
         self.peak_bytes
     }
 
+    /// Counts what another instance of the same attempt came to.
+    pub(super) fn peaked(&mut self, bytes: usize) {
+        self.peak_bytes = self.peak_bytes.max(bytes);
+    }
+
     pub(super) fn refused(&self) -> Option<Refused> {
         self.refused
     }

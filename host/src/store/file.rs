@@ -14,12 +14,18 @@ mod backup;
 mod book;
 mod broker;
 mod check;
+mod codec;
 mod components;
+mod draft;
 mod fault;
+mod follow;
 mod groups;
+mod joins;
 mod lease;
 mod ledger;
 mod modules;
+mod moves;
+mod orders;
 mod reader;
 mod record;
 mod results;
@@ -44,7 +50,7 @@ pub use backup::backup;
 pub use check::{CheckReport, check};
 use components::Components;
 use fault::Faults;
-use ledger::Ledger;
+use ledger::{Ledger, Rung};
 use reader::Readers;
 use writer::{Need, Writer};
 
@@ -61,7 +67,10 @@ pub struct FileStore {
     components: Components,
     /// Held while a component and its row come or go together.
     shelf: Mutex<()>,
+    /// Messages may have become ready.
     bell: Arc<Notify>,
+    /// Something may have ended whose followers are to be dealt with.
+    ends: Arc<Notify>,
 }
 
 impl FileStore {
@@ -77,13 +86,21 @@ impl FileStore {
         let db = schema::open_for_writing(&path, &faults, now)?;
         let components = Components::open(dir)?;
         components.sweep(&db, &faults)?;
-        let ledger = Ledger::new(db).map_err(|error| faults.explain(&error))?;
-        let bell = Arc::new(Notify::new());
-        let ring = bell.clone();
-        let writer = Writer::start(ledger, faults.clone(), lock, move || ring.notify_one())
-            .map_err(|error| Faults::io(&path, &error))?;
+        let mut ledger = Ledger::new(db).map_err(|error| faults.explain(&error))?;
+        let (bell, ends) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let rings = (bell.clone(), ends.clone());
+        let ring = move |rung: Rung| {
+            if rung.ready {
+                rings.0.notify_one();
+            }
+            if rung.ended {
+                rings.1.notify_one();
+            }
+        };
+        ring(ledger.rung());
+        let writer = Writer::start(ledger, faults.clone(), lock, ring).map_err(|error| Faults::io(&path, &error))?;
         let readers = Readers::start(&path, &faults, READERS)?;
-        Ok(Self { writer, readers, components, shelf: Mutex::new(()), bell })
+        Ok(Self { writer, readers, components, shelf: Mutex::new(()), bell, ends })
     }
 }
 
@@ -123,6 +140,7 @@ impl Store for FileStore {
         self.readers.close();
         let closed = self.writer.close().await;
         self.bell.notify_one();
+        self.ends.notify_one();
         closed
     }
 }

@@ -2,11 +2,17 @@
 //!
 //! Time is made up: [`at`] gives the seconds since a start, so nothing depends on a clock.
 
+mod budgets;
+mod chains;
 mod differential;
 mod endings;
 mod groups;
+mod joins;
 mod messages;
 mod modules;
+mod orders;
+mod plans;
+mod properties;
 mod results;
 mod schedules;
 
@@ -20,7 +26,7 @@ use lovage_model::{
 
 use super::file::FileStore;
 use super::memory::MemoryStore;
-use super::{Ask, Fenced, Lease, LeaseKey, Quota, Store, Submitted};
+use super::{Ask, Fenced, Joins, Lease, LeaseKey, Orders, Quota, Store, Submitted};
 
 /// A store under test.
 pub(super) struct Bench {
@@ -54,6 +60,14 @@ impl Bench {
                 self.store = Arc::new(MemoryStore::new());
                 self.store = Arc::new(FileStore::open(dir.path(), at(0)).unwrap());
             }
+        }
+    }
+
+    /// The store, with what not every backend has.
+    pub(super) fn whole(&self) -> &MemoryStore {
+        match &self.kind {
+            Kind::Memory(store) => store,
+            Kind::File(_) => unreachable!("not over files"),
         }
     }
 
@@ -104,6 +118,11 @@ impl Bench {
 
 /// Makes a test of each function for each backend.
 macro_rules! for_each_backend {
+    (memory only: $($promise:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $promise() { super::$promise($crate::store::suite::Bench::memory()).await; })*
+        }
+    };
     ($($promise:ident),* $(,)?) => {
         mod memory {
             $(#[tokio::test] async fn $promise() { super::$promise($crate::store::suite::Bench::memory()).await; })*

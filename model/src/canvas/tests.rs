@@ -46,13 +46,19 @@ fn canvases() -> [(&'static str, Canvas); 24] {
         ("pipe", add(&[1, 1]) | add(&[2]) | Canvas::chain([add(&[3]), add(&[4])])),
         ("pipe to group", add(&[1, 1]) | Canvas::group([add(&[2]), add(&[3])])),
         ("group", group()),
-        ("chord", Canvas::chord([add(&[1, 1]), add(&[2, 2])], total())),
-        ("chord of group", Canvas::chord(group().members(), total())),
+        ("chord", Canvas::chord(group(), total())),
+        ("chord of group", Canvas::chord(group(), total())),
         (
             "group in chord",
-            Canvas::chord([Canvas::group([add(&[1, 1])]), add(&[2, 2])], Canvas::chain([total(), add(&[1])])),
+            Canvas::chord(
+                Canvas::group([Canvas::group([add(&[1, 1])]), add(&[2, 2])]),
+                Canvas::chain([total(), add(&[1])]),
+            ),
         ),
-        ("chord in chain", Canvas::chain([add(&[1, 1]), Canvas::chord([add(&[2]), add(&[3])], total())])),
+        (
+            "chord in chain",
+            Canvas::chain([add(&[1, 1]), Canvas::chord(Canvas::group([add(&[2]), add(&[3])]), total())]),
+        ),
         ("map", map(items([json!(1), json!(2)]))),
         ("starmap", Canvas::starmap(add(&[]), pairs())),
         ("chunks", chunks(pairs(), 2)),
@@ -60,7 +66,7 @@ fn canvases() -> [(&'static str, Canvas); 24] {
         ("linked task", linked(linked(add(&[1, 1])))),
         ("linked chain", linked(Canvas::chain([add(&[1, 1]), add(&[2])]))),
         ("linked group", linked(group())),
-        ("linked chord", linked(Canvas::chord([add(&[1, 1])], total()))),
+        ("linked chord", linked(Canvas::chord(add(&[1, 1]), total()))),
         ("linked map", linked(map(items([json!(1)])))),
         ("stamped task", stamped(linked(add(&[1, 1])))),
         ("stamped chain", stamped(Canvas::chain([add(&[1, 1]), Canvas::group([add(&[2]), add(&[3])])]))),
@@ -93,7 +99,7 @@ fn what_is_written_can_be_read() {
 
 #[test]
 fn stamps_reach_the_body_of_a_chord() {
-    let chord = stamped(Canvas::chord([add(&[1, 1])], linked(total())));
+    let chord = stamped(Canvas::chord(add(&[1, 1]), linked(total())));
     let text = serde_json::to_string(&chord).unwrap();
     assert_eq!(text.matches(r#""build":12"#).count(), 4, "{text}");
 }
@@ -104,4 +110,11 @@ fn a_chain_keeps_what_belongs_to_a_chain_in_it() {
     let outer = serde_json::to_value(Canvas::chain([add(&[1, 1]), inner])).unwrap();
     assert_eq!(outer["kwargs"]["tasks"].as_array().map(Vec::len), Some(2));
     assert_eq!(outer["kwargs"]["tasks"][1]["subtask_type"], "chain");
+}
+
+#[test]
+fn a_header_keeps_the_options_of_its_group() {
+    let header = Canvas::group([add(&[1, 1])]).option("queue", Json::of("slow").unwrap());
+    let chord = serde_json::to_value(Canvas::chord(header, total())).unwrap();
+    assert_eq!(chord["kwargs"]["header"]["options"]["queue"], "slow");
 }

@@ -2,7 +2,7 @@
 
 lovage_test_guests::raw_module!(
     describe: r#"[{"name":"liar.not_json"},{"name":"liar.retry_unasked"},{"name":"liar.replace_unnamed"},
-        {"name":"liar.bad_exception"},{"name":"liar.ignore"},{"name":"liar.reject"},{"name":"liar.requeue"}]"#
+        {"name":"liar.bad_exception","handlers":["on_failure"]},{"name":"liar.ignore"},{"name":"liar.reject"},{"name":"liar.requeue"}]"#
         .to_owned(),
     run: |task, _, _| {
         use lovage_guest::bindings::lovage::task::types::Exception;

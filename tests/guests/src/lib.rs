@@ -9,9 +9,38 @@ macro_rules! raw_module {
     (describe: $describe:expr, run: $run:expr) => {
         #[cfg(target_arch = "wasm32")]
         mod component {
+            use lovage_guest::bindings::exports::lovage::task::handlers::{self, Exception};
             use lovage_guest::bindings::exports::lovage::task::tasks::{Ending, Guest};
 
             struct Raw;
+
+            impl handlers::Guest for Raw {
+                fn before_start(_: String, _: String, _: String) -> Result<(), Ending> {
+                    Ok(())
+                }
+
+                fn on_success(_: String, _: String, _: String, _: String) -> Result<(), Exception> {
+                    Ok(())
+                }
+
+                fn on_retry(_: String, _: Exception, _: String, _: String) -> Result<(), Exception> {
+                    Ok(())
+                }
+
+                fn on_failure(_: String, exc: Exception, _: String, _: String) -> Result<(), Exception> {
+                    Err(Exception { exc_message: "{".to_owned(), ..exc })
+                }
+
+                fn after_return(
+                    _: String,
+                    _: String,
+                    _: Result<String, Exception>,
+                    _: String,
+                    _: String,
+                ) -> Result<(), Exception> {
+                    Ok(())
+                }
+            }
 
             impl Guest for Raw {
                 fn describe() -> String {

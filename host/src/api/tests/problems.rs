@@ -43,6 +43,7 @@ fn wrong_requests() -> Vec<(&'static str, Request<Body>)> {
         ("unknown_id", empty("POST", "/v1/tasks/nobody/revoke")),
         ("unknown_id", empty("POST", "/v1/tasks/nobody/retry")),
         ("unknown_id", empty("DELETE", "/v1/tasks/nobody")),
+        ("unknown_group", empty("GET", "/v1/groups/nobody")),
         ("unknown_module", empty("GET", "/v1/modules/nobody")),
         ("unknown_module", empty("DELETE", "/v1/modules/nobody")),
         ("unknown_module", empty("POST", "/v1/modules/nobody/rollback")),

@@ -5,17 +5,20 @@
 //!
 //! Invariant: every change is noted, so that [`Book::undo`] leads back to the last commit when a batch fails.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use lovage_model::{QueueName, TenantId};
 use rusqlite::{Connection, types::Type};
 
-/// The three places of a message.
+use super::draft::Marks;
+
+/// The places of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spot {
     Ready,
     Scheduled,
+    Blocked,
     Leased,
 }
 
@@ -26,7 +29,10 @@ pub(super) struct Line {
     pub(super) queue: QueueName,
     pub(super) ready: i64,
     pub(super) scheduled: i64,
+    pub(super) blocked: i64,
     pub(super) leased: i64,
+    /// Whether nothing is leased from it, by an order.
+    pub(super) paused: bool,
 }
 
 /// A lease, with all that is needed to end it.
@@ -40,6 +46,7 @@ pub(super) struct Held {
     pub(super) pos: i64,
     pub(super) since: i64,
     pub(super) deliveries: u32,
+    pub(super) marks: Marks,
 }
 
 /// Numbers to be given out next.
@@ -54,6 +61,8 @@ enum Change {
     Line(i64),
     Count(i64, Spot, i64),
     Lease(i64, Option<Held>),
+    /// A queue was paused, or goes on.
+    Pause(i64, QueueName, bool),
 }
 
 /// See the file's head.
@@ -62,7 +71,8 @@ pub(super) struct Book {
     tenant_names: HashMap<i64, TenantId>,
     lines: BTreeMap<i64, Line>,
     line_numbers: HashMap<(i64, QueueName), i64>,
-    /// Ready and scheduled messages of each tenant.
+    paused: HashSet<(i64, QueueName)>,
+    /// Messages of each tenant that are not leased.
     waiting: HashMap<i64, i64>,
     leases: HashMap<i64, Held>,
     lapses: BTreeSet<(i64, i64)>,
@@ -71,6 +81,8 @@ pub(super) struct Book {
     next_token: i64,
     /// Whether a message was put where a lease may find it, since somebody last asked.
     pub(super) put: bool,
+    /// Whether something ended whose followers are to be dealt with, since somebody last asked.
+    pub(super) ended: bool,
     journal: Vec<Change>,
 }
 
@@ -86,6 +98,7 @@ impl Book {
             tenant_names: HashMap::new(),
             lines: BTreeMap::new(),
             line_numbers: HashMap::new(),
+            paused: HashSet::new(),
             waiting: HashMap::new(),
             leases: HashMap::new(),
             lapses: BTreeSet::new(),
@@ -94,6 +107,7 @@ impl Book {
             // Each opening has a range of tokens of its own, so none is given twice.
             next_token: opens << 40,
             put: true,
+            ended: db.query_row("SELECT EXISTS (SELECT 1 FROM ended)", [], |row| row.get(0))?,
             journal: Vec::new(),
         };
         book.load_names(db)?;
@@ -106,15 +120,19 @@ impl Book {
         while let Some(row) = rows.next()? {
             self.note_tenant(row.get(0)?, read_name(TenantId::try_from(row.get::<_, String>(1)?))?);
         }
-        let mut lines = db.prepare("SELECT id, tenant, queue, ready, scheduled, leased FROM line")?;
+        let mut paused = db.prepare("SELECT tenant, queue FROM paused")?;
+        let mut rows = paused.query([])?;
+        while let Some(row) = rows.next()? {
+            self.paused.insert((row.get(0)?, read_name(QueueName::try_from(row.get::<_, String>(1)?))?));
+        }
+        let mut lines = db.prepare("SELECT id, tenant, queue, ready, scheduled, blocked, leased FROM line")?;
         let mut rows = lines.query([])?;
         while let Some(row) = rows.next()? {
-            let queue = read_name(QueueName::try_from(row.get::<_, String>(2)?))?;
-            let (id, ready, scheduled, leased) = (row.get(0)?, row.get(3)?, row.get(4)?, row.get(5)?);
-            self.note_line(id, row.get(1)?, queue);
-            self.count(id, Spot::Ready, ready);
-            self.count(id, Spot::Scheduled, scheduled);
-            self.count(id, Spot::Leased, leased);
+            let id = row.get(0)?;
+            self.note_line(id, row.get(1)?, read_name(QueueName::try_from(row.get::<_, String>(2)?))?);
+            for (spot, column) in [(Spot::Ready, 3), (Spot::Scheduled, 4), (Spot::Blocked, 5), (Spot::Leased, 6)] {
+                self.count(id, spot, row.get(column)?);
+            }
         }
         self.journal.clear();
         Ok(())
@@ -149,8 +167,32 @@ impl Book {
 
     pub(super) fn note_line(&mut self, id: i64, tenant: i64, queue: QueueName) {
         self.line_numbers.insert((tenant, queue.clone()), id);
-        self.lines.insert(id, Line { tenant, queue, ready: 0, scheduled: 0, leased: 0 });
+        let paused = self.is_paused(tenant, &queue);
+        self.lines.insert(id, Line { tenant, queue, ready: 0, scheduled: 0, blocked: 0, leased: 0, paused });
         self.journal.push(Change::Line(id));
+    }
+
+    pub(super) fn is_paused(&self, tenant: i64, queue: &QueueName) -> bool {
+        !self.paused.is_empty() && self.paused.contains(&(tenant, queue.clone()))
+    }
+
+    /// Notes that a queue was paused, or goes on: then what is in it may be leased again.
+    pub(super) fn pause(&mut self, tenant: i64, queue: &QueueName, paused: bool) {
+        self.set_paused(tenant, queue, paused);
+        self.put |= !paused;
+        self.journal.push(Change::Pause(tenant, queue.clone(), paused));
+    }
+
+    fn set_paused(&mut self, tenant: i64, queue: &QueueName, paused: bool) {
+        let key = (tenant, queue.clone());
+        if let Some(line) = self.line_numbers.get(&key).and_then(|id| self.lines.get_mut(id)) {
+            line.paused = paused;
+        }
+        if paused {
+            self.paused.insert(key);
+        } else {
+            self.paused.remove(&key);
+        }
     }
 
     /// How many messages of a tenant wait.
@@ -161,7 +203,7 @@ impl Book {
     /// Notes that messages came to a place of a line, or left it.
     pub(super) fn count(&mut self, line: i64, spot: Spot, delta: i64) {
         self.add(line, spot, delta);
-        self.put |= delta > 0 && spot != Spot::Leased;
+        self.put |= delta > 0 && matches!(spot, Spot::Ready | Spot::Scheduled);
         self.journal.push(Change::Count(line, spot, delta));
     }
 
@@ -170,6 +212,7 @@ impl Book {
         match spot {
             Spot::Ready => line.ready += delta,
             Spot::Scheduled => line.scheduled += delta,
+            Spot::Blocked => line.blocked += delta,
             Spot::Leased => line.leased += delta,
         }
         if spot != Spot::Leased {
@@ -219,7 +262,7 @@ impl Book {
     pub(super) fn touched(&self) -> BTreeSet<i64> {
         let counted = |change: &Change| match change {
             Change::Count(line, ..) | Change::Line(line) => Some(*line),
-            Change::Tenant(_) | Change::Lease(..) => None,
+            Change::Tenant(_) | Change::Lease(..) | Change::Pause(..) => None,
         };
         self.journal.iter().filter_map(counted).collect()
     }
@@ -251,6 +294,7 @@ impl Book {
                 Change::Line(id) => self.forget_line(id),
                 Change::Count(line, spot, delta) => self.add(line, spot, -delta),
                 Change::Lease(task, before) => _ = self.swap_lease(task, before),
+                Change::Pause(tenant, queue, paused) => self.set_paused(tenant, &queue, !paused),
             }
         }
     }
@@ -264,7 +308,7 @@ impl Book {
 
 impl Line {
     pub(super) fn is_empty(&self) -> bool {
-        self.ready == 0 && self.scheduled == 0 && self.leased == 0
+        self.ready == 0 && self.scheduled == 0 && self.blocked == 0 && self.leased == 0
     }
 }
 

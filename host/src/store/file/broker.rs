@@ -2,22 +2,21 @@
 
 use async_trait::async_trait;
 use lovage_model::api::QueueView;
-use lovage_model::{
-    Exception, Json, Message, Plan, QueueName, Room, Settlement, State, TaskId, TenantId, Timestamp, Verdict,
-    exc_module,
-};
+use lovage_model::{Json, Message, Plan, QueueName, Room, Settlement, State, TaskId, TenantId, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
 use super::FileStore;
 use super::book::{Held, Spot};
+use super::codec::decode;
+use super::draft::{Written, WrittenPlan};
 use super::lease::Raw;
-use super::ledger::{Draft, Ledger, Row};
-use super::settle::Ending;
+use super::ledger::{Ledger, Row};
+use super::moves::Taken;
+use super::settle::{Ender, Ending};
 use super::writer::Need;
+use crate::store::admission::full;
 use crate::store::transition::{again, state_of_its_own};
-use crate::store::{
-    Ask, Broker, Fenced, Lease, LeaseKey, Leased, Quota, Redone, Result, Revoked, StoreError, Submitted,
-};
+use crate::store::{Ask, Broker, Fenced, Lease, LeaseKey, Leased, Redone, Result, Revoked, StoreError, Submitted};
 
 /// Messages purged in one transaction, so that others get their turn.
 const PURGE: i64 = 1000;
@@ -25,13 +24,12 @@ const PURGE: i64 = 1000;
 #[async_trait]
 impl Broker for FileStore {
     async fn submit(&self, tenant: &TenantId, plans: Vec<Plan>, now: Timestamp, room: Room) -> Result<Vec<Submitted>> {
-        let drafts = |plan: Plan| plan.tasks.into_iter().map(|one| Draft::of(one.message)).collect::<Result<Vec<_>>>();
-        let plans = plans.into_iter().map(drafts).collect::<Result<Vec<_>>>()?;
-        let need = Need { durable: true, weight: plans.iter().map(Vec::len).sum() };
+        let plans = plans.into_iter().map(WrittenPlan::of).collect::<Result<Vec<_>>>()?;
+        let need = Need { durable: true, weight: plans.iter().map(WrittenPlan::weight).sum() };
         let tenant = tenant.clone();
         let submit = move |ledger: &mut Ledger| {
             let number = ledger.tenant(&tenant)?;
-            plans.iter().map(|drafts| ledger.submit(&tenant, number, drafts, now, room)).collect()
+            plans.iter().map(|plan| ledger.submit(number, plan, now, room)).collect()
         };
         self.writer.run(need, submit).await
     }
@@ -43,9 +41,9 @@ impl Broker for FileStore {
         let taken = raw.len();
         let mut leases = Vec::with_capacity(taken);
         for raw in raw {
-            match serde_json::from_str(&raw.body) {
+            match decode(&raw.body) {
                 Ok(message) => leases.push(of_raw(raw, message)),
-                Err(error) => self.condemn(raw.key, &error, now).await?,
+                Err(_) => self.condemn(raw.key, now).await,
             }
         }
         // Who gets fewer than there were must not think that the queues are empty.
@@ -102,14 +100,7 @@ impl Broker for FileStore {
     async fn revoke(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Revoked> {
         let (tenant, id) = (tenant.clone(), id.clone());
         let revoke = move |ledger: &mut Ledger| {
-            let Some(row) = ledger.find(&tenant, &id)? else { return Ok(Revoked::Unknown) };
-            if let Some(held) = ledger.book.held(row.seq) {
-                return Ok(Revoked::Running(LeaseKey { task: row.seq, token: held.token.unsigned_abs() }));
-            }
-            if row.ended {
-                return Ok(Revoked::Ended(State::from_name(&row.state)));
-            }
-            ledger.revoke_waiting(&row, now).map(|()| Revoked::Waiting)
+            ledger.find(&tenant, &id)?.map_or(Ok(Revoked::Unknown), |row| ledger.order_end(&row, now))
         };
         self.writer.run(Need::DURABLE, revoke).await
     }
@@ -149,42 +140,37 @@ fn of_raw(raw: Raw, message: Message) -> Lease {
 }
 
 impl FileStore {
-    /// Ends a task whose message cannot be read: to deliver it again would not help.
-    async fn condemn(&self, key: LeaseKey, error: &serde_json::Error, now: Timestamp) -> Result<()> {
-        let message = format!("the stored message of this task cannot be read: {error}");
-        let verdict = Verdict::Failure {
-            exception: Exception::new(exc_module::LOVAGE, "StoreCorrupt", message),
-            traceback: None,
-            fault: Some("store-corrupt".to_owned()),
+    /// Ends a task whose message cannot be read. The others of its batch do not wait for it: if that fails, it comes again
+    /// when its lease lapses.
+    async fn condemn(&self, key: LeaseKey, now: Timestamp) {
+        let condemn = move |ledger: &mut Ledger| {
+            let Some(held) = ledger.current(key) else { return Ok(()) };
+            let tenant = ledger.book.line(held.line).tenant;
+            ledger.take_lease(key.task, &held)?;
+            ledger.condemn(Ender::leased(key.task, tenant, held.taken()), now)
         };
-        self.commit(key, Settlement::of(verdict, now)).await.map(drop)
+        let _ = self.writer.run(Need::DURABLE, condemn).await;
     }
 }
 
 impl Ledger {
     fn submit(
         &mut self,
-        tenant: &TenantId,
-        number: i64,
-        drafts: &[Draft],
+        tenant: i64,
+        written: &WrittenPlan,
         now: Timestamp,
         room: Room,
     ) -> rusqlite::Result<Submitted> {
-        let mut known = Vec::new();
-        for draft in drafts {
-            if self.find(tenant, &draft.message.id)?.is_some() {
-                known.push(&draft.message.id);
-            }
+        let plan = &written.plan;
+        if let Some(clash) = self.clash(tenant, plan)? {
+            return Ok(clash.into());
         }
-        if let Some(first) = known.first() {
-            let all = known.len() == drafts.len();
-            return Ok(if all { Submitted::Exists } else { Submitted::Taken((*first).clone()) });
+        if let Some(quota) = full(room, plan.tasks.len(), self.book.waiting(tenant), None) {
+            return Ok(Submitted::Full(quota));
         }
-        if self.book.waiting(number) + drafts.len() as u64 > room.queued_tasks {
-            return Ok(Submitted::Full(Quota::QueuedTasks));
-        }
-        for draft in drafts {
-            self.insert(number, draft, now)?;
+        self.add_joins(tenant, plan)?;
+        for draft in written.drafts() {
+            self.insert(tenant, draft, now)?;
         }
         Ok(Submitted::Stored)
     }
@@ -205,7 +191,9 @@ impl Ledger {
 
     /// The state that a client sees in a task that has not ended.
     pub(super) fn busy(&self, row: &Row) -> rusqlite::Result<State> {
-        let mut statement = self.db.prepare_cached("SELECT coalesce(state, 'STARTED') FROM leased WHERE seq = ?1")?;
+        let mut statement = self.db.prepare_cached(
+            "SELECT coalesce(state, iif(marks & 4, 'PENDING', 'STARTED')) FROM leased WHERE seq = ?1",
+        )?;
         let leased: Option<String> = statement.query_row([row.seq], |row| row.get(0)).optional()?;
         Ok(State::from_name(leased.as_deref().unwrap_or(&row.state)))
     }
@@ -215,13 +203,11 @@ impl Ledger {
         if !row.ended {
             return Ok(Ok(Redone::Busy(self.busy(&row)?)));
         }
-        let sql = "SELECT body FROM message WHERE seq = ?1";
-        let body: Option<String> = self.db.prepare_cached(sql)?.query_row([row.seq], |row| row.get(0)).optional()?;
-        let draft = serde_json::from_str(body.as_deref().unwrap_or_default())
+        let written = decode(&self.body(row.seq)?)
             .map_err(|error| StoreError::Corrupt(format!("the message of task {id} cannot be read: {error}")))
-            .and_then(|message| Draft::of(again(message, now)));
-        let draft = match draft {
-            Ok(draft) => draft,
+            .and_then(|message| Written::free(again(message, now)));
+        let written = match written {
+            Ok(written) => written,
             Err(error) => return Ok(Err(error)),
         };
         self.run(
@@ -229,7 +215,7 @@ impl Ledger {
             [row.seq],
         )?;
         self.delete_outcome(row.seq)?;
-        self.swap(row.seq, row.tenant, &draft, 0, now)?;
+        self.swap((row.seq, row.tenant), written.draft(), Taken::default(), now)?;
         Ok(Ok(Redone::Done))
     }
 
@@ -241,28 +227,35 @@ impl Ledger {
             (
                 Spot::Ready,
                 "DELETE FROM ready WHERE (line, priority, pos) IN
-                 (SELECT line, priority, pos FROM ready WHERE line = ?1 AND pos < ?2 LIMIT ?3) RETURNING seq, deliveries",
+                 (SELECT line, priority, pos FROM ready WHERE line = ?1 AND pos < ?2 LIMIT ?3)
+                 RETURNING seq, deliveries, marks",
             ),
             (
                 Spot::Scheduled,
                 "DELETE FROM scheduled WHERE (eta, pos) IN
-                 (SELECT eta, pos FROM scheduled WHERE line = ?1 AND pos < ?2 LIMIT ?3) RETURNING seq, deliveries",
+                 (SELECT eta, pos FROM scheduled WHERE line = ?1 AND pos < ?2 LIMIT ?3)
+                 RETURNING seq, deliveries, marks",
             ),
         ];
-        let mut purged = 0;
+        let mut purged = Vec::new();
         for (spot, sql) in takes {
             let taken = self.take_some(sql, [line, bound, PURGE])?;
-            for &(seq, deliveries) in &taken {
-                self.book.count(line, spot, -1);
-                self.end_revoked(seq, deliveries, now)?;
-            }
-            purged += taken.len() as u64;
+            taken.iter().for_each(|_| self.book.count(line, spot, -1));
+            purged.extend(taken);
         }
-        Ok(purged)
+        // The older ones are told first.
+        purged.sort_unstable_by_key(|&(seq, _)| seq);
+        for &(seq, taken) in &purged {
+            self.end_revoked(seq, taken, now)?;
+        }
+        Ok(purged.len() as u64)
     }
 
-    fn take_some(&self, sql: &str, what: [i64; 3]) -> rusqlite::Result<Vec<(i64, u32)>> {
+    fn take_some(&self, sql: &str, what: [i64; 3]) -> rusqlite::Result<Vec<(i64, Taken)>> {
         let mut statement = self.db.prepare_cached(sql)?;
-        statement.query_map(what, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok((row.get(0)?, Taken { line: what[0], deliveries: row.get(1)?, marks: row.get(2)? }))
+        };
+        statement.query_map(what, read)?.collect()
     }
 }

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use lovage_model::{Digest, Message};
+use lovage_model::Digest;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
+use super::codec::decode;
 use super::components::{Components, digests};
 use super::fault::Faults;
+use super::ledger::read_json;
 use super::record::JOINS;
 use super::schema::open_for_reading;
 use crate::store::{Result, StoreError};
@@ -54,6 +56,24 @@ const FAULTS: &[(&str, &str)] = &[
         SELECT l.seq FROM leased AS l LEFT JOIN line AS q ON q.id = l.line LEFT JOIN task AS t ON t.seq = l.seq
         WHERE (t.pos = l.pos AND t.tenant = q.tenant AND t.queue = q.queue) IS NOT TRUE",
     ),
+    (
+        "is blocked without being the task of that place",
+        "
+        SELECT b.seq FROM blocked AS b LEFT JOIN line AS q ON q.id = b.line LEFT JOIN task AS t ON t.seq = b.seq
+        WHERE (t.pos = b.pos AND t.tenant = b.tenant AND t.tenant = q.tenant AND t.queue = q.queue) IS NOT TRUE",
+    ),
+    (
+        "waits for what is not there, or has ended",
+        "
+        SELECT t.id FROM blocked AS b JOIN task AS t ON t.seq = b.seq
+        WHERE NOT EXISTS (SELECT 1 FROM joint AS j WHERE j.tenant = b.tenant AND j.id = b.awaits)
+          AND NOT EXISTS (SELECT 1 FROM task AS a WHERE a.tenant = b.tenant AND a.id = b.awaits AND a.ended IS NULL)
+          AND NOT EXISTS (SELECT 1 FROM ended AS e WHERE e.tenant = b.tenant AND e.id = b.awaits)",
+    ),
+    (
+        "has a stamp, and has ended or is not there",
+        "SELECT seq FROM stamp WHERE seq NOT IN (SELECT seq FROM task WHERE ended IS NULL)",
+    ),
     ("has no message", "SELECT id FROM task WHERE seq NOT IN (SELECT seq FROM message)"),
     (
         "has a message, a result or a log, and is not there",
@@ -65,12 +85,35 @@ const FAULTS: &[(&str, &str)] = &[
     ("has a tenant that is not there", "SELECT id FROM task WHERE tenant NOT IN (SELECT id FROM tenant)"),
 ];
 
+/// What is wrong with joins, each as a query for them.
+const BROKEN_JOINS: &[(&str, &str)] = &[
+    (
+        "counts its parts wrongly",
+        "SELECT id FROM joint AS j WHERE counted <> (SELECT count(*) FROM part WHERE joint = j.key)",
+    ),
+    (
+        "has all its parts and has not ended, or the other way round",
+        "
+        SELECT id FROM joint AS j WHERE (counted >= size) <>
+        EXISTS (SELECT 1 FROM ended AS e WHERE e.arrival IS NULL AND e.tenant = j.tenant AND e.id = j.id)",
+    ),
+    (
+        "has ended or has parts, and is not there",
+        "
+        SELECT id FROM ended AS e WHERE arrival IS NULL
+        AND NOT EXISTS (SELECT 1 FROM joint AS j WHERE j.tenant = e.tenant AND j.id = e.id)
+        UNION ALL SELECT joint FROM part WHERE joint NOT IN (SELECT key FROM joint)",
+    ),
+];
+
 /// Lines whose counts are not those of their messages.
 const COUNTS: &str = "
     SELECT q.queue FROM line AS q
     LEFT JOIN (SELECT line, count(*) AS leased FROM leased GROUP BY line) AS n ON n.line = q.id
+    LEFT JOIN (SELECT line, count(*) AS blocked FROM blocked GROUP BY line) AS w ON w.line = q.id
     WHERE q.ready <> (SELECT count(*) FROM ready WHERE line = q.id)
        OR q.scheduled <> (SELECT count(*) FROM scheduled WHERE line = q.id)
+       OR q.blocked <> coalesce(w.blocked, 0)
        OR q.leased <> coalesce(n.leased, 0)";
 
 /// Modules without exactly one active version.
@@ -127,14 +170,19 @@ fn look_through(db: &Connection) -> rusqlite::Result<CheckReport> {
     for (what, sql) in FAULTS {
         report.note(&format!("a task {what}"), &texts(db, sql)?);
     }
+    for (what, sql) in BROKEN_JOINS {
+        report.note(&format!("a group {what}"), &texts(db, sql)?);
+    }
     let places = format!(
         "SELECT t.id FROM task AS t {JOINS}
-         WHERE (r.seq IS NOT NULL) + (s.seq IS NOT NULL) + (l.seq IS NOT NULL) <> (t.ended IS NULL)"
+         WHERE (r.seq IS NOT NULL) + (s.seq IS NOT NULL) + (b.seq IS NOT NULL) + (l.seq IS NOT NULL) <> (t.ended IS NULL)"
     );
     report.note("a task that waits or runs must have one place, one that has ended none", &texts(db, &places)?);
     report.note("a queue is counted wrongly", &texts(db, COUNTS)?);
     report.note("a module must have one active version", &texts(db, ACTIVE)?);
-    report.note("a message cannot be read", &unreadable(db)?);
+    let (unreadable, different) = messages(db)?;
+    report.note("a message cannot be read", &unreadable);
+    report.note("a task's end is for something else than its message says", &different);
     Ok(report)
 }
 
@@ -150,17 +198,23 @@ fn texts(db: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
         .collect()
 }
 
-fn unreadable(db: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut statement = db.prepare("SELECT t.id, m.body FROM task AS t JOIN message AS m ON m.seq = t.seq")?;
+/// The tasks whose messages cannot be read, and those whose rows say of them what is not so.
+fn messages(db: &Connection) -> rusqlite::Result<(Vec<String>, Vec<String>)> {
+    let mut statement =
+        db.prepare("SELECT t.id, t.follows, m.body FROM task AS t JOIN message AS m ON m.seq = t.seq")?;
     let mut rows = statement.query([])?;
-    let mut found = Vec::new();
+    let (mut unreadable, mut different) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
-        let readable = row.get_ref(1)?.as_str().is_ok_and(|body| serde_json::from_str::<Message>(body).is_ok());
-        if !readable {
-            found.push(row.get(0)?);
+        let follows: Option<String> = row.get(1)?;
+        match row.get_ref(2)?.as_blob().ok().and_then(|body| decode(body).ok()) {
+            None => unreadable.push(row.get(0)?),
+            Some(message) if follows.and_then(|text| read_json(&text).ok()) != message.then => {
+                different.push(row.get(0)?)
+            }
+            Some(_) => {}
         }
     }
-    Ok(found)
+    Ok((unreadable, different))
 }
 
 fn problem_of(files: &Components, digest: &Digest) -> Option<String> {

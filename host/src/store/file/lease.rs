@@ -5,17 +5,20 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use lovage_model::{TenantId, Timestamp};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::book::Spot;
-use super::ledger::{Ledger, Waiting};
+use super::codec::decoded_len;
+use super::ledger::Ledger;
+use super::moves::Waiting;
+use crate::store::record::MAX_LEASED_BYTES;
 use crate::store::{Ask, LeaseKey};
 
 /// A lease whose message has not been read yet.
 pub(super) struct Raw {
     pub(super) key: LeaseKey,
     pub(super) tenant: TenantId,
-    pub(super) body: String,
+    pub(super) body: Vec<u8>,
     pub(super) deliveries: u32,
 }
 
@@ -26,8 +29,11 @@ impl Ledger {
         self.lapse(now)?;
         let next_eta = self.promote(now)?;
         let chosen = self.choose(ask)?;
-        let worker: Arc<str> = ask.worker.as_str().into();
-        let leases = chosen.into_iter().map(|it| self.hand_out(it, &worker, ask.until)).collect::<Result<_, _>>()?;
+        let wanted = chosen.len();
+        let leases = self.hand_out(chosen, ask)?;
+        if leases.len() < wanted {
+            return Ok((leases, Some(ask.now)));
+        }
         let next_due = next_eta.into_iter().chain(self.book.next_lapse()).min();
         Ok((leases, next_due.map(Timestamp::from_micros)))
     }
@@ -55,8 +61,8 @@ impl Ledger {
             self.book.count(line, Spot::Ready, due);
         }
         self.run(
-            "INSERT INTO ready (line, priority, pos, seq, since, deliveries)
-             SELECT line, priority, pos, seq, eta, deliveries FROM scheduled WHERE eta <= ?1",
+            "INSERT INTO ready (line, priority, pos, seq, since, deliveries, marks)
+             SELECT line, priority, pos, seq, eta, deliveries, marks FROM scheduled WHERE eta <= ?1",
             [now],
         )?;
         self.run("DELETE FROM scheduled WHERE eta <= ?1", [now])?;
@@ -74,7 +80,8 @@ impl Ledger {
         let lines: Vec<i64> = self
             .book
             .lines()
-            .filter(|(_, line)| line.ready > 0 && ask.queues.as_ref().is_none_or(|wanted| wanted.contains(&line.queue)))
+            .filter(|(_, line)| line.ready > 0 && !line.paused)
+            .filter(|(_, line)| ask.queues.as_ref().is_none_or(|wanted| wanted.contains(&line.queue)))
             .map(|(id, _)| id)
             .collect();
         let chunk = ask.max.div_ceil(lines.len().max(1));
@@ -100,7 +107,7 @@ impl Ledger {
     fn head_of(&self, line: i64, after: Option<Waiting>, limit: usize) -> rusqlite::Result<VecDeque<Waiting>> {
         let (priority, pos) = after.map_or((-1, -1), |last| (i64::from(last.priority), last.pos));
         let mut statement = self.db.prepare_cached(
-            "SELECT seq, priority, pos, since, deliveries FROM ready
+            "SELECT seq, priority, pos, since, deliveries, marks FROM ready
              WHERE line = ?1 AND (priority, pos) > (?2, ?3) ORDER BY priority, pos LIMIT ?4",
         )?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -113,6 +120,7 @@ impl Ledger {
                     pos: row.get(2)?,
                     since: row.get(3)?,
                     deliveries: row.get(4)?,
+                    marks: row.get(5)?,
                 })
             })?
             .collect()
@@ -135,31 +143,35 @@ impl Ledger {
         Ok(())
     }
 
-    fn hand_out(&mut self, chosen: Waiting, worker: &Arc<str>, until: Timestamp) -> rusqlite::Result<Raw> {
-        let deliveries = chosen.deliveries + 1;
-        let token = self.grant(Waiting { deliveries, ..chosen }, worker, until.as_micros())?;
-        let body = self
-            .db
-            .prepare_cached("SELECT body FROM message WHERE seq = ?1")?
-            .query_row([chosen.seq], |row| row.get::<_, String>(0));
-        Ok(Raw {
-            key: LeaseKey { task: chosen.seq, token: token.unsigned_abs() },
-            tenant: self.book.tenant_name(self.book.line(chosen.line).tenant),
-            body: missing_is_empty(body)?,
-            deliveries,
-        })
+    /// Gives chosen messages to who asks, as many as are not too long together; the others go back.
+    fn hand_out(&mut self, chosen: Vec<Waiting>, ask: &Ask) -> rusqlite::Result<Vec<Raw>> {
+        let worker: Arc<str> = ask.worker.as_str().into();
+        let (mut leases, mut bytes) = (Vec::with_capacity(chosen.len()), 0);
+        let mut chosen = chosen.into_iter();
+        for it in chosen.by_ref() {
+            let body = self.body(it.seq)?;
+            bytes += decoded_len(&body);
+            if bytes > MAX_LEASED_BYTES && !leases.is_empty() {
+                self.put_ready(it)?;
+                break;
+            }
+            let from = Waiting { deliveries: it.deliveries + 1, ..it };
+            let token = self.grant(from, &worker, ask.until.as_micros())?;
+            leases.push(Raw {
+                key: LeaseKey { task: it.seq, token: token.unsigned_abs() },
+                tenant: self.book.tenant_name(self.book.line(it.line).tenant),
+                body,
+                deliveries: from.deliveries,
+            });
+        }
+        chosen.try_for_each(|it| self.put_ready(it))?;
+        Ok(leases)
     }
-}
 
-/// A message that is not there, or not text, is treated like one that cannot be read: its task ends.
-fn missing_is_empty(body: rusqlite::Result<String>) -> rusqlite::Result<String> {
-    match body {
-        Err(
-            rusqlite::Error::QueryReturnedNoRows
-            | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::Utf8Error(..),
-        ) => Ok(String::new()),
-        other => other,
+    /// The text of a message. One that is not there is empty, which cannot be read: its task ends.
+    pub(super) fn body(&self, seq: i64) -> rusqlite::Result<Vec<u8>> {
+        let mut statement = self.db.prepare_cached("SELECT body FROM message WHERE seq = ?1")?;
+        Ok(statement.query_row([seq], |row| row.get(0)).optional()?.unwrap_or_default())
     }
 }
 

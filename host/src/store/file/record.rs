@@ -4,13 +4,14 @@ use lovage_model::{Json, Message, QueueName, State, TaskId, TaskName, Timestamp,
 use rusqlite::Row;
 
 use super::book::read_name;
+use super::codec::decode;
 use crate::store::record::{Kept, Leasehold, Place, Record};
 
 /// Reads every column that [`read`] needs; `{}` in it is the rest of the query, over `t`, the task.
 pub(super) const COLUMNS: &str = "
     SELECT t.seq, t.id, t.name, t.queue, t.priority, t.submitted, t.state, t.ended, t.worker, t.deliveries AS total,
            m.body, l.worker AS holder, l.state AS own, l.meta, l.deliveries AS leased,
-           r.deliveries AS ready, s.deliveries AS scheduled,
+           r.deliveries AS ready, s.deliveries AS scheduled, b.deliveries AS blocked, b.awaits, b.of_join,
            x.result, x.traceback, x.fault, x.children, x.usage
     FROM task AS t";
 
@@ -21,11 +22,12 @@ pub(super) const JOINS: &str = "
     LEFT JOIN line AS q ON q.tenant = t.tenant AND q.queue = t.queue
     LEFT JOIN ready AS r ON r.line = q.id AND r.priority = t.priority AND r.pos = t.pos
     LEFT JOIN scheduled AS s ON s.eta = t.eta AND s.pos = t.pos
+    LEFT JOIN blocked AS b ON b.seq = t.seq
     LEFT JOIN result AS x ON x.seq = t.seq";
 
 /// A task and its number. Text that cannot be read is shown as it is, so that one spoilt task does not hide others.
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Record)> {
-    let counts: [Option<u32>; 3] = [row.get("leased")?, row.get("ready")?, row.get("scheduled")?];
+    let counts: [Option<u32>; 4] = [row.get("leased")?, row.get("ready")?, row.get("scheduled")?, row.get("blocked")?];
     let record = Record {
         message: message(row)?,
         submitted_at: Timestamp::from_micros(row.get("submitted")?),
@@ -40,9 +42,11 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Record)> {
 }
 
 fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
-    let body: Option<String> = row.get("body")?;
-    let Some(message) = body.and_then(|body| serde_json::from_str(&body).ok()) else { return spoilt(row) };
-    Ok(message)
+    let body = row.get_ref("body")?.as_blob_or_null().ok().flatten();
+    match body.and_then(|body| decode(body).ok()) {
+        Some(message) => Ok(message),
+        None => spoilt(row),
+    }
 }
 
 /// What the task's own row says of a message that cannot be read.
@@ -66,13 +70,17 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
     })
 }
 
-fn place(row: &Row<'_>, [leased, ready, scheduled]: [Option<u32>; 3]) -> rusqlite::Result<Place> {
+fn place(row: &Row<'_>, [leased, ready, scheduled, blocked]: [Option<u32>; 4]) -> rusqlite::Result<Place> {
     if leased.is_some() {
         let own = match (row.get::<_, Option<String>>("own")?, row.get::<_, Option<String>>("meta")?) {
             (Some(state), meta) => Some((state, meta.map_or_else(Json::null, json))),
             (None, _) => None,
         };
         return Ok(Place::Leased(Leasehold { worker: row.get("holder")?, own }));
+    }
+    if blocked.is_some() {
+        let awaited = read_name(TaskId::try_from(row.get::<_, String>("awaits")?))?;
+        return Ok(Place::Blocked { awaited, group: row.get("of_join")? });
     }
     Ok(match (ready, scheduled) {
         (Some(_), _) => Place::Ready,

@@ -113,13 +113,16 @@ fn query(filter: &Filter) -> String {
     let mut index = "";
     let mut wanted = "+t.tenant = :tenant AND t.seq < :before".to_owned();
     if let Some(state) = &filter.state {
-        wanted += " AND coalesce(l.state, iif(l.seq IS NULL, t.state, 'STARTED')) = :state";
+        wanted +=
+            " AND coalesce(l.state, iif(l.seq IS NULL, t.state, iif(l.marks & 4, 'PENDING', 'STARTED'))) = :state";
         match state {
             State::Failure | State::Revoked | State::Retry | State::Ignored => {
                 index = "INDEXED BY task_odd";
                 wanted += " AND t.state = :state AND t.state NOT IN ('PENDING', 'SUCCESS')";
             }
-            State::Pending | State::Success => wanted += " AND t.state = :state",
+            // A task that runs and does not show it may have been retried before.
+            State::Pending => wanted += " AND t.state IN ('PENDING', 'RETRY')",
+            State::Success => wanted += " AND t.state = :state",
             State::Received | State::Started | State::Rejected | State::Custom(_) => {
                 wanted += " AND t.seq IN (SELECT seq FROM leased)";
             }
@@ -137,8 +140,12 @@ fn query(filter: &Filter) -> String {
 /// Every queue of a tenant. The oldest ready message is one of the first of each priority.
 pub(super) fn queues(db: &Connection, tenant: &TenantId, now: Timestamp) -> rusqlite::Result<Vec<QueueView>> {
     let Some(tenant) = number_of(db, tenant)? else { return Ok(Vec::new()) };
-    let mut statement =
-        db.prepare_cached("SELECT id, queue, ready, scheduled, leased FROM line WHERE tenant = ?1 ORDER BY queue")?;
+    let mut statement = db.prepare_cached(
+        "SELECT l.id, l.queue, ready, scheduled, blocked, leased, p.queue IS NOT NULL AS paused
+         FROM line AS l LEFT JOIN paused AS p ON p.tenant = l.tenant AND p.queue = l.queue WHERE l.tenant = ?1
+         UNION ALL SELECT 0, queue, 0, 0, 0, 0, 1 FROM paused
+         WHERE tenant = ?1 AND queue NOT IN (SELECT queue FROM line WHERE tenant = ?1) ORDER BY queue",
+    )?;
     let mut rows = statement.query([tenant])?;
     let mut views = Vec::new();
     while let Some(row) = rows.next()? {
@@ -147,9 +154,9 @@ pub(super) fn queues(db: &Connection, tenant: &TenantId, now: Timestamp) -> rusq
             name: row.get("queue")?,
             ready: count("ready")?,
             scheduled: count("scheduled")?,
-            blocked: 0,
+            blocked: count("blocked")?,
             leased: count("leased")?,
-            paused: false,
+            paused: row.get("paused")?,
             oldest_seconds: oldest(db, row.get("id")?)?.map(|since| now.since(since).as_secs_f64()),
         });
     }

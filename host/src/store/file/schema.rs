@@ -3,8 +3,8 @@
 //! Invariants:
 //! - `user_version` is the schema's version; each step of [`STEPS`] leads from one to the next, in a transaction.
 //! - What grows with results (`message`, `result`, `log`) is appended and stays out of the rows that move.
-//! - A message waits in exactly one of `ready`, `scheduled`, `leased`. Their keys are the order they are read in, so a
-//!   lease costs what it takes, however deep the queue is.
+//! - A message is in exactly one of `ready`, `scheduled`, `blocked`, `leased`. Their keys are the order they are read in,
+//!   so a lease costs what it takes, however deep the queue is.
 //!
 //! Absent: what the rows mean to a client; see `store/record.rs`.
 
@@ -17,13 +17,13 @@ use super::fault::Faults;
 use crate::store::{Result, StoreError};
 
 /// `LOVG`: tells our databases from others.
-const APPLICATION_ID: i32 = 0x4C4F_5647;
+pub(super) const APPLICATION_ID: i32 = 0x4C4F_5647;
 
 /// The schema this code reads and writes.
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// Step n leads from version n to n + 1. A step that was released is never changed.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     "
 CREATE TABLE store (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -131,8 +131,83 @@ CREATE TABLE module (
     PRIMARY KEY (tenant, name, version)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX module_digest ON module (digest);
-",
-    "
+", "
+-- What a place must know of its message when the task ends: 1 has stamps, 2 others wait for it, 4 does not show that it runs.
+ALTER TABLE ready ADD COLUMN marks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE scheduled ADD COLUMN marks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE leased ADD COLUMN marks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE line ADD COLUMN blocked INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE task ADD COLUMN follows TEXT; -- JSON: what its end is for; null: for nobody
+
+ALTER TABLE message RENAME TO message_1;
+CREATE TABLE message (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT; -- its first byte says how it is written
+INSERT INTO message (seq, body) SELECT seq, CAST(body AS BLOB) FROM message_1;
+DROP TABLE message_1;
+
+-- A message that waits for something else to end.
+CREATE TABLE blocked (
+    seq INTEGER PRIMARY KEY,
+    tenant INTEGER NOT NULL,
+    awaits TEXT NOT NULL,
+    of_join INTEGER NOT NULL,    -- whether that is a join, not a task
+    line INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL,
+    marks INTEGER NOT NULL
+) STRICT;
+CREATE INDEX blocked_awaits ON blocked (tenant, awaits, seq);
+
+-- The header of a chord, until its followers have been dealt with.
+CREATE TABLE joint (
+    key INTEGER PRIMARY KEY,
+    tenant INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    counted INTEGER NOT NULL DEFAULT 0, -- parts; as many as its size: it has a row in ended
+    follows TEXT NOT NULL,
+    UNIQUE (tenant, id)
+) STRICT;
+
+CREATE TABLE part (
+    key INTEGER PRIMARY KEY,     -- the order in which they came
+    joint INTEGER NOT NULL,
+    member TEXT NOT NULL,        -- the task, or the inner join: it counts once
+    place INTEGER NOT NULL,      -- in the list of values
+    arrival TEXT NOT NULL,
+    UNIQUE (joint, member)
+) STRICT;
+
+-- What has ended, and whose followers have not been dealt with.
+CREATE TABLE ended (
+    key INTEGER PRIMARY KEY,
+    tenant INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    arrival TEXT                 -- null: a join, whose parts say it
+) STRICT;
+
+-- How many tasks have come of one call, its first task not counted.
+CREATE TABLE lineage (
+    tenant INTEGER NOT NULL,
+    root TEXT NOT NULL,
+    published INTEGER NOT NULL,
+    PRIMARY KEY (tenant, root)
+) STRICT, WITHOUT ROWID;
+
+-- The labels of the tasks that have not ended.
+CREATE TABLE stamp (
+    tenant INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,         -- JSON, written one way
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (tenant, name, value, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX stamp_task ON stamp (seq);
+
+CREATE TABLE paused (
+    tenant INTEGER NOT NULL,
+    queue TEXT NOT NULL,
+    PRIMARY KEY (tenant, queue)
+) STRICT, WITHOUT ROWID;
 -- What is sent again and again.
 CREATE TABLE periodic (
     tenant INTEGER NOT NULL,
@@ -153,8 +228,7 @@ CREATE TABLE saved_group (
     UNIQUE (tenant, id)
 ) STRICT;
 CREATE INDEX saved_group_age ON saved_group (saved);
-",
-];
+"];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart
 /// after a kill takes no longer than it must.
@@ -261,8 +335,8 @@ fn quick_check(db: &Connection) -> std::result::Result<(), OpenError> {
 fn recover(db: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
     let whole = db.transaction()?;
     whole.execute_batch(
-        "INSERT INTO ready (line, priority, pos, seq, since, deliveries)
-             SELECT line, priority, pos, seq, since, deliveries FROM leased;
+        "INSERT INTO ready (line, priority, pos, seq, since, deliveries, marks)
+             SELECT line, priority, pos, seq, since, deliveries, marks FROM leased;
          UPDATE task SET worker = leased.worker FROM leased WHERE leased.seq = task.seq;
          UPDATE line SET ready = ready + leased, leased = 0 WHERE leased > 0;
          DELETE FROM leased;",

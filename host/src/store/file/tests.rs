@@ -1,5 +1,8 @@
 //! What only a store on a disk can meet: crashes, other versions, broken files, full disks, copies.
 
+mod migration;
+mod waits;
+
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
@@ -214,7 +217,7 @@ async fn only_the_guilty_one_of_a_batch_fails() {
         tokio::join!(
             submit(&store, &["before"]),
             store.inject(
-                "INSERT INTO line (tenant, queue) VALUES (9, 'half'); INSERT INTO message (seq, body) VALUES (1, '')"
+                "INSERT INTO line (tenant, queue) VALUES (9, 'half'); INSERT INTO message (seq, body) VALUES (1, x'')"
             ),
             submit(&store, &["after"]),
             release
@@ -234,7 +237,7 @@ async fn a_message_that_cannot_be_read_ends_its_task() {
     let store = FileStore::open(dir.path(), at(0)).unwrap();
     submit(&store, &["spoilt", "gone", "good"]).await.unwrap();
     store
-        .inject("UPDATE message SET body = '{\"id\": 7' WHERE seq = 1; DELETE FROM message WHERE seq = 2")
+        .inject("UPDATE message SET body = CAST('{\"id\": 7' AS BLOB) WHERE seq = 1; DELETE FROM message WHERE seq = 2")
         .await
         .unwrap();
     let leased = store.lease(ask(2, at(0))).await.unwrap();
@@ -257,7 +260,7 @@ async fn a_check_finds_what_is_wrong() {
         ("UPDATE line SET ready = 7", "counted wrongly"),
         ("UPDATE ready SET pos = 99 WHERE seq = 1", "without being the task of that place"),
         ("DELETE FROM message WHERE seq = 1", "has no message"),
-        ("UPDATE message SET body = '{' WHERE seq = 1", "cannot be read"),
+        ("UPDATE message SET body = CAST('{' AS BLOB) WHERE seq = 1", "cannot be read"),
         ("INSERT INTO result (seq, result) VALUES (77, '1')", "number 77"),
         ("UPDATE task SET ended = 5 WHERE seq = 1", "not an end"),
         ("UPDATE module SET active = 0", "one active version"),

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::fault::{Faults, hits_all, lost_data};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Rung};
 use crate::store::{Result, StoreError};
 
 /// Messages in one transaction, about; a job that writes none counts as one.
@@ -76,13 +76,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `lock` is let go when it has ended; `notify` is called after a commit that put messages where
-    /// a lease may find them.
+    /// Starts the thread. `lock` is let go when it has ended; `notify` is called after a commit that somebody waits for.
     pub(super) fn start(
         ledger: Ledger,
         faults: Faults,
         lock: File,
-        notify: impl Fn() + Send + 'static,
+        notify: impl Fn(Rung) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (orders, inbox) = mpsc::channel(WAITING);
         let desk = Desk { ledger, faults, notify, broken: None };
@@ -156,7 +155,7 @@ struct Desk<N> {
     broken: Option<StoreError>,
 }
 
-impl<N: Fn()> Desk<N> {
+impl<N: Fn(Rung)> Desk<N> {
     /// Works until told to close, or until nobody can send orders any more.
     fn serve(mut self, mut inbox: mpsc::Receiver<Order>) -> Option<(Reply, Result<()>)> {
         while let Some(first) = inbox.blocking_recv() {
@@ -199,10 +198,8 @@ impl<N: Fn()> Desk<N> {
     fn attempt(&mut self, jobs: &mut [Box<dyn Job>], durable: bool) -> rusqlite::Result<()> {
         self.ledger.begin(durable)?;
         match jobs.iter_mut().try_for_each(|job| job.apply(&mut self.ledger)).and_then(|()| self.ledger.commit()) {
-            Ok(put) => {
-                if put {
-                    (self.notify)();
-                }
+            Ok(rung) => {
+                (self.notify)(rung);
                 Ok(())
             }
             Err(error) => {

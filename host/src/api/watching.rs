@@ -1,0 +1,136 @@
+//! The ends of many tasks, pushed as they come.
+//!
+//! The watch begins before the store is read, so an end in between is not missed; and a task is read when it may have
+//! ended, not at every event. Whoever is cut off asks again for what is left.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::response::Sse;
+use axum::response::sse::Event as Line;
+use futures_util::stream::{self, Stream};
+use lovage_model::api::{Problem, WatchEnd, WatchRequest, Watched};
+use lovage_model::{TaskId, TenantId};
+use serde::Serialize;
+use tokio::time::Sleep;
+
+use super::Shared;
+use super::body::{self, Cap};
+use super::input::Tenant;
+use super::problem::{Failure, INVALID_REQUEST, Reply};
+use crate::events::Watch;
+
+/// The most tasks of one watch.
+const TASKS: usize = 10_000;
+/// The most bytes of a result that is pushed: what is larger waits until whoever wants it has room for it.
+const PUSHED_BYTES: usize = 256 << 10;
+/// A comment is sent after so long without an event.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How many tasks are looked at with each comment, in case that one ended unheard.
+const LOOKED_AT: usize = 100;
+
+/// Pushes the result of each task once it has ended.
+#[utoipa::path(post, path = "/v1/tasks:watch", tag = "tasks", request_body = WatchRequest,
+    responses((status = 200, description = "An event for each task that has ended, then `end`", body = String, content_type = "text/event-stream"),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn watch_tasks(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    request: Request,
+) -> Reply<Sse<impl Stream<Item = Result<Line, Infallible>>>> {
+    let WatchRequest { ids, wait } = body::json(request, Cap::batch(rooms.api.bodies.batch_bytes)).await?;
+    if ids.len() > TASKS {
+        return Err(INVALID_REQUEST.because(format!("ids: {} of them, the limit is {TASKS}: watch several", ids.len())));
+    }
+    let deadline = wait.map(span).transpose()?.map(|span| Box::pin(tokio::time::sleep(span)));
+    let watch = rooms.api.hub.watch(&tenant, ids);
+    Ok(Sse::new(Feed { rooms, tenant, watch, deadline, over: false }.stream()))
+}
+
+fn span(seconds: f64) -> Reply<Duration> {
+    let why = |_| INVALID_REQUEST.because(format!("wait: is {seconds}: a number of seconds, 0 or more"));
+    Duration::try_from_secs_f64(seconds).map_err(why)
+}
+
+/// One watch on its way.
+struct Feed {
+    rooms: Shared,
+    tenant: TenantId,
+    watch: Watch,
+    deadline: Option<Pin<Box<Sleep>>>,
+    over: bool,
+}
+
+impl Feed {
+    fn stream(self) -> impl Stream<Item = Result<Line, Infallible>> {
+        stream::unfold(self, |mut feed| async move { feed.next().await.map(|line| (Ok(line), feed)) })
+    }
+
+    async fn next(&mut self) -> Option<Line> {
+        loop {
+            if self.over {
+                return None;
+            }
+            if let Some(id) = self.watch.take_due() {
+                match self.look(&id).await {
+                    Some(line) => return Some(line),
+                    None => continue,
+                }
+            }
+            let left = self.watch.left();
+            if left == 0 {
+                return Some(self.end(left));
+            }
+            tokio::select! {
+                () = self.watch.any_due() => {}
+                () = passed(&mut self.deadline) => return Some(self.end(left)),
+                () = self.rooms.drained() => return None,
+                () = tokio::time::sleep(HEARTBEAT) => {
+                    self.watch.doubt(LOOKED_AT);
+                    return Some(Line::default().comment("still here"));
+                }
+            }
+        }
+    }
+
+    /// None: it has not ended.
+    async fn look(&mut self, id: &TaskId) -> Option<Line> {
+        let watched = || Watched { task_id: id.clone() };
+        let said = match self.rooms.api.store.task(&self.tenant, id).await {
+            Ok(Some(meta)) if !meta.status.is_terminal() => return None,
+            Ok(Some(meta)) => match json(&meta) {
+                large if large.len() > PUSHED_BYTES => line("large", &json(&watched())),
+                small => line("result", &small),
+            },
+            Ok(None) => line("unknown", &json(&watched())),
+            Err(error) => {
+                self.over = true;
+                return Some(line("problem", &json(&Failure::from(error).problem())));
+            }
+        };
+        self.watch.done(id);
+        Some(said)
+    }
+
+    fn end(&mut self, left: usize) -> Line {
+        self.over = true;
+        line("end", &json(&WatchEnd { left }))
+    }
+}
+
+async fn passed(deadline: &mut Option<Pin<Box<Sleep>>>) {
+    match deadline {
+        Some(deadline) => deadline.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("what is sent is JSON")
+}
+
+fn line(event: &str, data: &str) -> Line {
+    Line::default().event(event).data(data)
+}

@@ -1,0 +1,294 @@
+//! How does one attempt run a task for each of many items?
+//!
+//! One item after the other, each in an instance of its own; together they may use what one attempt may: time, fuel,
+//! output, subtasks. As in Celery the first item that fails ends it, and an item is called as a function would be: for its
+//! value, so it cannot retry, be replaced or be rejected.
+
+use std::time::Duration;
+
+use lovage_model::{AttemptLog, Exception, Json, Seconds, Usage, exc_module};
+
+use crate::attempt::{Effects, Fault, FaultKind, Grants, Outcome, Report};
+
+/// Runs every item with `one`, which gets its arguments and what it may use, and makes one report of them all.
+pub(super) async fn run(items: Vec<Json>, whole: Grants, mut one: impl AsyncFnMut(Json, Grants) -> Report) -> Report {
+    let count = items.len();
+    let mut sum = Sum::new(whole);
+    for (place, args) in items.into_iter().enumerate() {
+        let report = one(args, sum.left()).await;
+        if let Err(outcome) = sum.add(report, &format!("In item {} of {count}:\n", place + 1)) {
+            return sum.report(*outcome);
+        }
+    }
+    let list = Json::parse(format!("[{}]", sum.values.join(",")));
+    let outcome = list.map_or_else(
+        |error| raised(Exception::new(exc_module::BUILTINS, "ValueError", error.to_string())),
+        Outcome::Returned,
+    );
+    sum.report(outcome)
+}
+
+/// What the items so far come to.
+struct Sum {
+    whole: Grants,
+    values: Vec<String>,
+    /// Of the list that the values make.
+    bytes: usize,
+    effects: Effects,
+    usage: Usage,
+    log: AttemptLog,
+}
+
+impl Sum {
+    fn new(whole: Grants) -> Self {
+        let (effects, usage, log) = (Effects::default(), Usage::default(), AttemptLog::default());
+        Self { whole, values: Vec::new(), bytes: "[]".len(), effects, usage, log }
+    }
+
+    /// What the next item may use: it is told of the soft limit at once if that has passed.
+    fn left(&self) -> Grants {
+        let taken = Duration::try_from_secs_f64(self.usage.wall_seconds).unwrap_or(Duration::MAX);
+        let beside_stdout = self.log.stderr.len() + self.log.records.iter().map(|one| one.message.len()).sum::<usize>();
+        Grants {
+            fuel: self.whole.fuel.map(|fuel| fuel.saturating_sub(self.usage.fuel.unwrap_or_default())),
+            soft_limit: self.whole.soft_limit.map(|limit| limit.saturating_sub(taken)),
+            hard_limit: self.whole.hard_limit.saturating_sub(taken),
+            output_bytes: self.whole.output_bytes.saturating_sub(self.log.stdout.len().max(beside_stdout)),
+            subtasks: self.whole.subtasks.saturating_sub(self.effects.subtasks.len()),
+            ..self.whole.clone()
+        }
+    }
+
+    /// Adds an item's report. An error is how the whole ends.
+    fn add(&mut self, report: Report, place: &str) -> Result<(), Box<Outcome>> {
+        let Report { outcome, effects, usage, log } = report;
+        self.usage = together(self.usage, usage);
+        self.log.retries = log.retries;
+        self.log.stdout.push_str(&log.stdout);
+        self.log.stderr.push_str(&log.stderr);
+        self.log.records.extend(log.records);
+        self.log.dropped += log.dropped;
+        self.effects.subtasks.extend(effects.subtasks);
+        self.effects.add_to_chord.extend(effects.add_to_chord);
+        let outcome = match (outcome, effects.retry) {
+            // Called as a function it raises where it asks, whether it would go on or not.
+            (Outcome::Retried | Outcome::Returned(_) | Outcome::Raised(..), Some(retry)) => raised(retry.exception),
+            (outcome, _) => outcome,
+        };
+        match outcome {
+            Outcome::Returned(value) => self.keep(value),
+            Outcome::Raised(exception, traceback) => {
+                let traceback = Some(format!("{place}{}", traceback.unwrap_or_default()));
+                Err(Outcome::Raised(exception, traceback).into())
+            }
+            Outcome::Faulted(fault) => Err(Outcome::Faulted(self.of_the_whole(fault, place)).into()),
+            Outcome::Stopped(stop) => Err(Outcome::Stopped(stop).into()),
+            Outcome::Ignored => Err(no_value("Ignore", "an item of a map ended without a value").into()),
+            Outcome::Rejected(_) => Err(no_value("Reject", "an item of a map cannot be rejected by itself").into()),
+            Outcome::Replaced | Outcome::Retried => {
+                Err(no_value("ImproperlyConfigured", "an item of a map cannot be replaced by a task").into())
+            }
+        }
+    }
+
+    fn keep(&mut self, value: Json) -> Result<(), Box<Outcome>> {
+        self.bytes += value.as_str().len() + usize::from(!self.values.is_empty());
+        let most = self.whole.payload_bytes;
+        if self.bytes > most {
+            let text = format!(
+                "the first {} results are a list of {} bytes, at most {most} are allowed (limits.result_bytes)",
+                self.values.len() + 1,
+                self.bytes
+            );
+            let exception = Exception::new(exc_module::LOVAGE, "ResultLimitExceeded", text);
+            return Err(Outcome::Faulted(Fault { kind: FaultKind::ResultLimit, exception, traceback: None }).into());
+        }
+        self.values.push(value.to_string());
+        Ok(())
+    }
+
+    /// A limit that an item has met is that of all of them.
+    fn of_the_whole(&self, fault: Fault, place: &str) -> Fault {
+        let exception = match (fault.kind, self.whole.fuel) {
+            (FaultKind::TimeLimit, _) => {
+                let limit = Seconds::from(self.whole.hard_limit);
+                Exception::with_args(exc_module::BILLIARD, "TimeLimitExceeded", &[limit])
+            }
+            (FaultKind::FuelLimit, Some(fuel)) => {
+                Exception::with_args(exc_module::LOVAGE, "FuelLimitExceeded", &[fuel])
+            }
+            _ => fault.exception,
+        };
+        let traceback = Some(format!("{place}{}", fault.traceback.unwrap_or_default()));
+        Fault { exception, traceback, ..fault }
+    }
+
+    fn report(self, outcome: Outcome) -> Report {
+        Report { outcome, effects: self.effects, usage: self.usage, log: self.log }
+    }
+}
+
+fn together(one: Usage, other: Usage) -> Usage {
+    Usage {
+        fuel: other.fuel.map(|fuel| one.fuel.unwrap_or_default().saturating_add(fuel)),
+        peak_memory_bytes: one.peak_memory_bytes.max(other.peak_memory_bytes),
+        cpu_seconds: one.cpu_seconds + other.cpu_seconds,
+        wall_seconds: one.wall_seconds + other.wall_seconds,
+        instantiate_seconds: one.instantiate_seconds + other.instantiate_seconds,
+    }
+}
+
+fn raised(exception: Exception) -> Outcome {
+    Outcome::Raised(exception, None)
+}
+
+fn no_value(exc_type: &str, text: &str) -> Outcome {
+    raised(Exception::new(exc_module::CELERY, exc_type, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use lovage_model::{LogLevel, LogRecord, Signature, TaskId, Timestamp};
+
+    use super::*;
+    use crate::attempt::{RetryRequest, Stop};
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.to_owned()).unwrap()
+    }
+
+    fn grants() -> Grants {
+        Grants {
+            fuel: Some(1000),
+            memory_bytes: 1 << 20,
+            soft_limit: Some(Duration::from_secs(5)),
+            hard_limit: Duration::from_secs(10),
+            output_bytes: 100,
+            payload_bytes: 20,
+            subtasks: 10,
+            handler_limit: Duration::ZERO,
+            handler_fuel: None,
+        }
+    }
+
+    /// One that took two seconds and 300 units of fuel, wrote ten bytes to each stream and sent one task.
+    fn report(outcome: Outcome) -> Report {
+        let record = LogRecord { at: Timestamp::from_micros(1), level: LogLevel::Info, message: "12345".to_owned() };
+        let subtask = Signature::new("a.b".parse().unwrap(), Json::empty_array());
+        Report {
+            outcome,
+            effects: Effects { subtasks: vec![(TaskId::new("child").unwrap(), subtask)], ..Effects::default() },
+            usage: Usage { fuel: Some(300), peak_memory_bytes: 7, wall_seconds: 2.0, ..Usage::default() },
+            log: AttemptLog {
+                stdout: "0123456789".to_owned(),
+                stderr: "01234".to_owned(),
+                records: vec![record],
+                ..AttemptLog::default()
+            },
+        }
+    }
+
+    /// The report of as many items as there are reports.
+    async fn of(reports: Vec<Report>) -> (Report, Vec<Grants>) {
+        let items = vec![json("[0]"); reports.len()];
+        let (mut reports, mut given) = (reports.into_iter(), Vec::new());
+        let report = run(items, grants(), async |_, grants| {
+            given.push(grants);
+            reports.next().expect("one for each")
+        });
+        (report.await, given)
+    }
+
+    fn failure(report: &Report) -> &str {
+        match &report.outcome {
+            Outcome::Raised(exception, _) | Outcome::Faulted(Fault { exception, .. }) => &exception.exc_type,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_result_is_the_list_and_all_share_what_one_may_use() {
+        let one = |text| report(Outcome::Returned(json(text)));
+        let (whole, given) = of(vec![one("1"), one("[2]"), one("null"), one("4")]).await;
+        assert_eq!(whole.outcome, Outcome::Returned(json("[1,[2],null,4]")));
+        assert_eq!((whole.usage.fuel, whole.usage.wall_seconds), (Some(1200), 8.0));
+        assert_eq!((whole.effects.subtasks.len(), whole.log.stdout.len(), whole.log.records.len()), (4, 40, 4));
+        let seconds = |limit: Option<Duration>| limit.unwrap().as_secs();
+        let left: Vec<_> = given.iter().map(|g| (g.fuel.unwrap(), g.output_bytes, g.subtasks)).collect();
+        assert_eq!(left, [(1000, 100, 10), (700, 90, 9), (400, 80, 8), (100, 70, 7)]);
+        let times: Vec<_> = given.iter().map(|g| (seconds(g.soft_limit), g.hard_limit.as_secs())).collect();
+        assert_eq!(times, [(5, 10), (3, 8), (1, 6), (0, 4)]);
+    }
+
+    #[tokio::test]
+    async fn nothing_to_do_is_an_empty_list() {
+        assert_eq!(of(vec![]).await.0.outcome, Outcome::Returned(Json::empty_array()));
+    }
+
+    #[tokio::test]
+    async fn the_first_failure_ends_it_and_what_was_sent_stays_sent() {
+        let raised = Outcome::Raised(Exception::new("m", "KeyError", "x"), Some("here\n".to_owned()));
+        let (whole, given) =
+            of(vec![report(Outcome::Returned(json("1"))), report(raised), report(Outcome::Ignored)]).await;
+        let expected =
+            Outcome::Raised(Exception::new("m", "KeyError", "x"), Some("In item 2 of 3:\nhere\n".to_owned()));
+        assert_eq!((whole.outcome, whole.effects.subtasks.len(), given.len()), (expected, 2, 2));
+    }
+
+    #[tokio::test]
+    async fn an_item_is_called_for_its_value() {
+        let retry = |throw| RetryRequest {
+            exception: Exception::new("m", "TooBusy", "x"),
+            eta: Timestamp::from_micros(1),
+            countdown: Seconds::new(1.0).unwrap(),
+            args: None,
+            kwargs: None,
+            throw,
+        };
+        for (outcome, throw) in [(Outcome::Retried, true), (Outcome::Returned(Json::null()), false)] {
+            let effects = Effects { retry: Some(retry(throw)), ..Effects::default() };
+            let (whole, _) = of(vec![Report { effects, ..report(outcome) }]).await;
+            assert_eq!((failure(&whole), whole.effects.retry.clone()), ("TooBusy", None));
+        }
+        for (outcome, exc_type) in [
+            (Outcome::Ignored, "Ignore"),
+            (Outcome::Rejected(true), "Reject"),
+            (Outcome::Replaced, "ImproperlyConfigured"),
+        ] {
+            let effects =
+                Effects { replace: Some(Signature::new("a".parse().unwrap(), json("[]"))), ..Effects::default() };
+            let (whole, _) = of(vec![Report { effects, ..report(outcome) }]).await;
+            assert_eq!((failure(&whole), whole.effects.replace.clone()), (exc_type, None));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_limit_is_that_of_the_whole() {
+        let fault = |kind| {
+            let exception = Exception::with_args("m", "Limit", &[1.5]);
+            report(Outcome::Faulted(Fault { kind, exception, traceback: None }))
+        };
+        let text = async |kind| match of(vec![fault(kind)]).await.0.outcome {
+            Outcome::Faulted(fault) => fault.exception.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(text(FaultKind::TimeLimit).await, "TimeLimitExceeded: 10.0");
+        assert_eq!(text(FaultKind::FuelLimit).await, "FuelLimitExceeded: 1000");
+        assert_eq!(text(FaultKind::Panic).await, "Limit: 1.5");
+    }
+
+    #[tokio::test]
+    async fn the_list_is_as_large_as_one_result() {
+        let one = |bytes: usize| report(Outcome::Returned(json(&"9".repeat(bytes))));
+        assert!(
+            matches!(of(vec![one(8), one(9)]).await.0.outcome, Outcome::Returned(list) if list.as_str().len() == 20)
+        );
+        assert_eq!(failure(&of(vec![one(9), one(9)]).await.0), "ResultLimitExceeded");
+    }
+
+    #[tokio::test]
+    async fn an_order_to_stop_stops_it() {
+        let (whole, given) = of(vec![report(Outcome::Stopped(Stop::Revoked)), report(Outcome::Ignored)]).await;
+        assert_eq!((whole.outcome, given.len()), (Outcome::Stopped(Stop::Revoked), 1));
+    }
+}

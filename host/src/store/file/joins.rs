@@ -1,0 +1,127 @@
+//! What has ended, and who waits for it: as those ask for it who decide what becomes of them.
+
+use async_trait::async_trait;
+use lovage_model::{Arrival, Followed, Message, TaskId, TenantId, Then, Timestamp};
+use rusqlite::{Connection, params};
+
+use super::FileStore;
+use super::book::read_name;
+use super::codec::decode;
+use super::draft::Written;
+use super::ledger::read_json;
+use super::settle::Ending;
+use super::writer::Need;
+use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result};
+
+/// The most bytes of values that are read at once, the first that ended apart.
+const MAX_BYTES: usize = 64 << 20;
+
+/// A step, with all its texts made before it comes to the writer.
+pub(super) struct Step {
+    pub(super) followed: Vec<(TaskId, Fate)>,
+    pub(super) part: Option<Arrival>,
+    pub(super) done: bool,
+}
+
+/// What becomes of a task that waited.
+pub(super) enum Fate {
+    Released(Box<Written>),
+    Settled(Box<Ending>),
+}
+
+impl Fate {
+    fn of(followed: Followed) -> Result<Self> {
+        Ok(match followed {
+            Followed::Released(message) => Self::Released(Box::new(Written::free(*message)?)),
+            Followed::Settled(settlement) => Self::Settled(Box::new(Ending::of(*settlement)?)),
+        })
+    }
+
+    /// How many messages it writes.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Released(_) => 1,
+            Self::Settled(ending) => ending.weight(),
+        }
+    }
+}
+
+#[async_trait]
+impl Joins for FileStore {
+    async fn ended(&self, max: usize) -> Result<Vec<Ended>> {
+        self.readers.run(move |db| ended(db, max)).await
+    }
+
+    async fn any_ended(&self) {
+        self.ends.notified().await;
+    }
+
+    async fn followers(&self, tenant: &TenantId, awaited: &TaskId, max: usize) -> Result<Vec<Message>> {
+        let (tenant, awaited) = (tenant.clone(), awaited.clone());
+        self.readers.run(move |db| followers(db, &tenant, &awaited, max)).await
+    }
+
+    async fn follow(&self, key: i64, step: FollowUp, now: Timestamp) -> Result<Fenced> {
+        let FollowUp { followed, part, done } = step;
+        let followed = followed.into_iter().map(|(id, one)| Ok((id, Fate::of(one)?))).collect::<Result<Vec<_>>>()?;
+        let weight = followed.iter().map(|(_, fate)| fate.weight()).sum();
+        let step = Step { followed, part, done };
+        self.writer.run(Need { durable: true, weight }, move |ledger| ledger.follow(key, &step, now)).await
+    }
+}
+
+fn ended(db: &Connection, max: usize) -> rusqlite::Result<Vec<Ended>> {
+    let mut statement = db.prepare_cached(
+        "SELECT e.key, t.name, e.id, e.arrival, j.key, j.follows
+         FROM ended AS e JOIN tenant AS t ON t.id = e.tenant
+         LEFT JOIN joint AS j ON e.arrival IS NULL AND j.tenant = e.tenant AND j.id = e.id
+         ORDER BY e.key LIMIT ?1",
+    )?;
+    let mut rows = statement.query([i64::try_from(max).unwrap_or(i64::MAX)])?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let (outcome, size) = match row.get::<_, Option<String>>(3)? {
+            Some(arrival) => (Completed::Task(read_json(&arrival)?), arrival.len()),
+            None => {
+                let (parts, size) = parts(db, row.get(4)?)?;
+                (Completed::Join { parts, then: read_json::<Then>(&row.get::<_, String>(5)?)? }, size)
+            }
+        };
+        bytes += size;
+        if bytes > MAX_BYTES && !found.is_empty() {
+            break;
+        }
+        let tenant = read_name(TenantId::try_from(row.get::<_, String>(1)?))?;
+        let id = read_name(TaskId::try_from(row.get::<_, String>(2)?))?;
+        found.push(Ended { key: row.get(0)?, tenant, id, outcome });
+    }
+    Ok(found)
+}
+
+/// The parts of a join in their order, and how long they are.
+fn parts(db: &Connection, joint: i64) -> rusqlite::Result<(Vec<Arrival>, usize)> {
+    let mut statement = db.prepare_cached("SELECT arrival FROM part WHERE joint = ?1 ORDER BY place, key")?;
+    let mut rows = statement.query([joint])?;
+    let (mut parts, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let text = row.get_ref(0)?.as_str()?;
+        bytes += text.len();
+        parts.push(read_json(text)?);
+    }
+    Ok((parts, bytes))
+}
+
+/// Those whose messages cannot be read are left out: they end with the last step, see [`super::follow`].
+fn followers(db: &Connection, tenant: &TenantId, awaited: &TaskId, max: usize) -> rusqlite::Result<Vec<Message>> {
+    let mut statement = db.prepare_cached(
+        "SELECT m.body FROM tenant AS t JOIN blocked AS b ON b.tenant = t.id JOIN message AS m ON m.seq = b.seq
+         WHERE t.name = ?1 AND b.awaits = ?2 ORDER BY b.seq LIMIT ?3",
+    )?;
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![tenant.as_str(), awaited.as_str(), max])?;
+    let mut messages = Vec::new();
+    while let Some(row) = rows.next()? {
+        messages.extend(row.get_ref(0)?.as_blob().ok().and_then(|body| decode(body).ok()));
+    }
+    Ok(messages)
+}
