@@ -19,7 +19,10 @@ mod typing;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use lovage_model::{Message, Plan, Planned, ResultTuple, Signature, TaskDefinition, TaskId, TaskName, Then, Timestamp};
+use lovage_model::{
+    Arrival, Exception, Json, Message, Plan, Planned, ResultTuple, Signature, TaskDefinition, TaskId, TaskName, Then,
+    Timestamp, exc_module,
+};
 
 use crate::attempt::RetryRequest;
 use build::{Builder, Place};
