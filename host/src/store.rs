@@ -405,7 +405,7 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Results + Groups + Modules + Schedules {
+pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 

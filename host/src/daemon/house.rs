@@ -7,7 +7,7 @@ use std::time::Duration;
 use lovage_model::{Room, TenantId};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api::{Api, Bodies, Host};
 use crate::canvas::Rules;
@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::{Compile, Config, Limits, Worker};
 use crate::events::Hub;
 use crate::modules::Modules;
-use crate::pipeline::{Caps, Committer, Pipeline, Running};
+use crate::pipeline::{Arrived, Caps, Committer, Following, Pipeline, Running};
 use crate::queue;
 use crate::sandbox::{Allocator, Compiler, Sandbox, SandboxError, Settings};
 use crate::scheduler::{self, Scheduler};
@@ -70,7 +70,7 @@ pub struct House {
     limits: Limits,
     worker: Worker,
     scheduler: Arc<Scheduler>,
-    loops: JoinHandle<((), ())>,
+    loops: JoinHandle<()>,
     /// Closed when the loops end, which only a panic in one of them brings about before the house is closed.
     ended: watch::Receiver<()>,
     guests: Option<Runtime>,
@@ -114,15 +114,21 @@ impl House {
             caps: caps(&limits),
             rules: admission.rules,
             room: admission.room,
+            result_expires: results_expire,
             hostname: worker.hostname.clone(),
             eager,
         });
         let guests = guest_threads().map_err(HouseError::Threads)?;
-        let settings = scheduler::Settings {
-            concurrency: worker.concurrency,
-            queues: worker.queues.clone(),
-            lease: worker.lease,
-            result_expires: results_expire,
+        let settings =
+            scheduler::Settings { concurrency: worker.concurrency, queues: worker.queues.clone(), lease: worker.lease };
+        let following = Following {
+            store: Arc::clone(&store),
+            hub: Arc::clone(&hub),
+            decide: {
+                let pipeline = Arc::clone(&pipeline);
+                move |message: &_, arrived: Arrived<'_>| pipeline.follow(message, arrived)
+            },
+            message_bytes: limits.message_bytes,
         };
         let scheduler = Scheduler::new(pipeline, settings, guests.handle().clone());
         let (alive, ended) = watch::channel(());
@@ -130,7 +136,10 @@ impl House {
             let scheduler = Arc::clone(&scheduler);
             async move {
                 let _alive = alive;
-                tokio::join!(scheduler.run(), committer.run())
+                // Apart, since it decides about many tasks at once; what is recorded must not wait for that.
+                let mut apart = JoinSet::new();
+                apart.spawn(following.run());
+                tokio::join!(scheduler.run(), committer.run(), ends(&mut apart));
             }
         });
         let guests = Some(guests);
@@ -190,6 +199,17 @@ impl Drop for House {
         self.loops.abort();
         if let Some(guests) = self.guests.take() {
             guests.shutdown_background();
+        }
+    }
+}
+
+/// Waits for loops that run apart; a panic in one of them is one here.
+async fn ends(loops: &mut JoinSet<()>) {
+    while let Some(ended) = loops.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }

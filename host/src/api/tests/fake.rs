@@ -13,8 +13,8 @@ use lovage_model::{
 
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Ask, Broker, Fenced, Filter, Groups, LastRun, Lease, LeaseKey, Leased, Modules, Page, Periodic, Quota, Redone,
-    Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Upload,
+    Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, Modules, Orders,
+    Page, Periodic, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Upload,
 };
 
 #[derive(Default)]
@@ -153,6 +153,41 @@ impl Broker for Fake {
         let mut tasks = self.tasks()?;
         let waiting = tasks.values_mut().filter(|t| t.status == State::Pending && t.queue == queue.as_str());
         Ok(waiting.map(|meta| meta.status = State::Revoked).count() as u64)
+    }
+}
+
+#[async_trait]
+impl Orders for Fake {
+    async fn postpone(&self, key: LeaseKey, until: Timestamp) -> Result<Fenced> {
+        self.periodic.postpone(key, until).await
+    }
+    async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<bool> {
+        self.periodic.pause(tenant, queue, paused).await
+    }
+    async fn revoke_stamped(
+        &self,
+        tenant: &TenantId,
+        stamp: &str,
+        values: &[Json],
+        now: Timestamp,
+    ) -> Result<Vec<(TaskId, Revoked)>> {
+        self.periodic.revoke_stamped(tenant, stamp, values, now).await
+    }
+}
+
+#[async_trait]
+impl Joins for Fake {
+    async fn ended(&self, max: usize) -> Result<Vec<Ended>> {
+        self.periodic.ended(max).await
+    }
+    async fn any_ended(&self) {
+        self.periodic.any_ended().await;
+    }
+    async fn followers(&self, tenant: &TenantId, awaited: &TaskId, max: usize) -> Result<Vec<Message>> {
+        self.periodic.followers(tenant, awaited, max).await
+    }
+    async fn follow(&self, key: i64, step: FollowUp, now: Timestamp) -> Result<Fenced> {
+        self.periodic.follow(key, step, now).await
     }
 }
 
