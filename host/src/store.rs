@@ -23,6 +23,7 @@ mod schedules;
 #[cfg(test)]
 mod suite;
 mod transition;
+mod waiting;
 
 use std::collections::BTreeSet;
 
@@ -34,6 +35,7 @@ use lovage_model::{
 };
 
 pub use schedules::{LastRun, Periodic, Schedules};
+pub use waiting::Waiting;
 
 /// What a store can fail with. Callers branch on these.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -405,7 +407,7 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules {
+pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules + Waiting {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 
