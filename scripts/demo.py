@@ -211,6 +211,32 @@ def talking(lovage, table):
         expect(sums == [0, 2, 4], f"0, 2 and 4, got {sums}")
 
 
+def signature(task, *args, **kwargs):
+    return {"task": task, "args": args, "kwargs": kwargs}
+
+
+def together(lovage, table):
+    title("Chains, groups, chords")
+    with Timer(table, "a task replaced by a chord of 10", "SUCCESS"):
+        expect(lovage.run("task", "run", "tour.sums", 10).value == 90, "90, the sum of ten sums")
+
+    add, pipeline = signature("tour.add", 4), lovage.home / "pipeline.json"
+    group = signature("celery.group", tasks=[add, add, add])
+    steps = [signature("tour.add", 1, 1), group, signature("tour.total"), signature("tour.add", 24)]
+    pipeline.write_text(json.dumps(signature("celery.chain", tasks=steps)))
+    with Timer(table, "a chain with a group in it, from a file", "SUCCESS"):
+        print(f"$DIR/pipeline.json: {pipeline.read_text()[:140]}…")
+        ran = lovage.run("task", "run", "--canvas", f"@{pipeline}")
+        expect(ran.value == 42, "three times 2 + 4, and 24")
+
+    chord, wrong = lovage.home / "chord.json", signature("tour.divide", 1, 0)
+    chord.write_text(json.dumps(signature("celery.chord", header=[add | {"args": [1, 2]}, wrong],
+                                          body=signature("tour.total"))))
+    with Timer(table, "a chord with a member that fails", "FAILURE ChordError"):
+        ran = lovage.run("task", "run", "--canvas", f"@{chord}", code=1)
+        expect("ChordError: Dependency" in ran.stderr and "ZeroDivisionError" in ran.stderr, "which member, and why")
+
+
 def fails(lovage, table, what, exception, fault, *arguments, says=()):
     """A task that must fail, with this exception."""
     with Timer(table, what, f"FAILURE {exception}"):
@@ -310,6 +336,7 @@ def show(lovage, guests, table):
             lovage.run("module", "push", module, guests / f"{module}.wasm")
     real_work(lovage, table)
     talking(lovage, table)
+    together(lovage, table)
     walls(lovage, table)
     crash(lovage, table)
     goodbye(lovage, table)

@@ -18,6 +18,7 @@
 //! - Proxies named in the environment are not used.
 #![deny(missing_docs)]
 
+mod beat;
 mod client;
 mod error;
 mod events;

@@ -11,6 +11,7 @@
 //!
 //! Absent: tokens. Without them the daemon listens on loopback only, and the guard refuses what a web page could send.
 
+mod beat;
 mod body;
 mod events;
 mod groups;
@@ -36,6 +37,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::beat::Beat;
 use crate::control::Control;
 use crate::events::Hub;
 use crate::modules::Modules;
@@ -58,6 +60,8 @@ pub struct Api {
     pub running: Arc<Running>,
     /// Who is told.
     pub hub: Arc<Hub>,
+    /// What is sent again and again.
+    pub beat: Arc<Beat>,
     /// What may be queued.
     pub limits: queue::Limits,
     /// How large bodies may be.
@@ -155,6 +159,9 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(events::all_events))
         .routes(routes!(queues::list_queues))
         .routes(routes!(queues::purge_queue))
+        .routes(routes!(beat::list_beat))
+        .routes(routes!(beat::set_beat, beat::show_beat, beat::remove_beat))
+        .routes(routes!(beat::run_beat))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::openapi))

@@ -1,6 +1,295 @@
 //! What must be sent again and again?
+//!
+//! Celery's beat, in the daemon: periodic tasks that the configuration or the API declares, sent when they are due.
+//!
+//! Invariants:
+//! - A task is sent once for each of its times: the id is made of tenant, name and time, the submit is idempotent, and the
+//!   time is noted after it. So neither a restart nor a crash in between sends it twice, or not at all.
+//! - Of the times that came while no daemon ran, the latest is made up for (none with `catch_up = false`).
+//! - What cannot be sent, because its task is not known or the queue is full, is tried again until its next time.
+//!
+//! Absent: tasks that are sent once at a time (`eta`), and whether an earlier run is still going on.
 
+mod due;
 mod fields;
 mod timetable;
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lovage_model::{EntryName, Event, PeriodicTask, ResultTuple, Signature, TaskId, TenantId, Timestamp};
+use tokio::sync::Notify;
+
+use crate::clock;
+use crate::events::Hub;
+use crate::modules::Modules;
+use crate::queue::{self, Refusal, Sent};
+use crate::store::{LastRun, Periodic, Store, StoreError, Submitted};
+
+pub use due::{Due, check, due};
 pub use timetable::Timetable;
+
+/// How long to wait before what could not be sent is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The longest wait: a clock that was set, or a machine that slept, is noticed after it.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
+
+/// Why something about a periodic task cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum BeatError {
+    /// There is none of this name.
+    #[error("there is no periodic task {0}; `lovage beat list` shows what there is")]
+    Unknown(EntryName),
+    /// It is the operator's.
+    #[error("{0} is declared in the configuration of the daemon: change it there")]
+    OfConfig(EntryName),
+    /// It cannot be what it is said to be.
+    #[error("{0}")]
+    Invalid(String),
+    /// Its task cannot be called so.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// As many tasks wait as may.
+    #[error("as many tasks wait as may (limits.queued_tasks)")]
+    Full,
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A periodic task as it is shown.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// As it is kept.
+    pub periodic: Periodic,
+    /// When it is due next; none: it is not enabled.
+    pub next_run_at: Option<Timestamp>,
+    /// Why it could not be sent when it was due, if it could not.
+    pub last_error: Option<String>,
+}
+
+/// Sends what is due.
+pub struct Beat {
+    store: Arc<dyn Store>,
+    modules: Arc<Modules>,
+    hub: Arc<Hub>,
+    limits: queue::Limits,
+    /// Since when this daemon runs.
+    awake: Timestamp,
+    changed: Notify,
+    errors: Mutex<HashMap<(TenantId, EntryName), String>>,
+}
+
+impl Beat {
+    /// A beat that is not running yet.
+    pub fn new(store: Arc<dyn Store>, modules: Arc<Modules>, hub: Arc<Hub>, limits: queue::Limits) -> Self {
+        let awake = clock::now();
+        Self { store, modules, hub, limits, awake, changed: Notify::new(), errors: Mutex::default() }
+    }
+
+    /// Makes what the configuration declares what there is: for the default tenant, beside what the API has set.
+    pub async fn declare(&self, entries: &BTreeMap<EntryName, PeriodicTask>, now: Timestamp) -> Result<(), StoreError> {
+        let tenant = TenantId::default();
+        let known = self.store.periodic().await?;
+        for old in known.iter().filter(|old| old.of_config && !entries.contains_key(&old.name)) {
+            self.store.remove_periodic(&old.tenant, &old.name).await?;
+        }
+        for (name, entry) in entries {
+            let old = known.iter().find(|old| old.tenant == tenant && old.name == *name);
+            let new = changed(old, (&tenant, name), entry.clone(), true, now);
+            if old != Some(&new) {
+                self.store.set_periodic(new).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Declares a periodic task; whether there was none of its name.
+    pub async fn set(
+        &self,
+        tenant: &TenantId,
+        name: &EntryName,
+        entry: PeriodicTask,
+        now: Timestamp,
+    ) -> Result<bool, BeatError> {
+        check(&entry).map_err(BeatError::Invalid)?;
+        self.admit(tenant, &entry, TaskId::from_uuid(uuid::Uuid::nil()), now)?;
+        let old = self.find(tenant, name).await?;
+        if old.as_ref().is_some_and(|old| old.of_config) {
+            return Err(BeatError::OfConfig(name.clone()));
+        }
+        self.store.set_periodic(changed(old.as_ref(), (tenant, name), entry, false, now)).await?;
+        self.forget_error(tenant, name);
+        self.changed.notify_one();
+        Ok(old.is_none())
+    }
+
+    /// Drops a periodic task.
+    pub async fn remove(&self, tenant: &TenantId, name: &EntryName) -> Result<(), BeatError> {
+        if self.get(tenant, name).await?.of_config {
+            return Err(BeatError::OfConfig(name.clone()));
+        }
+        self.store.remove_periodic(tenant, name).await?;
+        self.forget_error(tenant, name);
+        Ok(())
+    }
+
+    /// Sends a periodic task now, beside its times.
+    pub async fn run_now(&self, tenant: &TenantId, name: &EntryName) -> Result<ResultTuple, BeatError> {
+        let Periodic { entry, .. } = self.get(tenant, name).await?;
+        self.send(tenant, &entry, TaskId::from_uuid(uuid::Uuid::now_v7()), clock::now()).await
+    }
+
+    /// The periodic tasks of a tenant, by name.
+    pub async fn list(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<Shown>, StoreError> {
+        let all = self.store.periodic().await?;
+        Ok(all.into_iter().filter(|one| one.tenant == *tenant).map(|one| self.shown(one, now)).collect())
+    }
+
+    /// One periodic task.
+    pub async fn show(&self, tenant: &TenantId, name: &EntryName, now: Timestamp) -> Result<Shown, BeatError> {
+        Ok(self.shown(self.get(tenant, name).await?, now))
+    }
+
+    /// Sends what is due when it is due. It never returns.
+    pub async fn run(&self) {
+        loop {
+            let wake = self.tick(clock::now()).await;
+            let wait = wake.since(clock::now()).min(LOOK_AT_CLOCK);
+            // Whichever comes first: the next time, or a change of what there is.
+            let _ = tokio::time::timeout(wait, self.changed.notified()).await;
+        }
+    }
+
+    /// Sends what is due now; returns when to look again.
+    async fn tick(&self, now: Timestamp) -> Timestamp {
+        let mut wake = now.after(LOOK_AT_CLOCK);
+        let all = match self.store.periodic().await {
+            Ok(all) => all,
+            Err(error) => {
+                tracing::error!(%error, "the store does not say what is due; trying again");
+                return now.after(AGAIN);
+            }
+        };
+        for periodic in all {
+            match due(&periodic, self.awake, now) {
+                Due::Now(slot) => {
+                    let sent = self.send_for(&periodic, slot, now).await;
+                    // When it is due next is seen at once.
+                    wake = wake.min(if sent { now } else { now.after(AGAIN) });
+                }
+                other => wake = other.later().map_or(wake, |later| wake.min(later)),
+            }
+        }
+        wake
+    }
+
+    /// Whether it was sent, now or before.
+    async fn send_for(&self, periodic: &Periodic, slot: Timestamp, now: Timestamp) -> bool {
+        let Periodic { tenant, name, entry, .. } = periodic;
+        let sent = match self.send(tenant, entry, id_of(tenant, name, slot), now).await {
+            Ok(_) => self.store.note_run(tenant, name, LastRun { slot, at: now }).await.map_err(BeatError::Store),
+            Err(error) => Err(error),
+        };
+        match &sent {
+            Ok(_) => self.forget_error(tenant, name),
+            Err(error) => self.keep_error(tenant, name, error.to_string()),
+        }
+        sent.is_ok()
+    }
+
+    async fn send(
+        &self,
+        tenant: &TenantId,
+        entry: &PeriodicTask,
+        id: TaskId,
+        now: Timestamp,
+    ) -> Result<ResultTuple, BeatError> {
+        let Sent { plan, result } = self.admit(tenant, entry, id, now)?;
+        let messages: Vec<_> = plan.tasks.iter().map(|task| task.message.clone()).collect();
+        let answers = self.store.submit(tenant, vec![plan], now, self.limits.room).await?;
+        match answers.first() {
+            Some(Submitted::Stored) => {
+                self.hub.announce_with(tenant, || messages.iter().map(|it| Event::sent(it, now)).collect());
+            }
+            Some(Submitted::Exists) => {}
+            Some(Submitted::Taken(id)) => return Err(BeatError::Invalid(format!("{id} is a task of another call"))),
+            Some(Submitted::Full(_)) | None => return Err(BeatError::Full),
+        }
+        Ok(result)
+    }
+
+    fn admit(&self, tenant: &TenantId, entry: &PeriodicTask, id: TaskId, now: Timestamp) -> Result<Sent, Refusal> {
+        let PeriodicTask { task, args, kwargs, options, .. } = entry.clone();
+        let call = Signature { kwargs, options, ..Signature::new(task, args) };
+        queue::admit(call, id, &queue::Known { modules: &self.modules, tenant }, &self.limits, now)
+    }
+
+    async fn find(&self, tenant: &TenantId, name: &EntryName) -> Result<Option<Periodic>, StoreError> {
+        Ok(self.store.periodic().await?.into_iter().find(|one| one.tenant == *tenant && one.name == *name))
+    }
+
+    async fn get(&self, tenant: &TenantId, name: &EntryName) -> Result<Periodic, BeatError> {
+        self.find(tenant, name).await?.ok_or_else(|| BeatError::Unknown(name.clone()))
+    }
+
+    fn shown(&self, periodic: Periodic, now: Timestamp) -> Shown {
+        let key = (periodic.tenant.clone(), periodic.name.clone());
+        let last_error = self.errors().get(&key).cloned();
+        let next_run_at = match due(&periodic, self.awake, now) {
+            Due::Now(slot) => Some(slot),
+            other => other.later(),
+        };
+        Shown { periodic, next_run_at, last_error }
+    }
+
+    fn keep_error(&self, tenant: &TenantId, name: &EntryName, text: String) {
+        let before = self.errors().insert((tenant.clone(), name.clone()), text.clone());
+        // Said once, however often it is tried.
+        if before.as_ref() != Some(&text) {
+            tracing::error!(%name, error = text, "a periodic task could not be sent; trying again");
+        }
+    }
+
+    fn forget_error(&self, tenant: &TenantId, name: &EntryName) {
+        self.errors().remove(&(tenant.clone(), name.clone()));
+    }
+
+    fn errors(&self) -> MutexGuard<'_, HashMap<(TenantId, EntryName), String>> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is kept once an entry is what it is said to be now: times that are not its own any more are not made up for.
+fn changed(
+    old: Option<&Periodic>,
+    (tenant, name): (&TenantId, &EntryName),
+    entry: PeriodicTask,
+    of_config: bool,
+    now: Timestamp,
+) -> Periodic {
+    let kept = old.filter(|old| old.entry.schedule == entry.schedule && old.entry.enabled == entry.enabled);
+    Periodic {
+        tenant: tenant.clone(),
+        name: name.clone(),
+        entry,
+        of_config,
+        since: kept.map_or(now, |old| old.since),
+        last_run: old.and_then(|old| old.last_run),
+        total_run_count: old.map_or(0, |old| old.total_run_count),
+    }
+}
+
+/// The id of the task that is sent for one time of an entry: a UUID made of them, so that nothing needs to be remembered.
+fn id_of(tenant: &TenantId, name: &EntryName, slot: Timestamp) -> TaskId {
+    use sha2::Digest as _;
+    let parts = ["beat", tenant.as_str(), name.as_str()];
+    let digest = parts.iter().fold(sha2::Sha256::new(), |all, part| all.chain_update(part).chain_update([0]));
+    let digest = digest.chain_update(slot.as_micros().to_be_bytes()).finalize();
+    let bytes = digest[..16].try_into().expect("16 of 32 bytes");
+    TaskId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! and `config` ask the daemon's and the configuration's own rooms. Data goes to standard output, everything else to
 //! standard error. Only here does anything print, and only here does the process end.
 
+mod beat;
 mod escape;
 mod exit;
 mod live;
@@ -78,6 +79,9 @@ enum Command {
     /// What waits
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// What is sent again and again
+    #[command(subcommand)]
+    Beat(beat::BeatCommand),
     /// Whether the daemon is there and can take tasks; exit 1 if it cannot, 6 if none answers
     Status,
     /// Check or copy a store
@@ -131,6 +135,7 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<ExitCode> {
         Command::Module(command) => ask(cli.globals, screen, async |session| module::execute(command, session).await)?,
         Command::Task(command) => ask(cli.globals, screen, async |session| task::execute(command, session).await)?,
         Command::Queue(command) => ask(cli.globals, screen, async |session| queue::execute(command, session).await)?,
+        Command::Beat(command) => ask(cli.globals, screen, async |session| beat::execute(command, session).await)?,
         Command::Status => ask(cli.globals, screen, status)?,
     };
     Ok(exit.into())

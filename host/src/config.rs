@@ -2,24 +2,28 @@
 //!
 //! Settings as written (a TOML file, below `LOVAGE__SECTION__KEY` in the environment, below flags) become settings as
 //! proven: every value checked, every fault reported at once, the origin of each value known. One table of keys
-//! ([`KEYS`]) drives the reading, the sample and [`Config::show`].
+//! ([`KEYS`]) drives the reading, the sample and [`Config::show`]; beside it, only `[beat.NAME]` tables have names of the
+//! operator's own.
 //!
 //! Absent: what the settings do, and secrets (there are none).
 
 mod keys;
+mod periodic;
 mod read;
 mod show;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lovage_model::QueueName;
+use lovage_model::{EntryName, PeriodicTask, QueueName};
 
 pub use keys::{KEYS, Key, Value, store_url};
 pub use read::load;
 pub use show::{Entry, Origin};
+
+use periodic::Declared;
 
 /// What was given on the command line.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +60,14 @@ pub struct Config {
     /// What is logged, and how.
     pub log: Log,
     entries: Vec<Entry>,
+    periodic: BTreeMap<EntryName, Declared>,
+}
+
+impl Config {
+    /// The periodic tasks that are declared.
+    pub fn beat(&self) -> BTreeMap<EntryName, PeriodicTask> {
+        self.periodic.iter().map(|(name, declared)| (name.clone(), declared.entry.clone())).collect()
+    }
 }
 
 /// Where results and queues are kept.

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttemptLog, Json, ResultMeta, ResultTuple, Signature, SignatureOptions, State, TaskId, TaskName};
+use crate::{
+    AttemptLog, EntryName, Json, PeriodicTask, ResultMeta, ResultTuple, Signature, SignatureOptions, State, TaskId,
+    TaskName, Timestamp,
+};
 
 /// `POST /v1/tasks`: a task with its arguments, or a signature as Celery serialises it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -200,6 +203,30 @@ pub struct QueueView {
 pub struct PurgeReply {
     /// How many waiting messages were revoked.
     pub purged: u64,
+}
+
+/// One periodic task: `GET /v1/beat`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PeriodicView {
+    /// Its name.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: EntryName,
+    /// What is sent, and when: as it is written.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub entry: PeriodicTask,
+    /// Whether the configuration declares it: then only the configuration changes it.
+    pub of_config: bool,
+    /// When it was sent last for one of its times.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub last_run_at: Option<Timestamp>,
+    /// When it is due next; none: it is not enabled.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub next_run_at: Option<Timestamp>,
+    /// For how many of its times it was sent.
+    pub total_run_count: u64,
+    /// Why it could not be sent when it was due, if it could not; it is tried again.
+    pub last_error: Option<String>,
 }
 
 /// `GET /livez` and `GET /readyz`.

@@ -7,6 +7,7 @@
 
 pub mod api;
 mod canvas;
+mod change;
 mod event;
 mod exception;
 mod json;
@@ -25,6 +26,7 @@ mod time;
 mod usage;
 
 pub use canvas::Canvas;
+pub use change::{CHANGES, CUSTOM, Change, is_legal};
 pub use event::{Called, Event, EventKind};
 pub use exception::{Exception, exc_module, python_repr};
 pub use json::Json;

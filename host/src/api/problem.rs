@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::Problem;
 
+use crate::beat::BeatError;
 use crate::modules::PushError;
 use crate::queue::{Refusal, RefusalCode};
 use crate::store::StoreError;
@@ -50,12 +51,14 @@ kinds! {
     UNKNOWN_ID = NOT_FOUND, "unknown_id", "There is no task with this id";
     UNKNOWN_GROUP = NOT_FOUND, "unknown_group", "No group was saved under this id";
     UNKNOWN_MODULE = NOT_FOUND, "unknown_module", "There is no such module";
+    UNKNOWN_ENTRY = NOT_FOUND, "unknown_entry", "There is no such periodic task";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not take this method";
     BODY_TIMEOUT = REQUEST_TIMEOUT, "body_timeout", "The body took too long to arrive", retry in 1;
     ID_TAKEN = CONFLICT, "id_taken", "Another task has this id";
     TASK_BUSY = CONFLICT, "task_busy", "The task is in a state in which this cannot be done", retry in 1;
     TASK_NAME_TAKEN = CONFLICT, "task_name_taken", "Another module exports a task of the same name";
     NO_OLDER_VERSION = CONFLICT, "no_older_version", "The module has no version before the active one";
+    ENTRY_OF_CONFIG = CONFLICT, "entry_of_config", "The configuration declares the periodic task";
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than allowed";
     MESSAGE_TOO_LARGE = PAYLOAD_TOO_LARGE, "message_too_large", "The task's arguments are larger than allowed";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is of another type than this route takes";
@@ -143,6 +146,20 @@ impl From<Refusal> for Failure {
                 UNKNOWN_TASK.because(format!("{text}; `lovage module list` shows what there is"))
             }
             RefusalCode::AmbiguousTask => AMBIGUOUS_TASK.because(text),
+        }
+    }
+}
+
+impl From<BeatError> for Failure {
+    fn from(error: BeatError) -> Self {
+        let text = error.to_string();
+        match error {
+            BeatError::Unknown(_) => UNKNOWN_ENTRY.because(text),
+            BeatError::OfConfig(_) => ENTRY_OF_CONFIG.because(text),
+            BeatError::Invalid(_) => INVALID_REQUEST.because(text),
+            BeatError::Refused(refusal) => refusal.into(),
+            BeatError::Full => QUEUE_FULL.because(text),
+            BeatError::Store(error) => error.into(),
         }
     }
 }

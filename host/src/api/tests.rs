@@ -32,6 +32,7 @@ struct Site {
     store: Arc<Fake>,
     hub: Arc<Hub>,
     running: Arc<Running>,
+    beat: Arc<Beat>,
     draining: watch::Sender<bool>,
 }
 
@@ -84,9 +85,13 @@ async fn site() -> Site {
     let hub = Arc::new(Hub::new(Timestamp::from_micros(1000)));
     let running = Arc::new(Running::default());
     let (draining, drained) = watch::channel(false);
+    let modules = Arc::new(Modules::open(Arc::clone(&store) as Arc<dyn Store>, sandbox()).await.unwrap());
+    let beat = Beat::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&modules), Arc::clone(&hub), LIMITS);
+    let beat = Arc::new(beat);
     let api = Api {
         store: Arc::clone(&store) as Arc<dyn Store>,
-        modules: Arc::new(Modules::open(Arc::clone(&store) as Arc<dyn Store>, sandbox()).await.unwrap()),
+        modules,
+        beat: Arc::clone(&beat),
         running: Arc::clone(&running),
         hub: Arc::clone(&hub),
         limits: LIMITS,
@@ -94,7 +99,7 @@ async fn site() -> Site {
         host: Host { hostname: "lovage@test".to_owned(), concurrency: 4 },
         draining: drained,
     };
-    Site { router: router(api), store, hub, running, draining }
+    Site { router: router(api), store, hub, running, beat, draining }
 }
 
 fn json_request(method: &str, path: &str, body: &Value) -> Request<Body> {
@@ -124,6 +129,12 @@ impl Site {
     async fn put(&self, id: &str) {
         let (status, reply) = self.send("PUT", &format!("/v1/tasks/{id}"), json!({"task": "add", "args": [1]})).await;
         assert_eq!(status, 202, "{reply}");
+    }
+
+    /// Declares a periodic task as the configuration does.
+    async fn declare(&self, name: &str) {
+        let entry = serde_json::from_str(r#"{"task": "add", "args": [1], "every": 3600}"#).unwrap();
+        self.beat.declare(&[(name.parse().unwrap(), entry)].into(), Timestamp::from_micros(0)).await.unwrap();
     }
 
     fn end(&self, id: &str) {
@@ -285,6 +296,25 @@ async fn queues_are_listed_and_purged() {
 }
 
 #[tokio::test]
+async fn periodic_tasks_are_set_shown_run_and_removed() {
+    let site = site().await;
+    site.declare("declared").await;
+    let body = json!({"task": "add", "args": [1], "crontab": "0 7 * * mon-fri", "timezone": "Europe/Berlin"});
+    let (status, new) = site.send("PUT", "/v1/beat/mine", body.clone()).await;
+    assert_eq!((status, &new["of_config"], &new["entry"]["crontab"]["hour"]), (201, &json!(false), &json!("7")));
+    assert!(new["next_run_at"].is_string() && new["last_run_at"].is_null(), "{new}");
+    assert_eq!(site.send("PUT", "/v1/beat/mine", body).await, (200, new.clone()));
+    assert_eq!(site.call("GET", "/v1/beat/mine").await, (200, new.clone()));
+    let (_, all) = site.call("GET", "/v1/beat").await;
+    assert_eq!((&all[0]["name"], &all[0]["of_config"], &all[1]), (&json!("declared"), &json!(true), &new));
+    let (status, sent) = site.call("POST", "/v1/beat/mine/run").await;
+    assert_eq!(status, 202, "{sent}");
+    assert_eq!(site.call("GET", &format!("/v1/tasks/{}", sent["id"].as_str().unwrap())).await.1["args"], json!([1]));
+    assert_eq!(site.call("DELETE", "/v1/beat/mine").await.0, 204);
+    assert_eq!(site.call("GET", "/v1/beat/mine").await.1["code"], "unknown_entry");
+}
+
+#[tokio::test]
 async fn modules_are_listed_rolled_back_and_removed() {
     let site = site().await;
     let (status, list) = site.call("GET", "/v1/modules").await;
@@ -312,6 +342,11 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/livez"),
     ("GET", "/openapi.json"),
     ("GET", "/readyz"),
+    ("GET", "/v1/beat"),
+    ("DELETE", "/v1/beat/{name}"),
+    ("GET", "/v1/beat/{name}"),
+    ("PUT", "/v1/beat/{name}"),
+    ("POST", "/v1/beat/{name}/run"),
     ("GET", "/v1/events"),
     ("DELETE", "/v1/groups/{id}"),
     ("GET", "/v1/groups/{id}"),

@@ -1,8 +1,8 @@
 //! How do things look to people? Pure: things in, text out; every text of a guest is made harmless on its way.
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
-use lovage_model::api::{Health, QueueView};
-use lovage_model::{ModuleVersion, ResultMeta, State, TaskDefinition, Timestamp};
+use lovage_model::api::{Health, PeriodicView, QueueView};
+use lovage_model::{Crontab, ModuleVersion, ResultMeta, Schedule, State, TaskDefinition, Timestamp};
 
 use super::escape;
 use crate::daemon::CheckReport;
@@ -167,6 +167,41 @@ pub(crate) fn queues(queues: &[QueueView]) -> String {
     text_of(table)
 }
 
+/// Periodic tasks.
+pub(crate) fn beat(all: &[PeriodicView]) -> String {
+    let mut table = table(&["NAME", "TASK", "SCHEDULE", "NEXT", "LAST", "RUNS", "NOTE"]);
+    for one in all {
+        let PeriodicView { entry, last_error, .. } = one;
+        let notes = [
+            (!entry.enabled).then(|| "disabled".to_owned()),
+            one.of_config.then(|| "of the configuration".to_owned()),
+            last_error.clone(),
+        ];
+        table.add_row([
+            cell(one.name.as_str()),
+            cell(entry.task.as_str()),
+            cell(schedule(&entry.schedule)),
+            cell(one.next_run_at.map(when).unwrap_or_default()),
+            cell(one.last_run_at.map(when).unwrap_or_default()),
+            cell(one.total_run_count.to_string()),
+            cell(notes.into_iter().flatten().collect::<Vec<_>>().join(", ")),
+        ]);
+    }
+    text_of(table)
+}
+
+/// As cron has it.
+fn schedule(schedule: &Schedule) -> String {
+    match schedule {
+        Schedule::Every(every) => format!("every {} s", every.get()),
+        Schedule::Crontab { crontab, timezone } => {
+            let Crontab { minute, hour, day_of_week, day_of_month, month_of_year } = crontab;
+            let fields = format!("{minute} {hour} {day_of_month} {month_of_year} {day_of_week}");
+            format!("{fields} {}", timezone.as_deref().unwrap_or("UTC"))
+        }
+    }
+}
+
 /// A daemon.
 pub(crate) fn health(health: &Health) -> String {
     let mut table = table(&["STATUS", "HOST", "VERSION", "RUNNING", "SLOTS"]);
@@ -261,6 +296,28 @@ tour    3        yes     2.0 KiB  2026-11-21 00:00:00Z  abababababab  tour.add";
 TASK              LIMITS  RETRIES   ABOUT
 tour.add(x, [y])  2.5 s   for ever  Adds.";
         assert_eq!(definitions(&version.tasks), expected);
+    }
+
+    #[test]
+    fn periodic_tasks_show_their_schedule_and_what_is_wrong() {
+        let view = |entry: &str| PeriodicView {
+            name: "a".parse().unwrap(),
+            entry: serde_json::from_str(entry).unwrap(),
+            of_config: true,
+            last_run_at: None,
+            next_run_at: Some(Timestamp::parse("2026-11-21T07:30:00Z").unwrap()),
+            total_run_count: 3,
+            last_error: Some("no\u{1b}".to_owned()),
+        };
+        let all = [
+            view(r#"{"task": "t.u", "crontab": "30 7 * * mon-fri", "timezone": "Europe/Rome"}"#),
+            view(r#"{"task": "t.v", "every": 1.5, "enabled": false}"#),
+        ];
+        let expected = "\
+NAME  TASK  SCHEDULE                      NEXT                  LAST  RUNS  NOTE
+a     t.u   30 7 * * mon-fri Europe/Rome  2026-11-21 07:30:00Z        3     of the configuration, no\\u{1b}
+a     t.v   every 1.5 s                   2026-11-21 07:30:00Z        3     disabled, of the configuration, no\\u{1b}";
+        assert_eq!(beat(&all), expected);
     }
 
     #[test]

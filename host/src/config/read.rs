@@ -1,13 +1,14 @@
 //! From what was written to what is proven.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use lovage_model::QueueName;
+use lovage_model::{EntryName, QueueName};
 
 use super::keys::{self, KEYS, Key, Value};
+use super::periodic::{self, Declared};
 use super::show::{Entry, Origin};
 use super::{Compile, Config, Faults, Flags, Http, Limits, Log, Worker};
 
@@ -34,6 +35,7 @@ pub fn load(
 #[derive(Default)]
 struct Written {
     values: HashMap<&'static str, (toml::Value, Origin)>,
+    periodic: BTreeMap<EntryName, Declared>,
     faults: Vec<String>,
 }
 
@@ -52,12 +54,25 @@ impl Written {
                 self.unknown(&section, &section, &path.display().to_string());
                 continue;
             };
+            if section == "beat" {
+                self.beat(keys, &Origin::File(path.display().to_string()));
+                continue;
+            }
             for (short, value) in keys {
                 let name = format!("{section}.{short}");
                 match known(&name) {
                     Some(key) => self.put(key, value, Origin::File(path.display().to_string())),
                     None => self.unknown(&name, &name, &path.display().to_string()),
                 }
+            }
+        }
+    }
+
+    fn beat(&mut self, tables: toml::Table, origin: &Origin) {
+        for (name, written) in tables {
+            match periodic::read(&name, written, origin.clone()) {
+                Ok((name, declared)) => _ = self.periodic.insert(name, declared),
+                Err(fault) => self.faults.push(fault),
             }
         }
     }
@@ -111,7 +126,10 @@ impl Written {
         if self.faults.is_empty() {
             self.faults.extend(Proven(&entries).contradictions());
         }
-        if self.faults.is_empty() { Ok(Proven(&entries).config()) } else { Err(Faults(self.faults)) }
+        if !self.faults.is_empty() {
+            return Err(Faults(self.faults));
+        }
+        Ok(Config { periodic: self.periodic, ..Proven(&entries).config() })
     }
 }
 
@@ -173,6 +191,7 @@ impl Proven<'_> {
             },
             log: Log { level: self.text("log.level").to_owned(), json: self.text("log.format") == "json" },
             entries: self.0.to_vec(),
+            periodic: BTreeMap::new(),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::Config;
 use super::keys::{Key, Value};
+use super::{Config, periodic};
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,13 +62,18 @@ impl Config {
             };
             written.expect("writing to a String");
         }
+        if self.periodic.is_empty() {
+            text.push_str(periodic::SAMPLE);
+        }
+        text.extend(self.periodic.iter().map(|(name, declared)| declared.show(name)));
         text
     }
 
     /// The settings as JSON: an array of objects with `name`, `value`, `origin` and `doc`.
     pub fn json(&self) -> serde_json::Value {
         let entry = |Entry { key, value, origin }: &Entry| serde_json::json!({"name": key.name, "value": value, "origin": origin.to_string(), "doc": key.doc});
-        self.entries.iter().map(entry).collect()
+        let periodic = self.periodic.iter().map(|(name, declared)| declared.json(name));
+        self.entries.iter().map(entry).chain(periodic).collect()
     }
 }
 

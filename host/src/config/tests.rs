@@ -136,3 +136,31 @@ fn every_key_can_be_set_by_its_variable() {
     assert_eq!(json.as_array().unwrap().len(), KEYS.len());
     assert_eq!(json[0]["name"], "store.url");
 }
+
+#[test]
+fn periodic_tasks_are_tables_with_names() {
+    let file = "[beat.nightly]\ntask = \"a.b\"\ncrontab = { hour = 7, minute = \"*/30\" }\ntimezone = \"Europe/Rome\"\n\
+                [beat.\"every.ten\"]\ntask = \"a.c\"\nevery = 10\nargs = [1, 2.5, 1979-05-27]\noptions = { queue = \"slow\" }\n\
+                [beat]\nshort = { task = \"a.d\", every = 1.5, enabled = false }";
+    let config = from_file(file).unwrap();
+    let beat = config.beat();
+    let names: Vec<_> = beat.keys().map(EntryName::as_str).collect();
+    assert_eq!(names, ["every.ten", "nightly", "short"]);
+    let ten = beat.values().next().unwrap();
+    assert_eq!((ten.args.as_str(), ten.options.queue.as_ref().unwrap().as_str()), ("[1,2.5,\"1979-05-27\"]", "slow"));
+    assert_eq!(config.json().as_array().unwrap().len(), KEYS.len() + 3);
+    assert_eq!(from_file(&config.show()).unwrap().beat(), beat, "{}", config.show());
+
+    let file = "[beat.a]\ntask = \"a\"\n[beat.b]\ntask = \"a\"\nevery = 1\nevry = 2\n[beat.\"c d\"]\n\
+                [beat.e]\ntask = \"a\"\ncrontab = \"99 * * * *\"\n[beat]\nf = 1";
+    let told = faults(from_file(file));
+    for (name, says) in [
+        ("beat.a (lovage.toml): ", "every or crontab is missing"),
+        ("beat.b", "unknown field `evry`"),
+        ("beat.c d", "name of a periodic task"),
+        ("beat.e", "crontab.minute is \"99\""),
+        ("beat.f", "must be a table"),
+    ] {
+        assert!(told.iter().any(|fault| fault.starts_with(name) && fault.contains(says)), "{name}: {told:#?}");
+    }
+}

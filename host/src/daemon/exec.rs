@@ -1,6 +1,7 @@
 //! One task here and now: the house without its door. What runs is what a daemon would run: the same sandbox, the same
 //! trace, a store in memory. Retries do not wait, as in Celery's `apply()`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -69,6 +70,7 @@ fn plan(args: &ExecArgs, cache: PathBuf) -> anyhow::Result<Plan> {
         worker: config.worker,
         limits: config.limits,
         results_expire: config.results_expire,
+        beat: BTreeMap::new(),
         eager: true,
     })
 }

@@ -1,15 +1,17 @@
 //! The rooms of one daemon, built and running: everything but the door.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::{Room, TenantId};
+use lovage_model::{EntryName, PeriodicTask, Room, TenantId};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api::{Api, Bodies, Host};
+use crate::beat::Beat;
 use crate::canvas::Rules;
 use crate::clock;
 use crate::config::{Compile, Config, Limits, Worker};
@@ -35,6 +37,8 @@ pub struct Plan {
     pub limits: Limits,
     /// How long results are kept.
     pub results_expire: Duration,
+    /// What is sent again and again.
+    pub beat: BTreeMap<EntryName, PeriodicTask>,
     /// Whether retries run at once and tasks are told that they run without a daemon.
     pub eager: bool,
 }
@@ -67,6 +71,7 @@ pub struct House {
     pub hub: Arc<Hub>,
     /// What may be queued.
     pub admission: queue::Limits,
+    beat: Arc<Beat>,
     limits: Limits,
     worker: Worker,
     scheduler: Arc<Scheduler>,
@@ -87,6 +92,7 @@ impl Plan {
             worker: config.worker.clone(),
             limits: config.limits.clone(),
             results_expire: config.results_expire,
+            beat: config.beat(),
             eager: false,
         }
     }
@@ -95,7 +101,7 @@ impl Plan {
 impl House {
     /// Builds every room and starts to take messages.
     pub async fn open(plan: Plan) -> Result<Self, HouseError> {
-        let Plan { store, cache, compiler, worker, limits, results_expire, eager } = plan;
+        let Plan { store, cache, compiler, worker, limits, results_expire, beat: declared, eager } = plan;
         let concurrency = u32::try_from(worker.concurrency).unwrap_or(u32::MAX);
         let settings = Settings { concurrency, memory_bytes: limits.memory_bytes, cache, compiler };
         let sandbox = Arc::new(Sandbox::new(settings)?);
@@ -118,6 +124,8 @@ impl House {
             hostname: worker.hostname.clone(),
             eager,
         });
+        let beat = Arc::new(Beat::new(Arc::clone(&store), Arc::clone(&modules), Arc::clone(&hub), admission));
+        beat.declare(&declared, clock::now()).await?;
         let guests = guest_threads().map_err(HouseError::Threads)?;
         let settings =
             scheduler::Settings { concurrency: worker.concurrency, queues: worker.queues.clone(), lease: worker.lease };
@@ -133,17 +141,31 @@ impl House {
         let scheduler = Scheduler::new(pipeline, settings, guests.handle().clone());
         let (alive, ended) = watch::channel(());
         let loops = tokio::spawn({
-            let scheduler = Arc::clone(&scheduler);
+            let (scheduler, beat) = (Arc::clone(&scheduler), Arc::clone(&beat));
             async move {
                 let _alive = alive;
                 // Apart, since it decides about many tasks at once; what is recorded must not wait for that.
                 let mut apart = JoinSet::new();
                 apart.spawn(following.run());
-                tokio::join!(scheduler.run(), committer.run(), ends(&mut apart));
+                tokio::join!(scheduler.run(), committer.run(), beat.run(), ends(&mut apart));
             }
         });
         let guests = Some(guests);
-        Ok(Self { store, sandbox, modules, running, hub, admission, limits, worker, scheduler, loops, ended, guests })
+        Ok(Self {
+            store,
+            sandbox,
+            modules,
+            running,
+            hub,
+            admission,
+            beat,
+            limits,
+            worker,
+            scheduler,
+            loops,
+            ended,
+            guests,
+        })
     }
 
     /// What the HTTP API stands on.
@@ -153,6 +175,7 @@ impl House {
             modules: Arc::clone(&self.modules),
             running: Arc::clone(&self.running),
             hub: Arc::clone(&self.hub),
+            beat: Arc::clone(&self.beat),
             limits: self.admission,
             bodies: Bodies { module_bytes: self.limits.module_bytes, batch_bytes: self.limits.batch_bytes },
             host: Host { hostname: self.worker.hostname.clone(), concurrency: self.worker.concurrency },

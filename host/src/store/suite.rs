@@ -12,6 +12,7 @@ mod messages;
 mod modules;
 mod orders;
 mod plans;
+mod properties;
 mod results;
 mod schedules;
 

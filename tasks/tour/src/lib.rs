@@ -1,11 +1,14 @@
 //! A task for each thing a task can do, short enough to copy from.
 //!
-//! `plain` returns and raises, `talking` uses its context, `hungry` meets the walls of the sandbox.
+//! `plain` returns and raises, `talking` uses its context, `together` builds canvases, `again` is tried again and told how it
+//! ended, `hungry` meets the walls of the sandbox.
 #![deny(missing_docs)]
 
+pub mod again;
 pub mod hungry;
 pub mod plain;
 pub mod talking;
+pub mod together;
 
 lovage_guest::export_tasks!(
     plain::add,
@@ -18,6 +21,19 @@ lovage_guest::export_tasks!(
     talking::flaky,
     talking::progress,
     talking::sleepy,
+    together::chunked,
+    together::grand_total,
+    together::grow,
+    together::hear,
+    together::linked,
+    together::pairs,
+    together::stamped,
+    together::steps,
+    together::sums,
+    together::total,
+    again::page_by_page,
+    again::shaky,
+    again::told,
     hungry::crash,
     hungry::greedy,
     hungry::stubborn,

@@ -47,6 +47,14 @@ fn wrong_requests() -> Vec<(&'static str, Request<Body>)> {
         ("unknown_module", empty("GET", "/v1/modules/nobody")),
         ("unknown_module", empty("DELETE", "/v1/modules/nobody")),
         ("unknown_module", empty("POST", "/v1/modules/nobody/rollback")),
+        ("unknown_entry", empty("GET", "/v1/beat/nobody")),
+        ("unknown_entry", empty("DELETE", "/v1/beat/nobody")),
+        ("unknown_entry", empty("POST", "/v1/beat/nobody/run")),
+        ("entry_of_config", empty("DELETE", "/v1/beat/declared")),
+        ("entry_of_config", json_request("PUT", "/v1/beat/declared", &json!({"task": "add", "every": 1}))),
+        ("invalid_request", json_request("PUT", "/v1/beat/a", &json!({"task": "add", "every": 0.01}))),
+        ("invalid_request", json_request("PUT", "/v1/beat/a", &json!({"task": "add"}))),
+        ("unknown_task", json_request("PUT", "/v1/beat/a", &json!({"task": "nothing", "every": 1}))),
         ("method_not_allowed", empty("PATCH", "/v1/tasks")),
         ("id_taken", json_request("PUT", "/v1/tasks/there", &json!({"task": "add", "args": [9]}))),
         ("task_busy", empty("DELETE", "/v1/tasks/there")),
@@ -83,6 +91,7 @@ async fn met(site: &Site, request: Request<Body>) -> String {
 async fn every_kind_of_problem_is_answered_in_one_form() {
     let site = site().await;
     site.put("there").await;
+    site.declare("declared").await;
     let mut seen = BTreeSet::new();
     for (expected, request) in wrong_requests() {
         let what = format!("{} {}", request.method(), request.uri());

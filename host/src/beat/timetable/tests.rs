@@ -129,7 +129,7 @@ fn crontabs() -> impl Strategy<Value = Crontab> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn a_crontab_is_due_when_the_clock_shows_it(
         crontab in crontabs(),

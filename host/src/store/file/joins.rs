@@ -25,14 +25,14 @@ pub(super) struct Step {
 
 /// What becomes of a task that waited.
 pub(super) enum Fate {
-    Released(Written),
+    Released(Box<Written>),
     Settled(Box<Ending>),
 }
 
 impl Fate {
     fn of(followed: Followed) -> Result<Self> {
         Ok(match followed {
-            Followed::Released(message) => Self::Released(Written::free(*message)?),
+            Followed::Released(message) => Self::Released(Box::new(Written::free(*message)?)),
             Followed::Settled(settlement) => Self::Settled(Box::new(Ending::of(*settlement)?)),
         })
     }

@@ -50,6 +50,8 @@ impl Orders for FileStore {
     }
 }
 
+type Found = Vec<(TaskId, Revoked)>;
+
 impl Ledger {
     fn postpone(&mut self, key: LeaseKey, until: Timestamp) -> rusqlite::Result<Fenced> {
         let Some(held) = self.current(key) else { return Ok(Fenced::Refused) };
@@ -82,7 +84,7 @@ impl Ledger {
         (name, values): &(String, Vec<String>),
         after: i64,
         now: Timestamp,
-    ) -> rusqlite::Result<(Vec<(TaskId, Revoked)>, Option<i64>)> {
+    ) -> rusqlite::Result<(Found, Option<i64>)> {
         let Some(tenant) = self.book.tenant(tenant) else { return Ok((Vec::new(), None)) };
         let mut seqs = std::collections::BTreeSet::new();
         let limit = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);

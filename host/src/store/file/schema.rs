@@ -17,13 +17,13 @@ use super::fault::Faults;
 use crate::store::{Result, StoreError};
 
 /// `LOVG`: tells our databases from others.
-const APPLICATION_ID: i32 = 0x4C4F_5647;
+pub(super) const APPLICATION_ID: i32 = 0x4C4F_5647;
 
 /// The schema this code reads and writes.
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// Step n leads from version n to n + 1. A step that was released is never changed.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     "
 CREATE TABLE store (
     one INTEGER PRIMARY KEY CHECK (one = 1),

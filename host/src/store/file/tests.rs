@@ -1,5 +1,8 @@
 //! What only a store on a disk can meet: crashes, other versions, broken files, full disks, copies.
 
+mod migration;
+mod waits;
+
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc;

@@ -1,0 +1,186 @@
+//! What is sent when, and how often, whatever happens in between.
+
+use lovage_model::{Json, ModuleName, Room, Schedule, Seconds, State, TaskDefinition};
+
+use super::*;
+use crate::queue::{Limits, Rules};
+use crate::sandbox::{Compiler, Sandbox, Settings};
+use crate::store::memory::MemoryStore;
+use crate::store::{Broker as _, Filter, Results as _, Schedules as _, Upload};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(1_800_000_000_000_000 + seconds * 1_000_000)
+}
+
+fn entry(every: f64) -> PeriodicTask {
+    PeriodicTask {
+        task: "tour.add".parse().unwrap(),
+        args: Json::parse("[1]".to_owned()).unwrap(),
+        kwargs: Json::empty_object(),
+        options: Default::default(),
+        schedule: Schedule::Every(Seconds::new(every).unwrap()),
+        enabled: true,
+        catch_up: true,
+    }
+}
+
+fn name(text: &str) -> EntryName {
+    text.parse().unwrap()
+}
+
+fn periodic(entry: PeriodicTask, since: i64, last: Option<i64>) -> Periodic {
+    let last_run = last.map(|slot| LastRun { slot: at(slot), at: at(slot) });
+    let (tenant, name) = (TenantId::default(), name("a"));
+    Periodic { tenant, name, entry, of_config: false, since: at(since), last_run, total_run_count: 0 }
+}
+
+/// A store with a module that exports `tour.add`.
+async fn store() -> Arc<MemoryStore> {
+    let store = Arc::new(MemoryStore::new());
+    let task = TaskDefinition {
+        name: "tour.add".parse().unwrap(),
+        doc: String::new(),
+        parameters: vec![lovage_model::Parameter { name: "x".to_owned(), required: true }],
+        options: Default::default(),
+        handlers: vec![],
+    };
+    let component = bytes::Bytes::from_static(b"a");
+    let digest = lovage_model::Digest::from_bytes(&[7; 32]);
+    let upload = Upload { name: ModuleName::new("tour").unwrap(), digest, component, tasks: vec![task] };
+    let store_of_modules: &dyn crate::store::Modules = &*store;
+    store_of_modules.push(&TenantId::default(), upload, at(0)).await.unwrap();
+    store
+}
+
+/// A daemon's beat, that runs since a time.
+async fn beat(store: &Arc<MemoryStore>, awake: i64) -> Beat {
+    let cache = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        concurrency: 1,
+        memory_bytes: 1 << 20,
+        cache: cache.path().join("cache"),
+        compiler: Compiler::InProcess,
+    };
+    let sandbox = Arc::new(Sandbox::new(settings).unwrap());
+    let store = Arc::clone(store) as Arc<dyn Store>;
+    let modules = Arc::new(Modules::open(Arc::clone(&store), sandbox).await.unwrap());
+    let rules = Rules { message_bytes: 1000, canvas_tasks: 100, lineage_depth: 100, replacements: 100 };
+    let limits = Limits { rules, room: Room { queued_tasks: 3, ..Room::UNLIMITED } };
+    let hub = Arc::new(Hub::new(at(0)));
+    Beat { awake: at(awake), ..Beat::new(store, modules, hub, limits) }
+}
+
+async fn sent(store: &MemoryStore) -> usize {
+    store.list(&TenantId::default(), Filter { limit: 100, ..Filter::default() }).await.unwrap().tasks.len()
+}
+
+#[test]
+fn what_is_due_is_the_latest_time_that_was_not_dealt_with() {
+    let table = [
+        // (since, last time dealt with, now, what)
+        (5, None, 5, Due::Later(at(10))),
+        (5, None, 10, Due::Now(at(10))),
+        (5, None, 39, Due::Now(at(30))),
+        (5, Some(30), 39, Due::Later(at(40))),
+        (10, None, 10, Due::Later(at(20))),
+        (35, Some(20), 39, Due::Later(at(40))),
+        // The clock was set back.
+        (5, Some(30), 12, Due::Later(at(40))),
+    ];
+    for (since, last, now, expected) in table {
+        assert_eq!(due(&periodic(entry(10.0), since, last), at(0), at(now)), expected, "{since} {last:?} {now}");
+    }
+    let off = PeriodicTask { enabled: false, ..entry(10.0) };
+    assert_eq!(due(&periodic(off, 5, None), at(0), at(39)), Due::Never);
+    let strict = periodic(PeriodicTask { catch_up: false, ..entry(10.0) }, 5, Some(10));
+    assert_eq!(due(&strict, at(35), at(39)), Due::Later(at(40)), "missed while no daemon ran");
+    assert_eq!(due(&strict, at(25), at(39)), Due::Now(at(30)), "missed by the daemon that runs");
+}
+
+#[tokio::test]
+async fn each_time_is_sent_once_across_restarts() {
+    let store = store().await;
+    let first = beat(&store, 0).await;
+    assert!(first.set(&TenantId::default(), &name("a"), entry(10.0), at(1)).await.unwrap());
+    assert_eq!(first.tick(at(5)).await, at(10));
+    assert_eq!(sent(&store).await, 0);
+    assert_eq!(first.tick(at(12)).await, at(12));
+    assert_eq!((first.tick(at(12)).await, sent(&store).await), (at(20), 1));
+    // Down from 13 to 47: the latest of three missed times is made up for.
+    let second = beat(&store, 47).await;
+    second.tick(at(47)).await;
+    second.tick(at(48)).await;
+    assert_eq!(sent(&store).await, 2);
+    let shown = second.show(&TenantId::default(), &name("a"), at(48)).await.unwrap();
+    assert_eq!(shown.periodic.last_run, Some(LastRun { slot: at(40), at: at(47) }));
+    assert_eq!((shown.periodic.total_run_count, shown.next_run_at), (2, Some(at(50))));
+}
+
+#[tokio::test]
+async fn a_crash_before_the_time_was_noted_sends_nothing_twice() {
+    let store = store().await;
+    let beat = beat(&store, 0).await;
+    let tenant = TenantId::default();
+    beat.set(&tenant, &name("a"), entry(10.0), at(1)).await.unwrap();
+    beat.send(&tenant, &entry(10.0), id_of(&tenant, &name("a"), at(10)), at(10)).await.unwrap();
+    beat.tick(at(11)).await;
+    let shown = beat.show(&tenant, &name("a"), at(11)).await.unwrap();
+    assert_eq!((sent(&store).await, shown.periodic.total_run_count), (1, 1));
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_tried_again_and_says_why() {
+    let store = store().await;
+    let beat = beat(&store, 0).await;
+    let tenant = TenantId::default();
+    beat.set(&tenant, &name("a"), entry(1.0), at(0)).await.unwrap();
+    for second in 1..=3 {
+        beat.tick(at(second)).await;
+    }
+    assert_eq!(beat.tick(at(4)).await, at(5), "the queue is full");
+    let shown = beat.show(&tenant, &name("a"), at(4)).await.unwrap();
+    assert!(shown.last_error.unwrap().contains("limits.queued_tasks"));
+    assert_eq!((shown.periodic.total_run_count, shown.next_run_at), (3, Some(at(4))));
+    store.purge(&tenant, &"celery".parse().unwrap(), at(4)).await.unwrap();
+    beat.tick(at(4)).await;
+    let shown = beat.show(&tenant, &name("a"), at(4)).await.unwrap();
+    assert_eq!((shown.last_error, shown.periodic.total_run_count), (None, 4));
+    let pending = Filter { state: Some(State::Pending), limit: 10, ..Filter::default() };
+    assert_eq!(store.list(&tenant, pending).await.unwrap().tasks.len(), 1);
+}
+
+#[tokio::test]
+async fn the_configuration_rules_over_what_it_declares() {
+    let store = store().await;
+    let beat = beat(&store, 0).await;
+    let tenant = TenantId::default();
+    beat.set(&tenant, &name("mine"), entry(10.0), at(1)).await.unwrap();
+    let declared = BTreeMap::from([(name("a"), entry(10.0)), (name("b"), entry(20.0))]);
+    beat.declare(&declared, at(2)).await.unwrap();
+    // Another argument is no other schedule: what was missed is still its own.
+    let more = PeriodicTask { args: Json::parse("[2]".to_owned()).unwrap(), ..entry(10.0) };
+    beat.declare(&BTreeMap::from([(name("a"), more)]), at(15)).await.unwrap();
+    let all = store.periodic().await.unwrap();
+    let names: Vec<_> = all.iter().map(|one| (one.name.as_str(), one.of_config, one.since)).collect();
+    assert_eq!(names, [("a", true, at(2)), ("mine", false, at(1))]);
+    // Another schedule is: it starts now.
+    beat.declare(&BTreeMap::from([(name("a"), entry(7.0))]), at(30)).await.unwrap();
+    assert_eq!(store.periodic().await.unwrap()[0].since, at(30));
+    assert!(matches!(beat.set(&tenant, &name("a"), entry(1.0), at(31)).await, Err(BeatError::OfConfig(_))));
+    assert!(matches!(beat.remove(&tenant, &name("a")).await, Err(BeatError::OfConfig(_))));
+    beat.remove(&tenant, &name("mine")).await.unwrap();
+    assert!(matches!(beat.remove(&tenant, &name("mine")).await, Err(BeatError::Unknown(_))));
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused() {
+    let beat = beat(&store().await, 0).await;
+    let set = async |entry: PeriodicTask| {
+        beat.set(&TenantId::default(), &name("a"), entry, at(1)).await.unwrap_err().to_string()
+    };
+    assert!(set(entry(0.01)).await.contains("at least 0.1 s"));
+    assert!(set(PeriodicTask { task: "tour.nothing".parse().unwrap(), ..entry(1.0) }).await.contains("tour.nothing"));
+    let mut fixed = entry(1.0);
+    fixed.options.task_id = "x".parse().ok();
+    assert!(set(fixed).await.contains("options.task_id"));
+}
