@@ -60,7 +60,8 @@ impl Ledger {
 }
 
 fn scheduled(db: &Connection, tenant: &TenantId, max: usize) -> rusqlite::Result<Vec<(Timestamp, Message)>> {
-    let sql = "SELECT s.seq, s.eta FROM scheduled AS s JOIN line ON line.id = s.line JOIN tenant ON tenant.id = line.tenant
+    let sql =
+        "SELECT s.seq, s.eta FROM scheduled AS s JOIN line ON line.id = s.line JOIN tenant ON tenant.id = line.tenant
         WHERE tenant.name = ?1 ORDER BY s.eta, s.pos LIMIT ?2";
     let max = i64::try_from(max).unwrap_or(i64::MAX);
     let mut places = db.prepare_cached(sql)?;
