@@ -300,7 +300,7 @@ pub struct FollowUp {
     pub followed: Vec<(TaskId, Followed)>,
     /// What the completed join is as a part of another one.
     pub part: Option<Arrival>,
-    /// Whether this was the last step: what ended is dropped, with the parts of its join.
+    /// Whether this was the last step: what ended is dropped, with the parts of its join, unless somebody waits for it still.
     pub done: bool,
 }
 
@@ -405,7 +405,7 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Results + Groups + Modules + Schedules {
+pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 

@@ -191,6 +191,11 @@ impl TaskOptions {
         serde_json::from_value(serde_json::Value::Object(all)).map_err(text)
     }
 
+    /// Whether it must not run again when the host that ran it is lost.
+    pub fn runs_once(&self) -> bool {
+        !(self.acks_late && self.reject_on_worker_lost)
+    }
+
     /// Whether an exception is one that `throws` names.
     pub fn expects(&self, exception: &Exception) -> bool {
         self.throws.iter().any(|name| exception.is_a(name))

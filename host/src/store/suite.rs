@@ -26,7 +26,7 @@ use lovage_model::{
 
 use super::file::FileStore;
 use super::memory::MemoryStore;
-use super::{Ask, Fenced, Joins, Lease, LeaseKey, Orders, Quota, Store, Submitted};
+use super::{Ask, Fenced, Lease, LeaseKey, Quota, Store, Submitted};
 
 /// A store under test.
 pub(super) struct Bench {
@@ -60,14 +60,6 @@ impl Bench {
                 self.store = Arc::new(MemoryStore::new());
                 self.store = Arc::new(FileStore::open(dir.path(), at(0)).unwrap());
             }
-        }
-    }
-
-    /// The store, with what not every backend has.
-    pub(super) fn whole(&self) -> &MemoryStore {
-        match &self.kind {
-            Kind::Memory(store) => store,
-            Kind::File(_) => unreachable!("not over files"),
         }
     }
 
@@ -118,11 +110,6 @@ impl Bench {
 
 /// Makes a test of each function for each backend.
 macro_rules! for_each_backend {
-    (memory only: $($promise:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test] async fn $promise() { super::$promise($crate::store::suite::Bench::memory()).await; })*
-        }
-    };
     ($($promise:ident),* $(,)?) => {
         mod memory {
             $(#[tokio::test] async fn $promise() { super::$promise($crate::store::suite::Bench::memory()).await; })*

@@ -176,6 +176,17 @@ fn a_rejected_message_is_queued_again_or_fails() {
 }
 
 #[test]
+fn a_message_that_may_run_once_is_queued_again_as_one_that_did_not_run() {
+    let (message, options) = (message(), TaskOptions { acks_late: false, ..TaskOptions::default() });
+    let once = Attempted { options: &options, ..attempted(&message) };
+    let rejected = report(Outcome::Rejected(true), Effects::default());
+    let settlement = settle(once, rejected).unwrap();
+    let Verdict::Replaced { by } = settlement.verdict else { panic!("{:?}", settlement.verdict) };
+    assert_eq!(by.message, Message { requeued: true, earlier_deliveries: 2, ..message });
+    assert_eq!(settlement.events[0].kind, EventKind::Rejected { requeue: true });
+}
+
+#[test]
 fn what_is_not_run_has_celerys_endings() {
     let (message, unrun) = (message(), |why| scoped(|scope| settle_unrun(attempted(&message()), why, scope)).verdict);
     assert_eq!(unrun(Unrun::Expired), Verdict::Revoked { reason: "expired" });

@@ -1,6 +1,6 @@
 //! A store that does for the routes what they ask of it, and fails when told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -13,8 +13,8 @@ use lovage_model::{
 
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Ask, Broker, Fenced, Filter, Groups, LastRun, Lease, LeaseKey, Leased, Modules, Page, Periodic, Quota, Redone,
-    Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Upload,
+    Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, Modules, Orders,
+    Page, Periodic, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Upload,
 };
 
 #[derive(Default)]
@@ -24,6 +24,7 @@ pub(super) struct Fake {
     versions: Mutex<Vec<ModuleVersion>>,
     periodic: MemoryStore,
     failure: Mutex<Option<StoreError>>,
+    paused: Mutex<BTreeSet<QueueName>>,
 }
 
 impl Fake {
@@ -153,6 +154,40 @@ impl Broker for Fake {
         let mut tasks = self.tasks()?;
         let waiting = tasks.values_mut().filter(|t| t.status == State::Pending && t.queue == queue.as_str());
         Ok(waiting.map(|meta| meta.status = State::Revoked).count() as u64)
+    }
+}
+
+#[async_trait]
+impl Orders for Fake {
+    async fn postpone(&self, _: LeaseKey, _: Timestamp) -> Result<Fenced> {
+        Ok(Fenced::Refused)
+    }
+
+    async fn pause(&self, _: &TenantId, queue: &QueueName, paused: bool) -> Result<bool> {
+        drop(self.tasks()?);
+        let mut all = self.paused.lock().unwrap();
+        Ok(if paused { all.insert(queue.clone()) } else { all.remove(queue) })
+    }
+
+    async fn revoke_stamped(&self, _: &TenantId, _: &str, _: &[Json], _: Timestamp) -> Result<Vec<(TaskId, Revoked)>> {
+        self.tasks().map(|_| vec![])
+    }
+}
+
+#[async_trait]
+impl Joins for Fake {
+    async fn ended(&self, _: usize) -> Result<Vec<Ended>> {
+        self.tasks().map(|_| vec![])
+    }
+
+    async fn any_ended(&self) {}
+
+    async fn followers(&self, _: &TenantId, _: &TaskId, _: usize) -> Result<Vec<Message>> {
+        self.tasks().map(|_| vec![])
+    }
+
+    async fn follow(&self, _: i64, _: FollowUp, _: Timestamp) -> Result<Fenced> {
+        Ok(Fenced::Refused)
     }
 }
 

@@ -208,8 +208,8 @@ impl Ledger {
         if let Some(arrival) = &step.part {
             self.count_join(&left, arrival)?;
         }
-        if step.done {
-            self.drop_left(key, &left, now)?;
+        if step.done && !self.anybody_left(&left, now)? {
+            self.drop_left(key, &left)?;
         }
         Ok(Fenced::Applied)
     }
@@ -259,24 +259,31 @@ impl Ledger {
         }
     }
 
-    /// Drops what ended, with its join. Nobody was told of those whose messages cannot be read: they end now.
-    fn drop_left(&mut self, key: i64, left: &Left, now: Timestamp) -> rusqlite::Result<()> {
-        self.run("DELETE FROM ended WHERE key = ?1", [key])?;
-        if let Some(joint) = left.joint {
-            self.run("DELETE FROM part WHERE joint = ?1", [joint])?;
-            self.run("DELETE FROM joint WHERE key = ?1", [joint])?;
-        }
-        let sql = "SELECT seq FROM blocked WHERE tenant = ?1 AND awaits = ?2";
+    /// Whether somebody waits still. Nobody was told of those whose messages cannot be read: they end now.
+    fn anybody_left(&mut self, left: &Left, now: Timestamp) -> rusqlite::Result<bool> {
+        let sql = "SELECT seq FROM blocked WHERE tenant = ?1 AND awaits = ?2 ORDER BY seq";
         let rest: Vec<i64> = {
             let mut statement = self.db.prepare_cached(sql)?;
             statement.query_map(params![left.tenant, left.id.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?
         };
         for seq in rest {
-            if self.message(seq)?.is_none()
-                && let Some(taken) = self.take_blocked(seq)?
-            {
+            if self.message(seq)?.is_some() {
+                self.book.ended = true;
+                return Ok(true);
+            }
+            if let Some(taken) = self.take_blocked(seq)? {
                 self.condemn(Ender::waiting(seq, left.tenant, taken), now)?;
             }
+        }
+        Ok(false)
+    }
+
+    /// Drops what ended, with its join.
+    fn drop_left(&self, key: i64, left: &Left) -> rusqlite::Result<()> {
+        self.run("DELETE FROM ended WHERE key = ?1", [key])?;
+        if let Some(joint) = left.joint {
+            self.run("DELETE FROM part WHERE joint = ?1", [joint])?;
+            self.run("DELETE FROM joint WHERE key = ?1", [joint])?;
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ impl OpenJoins {
     }
 
     pub(super) fn grow(&mut self, owned: &Owned, parts: u32) {
-        if let Some(join) = self.open.get_mut(owned) {
+        if let Some(join) = self.open.get_mut(owned).filter(|join| !join.complete) {
             join.size += u64::from(parts);
         }
     }
@@ -142,28 +142,29 @@ impl Joins for MemoryStore {
 impl Tasks {
     fn follow(&mut self, key: i64, step: FollowUp, now: Timestamp) -> Fenced {
         let Some(ended) = self.joins.read(key) else { return Fenced::Refused };
-        let mut followed = Vec::with_capacity(step.followed.len());
         let mut publish = Plan::default();
-        for (id, what) in step.followed {
-            let Some(number) = self.follower(&ended, &id) else { continue };
-            if let Followed::Settled(settlement) = &what {
+        for (id, what) in &step.followed {
+            if let (Followed::Settled(settlement), Some(_)) = (what, self.follower(&ended, id)) {
                 publish.append(settlement.publish.clone());
             }
-            followed.push((number, what));
         }
         if let Some(clash) = self.clash(&ended.tenant, &publish) {
             return clash.into();
         }
-        for (number, what) in followed {
+        for (id, what) in step.followed {
+            let Some(number) = self.follower(&ended, &id) else { continue };
             match what {
                 Followed::Released(message) => self.unblock(number, *message, now),
                 Followed::Settled(settlement) => self.settle(number, *settlement),
             }
         }
+        let is_left = self.blocked.contains_key(&(ended.tenant.clone(), ended.id.clone()));
         if let (Some(arrival), Completed::Join { then: Then::Part { group, index }, .. }) = (step.part, ended.outcome) {
             self.joins.count(&(ended.tenant, group), ended.id, index, arrival);
         }
-        if step.done {
+        if step.done && is_left {
+            self.joins.rings = true;
+        } else if step.done {
             self.joins.close(key);
         }
         Fenced::Applied

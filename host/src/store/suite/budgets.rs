@@ -7,7 +7,6 @@ use super::*;
 use crate::store::Redone;
 
 for_each_backend!(
-    memory only:
     a_plan_is_stored_whole_or_not_at_all,
     a_plan_needs_room_for_all_its_tasks,
     what_a_commit_publishes_needs_its_ids,

@@ -8,7 +8,6 @@ use super::*;
 use crate::store::{Completed, FollowUp, Redone, Revoked};
 
 for_each_backend!(
-    memory only:
     a_step_waits_for_the_one_before_it,
     a_released_step_waits_for_its_eta,
     a_released_step_stands_last_in_its_line,
@@ -87,7 +86,7 @@ async fn a_failure_is_kept_for_those_that_wait(mut bench: Bench) {
     let step = last(vec![(id("b"), fails_with(Some(failed("a")), at(2)))]);
     bench.follow(ended.key, step.clone(), at(2)).await;
     bench.restart();
-    assert_eq!(bench.whole().follow(ended.key, step, at(3)).await.unwrap(), Fenced::Refused);
+    assert_eq!(bench.store.follow(ended.key, step, at(3)).await.unwrap(), Fenced::Refused);
     let b = bench.task("b").await;
     assert_eq!((b.status, b.date_done, b.deliveries), (State::Failure, Some(at(2)), 0));
     assert_eq!((b.worker, b.usage, b.waiting_for), (None, None, None), "it never ran");
@@ -123,7 +122,7 @@ async fn several_that_wait_are_dealt_with_step_by_step(mut bench: Bench) {
     let mut plan = Plan::of(next("a"));
     plan.tasks.extend(["z", "b", "y"].map(|name| planned(message(name), "a")));
     bench.plan(plan, at(0)).await;
-    assert_eq!(bench.whole().followers(&tenant(), &id("a"), 2).await.unwrap(), [message("z"), message("b")]);
+    assert_eq!(bench.store.followers(&tenant(), &id("a"), 2).await.unwrap(), [message("z"), message("b")]);
     bench.run_next("a", "1", at(1)).await;
     let key = bench.ended_one().await.key;
     let given = |name: &str| (id(name), released(Message { args: json("[1]"), ..message(name) }));
@@ -131,7 +130,10 @@ async fn several_that_wait_are_dealt_with_step_by_step(mut bench: Bench) {
     bench.follow(key, first.clone(), at(2)).await;
     bench.restart();
     assert_eq!((bench.ended_one().await.key, bench.followers("a").await), (key, vec!["y".to_owned()]));
-    bench.follow(key, FollowUp { followed: vec![given("b"), given("y")], ..first }, at(3)).await;
+    bench.follow(key, last(vec![]), at(3)).await;
+    assert_eq!(bench.ended_one().await.key, key, "it is not over while somebody waits");
+    bench.store.any_ended().await;
+    bench.follow(key, FollowUp { followed: vec![given("b"), given("y"), given("y")], ..first }, at(3)).await;
     bench.follow(key, last(vec![]), at(3)).await;
     assert!(bench.ended().await.is_empty());
     let leases = bench.lease(9, at(3)).await;
@@ -239,30 +241,30 @@ async fn a_step_that_cannot_publish_changes_nothing(bench: Bench) {
     };
     for (one, other, taken) in [("free", "c", "c"), ("twice", "twice", "twice")] {
         let step = last(vec![(id("b"), with(one)), (id("c"), with(other))]);
-        assert_eq!(bench.whole().follow(key, step, at(2)).await.unwrap(), Fenced::Taken(id(taken)));
+        assert_eq!(bench.store.follow(key, step, at(2)).await.unwrap(), Fenced::Taken(id(taken)));
         assert_eq!((bench.ended_one().await.key, bench.followers("a").await), (key, vec!["b".into(), "c".into()]));
         assert_eq!(bench.store.task(&tenant(), &id(one)).await.unwrap(), None);
     }
 }
 
 async fn ends_are_told_and_survive(mut bench: Bench) {
-    assert!(bench.whole().any_ended().now_or_never().is_none(), "nothing has ended");
+    assert!(bench.store.any_ended().now_or_never().is_none(), "nothing has ended");
     for (first, second) in [("a", "b"), ("c", "d"), ("e", "f")] {
         bench.plan(chain(&[first, second]), at(0)).await;
     }
     bench.run_next("a", "1", at(1)).await;
-    assert!(bench.whole().any_ended().now_or_never().is_none(), "it was dealt with at once");
+    assert!(bench.store.any_ended().now_or_never().is_none(), "it was dealt with at once");
     bench.fail_next("c", at(2)).await;
     bench.fail_next("e", at(2)).await;
-    bench.whole().any_ended().await;
-    assert!(bench.whole().any_ended().now_or_never().is_none(), "it is told once");
+    bench.store.any_ended().await;
+    assert!(bench.store.any_ended().now_or_never().is_none(), "it is told once");
     bench.restart();
-    bench.whole().any_ended().await;
-    let ended = bench.whole().ended(1).await.unwrap();
+    bench.store.any_ended().await;
+    let ended = bench.store.ended(1).await.unwrap();
     assert_eq!((ended.len(), &ended[0].id), (1, &id("c")), "the oldest first");
     bench.follow(ended[0].key, last(vec![(id("d"), fails_with(None, at(3)))]), at(3)).await;
     assert_eq!(bench.ended_one().await.id, id("e"));
-    assert_eq!(bench.whole().follow(4711, last(vec![]), at(3)).await.unwrap(), Fenced::Refused);
+    assert_eq!(bench.store.follow(4711, last(vec![]), at(3)).await.unwrap(), Fenced::Refused);
 }
 
 async fn tenants_do_not_meet(bench: Bench) {

@@ -7,7 +7,6 @@ use super::*;
 use crate::store::{Completed, FollowUp, Redone};
 
 for_each_backend!(
-    memory only:
     a_join_gathers_by_place,
     a_failure_is_a_part_as_well,
     an_order_counts_as_a_part,
@@ -154,7 +153,7 @@ async fn a_join_of_no_parts_is_complete(mut bench: Bench) {
     bench.restart();
     let ended = bench.ended_one().await;
     assert_eq!((&ended.id, parts(&ended).len()), (&id("g"), 0));
-    bench.whole().any_ended().await;
+    bench.store.any_ended().await;
     bench.follow(ended.key, last(vec![(id("body"), released(message("body")))]), at(1)).await;
     assert_eq!(ids(&bench.lease(9, at(1)).await), ["body"]);
 }

@@ -8,7 +8,6 @@ use super::*;
 use crate::store::{Filter, Revoked};
 
 for_each_backend!(
-    memory only:
     a_postponed_message_was_not_delivered,
     nothing_is_leased_from_a_paused_queue,
     a_paused_queue_is_listed,
@@ -21,8 +20,8 @@ for_each_backend!(
 async fn a_postponed_message_was_not_delivered(mut bench: Bench) {
     bench.submit(vec![message("a"), message("b")], at(0)).await;
     let key = bench.lease_one(at(1)).await.key;
-    assert_eq!(bench.whole().postpone(key, at(30)).await.unwrap(), Fenced::Applied);
-    assert_eq!(bench.whole().postpone(key, at(40)).await.unwrap(), Fenced::Refused);
+    assert_eq!(bench.store.postpone(key, at(30)).await.unwrap(), Fenced::Applied);
+    assert_eq!(bench.store.postpone(key, at(40)).await.unwrap(), Fenced::Refused);
     bench.restart();
     let a = bench.task("a").await;
     assert_eq!((a.status, a.deliveries, a.worker, a.eta), (State::Pending, 0, None, None));
@@ -35,9 +34,9 @@ async fn a_postponed_message_was_not_delivered(mut bench: Bench) {
     assert_eq!(ids(&leases), ["a", "b"], "it has its old place");
     assert_eq!((leases[0].deliveries, &leases[0].message), (1, &message("a")));
     // What waits so can be revoked.
-    assert_eq!(bench.whole().postpone(leases[0].key, at(60)).await.unwrap(), Fenced::Applied);
+    assert_eq!(bench.store.postpone(leases[0].key, at(60)).await.unwrap(), Fenced::Applied);
     assert_eq!(bench.store.revoke(&tenant(), &id("a"), at(31)).await.unwrap(), Revoked::Waiting);
-    assert_eq!(bench.whole().postpone(leases[1].key, at(60)).await.unwrap(), Fenced::Applied);
+    assert_eq!(bench.store.postpone(leases[1].key, at(60)).await.unwrap(), Fenced::Applied);
     assert_eq!(bench.store.purge(&tenant(), &QueueName::default(), at(31)).await.unwrap(), 1);
     assert!(bench.lease(9, at(99)).await.is_empty());
 }
@@ -46,7 +45,7 @@ async fn nothing_is_leased_from_a_paused_queue(mut bench: Bench) {
     let other = TenantId::new("other").unwrap();
     bench.submit(vec![in_queue("a", "x"), in_queue("b", "y")], at(0)).await;
     bench.offer(&other, vec![in_queue("o", "x")], at(0), 9).await;
-    let pause = async |bench: &Bench, paused| bench.whole().pause(&tenant(), &queue("x"), paused).await.unwrap();
+    let pause = async |bench: &Bench, paused| bench.store.pause(&tenant(), &queue("x"), paused).await.unwrap();
     assert!(pause(&bench, true).await);
     assert!(!pause(&bench, true).await, "it is paused already");
     bench.restart();
@@ -68,16 +67,16 @@ async fn a_paused_queue_is_listed(mut bench: Bench) {
     }
     bench.plan(plan, at(0)).await;
     bench.submit(vec![in_queue("c", "y")], at(0)).await;
-    bench.whole().pause(&tenant(), &queue("x"), true).await.unwrap();
-    bench.whole().pause(&tenant(), &queue("empty"), true).await.unwrap();
+    bench.store.pause(&tenant(), &queue("x"), true).await.unwrap();
+    bench.store.pause(&tenant(), &queue("empty"), true).await.unwrap();
     bench.restart();
     let views = bench.store.queues(&tenant(), at(5)).await.unwrap();
     let seen: Vec<_> = views.iter().map(|it| (it.name.as_str(), it.ready, it.blocked, it.paused)).collect();
     assert_eq!(seen, [("empty", 0, 0, true), ("x", 1, 1, true), ("y", 1, 0, false)]);
-    bench.whole().pause(&tenant(), &queue("empty"), false).await.unwrap();
+    bench.store.pause(&tenant(), &queue("empty"), false).await.unwrap();
     assert_eq!(bench.store.queues(&tenant(), at(5)).await.unwrap().len(), 2);
     let stranger = TenantId::new("stranger").unwrap();
-    assert!(bench.whole().pause(&stranger, &queue("x"), true).await.unwrap(), "nobody needs to have been here");
+    assert!(bench.store.pause(&stranger, &queue("x"), true).await.unwrap(), "nobody needs to have been here");
     assert_eq!(bench.store.queues(&stranger, at(5)).await.unwrap().len(), 1);
 }
 
@@ -107,21 +106,20 @@ async fn a_stamp_finds_what_has_not_ended(mut bench: Bench) {
     bench.restart();
     let key = bench.lease_one(at(2)).await.key;
     let values = [json(r#""x""#), json("7"), json(r#""y""#), json(r#""none""#)];
-    let found = bench.whole().revoke_stamped(&tenant(), "job", &values, at(3)).await.unwrap();
+    let found = bench.store.revoke_stamped(&tenant(), "job", &values, at(3)).await.unwrap();
     let waiting = |name: &str| (id(name), Revoked::Waiting);
     let running = (id("running"), Revoked::Running(key));
     assert_eq!(found, [running.clone(), waiting("ready"), waiting("number"), waiting("later"), waiting("blocked")]);
     for name in ["ready", "later", "blocked"] {
         assert_eq!(bench.task(name).await.status, State::Revoked, "{name}");
     }
-    assert_eq!(bench.whole().revoke_stamped(&tenant(), "job", &values, at(4)).await.unwrap(), [running]);
-    assert!(bench.whole().revoke_stamped(&tenant(), "job", &[], at(4)).await.unwrap().is_empty());
+    assert_eq!(bench.store.revoke_stamped(&tenant(), "job", &values, at(4)).await.unwrap(), [running]);
+    assert!(bench.store.revoke_stamped(&tenant(), "job", &[], at(4)).await.unwrap().is_empty());
     assert_eq!(ids(&bench.lease(9, at(4)).await), ["other", "elsewhere", "theirs"]);
 }
 
 async fn a_stamp_follows_its_message(bench: Bench) {
-    let revoke =
-        async |value: &str| bench.whole().revoke_stamped(&tenant(), "job", &[json(value)], at(5)).await.unwrap();
+    let revoke = async |value: &str| bench.store.revoke_stamped(&tenant(), "job", &[json(value)], at(5)).await.unwrap();
     bench.submit(vec![stamped("a", "job", "1")], at(0)).await;
     let key = bench.lease_one(at(0)).await.key;
     bench.commit(key, retry(Message { retries: 1, ..stamped("a", "job", "2") }), at(1)).await;
@@ -147,7 +145,7 @@ async fn a_revoke_by_stamp_is_told_to_those_that_wait(bench: Bench) {
         one.message.stamps = [("job".to_owned(), json("1"))].into();
     }
     bench.plan(plan, at(0)).await;
-    let found = bench.whole().revoke_stamped(&tenant(), "job", &[json("1")], at(1)).await.unwrap();
+    let found = bench.store.revoke_stamped(&tenant(), "job", &[json("1")], at(1)).await.unwrap();
     assert_eq!(found, ["a", "b", "p"].map(|name| (id(name), Revoked::Waiting)));
     let mut ended: Vec<String> = bench.ended().await.into_iter().map(|one| one.id.to_string()).collect();
     ended.sort_unstable();

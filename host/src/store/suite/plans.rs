@@ -106,7 +106,7 @@ impl Bench {
     }
 
     pub(super) async fn ended(&self) -> Vec<Ended> {
-        self.whole().ended(99).await.unwrap()
+        self.store.ended(99).await.unwrap()
     }
 
     /// The one thing that has ended.
@@ -117,12 +117,12 @@ impl Bench {
     }
 
     pub(super) async fn follow(&self, key: i64, step: FollowUp, now: Timestamp) {
-        assert_eq!(self.whole().follow(key, step, now).await.unwrap(), Fenced::Applied);
+        assert_eq!(self.store.follow(key, step, now).await.unwrap(), Fenced::Applied);
     }
 
     /// Who waits for something.
     pub(super) async fn followers(&self, awaited: &str) -> Vec<String> {
-        let messages = self.whole().followers(&tenant(), &id(awaited), 99).await.unwrap();
+        let messages = self.store.followers(&tenant(), &id(awaited), 99).await.unwrap();
         messages.into_iter().map(|message| message.id.to_string()).collect()
     }
 

@@ -159,15 +159,15 @@ impl Driver {
                 FollowUp { followed: vec![], part: Some(arrival), done: true }
             }
             Then::Next => {
-                let followers = self.bench.whole().followers(&ended.tenant, &ended.id, max).await.unwrap();
+                let followers = self.bench.store.followers(&ended.tenant, &ended.id, max).await.unwrap();
                 let done = followers.len() < max;
                 let followed =
                     followers.into_iter().map(|message| (message.id.clone(), received(message, &arrival, now)));
                 FollowUp { followed: followed.collect(), part: None, done }
             }
         };
-        assert_eq!(self.bench.whole().follow(ended.key, step.clone(), now).await.unwrap(), Fenced::Applied);
-        let twice = self.bench.whole().follow(ended.key, step.clone(), now).await.unwrap();
+        assert_eq!(self.bench.store.follow(ended.key, step.clone(), now).await.unwrap(), Fenced::Applied);
+        let twice = self.bench.store.follow(ended.key, step.clone(), now).await.unwrap();
         assert_eq!(twice == Fenced::Refused, step.done, "what was dealt with is gone, and nothing else");
     }
 
@@ -180,6 +180,7 @@ impl Driver {
             }
             self.now += 20;
             let leases = self.bench.lease(50, at(self.now)).await;
+            self.look(None).await;
             if leases.is_empty() && self.bench.ended().await.is_empty() {
                 return self.is_over().await;
             }
