@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock;
 use crate::pipeline::{Delivery, Pipeline};
-use crate::store::{self, Ask, StoreError};
+use crate::store::{Ask, StoreError};
 
 /// What the operator wants of the scheduler.
 #[derive(Debug, Clone)]
@@ -25,15 +25,12 @@ pub struct Settings {
     pub queues: Option<BTreeSet<QueueName>>,
     /// How long a lease holds without being renewed.
     pub lease: Duration,
-    /// How long results are kept.
-    pub result_expires: Duration,
 }
 
 /// At most so many messages are taken before a slot is free for them, and only while tasks end that fast.
 const MAX_AHEAD: usize = 1024;
-/// How often the sweeper looks, and how many results it drops in one step.
+/// How often the sweeper looks.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-const SWEEP_AT_ONCE: usize = 1000;
 /// How long to wait before a store that failed is asked again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// The longest wait for a message that is due: a clock that was set, or a machine that slept, is noticed after it.
@@ -226,9 +223,7 @@ impl Scheduler {
     }
 
     async fn sweep(&self) {
-        let (before, store) = (clock::now().before(self.settings.result_expires), &self.pipeline.store);
-        let expired = sweep_all(|| store.expire(before, SWEEP_AT_ONCE)).await;
-        if let Err(error) = expired.and(sweep_all(|| store.expire_groups(before, SWEEP_AT_ONCE)).await) {
+        if let Err(error) = self.pipeline.expire(clock::now()).await {
             tracing::error!(%error, "expired results could not be dropped");
         }
     }
@@ -238,12 +233,6 @@ impl Scheduler {
         let _ = draining.wait_for(|draining| *draining).await;
         self.idle().await;
     }
-}
-
-/// Sweeps until there is nothing left.
-async fn sweep_all<F: Future<Output = store::Result<u64>>>(some: impl Fn() -> F) -> store::Result<()> {
-    while some().await? == SWEEP_AT_ONCE as u64 {}
-    Ok(())
 }
 
 /// What the lease loop waits for.
@@ -307,10 +296,23 @@ mod tests {
         let hostname = "here".to_owned();
         let running = Arc::default();
         let rules = Rules { message_bytes: 0, canvas_tasks: 1, lineage_depth: 0, replacements: 0 };
-        let (room, eager) = (Room::UNLIMITED, false);
-        let pipeline = Pipeline { store, sandbox, modules, running, hub, outcomes, caps, rules, room, hostname, eager };
+        let (room, result_expires, eager) = (Room::UNLIMITED, LEASE, false);
+        let pipeline = Pipeline {
+            store,
+            sandbox,
+            modules,
+            running,
+            hub,
+            outcomes,
+            caps,
+            rules,
+            room,
+            result_expires,
+            hostname,
+            eager,
+        };
         let pipeline = Arc::new(pipeline);
-        let settings = Settings { concurrency: 1, queues: None, lease: LEASE, result_expires: LEASE };
+        let settings = Settings { concurrency: 1, queues: None, lease: LEASE };
         Scheduler::new(pipeline, settings, Handle::current())
     }
 

@@ -161,6 +161,38 @@ pub struct WatchEnd {
     pub left: usize,
 }
 
+/// `POST /v1/tasks:revoke`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RevokeManyRequest {
+    /// At most 10,000.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub ids: Vec<TaskId>,
+    /// Stop those too that are running.
+    #[serde(default)]
+    pub terminate: bool,
+}
+
+/// What was found of several tasks that were to be revoked: one answer for each, in order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RevokeReply {
+    /// One for each task.
+    pub results: Vec<RevokeItem>,
+}
+
+/// One of several.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum RevokeItem {
+    /// What was found and done.
+    Found(ControlReply),
+    /// Why nothing could be done.
+    Refused(Problem),
+}
+
 /// What a revoke, a retry or a forget found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

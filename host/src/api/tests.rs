@@ -287,6 +287,23 @@ async fn only_what_has_ended_is_retried_or_forgotten() {
 }
 
 #[tokio::test]
+async fn several_tasks_are_revoked_by_one_order() {
+    let site = site().await;
+    for id in ["a", "b"] {
+        site.put(id).await;
+    }
+    site.end("b");
+    let (status, reply) = site.send("POST", "/v1/tasks:revoke", json!({"ids": ["a", "nobody", "b"]})).await;
+    assert_eq!((status, reply["results"].as_array().unwrap().len()), (200, 3));
+    assert_eq!((&reply["results"][0]["id"], &reply["results"][0]["state"]), (&json!("a"), &json!("REVOKED")));
+    assert_eq!(reply["results"][1]["code"], "unknown_id");
+    assert_eq!(reply["results"][2]["state"], "SUCCESS");
+    let many: Vec<String> = (0..10_001).map(|n| n.to_string()).collect();
+    let (status, problem) = site.send("POST", "/v1/tasks:revoke", json!({"ids": many})).await;
+    assert!(status == 422 && problem["detail"].as_str().unwrap().contains("the limit is 10000"), "{problem}");
+}
+
+#[tokio::test]
 async fn queues_are_listed_and_purged() {
     let site = site().await;
     site.put("a").await;
@@ -369,6 +386,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/tasks/{id}/retry"),
     ("POST", "/v1/tasks/{id}/revoke"),
     ("POST", "/v1/tasks:batch"),
+    ("POST", "/v1/tasks:revoke"),
     ("POST", "/v1/tasks:watch"),
 ];
 

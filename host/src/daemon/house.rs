@@ -8,7 +8,7 @@ use std::time::Duration;
 use lovage_model::{EntryName, PeriodicTask, Room, TenantId};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api::{Api, Bodies, Host};
 use crate::beat::Beat;
@@ -17,7 +17,7 @@ use crate::clock;
 use crate::config::{Compile, Config, Limits, Worker};
 use crate::events::Hub;
 use crate::modules::Modules;
-use crate::pipeline::{Caps, Committer, Pipeline, Running};
+use crate::pipeline::{Arrived, Caps, Committer, Following, Pipeline, Running};
 use crate::queue;
 use crate::sandbox::{Allocator, Compiler, Sandbox, SandboxError, Settings};
 use crate::scheduler::{self, Scheduler};
@@ -120,17 +120,23 @@ impl House {
             caps: caps(&limits),
             rules: admission.rules,
             room: admission.room,
+            result_expires: results_expire,
             hostname: worker.hostname.clone(),
             eager,
         });
         let beat = Arc::new(Beat::new(Arc::clone(&store), Arc::clone(&modules), Arc::clone(&hub), admission));
         beat.declare(&declared, clock::now()).await?;
         let guests = guest_threads().map_err(HouseError::Threads)?;
-        let settings = scheduler::Settings {
-            concurrency: worker.concurrency,
-            queues: worker.queues.clone(),
-            lease: worker.lease,
-            result_expires: results_expire,
+        let settings =
+            scheduler::Settings { concurrency: worker.concurrency, queues: worker.queues.clone(), lease: worker.lease };
+        let following = Following {
+            store: Arc::clone(&store),
+            hub: Arc::clone(&hub),
+            decide: {
+                let pipeline = Arc::clone(&pipeline);
+                move |message: &_, arrived: Arrived<'_>| pipeline.follow(message, arrived)
+            },
+            message_bytes: limits.message_bytes,
         };
         let scheduler = Scheduler::new(pipeline, settings, guests.handle().clone());
         let (alive, ended) = watch::channel(());
@@ -138,7 +144,10 @@ impl House {
             let (scheduler, beat) = (Arc::clone(&scheduler), Arc::clone(&beat));
             async move {
                 let _alive = alive;
-                tokio::join!(scheduler.run(), committer.run(), beat.run());
+                // Apart, since it decides about many tasks at once; what is recorded must not wait for that.
+                let mut apart = JoinSet::new();
+                apart.spawn(following.run());
+                tokio::join!(scheduler.run(), committer.run(), beat.run(), ends(&mut apart));
             }
         });
         let guests = Some(guests);
@@ -213,6 +222,17 @@ impl Drop for House {
         self.loops.abort();
         if let Some(guests) = self.guests.take() {
             guests.shutdown_background();
+        }
+    }
+}
+
+/// Waits for loops that run apart; a panic in one of them is one here.
+async fn ends(loops: &mut JoinSet<()>) {
+    while let Some(ended) = loops.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }

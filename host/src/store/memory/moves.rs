@@ -2,7 +2,7 @@
 
 use lovage_model::{Message, Planned, TaskId, Timestamp};
 
-use super::tasks::{Held, Tasks, remove};
+use super::tasks::{Held, Task, Tasks, remove};
 use crate::store::record::{Leasehold, Place};
 use crate::store::transition::due_later;
 use crate::store::{Fenced, LeaseKey};
@@ -124,6 +124,18 @@ impl Tasks {
         self.get_mut(key.task).record.deliveries -= u32::from(!begun);
         self.put_ready(key.task);
         Fenced::Applied
+    }
+
+    /// Puts a message that waits for this time into its line; whether it did.
+    pub(super) fn hasten(&mut self, number: i64, until: Timestamp, now: Timestamp) -> bool {
+        let waits = |task: &Task| task.record.place == Place::Scheduled && task.since == until;
+        if !self.by_number.get(&number).is_some_and(waits) {
+            return false;
+        }
+        self.take(number);
+        self.get_mut(number).since = now;
+        self.put_ready(number);
+        true
     }
 
     /// Gives a message that was not delivered back, to be leased later.
