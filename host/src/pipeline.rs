@@ -10,6 +10,8 @@ mod commit;
 mod failure;
 mod following;
 mod grant;
+#[cfg(test)]
+mod histories;
 mod mapped;
 mod running;
 mod scope;

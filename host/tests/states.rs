@@ -8,7 +8,7 @@ use std::path::Path;
 use lovage_model::{CHANGES, State};
 
 /// The states in the order of a task's life.
-const STATES: [State; 10] = [
+static STATES: [State; 10] = [
     State::Pending,
     State::Received,
     State::Started,

@@ -320,6 +320,15 @@ mod tests {
     }
 
     #[test]
+    fn what_throws_names_is_expected() {
+        let options =
+            TaskOptions { throws: vec!["KeyError".to_owned(), "shop.SoldOut".to_owned()], ..TaskOptions::default() };
+        let expects = |module: &str, class: &str| options.expects(&Exception::new(module, class, "no"));
+        assert!(expects("builtins", "KeyError") && expects("shop", "SoldOut"));
+        assert!(!expects("builtins", "ValueError") && !expects("other", "SoldOut"));
+    }
+
+    #[test]
     fn rates_are_celerys() {
         let rate = |text: &str| text.parse::<RateLimit>().unwrap().per_second();
         assert_eq!(rate("10/s"), Some(10.0));

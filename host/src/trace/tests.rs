@@ -99,6 +99,19 @@ fn what_it_raised_is_its_failure_and_what_stopped_it_has_a_name() {
 }
 
 #[test]
+fn a_failure_that_is_not_acknowledged_is_told_as_rejected() {
+    let message = message();
+    let told = |acks_on_failure| {
+        let options = TaskOptions { acks_on_failure, ..TaskOptions::default() };
+        let failed = report(Outcome::Raised(value_error(), None), Effects::default());
+        let settlement = settle(Attempted { options: &options, ..attempted(&message) }, failed).unwrap();
+        settlement.events.iter().map(|event| event.kind.name()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(true), ["task-failed"]);
+    assert_eq!(told(false), ["task-failed", "task-rejected"]);
+}
+
+#[test]
 fn a_retry_is_the_same_task_later() {
     let verdict = settled(Outcome::Retried, Effects { retry: Some(retry(5.0)), ..Effects::default() }).verdict;
     let Verdict::Retry { exception, traceback, again } = verdict else { panic!("{verdict:?}") };
