@@ -3,7 +3,8 @@
 use std::fmt;
 
 use lovage_model::api::Problem;
-use lovage_model::{Exception, ResultMeta, State, TaskId, TaskName};
+use lovage_model::{Exception, Json, ResultMeta, State, TaskId, TaskName, exc_module};
+use serde::de::DeserializeOwned;
 
 /// What a call returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -51,6 +52,12 @@ pub enum Error {
         /// How long was waited.
         seconds: f64,
     },
+    /// What a task will come to is not known before it has ended.
+    #[error("task {id} has not ended, so what it sends is not known yet: wait for it, or ask for intermediate results")]
+    IncompleteStream {
+        /// The task.
+        id: TaskId,
+    },
     /// The answer is not what this version of the client understands.
     #[error("{url} answered with something else than expected: {why}; is it a lovage daemon of the same version?")]
     Protocol {
@@ -69,6 +76,27 @@ impl Error {
             Self::Problem(problem) => problem.retryable,
             _ => false,
         }
+    }
+
+    /// The name of the problem, such as `unknown_id`, if the daemon refused.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Problem(problem) => Some(&problem.code),
+            _ => None,
+        }
+    }
+
+    /// The failure, if it is that of a task.
+    pub fn task(&self) -> Option<&TaskFailure> {
+        match self {
+            Self::Task(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the failure of a task by this exception: `KeyError`, `mymodule.Error`, or `Exception` for any.
+    pub fn is(&self, exception: &str) -> bool {
+        self.task().is_some_and(|failure| failure.is(exception))
     }
 
     pub(crate) fn invalid(field: impl Into<String>, why: impl fmt::Display) -> Self {
@@ -100,18 +128,34 @@ impl TaskFailure {
             id: meta.task_id.clone(),
             name: meta.name.clone(),
             state: meta.status.clone(),
-            exception: exception_in(meta),
+            exception: Self::exception_in(&meta.result),
             traceback: meta.traceback.clone(),
             fault: meta.fault.clone(),
         })
     }
+
+    /// A daemon writes an exception here; what is not one (a foreign writer's) is kept as the message of a plain one.
+    pub(crate) fn exception_in(result: &Json) -> Exception {
+        result.read().unwrap_or_else(|_| Exception::new(exc_module::BUILTINS, "Exception", result.as_str()))
+    }
+
+    /// Whether it was raised as this exception: `KeyError`, `mymodule.Error`, or `Exception` for any.
+    pub fn is(&self, exception: &str) -> bool {
+        self.exception.is_a(exception)
+    }
+
+    /// What its exception was made of, if it is this one: `failure.downcast::<(String, i64)>("mymodule.TooMany")`.
+    ///
+    /// None if it is another exception, or was made of something else.
+    pub fn downcast<T: DeserializeOwned>(&self, exception: &str) -> Option<T> {
+        if self.is(exception) { self.exception.exc_message.read().ok() } else { None }
+    }
 }
 
-/// A daemon writes an exception here; what is not one (a foreign writer's) is kept as the message of a plain one.
-fn exception_in(meta: &ResultMeta) -> Exception {
-    meta.result
-        .read()
-        .unwrap_or_else(|_| Exception::new(lovage_model::exc_module::BUILTINS, "Exception", meta.result.as_str()))
+impl From<TaskFailure> for Error {
+    fn from(failure: TaskFailure) -> Self {
+        Self::Task(Box::new(failure))
+    }
 }
 
 impl fmt::Display for TaskFailure {

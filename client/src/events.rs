@@ -1,7 +1,6 @@
 //! What happens to tasks, as it happens; a stream that is cut is taken up where it was.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use lovage_model::{Event, TaskId};
 use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
@@ -10,11 +9,6 @@ use reqwest::{Method, Response, StatusCode};
 use crate::http::Patience;
 use crate::sse::{Message, Parser};
 use crate::{Client, Error, Result};
-
-/// A daemon sends a heartbeat more often than this; a longer silence is a connection that is gone.
-const SILENCE: Duration = Duration::from_secs(60);
-/// How long the head of the answer may take.
-const HEAD: Duration = Duration::from_secs(30);
 
 /// Events of one task until it ends, or of all tasks.
 ///
@@ -78,21 +72,18 @@ impl EventStream {
             self.ended = self.body.is_none();
             return Ok(());
         };
-        let lost = |why: String| Error::Unreachable { url: self.client.url().to_owned(), why };
-        match tokio::time::timeout(SILENCE, body.chunk()).await {
-            Ok(Ok(Some(bytes))) => {
+        match self.client.chunk(body).await? {
+            Some(bytes) => {
                 self.patience.renew();
                 let url = body.url().to_string();
                 let fed = self.parser.feed(&bytes, &mut self.came);
                 fed.map_err(|_| Error::Protocol { url, why: "an event is too large".to_owned() })
             }
-            Ok(Ok(None)) if self.has_ended().await? => {
+            None if self.has_ended().await? => {
                 self.ended = true;
                 Ok(())
             }
-            Ok(Ok(None)) => Err(lost("it ended the stream of events".to_owned())),
-            Ok(Err(error)) => Err(self.client.broken(&error)),
-            Err(_) => Err(lost(format!("no sign of life for {} s", SILENCE.as_secs()))),
+            None => Err(self.client.lost("it ended the stream of events")),
         }
     }
 
@@ -106,8 +97,7 @@ impl EventStream {
         if let Some(id) = self.parser.last_id().and_then(|id| HeaderValue::from_str(id).ok()) {
             request = request.header(HeaderName::from_static("last-event-id"), id);
         }
-        let late = |_| Error::Unreachable { url: self.client.url().to_owned(), why: "it took too long".to_owned() };
-        let response = tokio::time::timeout(HEAD, self.client.send(request)).await.map_err(late)??;
+        let response = self.client.head(request).await?;
         Ok((response.status() != StatusCode::NO_CONTENT).then_some(response))
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use lovage_model::api::Problem;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
@@ -11,6 +12,8 @@ use crate::{Client, Error, Result};
 
 /// For answers that need no waiting.
 pub(crate) const PROMPT: Duration = Duration::from_secs(30);
+/// A daemon sends a heartbeat into a stream more often than this; a longer silence is a connection that is gone.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The first pause before a broken wait is taken up again; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -45,6 +48,26 @@ impl Client {
         let response = request.send().await.map_err(|error| self.broken(&error))?;
         self.met();
         Ok(response)
+    }
+
+    /// Sends what is answered by a stream; its head must come soon.
+    pub(crate) async fn head(&self, request: RequestBuilder) -> Result<Response> {
+        let late = |_| self.lost("it took too long");
+        tokio::time::timeout(PROMPT, self.send(request)).await.map_err(late)?
+    }
+
+    /// The next piece of a stream; none at its end.
+    pub(crate) async fn chunk(&self, body: &mut Response) -> Result<Option<Bytes>> {
+        match tokio::time::timeout(SILENCE, body.chunk()).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error)) => Err(self.broken(&error)),
+            Err(_) => Err(self.lost(&format!("no sign of life for {} s", SILENCE.as_secs()))),
+        }
+    }
+
+    /// That the connection is of no use any more.
+    pub(crate) fn lost(&self, why: &str) -> Error {
+        Error::Unreachable { url: self.url().to_owned(), why: why.to_owned() }
     }
 
     /// Reads the answer as JSON.

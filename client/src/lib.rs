@@ -13,6 +13,7 @@
 //! # }
 //! ```
 //!
+//! - Every member of `celery.result`, and what it is called here, is in `client/README.md`.
 //! - Waiting asks the daemon to answer when there is something to say; it never polls, and rides out a restart.
 //! - Only `http://` is spoken. Across an untrusted network, put a tunnel or a proxy that ends TLS in front.
 //! - Proxies named in the environment are not used.
@@ -22,18 +23,24 @@ mod beat;
 mod client;
 mod error;
 mod events;
+mod groups;
 mod http;
 mod modules;
 mod result;
 mod signature;
 mod sse;
 mod tasks;
+mod watch;
 
 pub use client::Client;
 pub use error::{Error, Result, TaskFailure};
 pub use events::EventStream;
 pub use lovage_model as model;
 pub use modules::Pushed;
-pub use result::AsyncResult;
+pub use result::{
+    AnyResult, AsyncResult, Callback, Collect, DependencyGraph, Deps, EagerResult, GetOptions, GroupResult, IterNative,
+    ResultSet, RevokeOptions,
+};
 pub use signature::{Header, Signature, chain, chord, group, s, si};
-pub use tasks::{Polled, TaskFilter};
+pub use tasks::{Polled, Receipt, TaskFilter};
+pub use watch::{Seen, Watch};

@@ -1,32 +1,65 @@
-//! The handle of a task that was sent: Celery's `AsyncResult`.
+//! What is known of what was sent: Celery's `celery.result`.
 //!
-//! It keeps nothing but the id: every question goes to the daemon.
+//! A handle is an id, what came before it, and the meta of a task that has ended, once it was read. Everything else is asked
+//! of the daemon.
 
-use std::time::Duration;
+mod any;
+mod asked;
+mod eager;
+mod get;
+mod graph;
+mod group;
+mod join;
+mod options;
+mod set;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lovage_model::api::{ControlReply, TaskLogs};
-use lovage_model::{Json, ResultMeta, State, TaskId, Timestamp};
-use serde::de::DeserializeOwned;
-use tokio::time::Instant;
+use lovage_model::{Json, ResultMeta, ResultTuple, TaskId};
 
-use crate::http::Patience;
-use crate::{Client, Error, EventStream, Polled, Result, TaskFailure};
+use crate::{Client, EventStream, Result};
 
-/// How long one request of a wait is held open.
-const HOLD: Duration = Duration::from_secs(30);
-/// The pause after an answer that was not held back as asked: from a daemon that is draining, or a proxy.
-const EARLY: Duration = Duration::from_millis(250);
+pub use any::AnyResult;
+pub use eager::EagerResult;
+pub use graph::{Collect, DependencyGraph, Deps};
+pub use group::GroupResult;
+pub use join::IterNative;
+pub use options::{Callback, GetOptions, RevokeOptions};
+pub use set::ResultSet;
 
-/// A task, and a way to ask for it.
+/// A task, and a way to ask for it: Celery's `AsyncResult`. Clones share what they know; two are equal if their ids are.
 #[derive(Debug, Clone)]
 pub struct AsyncResult {
     client: Client,
     id: TaskId,
+    parent: Option<Arc<AnyResult>>,
+    ignored: bool,
+    /// The meta of a task that has ended.
+    known: Arc<Mutex<Option<Arc<ResultMeta>>>>,
+}
+
+impl PartialEq for AsyncResult {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for AsyncResult {}
+
+impl std::fmt::Display for AsyncResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.id.fmt(f)
+    }
 }
 
 impl AsyncResult {
     pub(crate) fn new(client: Client, id: TaskId) -> Self {
-        Self { client, id }
+        Self { client, id, parent: None, ignored: false, known: Arc::default() }
+    }
+
+    pub(crate) fn after(self, parent: Option<Arc<AnyResult>>) -> Self {
+        Self { parent, ..self }
     }
 
     /// The task's id.
@@ -34,117 +67,37 @@ impl AsyncResult {
         &self.id
     }
 
-    /// Everything about it.
-    pub async fn meta(&self) -> Result<ResultMeta> {
-        self.client.task(&self.id).await
+    /// The task's id; Celery's older name for it.
+    pub fn task_id(&self) -> &TaskId {
+        &self.id
     }
 
-    /// Its state.
-    pub async fn state(&self) -> Result<State> {
-        Ok(self.meta().await?.status)
+    /// What came before it in its chain.
+    pub fn parent(&self) -> Option<&AnyResult> {
+        self.parent.as_deref()
     }
 
-    /// Its value, its exception, or what it last told about its progress.
-    pub async fn info(&self) -> Result<Json> {
-        Ok(self.meta().await?.result)
+    /// Whether nobody waits for its result: then `get` is `null` at once.
+    pub fn ignored(&self) -> bool {
+        self.ignored
     }
 
-    /// Whether it succeeded, failed or was revoked.
-    pub async fn ready(&self) -> Result<bool> {
-        Ok(self.state().await?.is_ready())
+    /// The same, with its result ignored or not.
+    #[must_use]
+    pub fn with_ignored(self, ignored: bool) -> Self {
+        Self { ignored, ..self }
     }
 
-    /// Whether it succeeded.
-    pub async fn successful(&self) -> Result<bool> {
-        Ok(self.state().await? == State::Success)
+    /// As Celery passes it around: `[[id, parent], null]`.
+    pub fn as_tuple(&self) -> ResultTuple {
+        let parent = self.parent().map(|parent| Box::new(parent.as_tuple()));
+        ResultTuple { parent, ..ResultTuple::of(self.id.clone()) }
     }
 
-    /// Whether it failed; a revoked task neither failed nor succeeded.
-    pub async fn failed(&self) -> Result<bool> {
-        Ok(self.state().await? == State::Failure)
-    }
-
-    /// Where it failed.
-    pub async fn traceback(&self) -> Result<Option<String>> {
-        Ok(self.meta().await?.traceback)
-    }
-
-    /// When it became ready.
-    pub async fn date_done(&self) -> Result<Option<Timestamp>> {
-        Ok(self.meta().await?.date_done)
-    }
-
-    /// The task that sent it.
-    pub async fn parent_id(&self) -> Result<Option<TaskId>> {
-        Ok(self.meta().await?.parent_id)
-    }
-
-    /// The tasks it sent.
-    pub async fn children(&self) -> Result<Vec<Self>> {
-        let children = self.meta().await?.children.into_iter();
-        Ok(children.map(|tuple| Self::new(self.client.clone(), tuple.id)).collect())
-    }
-
-    /// Waits for its value, as long as it takes if there is no `timeout`.
-    ///
-    /// A task that failed or was revoked is [`Error::Task`]; the end of the time is [`Error::Timeout`], and the task
-    /// goes on. One that left no result (IGNORED) yields JSON's `null`.
-    pub async fn get<T: DeserializeOwned>(&self, timeout: Option<Duration>) -> Result<T> {
-        let value = self.get_json(timeout).await?;
-        value.read().map_err(|error| Error::invalid(format!("result of {}", self.id), error))
-    }
-
-    /// As [`AsyncResult::get`], with the value as the text the task returned.
-    pub async fn get_json(&self, timeout: Option<Duration>) -> Result<Json> {
-        let meta = self.wait(timeout).await?;
-        match TaskFailure::of(&meta) {
-            Some(failure) => Err(Error::Task(Box::new(failure))),
-            None => Ok(meta.result),
-        }
-    }
-
-    /// Waits until it has ended, however it ended. The daemon answers when it has; if the daemon is restarted
-    /// meanwhile, the wait goes on.
-    pub async fn wait(&self, timeout: Option<Duration>) -> Result<ResultMeta> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut last = State::Pending;
-        let waiting = self.wait_through(deadline, &mut last);
-        let ended = match deadline {
-            // The daemon's own clock ends a hold on time; the margin is for its answer.
-            Some(deadline) => tokio::time::timeout_at(deadline + Duration::from_secs(2), waiting).await.ok(),
-            None => Some(waiting.await),
-        };
-        match ended {
-            Some(Ok(Some(meta))) => Ok(meta),
-            Some(Err(error)) => Err(error),
-            Some(Ok(None)) | None => {
-                let seconds = timeout.unwrap_or_default().as_secs_f64();
-                Err(Error::Timeout { id: self.id.clone(), state: last, seconds })
-            }
-        }
-    }
-
-    /// None: the deadline has passed. Asks at least once.
-    async fn wait_through(&self, deadline: Option<Instant>, last: &mut State) -> Result<Option<ResultMeta>> {
-        let mut patience = Patience::new();
-        loop {
-            let asked_at = Instant::now();
-            let hold = deadline.map_or(HOLD, |deadline| deadline.saturating_duration_since(asked_at).min(HOLD));
-            match self.client.poll_result(&self.id, hold).await {
-                Ok(Polled::Ended(meta)) => return Ok(Some(meta)),
-                Ok(Polled::Running(meta)) => {
-                    patience.renew();
-                    *last = meta.status;
-                    if asked_at.elapsed() < hold / 2 {
-                        tokio::time::sleep(EARLY.min(hold)).await;
-                    }
-                }
-                Err(error) => patience.after(error, &self.client).await?,
-            }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Ok(None);
-            }
-        }
+    /// Its id and those of what came before it, the last first.
+    pub fn as_list(&self) -> Vec<TaskId> {
+        let before = std::iter::successors(self.parent(), |result| result.parent());
+        std::iter::once(&self.id).chain(before.map(AnyResult::id)).cloned().collect()
     }
 
     /// What happens to it, from now on, until it ends.
@@ -157,18 +110,71 @@ impl AsyncResult {
         self.client.logs(&self.id).await
     }
 
-    /// Keeps it from running; with `terminate`, stops it too if it runs.
-    pub async fn revoke(&self, terminate: bool) -> Result<ControlReply> {
-        self.client.revoke(&self.id, terminate).await
+    /// Keeps it from running; with `true`, stops it too if it runs. What to wait for: see [`RevokeOptions`].
+    pub async fn revoke(&self, options: impl Into<RevokeOptions>) -> Result<ControlReply> {
+        let RevokeOptions { terminate, wait, timeout } = options.into();
+        let mut reply = self.client.revoke(&self.id, terminate).await?;
+        if wait {
+            reply.state = self.wait(timeout).await?.status;
+        }
+        Ok(reply)
     }
 
     /// Queues it once more, after it has ended.
     pub async fn retry(&self) -> Result<ControlReply> {
-        self.client.retry(&self.id).await
+        let reply = self.client.retry(&self.id).await?;
+        self.unlearn();
+        Ok(reply)
     }
 
-    /// Drops it with its result and log, after it has ended.
+    /// Drops it with its result and log, after it has ended; and what came before it in its chain, as far as that is still
+    /// there.
     pub async fn forget(&self) -> Result<ControlReply> {
-        self.client.forget(&self.id).await
+        for before in self.lineage() {
+            before.drop_if_there().await?;
+        }
+        let reply = self.client.forget(&self.id).await?;
+        self.unlearn();
+        Ok(reply)
+    }
+
+    async fn drop_if_there(&self) -> Result<()> {
+        self.unlearn();
+        match self.client.forget(&self.id).await {
+            Err(error) if error.code() != Some("unknown_id") => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The tasks of what came before it in its chain, the first first.
+    fn lineage(&self) -> Vec<&Self> {
+        let mut before: Vec<_> = std::iter::successors(self.parent(), |result| result.parent()).collect();
+        before.reverse();
+        before.into_iter().flat_map(AnyResult::leaves).collect()
+    }
+
+    /// Its meta, if it is known to have ended.
+    fn known(&self) -> Option<Arc<ResultMeta>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn learn(&self, meta: ResultMeta) -> Arc<ResultMeta> {
+        let meta = Arc::new(meta);
+        if meta.status.is_terminal() {
+            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&meta));
+        }
+        meta
+    }
+
+    fn unlearn(&self) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What it ended with, without asking anybody: `null` of one that is ignored or not known to have ended.
+    fn value(&self) -> Json {
+        match self.known() {
+            Some(meta) if !self.ignored => meta.result.clone(),
+            _ => Json::null(),
+        }
     }
 }

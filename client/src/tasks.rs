@@ -1,19 +1,23 @@
 //! The routes of tasks, queues and health.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lovage_model::api::{
-    BatchReply, BatchRequest, ControlReply, Health, PurgeReply, QueueView, RevokeRequest, SubmitReply, SubmitRequest,
-    TaskLogs, TaskPage,
+    BatchReply, BatchRequest, ControlReply, Health, PurgeReply, QueueView, RevokeManyRequest, RevokeReply,
+    RevokeRequest, SubmitReply, SubmitRequest, TaskLogs, TaskPage,
 };
-use lovage_model::{Json, QueueName, ResultMeta, State, TaskId, TaskName};
+use lovage_model::{Json, QueueName, ResultMeta, SignatureOptions, State, TaskId, TaskName};
 use reqwest::{Method, StatusCode};
 
 use crate::http::PROMPT;
-use crate::{AsyncResult, Client, Error, Result, Signature};
+use crate::{AnyResult, AsyncResult, Client, Error, Result, Signature};
 
 /// The longest the daemon holds an answer back.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The most that one request revokes.
+const REVOKED_AT_ONCE: usize = 10_000;
 
 /// No body.
 const NONE: Option<&()> = None;
@@ -33,6 +37,15 @@ pub struct TaskFilter {
     pub cursor: Option<String>,
 }
 
+/// What became of a call that was sent.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// Its id, its state and its result.
+    pub reply: SubmitReply,
+    /// False: it was sent before under the same id, and this changed nothing.
+    pub is_new: bool,
+}
+
 /// What a wait for a result found.
 #[derive(Debug, Clone)]
 pub enum Polled {
@@ -43,18 +56,39 @@ pub enum Polled {
 }
 
 impl Client {
-    /// Sends a task; returns once it is stored and survives a crash. (Celery: `apply_async`.)
-    pub async fn apply_async(&self, call: Signature) -> Result<AsyncResult> {
-        let reply = self.submit(call.build()?).await?;
-        Ok(AsyncResult::new(self.clone(), reply.id))
+    /// Sends a signature, and gives the result of its shape: of a group the members, of a chain the last task with what
+    /// comes before it. Returns once all of it is stored and survives a crash.
+    pub async fn submit(&self, signature: Signature) -> Result<AnyResult> {
+        let body = signature.build()?;
+        let ignored = options(&body).is_some_and(|options| options.ignore_result == Some(true));
+        let sent = self.result_from_tuple(self.send_request(&body).await?.reply.result_tuple);
+        Ok(match sent {
+            AnyResult::Task(task) => task.with_ignored(ignored).into(),
+            group => group,
+        })
+    }
+
+    /// Sends what has the result of one task: a task, or a chain or chord that ends in one. (For anything, see
+    /// [`Client::submit`].)
+    pub async fn apply_async(&self, signature: Signature) -> Result<AsyncResult> {
+        match self.submit(signature).await? {
+            AnyResult::Task(task) => Ok(task),
+            AnyResult::Group(group) => {
+                let why = format!("was sent, and ends in a group, {}, not in one task: use submit", group.id());
+                Err(Error::invalid("signature", why))
+            }
+        }
     }
 
     /// Sends a body as it is. With a `task_id` among its options it may be sent twice and runs once.
-    pub async fn submit(&self, body: SubmitRequest) -> Result<SubmitReply> {
-        match own_id(&body) {
-            Some(id) => self.call(Method::PUT, &["v1", "tasks", id.as_str()], Some(&body)).await,
-            None => self.call(Method::POST, &["v1", "tasks"], Some(&body)).await,
-        }
+    pub async fn send_request(&self, body: &SubmitRequest) -> Result<Receipt> {
+        let request = match options(body).and_then(|options| options.task_id.as_ref()) {
+            Some(id) => self.request(Method::PUT, self.route(&["v1", "tasks", id.as_str()])?),
+            None => self.request(Method::POST, self.route(&["v1", "tasks"])?),
+        };
+        let response = self.send(request.timeout(PROMPT).json(body)).await?;
+        let is_new = response.status() == StatusCode::ACCEPTED;
+        Ok(Receipt { reply: self.json(response).await?, is_new })
     }
 
     /// Sends up to 1,000 tasks at once: one answer for each, in order.
@@ -113,6 +147,28 @@ impl Client {
         self.call(Method::POST, &["v1", "tasks", id.as_str(), "revoke"], Some(&RevokeRequest { terminate })).await
     }
 
+    /// Revokes several tasks by one request: one answer for each, in order. (More than 10,000 are several requests.)
+    pub async fn revoke_many(&self, ids: Vec<TaskId>, terminate: bool) -> Result<RevokeReply> {
+        let mut all = RevokeReply { results: Vec::with_capacity(ids.len()) };
+        for some in ids.chunks(REVOKED_AT_ONCE) {
+            let body = RevokeManyRequest { ids: some.to_vec(), terminate, ..RevokeManyRequest::default() };
+            let reply: RevokeReply = self.call(Method::POST, &["v1", "tasks:revoke"], Some(&body)).await?;
+            all.results.extend(reply.results);
+        }
+        Ok(all)
+    }
+
+    /// Revokes every task that has any of these stamps and has not ended: names, each with a value or an array of values. One
+    /// answer for each task that was found.
+    pub async fn revoke_by_stamped_headers(
+        &self,
+        headers: BTreeMap<String, Json>,
+        terminate: bool,
+    ) -> Result<RevokeReply> {
+        let body = RevokeManyRequest { headers, terminate, ..RevokeManyRequest::default() };
+        self.call(Method::POST, &["v1", "tasks:revoke"], Some(&body)).await
+    }
+
     /// Queues a task that has ended once more, under its id.
     pub async fn retry(&self, id: &TaskId) -> Result<ControlReply> {
         self.call(Method::POST, &["v1", "tasks", id.as_str(), "retry"], NONE).await
@@ -157,7 +213,6 @@ impl Client {
     }
 }
 
-fn own_id(body: &SubmitRequest) -> Option<TaskId> {
-    let options = body.options.as_ref().or(body.signature.as_ref().map(|signature| &signature.options))?;
-    options.task_id.clone()
+fn options(body: &SubmitRequest) -> Option<&SignatureOptions> {
+    body.options.as_ref().or(body.signature.as_ref().map(|signature| &signature.options))
 }

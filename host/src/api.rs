@@ -155,6 +155,7 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(events::task_events))
         .routes(routes!(tasks::show_logs))
         .routes(routes!(orders::revoke_task))
+        .routes(routes!(orders::revoke_tasks))
         .routes(routes!(orders::retry_task))
         .routes(routes!(events::all_events))
         .routes(routes!(queues::list_queues))

@@ -7,11 +7,13 @@
 mod beat;
 mod escape;
 mod exit;
+mod graph;
 mod live;
 mod local;
 mod logs;
 mod module;
 mod queue;
+mod result;
 mod screen;
 mod send;
 mod table;
@@ -141,13 +143,18 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<ExitCode> {
     Ok(exit.into())
 }
 
+/// `localhost:7380` means http: nothing else is spoken.
+fn with_scheme(url: &str) -> String {
+    if url.contains("://") || url.is_empty() { url.to_owned() } else { format!("http://{url}") }
+}
+
 /// Does what needs a daemon.
 fn ask(
     globals: Globals,
     screen: Screen,
     act: impl AsyncFnOnce(&Session) -> anyhow::Result<Exit>,
 ) -> anyhow::Result<Exit> {
-    let client = Client::new(&globals.url)?;
+    let client = Client::new(with_scheme(&globals.url))?;
     let client = match globals.token {
         Some(token) => client.with_token(token),
         None => client,

@@ -24,6 +24,7 @@ mod schedules;
 #[cfg(test)]
 mod suite;
 mod transition;
+mod waiting;
 
 use std::collections::BTreeSet;
 
@@ -36,6 +37,7 @@ use lovage_model::{
 
 pub use joins::{Completed, Ended, FollowUp, Joins};
 pub use schedules::{LastRun, Periodic, Schedules};
+pub use waiting::Waiting;
 
 /// What a store can fail with. Callers branch on these.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -344,7 +346,7 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules {
+pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules + Waiting {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 

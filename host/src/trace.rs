@@ -48,6 +48,8 @@ impl Attempted<'_> {
 pub enum Unrun {
     /// It came too late.
     Expired,
+    /// It was revoked before it began.
+    Revoked,
     /// No module exports its task.
     NotRegistered,
     /// Its module cannot be run, for this reason.
@@ -83,6 +85,7 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, scope: &mut Scope<'_>)
     let name = attempted.message.task.as_str();
     let verdict = match why {
         Unrun::Expired => Verdict::Revoked { reason: "expired" },
+        Unrun::Revoked => Verdict::Revoked { reason: "revoked" },
         Unrun::NotRegistered => failure(Exception::new(exc_module::CELERY, "NotRegistered", name), "not-registered"),
         Unrun::Unusable(why) => failure(Exception::new(exc_module::LOVAGE, "ModuleUnusable", why), "module-unusable"),
         Unrun::Lost => {
@@ -152,6 +155,12 @@ fn verdict(
         Outcome::Retried => without_request("retry"),
         Outcome::Replaced => replaced(attempted, effects, scope, left),
         Outcome::Ignored => Verdict::Ignored,
+        // Else its next delivery would look as if a host had been lost, and it would not run again.
+        Outcome::Rejected(true) if attempted.options.runs_once() => {
+            let message = attempted.message.clone();
+            let message = Message { requeued: true, earlier_deliveries: attempted.deliveries, ..message };
+            Verdict::Replaced { by: Box::new(Planned { message, awaits: None }) }
+        }
         Outcome::Rejected(true) => Verdict::Requeued,
         Outcome::Rejected(false) => failed(Exception::new(exc_module::CELERY, "Reject", "requeue=False")),
         Outcome::Stopped(Stop::Revoked | Stop::Interrupted) => Verdict::Revoked { reason: "terminated" },
@@ -163,7 +172,11 @@ fn retried(attempted: Attempted<'_>, retry: RetryRequest) -> Verdict {
     let traceback = Some(format!("Retry in {}s: {exception}\n", retry.countdown.get()));
     let again = canvas::again(attempted.message, retry);
     let (eta, earlier_deliveries) = (again.eta.filter(|_| !attempted.eager), attempted.deliveries);
-    Verdict::Retry { exception, traceback, again: Box::new(Message { eta, earlier_deliveries, ..again }) }
+    Verdict::Retry {
+        exception,
+        traceback,
+        again: Box::new(Message { eta, earlier_deliveries, requeued: false, ..again }),
+    }
 }
 
 fn replaced(attempted: Attempted<'_>, effects: Effects, scope: &mut Scope<'_>, left: &mut Left) -> Verdict {
@@ -270,6 +283,7 @@ fn kind(attempted: Attempted<'_>, verdict: &Verdict, usage: Usage) -> EventKind 
         Verdict::Revoked { reason } => {
             EventKind::Revoked { terminated: *reason == "terminated", expired: *reason == "expired" }
         }
+        Verdict::Replaced { by } if by.message.requeued => EventKind::Rejected { requeue: true },
         Verdict::Replaced { by } => EventKind::Replaced { by: by.message.task.clone() },
         Verdict::Ignored => EventKind::Ignored,
         Verdict::Requeued => EventKind::Rejected { requeue: true },

@@ -23,18 +23,22 @@ async fn result(Path(id): Path<String>) -> Response {
 
 fn refusal(status: StatusCode) -> Response {
     let problem = json!({"type": "about:blank", "title": "No", "status": status.as_u16(), "detail": "no, \u{1b}because",
-        "code": "some_code", "retryable": false});
+        "code": if status == StatusCode::NOT_FOUND { "unknown_id" } else { "some_code" }, "retryable": false});
     (status, problem.to_string()).into_response()
 }
 
-fn meta(state: &str) -> Value {
-    let result = match state {
+fn meta(id: &str) -> Value {
+    let result = match id {
         "FAILURE" => json!({"exc_type": "ValueError", "exc_message": ["no"], "exc_module": "builtins"}),
         _ => json!(5),
     };
-    json!({"task_id": state, "status": state, "result": result, "traceback": "tour::add", "children": [],
+    let (state, children) = match id {
+        "PARENT" => ("SUCCESS", json!([[["SUCCESS", null], null], [["G", null], [[["STARTED", null], null]]]])),
+        state => (state, json!([])),
+    };
+    json!({"task_id": id, "status": state, "result": result, "traceback": "tour::add", "children": children,
         "date_done": null, "name": "tour.add", "args": [2, 3], "kwargs": {}, "worker": null, "retries": 0,
-        "queue": "celery", "root_id": state, "submitted_at": "2026-11-21T00:00:00Z", "deliveries": 1})
+        "queue": "celery", "root_id": id, "submitted_at": "2026-11-21T00:00:00Z", "deliveries": 1})
 }
 
 async fn events(Path(id): Path<String>) -> String {
@@ -47,16 +51,48 @@ async fn events(Path(id): Path<String>) -> String {
     event("task-progress", meta) + &event("task-succeeded", json!({"runtime": 1.0}))
 }
 
-/// The first argument becomes the id.
+/// The first argument becomes the id. A signature of a group is one of two tasks; its id makes the second.
 async fn submit(body: String) -> Response {
     let body: Value = serde_json::from_str(&body).unwrap();
+    if let Some(second) = body["signature"]["options"]["group_id"].as_str() {
+        let group = json!([["G", null], [[["SUCCESS", null], null], [[second, null], null]]]);
+        let reply = json!({"id": "G", "state": "PENDING", "result_tuple": group});
+        return (StatusCode::ACCEPTED, reply.to_string()).into_response();
+    }
     let id = body["args"][0].as_str().unwrap_or("SUCCESS").to_owned();
     (StatusCode::ACCEPTED, json!({"id": id, "state": "PENDING", "result_tuple": [[id, null], null]}).to_string())
         .into_response()
 }
 
+/// It was sent before.
+async fn submit_again(Path(id): Path<String>) -> String {
+    json!({"id": id, "state": "SUCCESS", "result_tuple": [[id, null], null]}).to_string()
+}
+
+/// All but `STARTED` have ended.
+async fn watch(body: String) -> String {
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let ids: Vec<String> = serde_json::from_value(body["ids"].clone()).unwrap();
+    let ended = ids.iter().filter(|id| *id != "STARTED").map(|id| format!("event: result\ndata: {}\n\n", meta(id)));
+    let left = usize::from(ids.contains(&"STARTED".to_owned()));
+    ended.collect::<String>() + &format!("event: end\ndata: {{\"left\": {left}}}\n\n")
+}
+
+/// A group was saved under the id of a task that there is not.
+async fn saved(Path(id): Path<String>) -> Response {
+    match id.as_str() {
+        "404" => {
+            json!([["404", null], [[["SUCCESS", null], null], [["PARENT", null], null]]]).to_string().into_response()
+        }
+        _ => refusal(StatusCode::NOT_FOUND),
+    }
+}
+
 async fn list(RawQuery(query): RawQuery) -> String {
     let query = query.unwrap_or_default();
+    if query.contains("state=TYPO") {
+        return json!({"tasks": [], "next": null}).to_string();
+    }
     let next = if query.contains("cursor=2") { Value::Null } else { json!("2") };
     json!({"tasks": [meta("SUCCESS"), meta("FAILURE")], "next": next}).to_string()
 }
@@ -73,7 +109,9 @@ fn daemon() -> String {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let app = Router::new()
         .route("/v1/tasks", get(list).post(submit))
-        .route("/v1/tasks/{id}", get(result))
+        .route("/v1/tasks:watch", post(watch))
+        .route("/v1/tasks/{id}", get(result).put(submit_again))
+        .route("/v1/groups/{id}", get(saved).put(async || StatusCode::NO_CONTENT))
         .route("/v1/tasks/{id}/result", get(gated_result))
         .route("/v1/tasks/{id}/events", get(gated_events))
         .route("/v1/tasks/{id}/logs", get(logs))
@@ -139,14 +177,20 @@ async fn a_failed_task_is_exit_1_with_its_exception_and_traceback() {
 #[tokio::test]
 async fn each_ending_has_its_exit_code() {
     let url = daemon();
-    let table: [(&[&str], i32, &str); 10] = [
-        (&["task", "get", "404"], 3, "no, \u{1b}because (some_code)"),
+    let table: [(&[&str], i32, &str); 12] = [
+        (&["task", "get", "404"], 3, "no, \u{1b}because (unknown_id)"),
         (&["task", "get", "401"], 4, "some_code"),
         (&["task", "get", "403"], 4, "some_code"),
         (&["task", "get", "422"], 2, "some_code"),
         (&["task", "get", "500"], 1, "some_code"),
         (&["task", "result", "STARTED"], 5, "lovage task wait STARTED"),
         (&["task", "wait", "STARTED", "--timeout", "0"], 5, "still STARTED after 0 s"),
+        (
+            &["task", "wait", r#"[["g", null], ["SUCCESS", "STARTED"]]"#, "--timeout", "0"],
+            5,
+            "STARTED is still STARTED",
+        ),
+        (&["task", "result", r#"[["g", null], ["SUCCESS", "STARTED"]]"#], 5, "1 of 2 succeeded"),
         (&["task", "submit", "a", "@/nowhere"], 2, "/nowhere"),
         (&["task", "get", "x", "--url", "https://h"], 2, "TLS"),
         (&["module", "push", "m", "/nowhere.wasm"], 2, "/nowhere.wasm"),
@@ -204,4 +248,62 @@ async fn logs_are_data_and_following_shows_each_line_once() {
 #[tokio::test]
 async fn a_script_is_not_asked() {
     assert_eq!(texts(&lovage(&daemon(), &["queue", "purge", "celery"], "").await), (Some(0), "3 revoked\n", ""));
+}
+
+const GROUP_OF: &str = r#"{"task":"celery.group","subtask_type":"group","options":{"group_id":"STATE"}}"#;
+
+#[tokio::test]
+async fn a_group_is_run_to_the_list_of_its_results() {
+    let url = daemon();
+    let run = async |second: &str| {
+        let canvas = GROUP_OF.replace("STATE", second);
+        lovage(&url, &["task", "run", "--canvas", "-", "--timeout", "0"], &canvas).await
+    };
+    let output = run("PARENT").await;
+    let (code, stdout, stderr) = texts(&output);
+    assert_eq!((code, stdout), (Some(0), "[5,5]\n"), "{stderr}");
+    assert!(stderr.starts_with("group G\n") && stderr.contains("ENDED 2/2"), "{stderr}");
+    let output = run("FAILURE").await;
+    let (code, stdout, stderr) = texts(&output);
+    assert_eq!((code, stdout), (Some(1), ""), "{stderr}");
+    assert!(stderr.contains("failed: ValueError: no"), "{stderr}");
+    let output = run("STARTED").await;
+    assert!(matches!(texts(&output), (Some(5), "", stderr) if stderr.contains("still STARTED")), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_group_is_found_by_its_id_or_by_its_tuple() {
+    let url = daemon();
+    for (verb, which) in [("wait", "404"), ("result", "404"), ("wait", r#"[["g", null], ["SUCCESS", "PARENT"]]"#)] {
+        let output = lovage(&url, &["task", verb, which], "").await;
+        assert!(matches!(texts(&output), (Some(0), "[5,5]\n", _)), "{verb} {which}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_graph_is_a_tree_dot_or_json() {
+    let url = daemon();
+    let tree = "tour.add SUCCESS PARENT\n├─ tour.add SUCCESS SUCCESS\n└─ G\n";
+    assert_eq!(texts(&lovage(&url, &["task", "graph", "PARENT"], "").await), (Some(0), tree, ""));
+    let output = lovage(&url, &["task", "graph", "PARENT", "--dot"], "").await;
+    assert!(texts(&output).1.contains("\"PARENT\" -> \"G\";"), "{output:?}");
+    let output = lovage(&url, &["task", "graph", "404", "-o", "json"], "").await;
+    let graph: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&graph["nodes"][2]["state"], &graph["edges"][0]), (&json!("SUCCESS"), &json!([0, 1])), "{graph}");
+}
+
+#[tokio::test]
+async fn what_may_not_be_what_was_meant_is_said() {
+    let url = daemon();
+    let (_, address) = url.split_once("//").unwrap();
+    for (args, says) in [
+        (&["task", "list", "--state", "TYPO"][..], "no task is in state TYPO; the states are PENDING"),
+        (&["task", "submit", "a", "x", "[1,"], "argument 2 begins like JSON, but is none"),
+        (&["task", "run", "a", "--id", "FAILURE"], "FAILURE was sent before, and is SUCCESS by now"),
+        (&["task", "get", "SUCCESS", "--url", address], ""),
+    ] {
+        let output = lovage(&url, args, "").await;
+        let (code, _, stderr) = texts(&output);
+        assert!(code != Some(2) && stderr.contains(says), "{args:?}: {stderr}");
+    }
 }

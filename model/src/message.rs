@@ -65,6 +65,9 @@ pub struct Message {
     /// from a retry by it.
     #[serde(default)]
     pub earlier_deliveries: u32,
+    /// Whether it was refused by its task and queued again, see [`TaskOptions::runs_once`](crate::TaskOptions::runs_once).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requeued: bool,
     /// How many times it has been replaced by another task.
     #[serde(default)]
     pub replaced_task_nesting: u32,
@@ -148,6 +151,7 @@ impl Message {
             shadow: None,
             origin: None,
             earlier_deliveries: 0,
+            requeued: false,
             replaced_task_nesting: 0,
             depth: 0,
             headers: BTreeMap::new(),

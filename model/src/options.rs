@@ -191,6 +191,11 @@ impl TaskOptions {
         serde_json::from_value(serde_json::Value::Object(all)).map_err(text)
     }
 
+    /// Whether it must not run again when the host that ran it is lost.
+    pub fn runs_once(&self) -> bool {
+        !(self.acks_late && self.reject_on_worker_lost)
+    }
+
     /// Whether an exception is one that `throws` names.
     pub fn expects(&self, exception: &Exception) -> bool {
         self.throws.iter().any(|name| exception.is_a(name))
@@ -312,6 +317,15 @@ mod tests {
         assert!(by("rate_limit", "fast".into()).starts_with("rate_limit is \"fast\": "));
         assert!(by("max_retries", (-1).into()).starts_with("max_retries is -1: "));
         assert!(by("serializer", "pickle".into()).contains("`json` or `msgpack`"));
+    }
+
+    #[test]
+    fn what_throws_names_is_expected() {
+        let options =
+            TaskOptions { throws: vec!["KeyError".to_owned(), "shop.SoldOut".to_owned()], ..TaskOptions::default() };
+        let expects = |module: &str, class: &str| options.expects(&Exception::new(module, class, "no"));
+        assert!(expects("builtins", "KeyError") && expects("shop", "SoldOut"));
+        assert!(!expects("builtins", "ValueError") && !expects("other", "SoldOut"));
     }
 
     #[test]

@@ -144,3 +144,47 @@ impl Request {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_celerys_names() {
+        let id = |text: &str| TaskId::new(text).unwrap();
+        let message = Message {
+            args: Json::parse("[18446744073709551616]".to_owned()).unwrap(),
+            retries: 2,
+            root_id: id("root"),
+            parent_id: Some(id("parent")),
+            headers: [("k".to_owned(), Json::null())].into(),
+            stamps: [("build".to_owned(), Json::null())].into(),
+            callbacks: vec![Signature::new("t.back".parse().unwrap(), Json::empty_array())],
+            errbacks: vec![Signature::new("t.wrong".parse().unwrap(), Json::empty_array())],
+            then: Some(Then::Part { group: id("g"), index: 3 }),
+            group: Some(id("g")),
+            group_index: Some(3),
+            timelimit: TimeLimit { soft: crate::Seconds::new(1.0).ok(), hard: crate::Seconds::new(2.0).ok() },
+            ..Message::new(id("a"), "t.add".parse().unwrap())
+        };
+        let request = Json::of(&Request::of(&message, "lovage@here", true)).unwrap();
+        assert!(request.as_str().contains("[18446744073709551616]"), "{request}");
+        let fields: serde_json::Value = request.read().unwrap();
+        let expected = serde_json::json!({
+            "id": "a", "task": "t.add", "kwargs": {}, "retries": 2, "root_id": "root", "parent_id": "parent", "eta": null,
+            "expires": null, "timelimit": {"soft": 1.0, "hard": 2.0}, "ignore_result": false, "shadow": null,
+            "origin": null, "replaced_task_nesting": 0, "headers": {"k": null}, "correlation_id": "a", "group": "g",
+            "group_index": 3, "chord": "g", "stamped_headers": ["build"], "stamps": {"build": null},
+            "hostname": "lovage@here", "is_eager": false, "called_directly": false,
+        });
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(&fields[name], value, "{name}");
+        }
+        assert_eq!(
+            (&fields["callbacks"][0]["task"], &fields["errbacks"][0]["task"]),
+            (&"t.back".into(), &"t.wrong".into())
+        );
+        let delivery = serde_json::json!({"exchange": "", "routing_key": "celery", "priority": 0, "redelivered": true});
+        assert_eq!(fields["delivery_info"], delivery);
+    }
+}

@@ -116,7 +116,8 @@ impl<'de> Deserialize<'de> for SignatureOptions {
     /// nor an option is an error.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut all = BTreeMap::<String, Json>::deserialize(deserializer)?;
-        all.retain(|_, value| value.as_str() != "null");
+        // `max_retries` is the one that `null` says something about: for ever.
+        all.retain(|name, value| value.as_str() != "null" || name == "max_retries");
         let one_or_many = |all: &mut BTreeMap<String, Json>, name| -> Result<Vec<Signature>, D::Error> {
             match all.get(name) {
                 Some(one) if !one.is_array() => Ok(take(all, name)?.into_iter().collect()),

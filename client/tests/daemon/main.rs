@@ -1,7 +1,9 @@
 //! The client against a daemon of a few lines, on a free port: what it sends, how it waits, what it makes of refusals,
 //! silence and cut connections.
 
+mod results;
 mod scripted;
+mod sets;
 
 use std::time::Duration;
 

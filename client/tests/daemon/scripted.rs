@@ -105,11 +105,31 @@ async fn answer(State(daemon): State<Daemon>, request: Request) -> Response {
 
 /// A result meta of task `t-1`.
 pub(crate) fn meta(state: &str, result: &str) -> String {
+    meta_of("t-1", state, result, "[]")
+}
+
+/// A result meta.
+pub(crate) fn meta_of(id: &str, state: &str, result: &str, children: &str) -> String {
     format!(
-        r#"{{"task_id":"t-1","status":"{state}","result":{result},"traceback":"at tour::add","children":[],
-        "date_done":null,"name":"tour.add","args":[1],"kwargs":{{}},"worker":null,"retries":0,"queue":"celery",
-        "fault":"trap","root_id":"t-1","submitted_at":"2026-11-21T00:00:00Z","deliveries":1}}"#
+        r#"{{"task_id":"{id}","status":"{state}","result":{result},"traceback":"at tour::add","children":{children},"date_done":null,"name":"tour.add","args":[1],"kwargs":{{}},"worker":null,"retries":0,"queue":"celery","fault":"trap","root_id":"{id}","submitted_at":"2026-11-21T00:00:00Z","deliveries":1}}"#
     )
+}
+
+/// The event of a watch that says how a task ended.
+pub(crate) fn ended(id: &str, state: &str, result: &str) -> String {
+    format!("event: result\ndata: {}\n\n", meta_of(id, state, result, "[]"))
+}
+
+/// The event of a watch that says that a result is too large for it.
+pub(crate) fn large(id: &str) -> String {
+    format!("event: large\ndata: {{\"task_id\":\"{id}\"}}\n\n")
+}
+
+/// Which tasks a request watches.
+pub(crate) fn watched(seen: &Seen) -> Vec<String> {
+    assert_eq!(seen.path, "/v1/tasks:watch");
+    let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
+    serde_json::from_value(body["ids"].clone()).unwrap()
 }
 
 /// A refusal.

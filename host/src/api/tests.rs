@@ -24,7 +24,7 @@ use super::*;
 use crate::attempt::Stop;
 use crate::queue::Rules;
 use crate::sandbox::Sandbox;
-use crate::store::LeaseKey;
+use crate::store::{Lease, LeaseKey};
 
 /// A daemon's API over a store that the test holds.
 struct Site {
@@ -153,6 +153,11 @@ fn task(id: &str) -> TaskId {
     id.parse().unwrap()
 }
 
+fn lease(id: &str) -> Lease {
+    let message = lovage_model::Message::new(task(id), "tour.add".parse().unwrap());
+    Lease { key: LeaseKey { task: 1, token: 1 }, tenant: TenantId::default(), message, deliveries: 1 }
+}
+
 async fn answer(response: Response<Body>) -> (u16, Value) {
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -235,9 +240,7 @@ async fn tasks_are_listed_page_by_page() {
 async fn logs_are_those_of_all_attempts() {
     let site = site().await;
     site.put("a").await;
-    let tenant = TenantId::default();
-    let lease = LeaseKey { task: 1, token: 1 };
-    let listed = site.running.list(&tenant, &task("a"), lease);
+    let listed = site.running.list(&lease("a"));
     listed.log.lock().unwrap().stdout.push_str("so far");
     let (status, logs) = site.call("GET", "/v1/tasks/a/logs").await;
     assert_eq!((status, &logs["attempts"][0]["stdout"]), (200, &json!("first")));
@@ -262,9 +265,7 @@ async fn a_revoke_meets_a_task_where_it_is() {
     let terminate = json!({"terminate": true});
     let (status, problem) = site.send("POST", "/v1/tasks/b/revoke", terminate.clone()).await;
     assert_eq!((status, &problem["code"]), (409, &json!("task_busy")), "it runs, but not here");
-    let tenant = TenantId::default();
-    let lease = LeaseKey { task: 1, token: 1 };
-    let listed = site.running.list(&tenant, &task("b"), lease);
+    let listed = site.running.list(&lease("b"));
     let (status, reply) = site.send("POST", "/v1/tasks/b/revoke", terminate).await;
     assert!(status == 200 && reply["outcome"].as_str().unwrap().contains("being stopped"), "{reply}");
     assert_eq!(*listed.stopped.borrow(), Some(Stop::Revoked));
@@ -284,6 +285,23 @@ async fn only_what_has_ended_is_retried_or_forgotten() {
     let (status, reply) = site.call("DELETE", "/v1/tasks/a").await;
     assert_eq!((status, &reply["state"]), (200, &json!("SUCCESS")));
     assert_eq!(site.call("GET", "/v1/tasks/a").await.0, 404);
+}
+
+#[tokio::test]
+async fn several_tasks_are_revoked_by_one_order() {
+    let site = site().await;
+    for id in ["a", "b"] {
+        site.put(id).await;
+    }
+    site.end("b");
+    let (status, reply) = site.send("POST", "/v1/tasks:revoke", json!({"ids": ["a", "nobody", "b"]})).await;
+    assert_eq!((status, reply["results"].as_array().unwrap().len()), (200, 3));
+    assert_eq!((&reply["results"][0]["id"], &reply["results"][0]["state"]), (&json!("a"), &json!("REVOKED")));
+    assert_eq!(reply["results"][1]["code"], "unknown_id");
+    assert_eq!(reply["results"][2]["state"], "SUCCESS");
+    let many: Vec<String> = (0..10_001).map(|n| n.to_string()).collect();
+    let (status, problem) = site.send("POST", "/v1/tasks:revoke", json!({"ids": many})).await;
+    assert!(status == 422 && problem["detail"].as_str().unwrap().contains("the limit is 10000"), "{problem}");
 }
 
 #[tokio::test]
@@ -369,6 +387,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/tasks/{id}/retry"),
     ("POST", "/v1/tasks/{id}/revoke"),
     ("POST", "/v1/tasks:batch"),
+    ("POST", "/v1/tasks:revoke"),
     ("POST", "/v1/tasks:watch"),
 ];
 

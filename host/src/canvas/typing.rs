@@ -40,3 +40,32 @@ pub(super) fn check(task: &TaskDefinition, args: &Json, kwargs: &Json) -> Result
 fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_checked_where_they_are_sent() {
+        let task: TaskDefinition = serde_json::from_str(
+            r#"{"name": "t.add", "parameters": [{"name": "x", "required": true}, {"name": "y", "required": false}]}"#,
+        )
+        .unwrap();
+        let json = |text: &str| Json::parse(text.to_owned()).unwrap();
+        let says = |args: &str, kwargs: &str| match check(&task, &json(args), &json(kwargs)) {
+            Ok(()) => String::new(),
+            Err(invalid) => format!("{}: {}", invalid.field, invalid.message),
+        };
+        for (args, kwargs) in [("[1]", "{}"), ("[1,2]", "{}"), ("[]", r#"{"x":1}"#), ("[1]", r#"{"y":1}"#)] {
+            assert_eq!(says(args, kwargs), "");
+        }
+        for (args, kwargs, text) in [
+            ("[1,2,3]", "{}", "args: do not fit: add() takes 2 positional arguments but 3 were given"),
+            ("[1]", r#"{"z":1}"#, "kwargs: do not fit: add() got an unexpected keyword argument 'z'"),
+            ("[1]", r#"{"x":1}"#, "kwargs: do not fit: add() got multiple values for argument 'x'"),
+            ("[]", "{}", "args: do not fit: add() missing 1 required argument: 'x'"),
+        ] {
+            assert!(says(args, kwargs).starts_with(text), "{}", says(args, kwargs));
+        }
+    }
+}

@@ -62,7 +62,7 @@ impl Exit {
         match error {
             Error::Address { .. } | Error::Invalid { .. } => Self::Usage,
             Error::Unreachable { .. } => Self::Unreachable,
-            Error::Timeout { .. } => Self::TimedOut,
+            Error::Timeout { .. } | Error::IncompleteStream { .. } => Self::TimedOut,
             Error::Task(_) | Error::Protocol { .. } => Self::Failed,
             Error::Problem(problem) => match problem.status {
                 401 | 403 => Self::NotAllowed,

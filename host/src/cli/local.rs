@@ -15,7 +15,7 @@ use super::logs::Line;
 use super::screen::Screen;
 use super::send::Limits;
 use super::value::{self, Stdin};
-use super::{escape, table, task};
+use super::{escape, result, table};
 use crate::attempt::Progress;
 use crate::config::{self, Config, Flags};
 use crate::daemon::{self, DevArgs, DevNews, ExecArgs, Ready};
@@ -174,6 +174,7 @@ fn news_text(news: &DevNews) -> String {
 
 pub(crate) fn exec(typed: Exec, screen: Screen) -> anyhow::Result<Exit> {
     let mut stdin = Stdin::new(std::io::stdin());
+    value::doubts(&typed.args).iter().for_each(|doubt| screen.note(doubt));
     let args = ExecArgs {
         args: value::arguments(&typed.args, &mut stdin)?,
         kwargs: value::kwargs(typed.kwargs.as_deref(), &mut stdin)?,
@@ -188,7 +189,7 @@ pub(crate) fn exec(typed: Exec, screen: Screen) -> anyhow::Result<Exit> {
     let meta = daemon::exec(args, &watcher);
     watcher.with(Watched::end);
     // Whatever keeps it from starting (no such file, no such task, a component that is none) was typed.
-    task::ending(&meta.map_err(|error| error.context(Usage("the task was not run".to_owned())))?, &screen)
+    result::ending(&meta.map_err(|error| error.context(Usage("the task was not run".to_owned())))?, &screen)
 }
 
 /// Shows one run as it goes.

@@ -85,6 +85,11 @@ fn expires(text: &str) -> Result<Expires, String> {
 }
 
 impl Send {
+    /// What may be meant otherwise than it is sent.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        value::doubts(&self.args)
+    }
+
     /// The body to send.
     pub(crate) fn request(self, stdin: &mut Stdin<impl Read>) -> anyhow::Result<SubmitRequest> {
         if let Some(canvas) = self.canvas {

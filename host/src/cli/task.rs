@@ -1,15 +1,15 @@
 //! `lovage task`: send tasks, await them, look at them, stop them.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
-use lovage_client::{AsyncResult, Client, Polled, TaskFailure, TaskFilter};
+use lovage_client::{Client, Receipt, TaskFilter};
 use lovage_model::api::{ControlReply, TaskLogs};
-use lovage_model::{QueueName, ResultMeta, Seconds, State, TaskId, TaskName};
+use lovage_model::{QueueName, Seconds, State, TaskId, TaskName};
 
 use super::exit::Exit;
+use super::graph::Graph;
 use super::live::Live;
 use super::logs::{Line, Tail};
+use super::result::{self, Which};
 use super::screen::{Format, Screen};
 use super::send::{Send, seconds};
 use super::value::{RULES, Stdin};
@@ -43,9 +43,12 @@ pub(crate) enum TaskCommand {
     /// Show everything about a task
     Get(One),
     /// Print the result of a task that has ended, as JSON; exit 5 if it has not
-    Result(One),
-    /// Wait until a task has ended, and print its result as JSON
+    Result(Of),
+    /// Wait until a task or a group has ended, and print its result as JSON
     Wait(Wait),
+    /// Show what came of a task or a group: what it sent, what that sent, and so on
+    #[command(after_help = "Example:\n  lovage task graph $id --dot | dot -Tsvg >graph.svg")]
+    Graph(Graph),
     /// Print what each attempt of a task wrote
     Logs(Logs),
     /// List tasks, the newest first
@@ -67,6 +70,13 @@ pub(crate) struct One {
     id: TaskId,
 }
 
+/// One task or group.
+#[derive(Debug, Args)]
+pub(crate) struct Of {
+    /// Id of the task, or of a group that was saved; or a result tuple: [[ID, PARENT], [MEMBER, ...]]
+    id: Which,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Wait at most so many seconds; the task goes on after that
@@ -81,8 +91,8 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
-    /// Id of the task
-    id: TaskId,
+    /// Id of the task, or of a group that was saved; or a result tuple: [[ID, PARENT], [MEMBER, ...]]
+    id: Which,
     /// Wait at most so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Seconds>,
@@ -122,6 +132,9 @@ pub(crate) struct Revoke {
     terminate: bool,
 }
 
+/// The states that every task may be in.
+const STATES: &str = "PENDING, RECEIVED, STARTED, SUCCESS, FAILURE, RETRY, REVOKED, REJECTED, IGNORED";
+
 /// Celery's states in any spelling; others as they are.
 fn state(text: &str) -> Result<State, String> {
     match State::from_name(&text.to_uppercase()) {
@@ -134,23 +147,15 @@ pub(crate) async fn execute(command: TaskCommand, session: &Session) -> anyhow::
     let Session { client, screen } = session;
     match command {
         TaskCommand::Submit(send) => submit(*send, client, screen).await,
-        TaskCommand::Run(run) => self::run(*run, client, screen).await,
+        TaskCommand::Run(run) => self::run(*run, session).await,
         TaskCommand::Get(One { id }) => {
             let meta = client.task(&id).await?;
             screen.one(&meta, || table::task(&meta, screen.colour))?;
             Ok(Exit::Done)
         }
-        TaskCommand::Result(One { id }) => match client.poll_result(&id, Duration::ZERO).await? {
-            Polled::Ended(meta) => ending(&meta, screen),
-            Polled::Running(meta) => {
-                let state = meta.status;
-                screen.note(&format!("task {id} is {state}: no result yet; to wait for it: lovage task wait {id}"));
-                Ok(Exit::TimedOut)
-            }
-        },
-        TaskCommand::Wait(Wait { id, timeout }) => {
-            show_until_ended(&client.async_result(id), timeout, false, screen).await
-        }
+        TaskCommand::Result(Of { id }) => result::now(id, session).await,
+        TaskCommand::Wait(Wait { id, timeout }) => result::wait(id, timeout, session).await,
+        TaskCommand::Graph(graph) => graph.show(session).await,
         TaskCommand::Logs(logs) => self::logs(logs, client, screen).await,
         TaskCommand::List(list) => self::list(list, client, screen).await,
         TaskCommand::Revoke(Revoke { id, terminate }) => told(&client.revoke(&id, terminate).await?, screen),
@@ -160,62 +165,31 @@ pub(crate) async fn execute(command: TaskCommand, session: &Session) -> anyhow::
 }
 
 async fn submit(send: Send, client: &Client, screen: &Screen) -> anyhow::Result<Exit> {
-    let body = send.request(&mut Stdin::new(std::io::stdin()))?;
-    let reply = client.submit(body).await?;
+    let Receipt { reply, .. } = self::send(send, client, screen).await?;
     screen.one(&reply, || reply.id.to_string())?;
     Ok(Exit::Done)
 }
 
-async fn run(run: Run, client: &Client, screen: &Screen) -> anyhow::Result<Exit> {
-    let body = run.send.request(&mut Stdin::new(std::io::stdin()))?;
-    let reply = client.submit(body).await?;
-    screen.note(&format!("task {}", reply.id));
-    show_until_ended(&client.async_result(reply.id), run.timeout, run.logs, screen).await
+async fn run(run: Run, session: &Session) -> anyhow::Result<Exit> {
+    let Receipt { reply, .. } = send(run.send, &session.client, &session.screen).await?;
+    let what = if reply.result_tuple.children.is_some() { "group" } else { "task" };
+    session.screen.note(&format!("{what} {}", reply.id));
+    let sent = session.client.result_from_tuple(reply.result_tuple);
+    result::show(sent, result::Until { timeout: run.timeout, logs: run.logs }, &session.screen).await
 }
 
-/// The task as it goes on standard error, then its result on standard output.
-async fn show_until_ended(
-    result: &AsyncResult,
-    timeout: Option<Seconds>,
-    logs: bool,
-    screen: &Screen,
-) -> anyhow::Result<Exit> {
-    let mut live = Live::new(*screen);
-    let mut above = |live: Option<&Live>, lines: &[Line]| {
-        for line in lines {
-            live.map_or_else(|| screen.note(&line.shown()), |live| live.line(&line.shown()));
-        }
-        Ok(())
-    };
-    let watch = Watch { live: Some(&mut live), lines: if logs { Some(&mut above) } else { None } };
-    let meta = until_ended(result, timeout.map(Seconds::duration), watch).await;
-    live.clear();
-    ending(&meta?, screen)
-}
-
-/// The value on standard output, or the exception on standard error.
-pub(crate) fn ending(meta: &ResultMeta, screen: &Screen) -> anyhow::Result<Exit> {
-    match TaskFailure::of(meta) {
-        None => {
-            screen.raw_json(meta.result.as_str())?;
-            Ok(Exit::Done)
-        }
-        Some(failure) => {
-            screen.note(&failure_text(&failure));
-            Ok(Exit::Failed)
-        }
+/// Sends it. A group is saved, so that it can be asked for by its id.
+async fn send(send: Send, client: &Client, screen: &Screen) -> anyhow::Result<Receipt> {
+    send.doubts().iter().for_each(|doubt| screen.note(doubt));
+    let receipt = client.send_request(&send.request(&mut Stdin::new(std::io::stdin()))?).await?;
+    let reply = &receipt.reply;
+    if !receipt.is_new {
+        screen.note(&format!("{} was sent before, and is {} by now: nothing new was sent", reply.id, reply.state));
     }
-}
-
-fn failure_text(failure: &TaskFailure) -> String {
-    let mut text = failure.to_string();
-    if let Some(fault) = &failure.fault {
-        text.push_str(&format!("\nfault: {fault}"));
+    if reply.result_tuple.children.is_some() {
+        client.save_group(&reply.result_tuple).await?;
     }
-    if let Some(traceback) = &failure.traceback {
-        text.push_str(&format!("\n{}", traceback.trim_end()));
-    }
-    text
+    Ok(receipt)
 }
 
 async fn logs(logs: Logs, client: &Client, screen: &Screen) -> anyhow::Result<Exit> {
@@ -256,6 +230,9 @@ async fn list(list: List, client: &Client, screen: &Screen) -> anyhow::Result<Ex
         }
     }
     screen.list(&tasks, || table::tasks(&tasks, screen.colour))?;
+    if let Some(State::Custom(name)) = filter.state.as_ref().filter(|_| tasks.is_empty()) {
+        screen.note(&format!("no task is in state {name}; the states are {STATES}, and those that tasks set"));
+    }
     if filter.cursor.is_some() {
         screen.note(&format!("there are more: the newest {} are shown; --limit asks for others", tasks.len()));
     }
@@ -269,28 +246,11 @@ fn told(reply: &ControlReply, screen: &Screen) -> anyhow::Result<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use lovage_model::Exception;
-
     use super::*;
 
     #[test]
     fn states_are_found_in_any_spelling() {
         assert_eq!(state("failure").unwrap(), State::Failure);
         assert_eq!(state("Progress").unwrap(), State::Custom("Progress".to_owned()));
-    }
-
-    #[test]
-    fn a_failure_tells_exception_fault_and_traceback() {
-        let failure = TaskFailure {
-            id: TaskId::new("t-1").unwrap(),
-            name: TaskName::new("tour.eat").unwrap(),
-            state: State::Failure,
-            exception: Exception::new("lovage.exceptions", "MemoryLimitExceeded", "64 MiB"),
-            traceback: Some("tour::eat\ntour::run\n".to_owned()),
-            fault: Some("memory-limit".to_owned()),
-        };
-        let expected =
-            "task t-1 (tour.eat) failed: MemoryLimitExceeded: 64 MiB\nfault: memory-limit\ntour::eat\ntour::run";
-        assert_eq!(failure_text(&failure), expected);
     }
 }

@@ -30,6 +30,8 @@ fn every_verb_is_understood() {
         "lovage task get id",
         "lovage task result id",
         "lovage task wait id --timeout 0.5",
+        "lovage task wait [[\"g\",null],[\"a\"]]",
+        "lovage task graph id --dot",
         "lovage task logs id -f",
         "lovage task list --state FAILURE --name a.b --queue q --limit 3",
         "lovage task revoke id --terminate",
@@ -60,6 +62,7 @@ fn nonsense_is_refused() {
         ("lovage task get a b", "unexpected argument 'b'"),
         ("lovage task list --limit 0", "--limit"),
         ("lovage task wait id --timeout never", "--timeout"),
+        ("lovage task wait [1", "<ID>"),
         ("lovage module push UPPER f", "module name"),
         ("lovage queue purge", "<QUEUE>"),
         ("lovage -o yaml status", "table, json, jsonl"),
@@ -70,6 +73,12 @@ fn nonsense_is_refused() {
         let error = parse(line).expect_err(line);
         assert!(error.contains(says), "{line}: {error}");
     }
+}
+
+#[test]
+fn an_address_without_a_scheme_is_http() {
+    assert_eq!(with_scheme("localhost:7380"), "http://localhost:7380");
+    assert_eq!(with_scheme("https://h"), "https://h");
 }
 
 #[test]

@@ -49,6 +49,16 @@ pub(crate) fn arguments(texts: &[String], stdin: &mut Stdin<impl Read>) -> anyho
     Ok(Json::of(&values)?)
 }
 
+/// Arguments that begin like JSON and are none: they are sent as strings, which may not be what was meant.
+pub(crate) fn doubts(texts: &[String]) -> Vec<String> {
+    let doubt = |(index, text): (usize, &String)| {
+        let error = Json::parse(text.clone()).err().filter(|_| text.trim_start().starts_with(['[', '{', '"']))?;
+        let place = index + 1;
+        Some(format!("warning: argument {place} begins like JSON, but is none ({error}): it is sent as a string"))
+    };
+    texts.iter().enumerate().filter_map(doubt).collect()
+}
+
 /// One argument.
 fn argument(text: &str, what: &str, stdin: &mut Stdin<impl Read>) -> anyhow::Result<Json> {
     match text.strip_prefix('@') {
@@ -132,6 +142,18 @@ mod tests {
         ];
         for (typed, value) in table {
             assert_eq!(one(typed), value, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn what_begins_like_json_and_is_none_is_doubted() {
+        let doubted = |text: &str| doubts(&["5".to_owned(), text.to_owned()]);
+        for text in ["[1,", " {x: 1}", "\"a", "[1] 2"] {
+            let doubt = doubted(text).pop().unwrap_or_else(|| panic!("{text}"));
+            assert!(doubt.contains("argument 2 begins like JSON") && doubt.contains("sent as a string"), "{doubt}");
+        }
+        for text in ["[1]", "hello", "a[1", "-", "@x", "\"5\"", ""] {
+            assert!(doubted(text).is_empty(), "{text}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lovage_model::{EntryName, PeriodicTask, Room, TenantId};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api::{Api, Bodies, Host};
 use crate::beat::Beat;
@@ -17,7 +17,7 @@ use crate::clock;
 use crate::config::{Compile, Config, Limits, Worker};
 use crate::events::Hub;
 use crate::modules::Modules;
-use crate::pipeline::{Caps, Committer, Pipeline, Running};
+use crate::pipeline::{Arrived, Caps, Committer, Following, Pipeline, Running, Standing};
 use crate::queue;
 use crate::sandbox::{Allocator, Compiler, Sandbox, SandboxError, Settings};
 use crate::scheduler::{self, Scheduler};
@@ -67,6 +67,8 @@ pub struct House {
     pub modules: Arc<Modules>,
     /// What runs now.
     pub running: Arc<Running>,
+    /// What has been ordered of this host.
+    pub standing: Arc<Standing>,
     /// Who is told.
     pub hub: Arc<Hub>,
     /// What may be queued.
@@ -107,6 +109,7 @@ impl House {
         let sandbox = Arc::new(Sandbox::new(settings)?);
         warn_of_slow_memory(&sandbox, worker.concurrency);
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await?);
+        let standing = Arc::new(Standing::default());
         let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now()).of_host(&worker.hostname)));
         let (outcomes, committer) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
         let admission = admission(&limits);
@@ -115,22 +118,29 @@ impl House {
             sandbox: Arc::clone(&sandbox),
             modules: Arc::clone(&modules),
             running: Arc::clone(&running),
+            standing: Arc::clone(&standing),
             hub: Arc::clone(&hub),
             outcomes,
             caps: caps(&limits),
             rules: admission.rules,
             room: admission.room,
+            result_expires: results_expire,
             hostname: worker.hostname.clone(),
             eager,
         });
         let beat = Arc::new(Beat::new(Arc::clone(&store), Arc::clone(&modules), Arc::clone(&hub), admission));
         beat.declare(&declared, clock::now()).await?;
         let guests = guest_threads().map_err(HouseError::Threads)?;
-        let settings = scheduler::Settings {
-            concurrency: worker.concurrency,
-            queues: worker.queues.clone(),
-            lease: worker.lease,
-            result_expires: results_expire,
+        let settings =
+            scheduler::Settings { concurrency: worker.concurrency, queues: worker.queues.clone(), lease: worker.lease };
+        let following = Following {
+            store: Arc::clone(&store),
+            hub: Arc::clone(&hub),
+            decide: {
+                let pipeline = Arc::clone(&pipeline);
+                move |message: &_, arrived: Arrived<'_>| pipeline.follow(message, arrived)
+            },
+            message_bytes: limits.message_bytes,
         };
         let scheduler = Scheduler::new(pipeline, settings, guests.handle().clone());
         let (alive, ended) = watch::channel(());
@@ -138,7 +148,10 @@ impl House {
             let (scheduler, beat) = (Arc::clone(&scheduler), Arc::clone(&beat));
             async move {
                 let _alive = alive;
-                tokio::join!(scheduler.run(), committer.run(), beat.run());
+                // Apart, since it decides about many tasks at once; what is recorded must not wait for that.
+                let mut apart = JoinSet::new();
+                apart.spawn(following.run());
+                tokio::join!(scheduler.run(), committer.run(), beat.run(), ends(&mut apart));
             }
         });
         let guests = Some(guests);
@@ -147,6 +160,7 @@ impl House {
             sandbox,
             modules,
             running,
+            standing,
             hub,
             admission,
             beat,
@@ -213,6 +227,17 @@ impl Drop for House {
         self.loops.abort();
         if let Some(guests) = self.guests.take() {
             guests.shutdown_background();
+        }
+    }
+}
+
+/// Waits for loops that run apart; a panic in one of them is one here.
+async fn ends(loops: &mut JoinSet<()>) {
+    while let Some(ended) = loops.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }

@@ -22,9 +22,18 @@ pub(super) struct Attending {
 }
 
 impl Attending {
+    /// Waits for the attempt's end, and stores its states meanwhile.
+    pub(super) async fn beside<T>(&self, run: impl Future<Output = T>, store: &dyn Store, key: LeaseKey) -> T {
+        tokio::select! {
+            biased;
+            ended = run => ended,
+            () = self.store_states(store, key) => unreachable!("it listens until it is dropped"),
+        }
+    }
+
     /// Stores states as they come, the latest one when they come faster than the store takes them. Never returns: it is
     /// dropped with the attempt, whose end overwrites what was not stored yet.
-    pub(super) async fn store_states(&self, store: &dyn Store, key: LeaseKey) {
+    async fn store_states(&self, store: &dyn Store, key: LeaseKey) {
         loop {
             self.changed.notified().await;
             let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).take();

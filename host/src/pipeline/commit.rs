@@ -58,6 +58,12 @@ fn goes_on(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued)
 }
 
+/// What is told of a settlement once it is recorded.
+pub(super) fn told(settlement: &Settlement) -> Vec<Event> {
+    let sent = settlement.publish.tasks.iter().map(|one| Event::sent(&one.message, settlement.at));
+    settlement.events.iter().cloned().chain(sent).collect()
+}
+
 /// Why what an attempt sent was not stored, if that is the answer.
 fn unsent(answer: &Result<Fenced, StoreError>) -> Option<Unsent> {
     match answer {
@@ -160,10 +166,7 @@ impl Committer {
     fn announce(&self, lease: &Lease, settlement: &Settlement, answer: Result<Fenced, StoreError>) {
         let task_id = &lease.message.id;
         match answer {
-            Ok(Fenced::Applied) => self.hub.announce_with(&lease.tenant, || {
-                let sent = settlement.publish.tasks.iter().map(|one| Event::sent(&one.message, settlement.at));
-                settlement.events.iter().cloned().chain(sent).collect()
-            }),
+            Ok(Fenced::Applied) => self.hub.announce_with(&lease.tenant, || told(settlement)),
             // It published nothing: the store broke its word, and the message is delivered again.
             Ok(Fenced::Full(_) | Fenced::Taken(_)) => tracing::error!(%task_id, "an outcome found no room"),
             Ok(Fenced::Refused) => tracing::warn!(%task_id, "an outcome came too late: its lease was lost"),
@@ -196,7 +199,7 @@ mod tests {
         let (now, until) = (clock::now(), clock::now().after(Duration::from_secs(60)));
         let ask = Ask { worker: "host-1".to_owned(), queues: None, max: 1, now, until };
         let lease = store.lease(ask).await.unwrap().leases.remove(0);
-        let listed = running.list(&tenant, &message.id, lease.key);
+        let listed = running.list(&lease);
         let hub = Arc::new(Hub::new(Timestamp::from_micros(1)));
         let (outcomes, committer) = Committer::new(Arc::clone(&store) as Arc<dyn Store>, hub);
         let settlement = retry(&message);

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lovage_model::{Arrival, Event, Followed, Message, Plan, TaskId, TenantId, Then, Timestamp};
+use lovage_model::{Arrival, Event, Followed, Message, Plan, TaskId, TenantId, Then};
 
-use super::arrival::joined;
+use super::commit::told;
+use crate::canvas;
 use crate::clock;
 use crate::events::Hub;
 use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result, StoreError};
@@ -42,8 +43,6 @@ pub struct Arrived<'a> {
     pub of_group: bool,
     /// Whether more than one task follows.
     pub many: bool,
-    /// The time now.
-    pub now: Timestamp,
 }
 
 /// The loop that deals with followers.
@@ -58,7 +57,7 @@ pub struct Following<S: ?Sized, F> {
     pub message_bytes: usize,
 }
 
-impl<S: Joins + ?Sized, F: Fn(Message, Arrived<'_>) -> Followed + Send + Sync> Following<S, F> {
+impl<S: Joins + ?Sized, F: Fn(&Message, Arrived<'_>) -> Followed + Send + Sync> Following<S, F> {
     /// Runs for ever: it is dropped with the house.
     pub async fn run(self) {
         let mut stuck = Stuck::default();
@@ -76,7 +75,7 @@ impl<S: Joins + ?Sized, F: Fn(Message, Arrived<'_>) -> Followed + Send + Sync> F
     }
 
     /// Takes a step with each of the oldest; whether there may be more to do at once.
-    async fn pass(&self, stuck: &mut Stuck) -> Result<bool> {
+    pub(super) async fn pass(&self, stuck: &mut Stuck) -> Result<bool> {
         stuck.wake(clock::instant());
         if stuck.keys.len() >= MOST_STUCK {
             return Ok(false);
@@ -114,7 +113,7 @@ impl<S: Joins + ?Sized, F: Fn(Message, Arrived<'_>) -> Followed + Send + Sync> F
         let (of_group, arrival) = match outcome {
             Completed::Task(arrival) => (false, arrival),
             Completed::Join { parts, then } => {
-                let arrival = joined(&id, &parts, self.message_bytes);
+                let arrival = canvas::gathered(parts, &id, self.message_bytes);
                 if let Then::Part { .. } = then {
                     let step = FollowUp { followed: Vec::new(), part: Some(arrival), done: true };
                     return self.apply(key, &tenant, step).await.map(|()| true);
@@ -123,8 +122,8 @@ impl<S: Joins + ?Sized, F: Fn(Message, Arrived<'_>) -> Followed + Send + Sync> F
             }
         };
         let Page { followers, many, done } = self.followers(&tenant, &id, &arrival).await?;
-        let arrived = Arrived { tenant: &tenant, arrival: &arrival, of_group, many, now: clock::now() };
-        let followed = followers.into_iter().map(|message| (message.id.clone(), (self.decide)(message, arrived)));
+        let arrived = Arrived { tenant: &tenant, arrival: &arrival, of_group, many };
+        let followed = followers.iter().map(|message| (message.id.clone(), (self.decide)(message, arrived)));
         let step = FollowUp { followed: followed.collect(), part: None, done };
         self.apply(key, &tenant, step).await.map(|()| done)
     }
@@ -145,7 +144,7 @@ impl<S: Joins + ?Sized, F: Fn(Message, Arrived<'_>) -> Followed + Send + Sync> F
         loop {
             match self.store.follow(key, step.clone(), clock::now()).await? {
                 Fenced::Applied => {
-                    self.hub.announce(tenant, &events(step));
+                    self.hub.announce_with(tenant, || events(&step));
                     return Ok(());
                 }
                 // Somebody else has dealt with it.
@@ -188,9 +187,7 @@ fn withhold(step: &mut FollowUp, meant: impl Fn(&Plan) -> bool) -> bool {
             && meant(&settlement.publish)
         {
             let unsent = std::mem::take(&mut settlement.publish);
-            let is_sent = |id: &TaskId| !unsent.tasks.iter().any(|task| task.message.id == *id);
-            settlement.events.retain(|event| is_sent(&event.uuid));
-            settlement.children.retain(|child| is_sent(&child.id));
+            settlement.children.retain(|child| !sends(&unsent, &child.id));
             any = true;
         }
     }
@@ -201,9 +198,9 @@ fn sends(plan: &Plan, id: &TaskId) -> bool {
     plan.tasks.iter().any(|task| task.message.id == *id) || plan.joins.iter().any(|join| join.group == *id)
 }
 
-fn events(step: FollowUp) -> Vec<Event> {
-    let settled = step.followed.into_iter().filter_map(|(_, followed)| match followed {
-        Followed::Settled(settlement) => Some(settlement.events),
+fn events(step: &FollowUp) -> Vec<Event> {
+    let settled = step.followed.iter().filter_map(|(_, followed)| match followed {
+        Followed::Settled(settlement) => Some(told(settlement)),
         Followed::Released(_) => None,
     });
     settled.flatten().collect()
@@ -211,7 +208,7 @@ fn events(step: FollowUp) -> Vec<Event> {
 
 /// What failed, and when it is tried again.
 #[derive(Default)]
-struct Stuck {
+pub(super) struct Stuck {
     keys: HashSet<i64>,
     pause: Duration,
     until: Option<Instant>,

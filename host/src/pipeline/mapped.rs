@@ -11,7 +11,11 @@ use lovage_model::{AttemptLog, Exception, Json, Seconds, Usage, exc_module};
 use crate::attempt::{Effects, Fault, FaultKind, Grants, Outcome, Report};
 
 /// Runs every item with `one`, which gets its arguments and what it may use, and makes one report of them all.
-pub(super) async fn run(items: Vec<Json>, whole: Grants, mut one: impl AsyncFnMut(Json, Grants) -> Report) -> Report {
+pub(super) async fn run<F: Future<Output = Report>>(
+    items: Vec<Json>,
+    whole: Grants,
+    mut one: impl FnMut(Json, Grants) -> F,
+) -> Report {
     let count = items.len();
     let mut sum = Sum::new(whole);
     for (place, args) in items.into_iter().enumerate() {
@@ -192,9 +196,9 @@ mod tests {
     async fn of(reports: Vec<Report>) -> (Report, Vec<Grants>) {
         let items = vec![json("[0]"); reports.len()];
         let (mut reports, mut given) = (reports.into_iter(), Vec::new());
-        let report = run(items, grants(), async |_, grants| {
+        let report = run(items, grants(), |_, grants| {
             given.push(grants);
-            reports.next().expect("one for each")
+            std::future::ready(reports.next().expect("one for each"))
         });
         (report.await, given)
     }

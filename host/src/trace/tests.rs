@@ -99,6 +99,19 @@ fn what_it_raised_is_its_failure_and_what_stopped_it_has_a_name() {
 }
 
 #[test]
+fn a_failure_that_is_not_acknowledged_is_told_as_rejected() {
+    let message = message();
+    let told = |acks_on_failure| {
+        let options = TaskOptions { acks_on_failure, ..TaskOptions::default() };
+        let failed = report(Outcome::Raised(value_error(), None), Effects::default());
+        let settlement = settle(Attempted { options: &options, ..attempted(&message) }, failed).unwrap();
+        settlement.events.iter().map(|event| event.kind.name()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(true), ["task-failed"]);
+    assert_eq!(told(false), ["task-failed", "task-rejected"]);
+}
+
+#[test]
 fn a_retry_is_the_same_task_later() {
     let verdict = settled(Outcome::Retried, Effects { retry: Some(retry(5.0)), ..Effects::default() }).verdict;
     let Verdict::Retry { exception, traceback, again } = verdict else { panic!("{verdict:?}") };
@@ -173,6 +186,17 @@ fn a_rejected_message_is_queued_again_or_fails() {
     assert_eq!(settled(Outcome::Rejected(true), Effects::default()).verdict, Verdict::Requeued);
     let refused = settled(Outcome::Rejected(false), Effects::default()).verdict;
     assert!(matches!(refused, Verdict::Failure { exception, .. } if exception.exc_type == "Reject"));
+}
+
+#[test]
+fn a_message_that_may_run_once_is_queued_again_as_one_that_did_not_run() {
+    let (message, options) = (message(), TaskOptions { acks_late: false, ..TaskOptions::default() });
+    let once = Attempted { options: &options, ..attempted(&message) };
+    let rejected = report(Outcome::Rejected(true), Effects::default());
+    let settlement = settle(once, rejected).unwrap();
+    let Verdict::Replaced { by } = settlement.verdict else { panic!("{:?}", settlement.verdict) };
+    assert_eq!(by.message, Message { requeued: true, earlier_deliveries: 2, ..message });
+    assert_eq!(settlement.events[0].kind, EventKind::Rejected { requeue: true });
 }
 
 #[test]

@@ -1,0 +1,218 @@
+//! How is a message attempted? What it names is run in the sandbox or, if the host does it by itself, here; or it is said
+//! why it is not run.
+
+use std::sync::Arc;
+
+use lovage_model::{Event, EventKind, Message, Request, Settlement, TaskOptions, TenantId, TimeLimit, Timestamp};
+
+use super::attending::Attending;
+use super::failure::log_failure;
+use super::grant::{grant, timelimit};
+use super::scope::{Exported, scoped};
+use super::{Arrived, Interrupted, Listed, Pipeline};
+use crate::attempt::{Attempt, Grants, Report, Stop};
+use crate::canvas::builtin;
+use crate::clock;
+use crate::modules::{Code, NotReady};
+use crate::store::Lease;
+use crate::trace::{self, Attempted, Awaited, Unrun};
+
+/// Why there is no report of an attempt.
+pub(super) enum Unattempted {
+    /// There will never be one.
+    Never(Unrun),
+    /// This host cannot run it for now.
+    NotNow(String),
+}
+
+impl From<NotReady> for Unattempted {
+    fn from(not_ready: NotReady) -> Self {
+        match not_ready {
+            NotReady::Unusable(why) => Self::Never(Unrun::Unusable(why)),
+            NotReady::NotNow(why) => Self::NotNow(why),
+        }
+    }
+}
+
+impl Pipeline {
+    /// Attempts a message and says what follows.
+    pub(super) async fn settle(&self, lease: &Lease, listed: &Listed) -> Result<Settlement, Interrupted> {
+        let message = &lease.message;
+        let code = self.modules.code(&lease.tenant, &message.task);
+        let options = self.as_ordered(&lease.tenant, message, in_force(code.as_deref(), message));
+        let attempted = Attempted {
+            message,
+            deliveries: lease.deliveries,
+            worker: &self.hostname,
+            options: &options,
+            eager: self.eager,
+            room: self.room,
+        };
+        let stopped = *listed.stopped.borrow();
+        let report = match stopped {
+            Some(Stop::Revoked) => Err(Unattempted::Never(Unrun::Revoked)),
+            Some(stop) => Ok(Report::stopped(stop)),
+            None => self.attempt(lease, listed, code.as_deref(), &options).await,
+        };
+        let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
+        let settlement = match report {
+            Ok(report) => scoped(&tasks, self.rules, |scope| trace::settle(attempted, report, scope)),
+            Err(Unattempted::Never(why)) => {
+                Some(scoped(&tasks, self.rules, |scope| trace::settle_unrun(attempted, why, scope)))
+            }
+            Err(Unattempted::NotNow(why)) => {
+                tracing::error!(task_id = %message.id, why, "a task cannot be run now; it goes back to its queue");
+                return Err(Interrupted { begun: false });
+            }
+        };
+        // Without an order to stop it was the sandbox that could not begin.
+        let begun = stopped.is_none() && listed.stopped.borrow().is_some();
+        let settlement = settlement.ok_or(Interrupted { begun })?;
+        log_failure(message, &settlement.verdict, &options);
+        Ok(settlement)
+    }
+
+    /// What becomes of a task that waited for something that has ended.
+    pub fn follow(&self, message: &Message, arrived: Arrived<'_>) -> lovage_model::Followed {
+        let code = self.modules.code(arrived.tenant, &message.task);
+        let options = in_force(code.as_deref(), message);
+        // No host has run it.
+        let (deliveries, worker) = (0, "");
+        let attempted =
+            Attempted { message, deliveries, worker, options: &options, eager: self.eager, room: self.room };
+        let awaited = if arrived.of_group { Awaited::Group(arrived.many) } else { Awaited::Task };
+        let tasks = Exported { modules: &self.modules, tenant: arrived.tenant };
+        scoped(&tasks, self.rules, |scope| trace::follow(attempted, awaited, arrived.arrival, scope))
+    }
+
+    /// The options in force, with the time limits that were ordered for the task in place of its own.
+    fn as_ordered(&self, tenant: &TenantId, message: &Message, options: TaskOptions) -> TaskOptions {
+        match self.standing.ordered(tenant, &message.task).time_limit {
+            Some(TimeLimit { soft, hard }) => TaskOptions { soft_time_limit: soft, time_limit: hard, ..options },
+            None => options,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        lease: &Lease,
+        listed: &Listed,
+        code: Option<&Code>,
+        options: &TaskOptions,
+    ) -> Result<Report, Unattempted> {
+        let message = &lease.message;
+        if let Some(why) = unfit(lease, options, clock::now()) {
+            return Err(Unattempted::Never(why));
+        }
+        let grants = grant(&self.caps, options, message);
+        match (message.task.as_str(), code) {
+            (builtin::MAP, _) => self.run_each(lease, listed, grants, false).await,
+            (builtin::STARMAP, _) => self.run_each(lease, listed, grants, true).await,
+            (name, _) if builtin::ALL.contains(&name) => self.run_builtin(lease).await,
+            (_, Some(code)) => {
+                self.modules.ready(&code.digest, grants.fuel.is_some()).await?;
+                Ok(self.run(lease, listed, code, grants, options).await)
+            }
+            (_, None) => Err(Unattempted::Never(Unrun::NotRegistered)),
+        }
+    }
+
+    async fn run(&self, lease: &Lease, listed: &Listed, code: &Code, grants: Grants, options: &TaskOptions) -> Report {
+        let attending = self.attend(lease, listed);
+        let request = self.request(lease, &grants, options);
+        let attempt = Attempt { module: code.digest.clone(), request, handlers: code.definition.handlers.clone() };
+        let run = self.sandbox.run(attempt, grants, Arc::clone(&attending) as _, listed.stopped.clone());
+        attending.beside(run, &*self.store, lease.key).await
+    }
+
+    /// What the task may know of its run.
+    pub(super) fn request(&self, lease: &Lease, grants: &Grants, options: &TaskOptions) -> Request {
+        let message = &lease.message;
+        Request {
+            timelimit: timelimit(grants),
+            fuel: grants.fuel,
+            ignore_result: message.ignore_result.unwrap_or(options.ignore_result),
+            is_eager: self.eager,
+            options: options.clone(),
+            ..Request::of(message, &self.hostname, is_redelivered(lease) || message.requeued)
+        }
+    }
+
+    /// Tells that a message is attempted; returns who listens to the attempt.
+    pub(super) fn attend(&self, Lease { tenant, message, .. }: &Lease, listed: &Listed) -> Arc<Attending> {
+        listed.begin(&message.task, clock::now());
+        let started = || vec![Event::of(message, clock::now(), EventKind::Started)];
+        self.hub.announce_with(tenant, started);
+        Arc::new(Attending {
+            hub: Arc::clone(&self.hub),
+            tenant: tenant.clone(),
+            id: message.id.clone(),
+            name: message.task.clone(),
+            live: Arc::clone(&listed.log),
+            latest: std::sync::Mutex::default(),
+            changed: tokio::sync::Notify::new(),
+        })
+    }
+}
+
+/// Whether an earlier delivery ended without an outcome.
+fn is_redelivered(lease: &Lease) -> bool {
+    lease.deliveries > lease.message.earlier_deliveries + 1
+}
+
+/// Why a message must not be run, if so.
+fn unfit(lease: &Lease, options: &TaskOptions, now: Timestamp) -> Option<Unrun> {
+    if is_redelivered(lease) && options.runs_once() {
+        return Some(Unrun::Lost);
+    }
+    lease.message.expires.filter(|expires| *expires <= now).map(|_| Unrun::Expired)
+}
+
+/// The options in force: those of the task, as its message overrides them.
+pub(super) fn in_force(code: Option<&Code>, message: &Message) -> TaskOptions {
+    let declared = code.map(|code| code.definition.options.clone()).unwrap_or_default();
+    if message.overrides.is_empty() {
+        return declared;
+    }
+    declared.overridden(&message.overrides).unwrap_or_else(|bad| {
+        // It was checked when it was sent.
+        tracing::warn!(task_id = %message.id, %bad, "an option is left as the task declares it");
+        declared
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::LeaseKey;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_000_000);
+
+    fn lease(deliveries: u32, message: Message) -> Lease {
+        Lease { key: LeaseKey { task: 1, token: 1 }, tenant: TenantId::default(), message, deliveries }
+    }
+
+    fn message() -> Message {
+        Message::new("a".parse().unwrap(), "t.a".parse().unwrap())
+    }
+
+    #[test]
+    fn what_may_run_once_is_lost_with_its_host() {
+        let late = TaskOptions::default();
+        let early = TaskOptions { acks_late: false, ..late.clone() };
+        let lost = TaskOptions { reject_on_worker_lost: false, ..late.clone() };
+        for (options, again) in [(&late, None), (&early, Some(Unrun::Lost)), (&lost, Some(Unrun::Lost))] {
+            assert_eq!(unfit(&lease(1, message()), options, NOW), None);
+            assert_eq!(unfit(&lease(2, message()), options, NOW), again);
+            let retried = Message { earlier_deliveries: 1, retries: 1, ..message() };
+            assert_eq!(unfit(&lease(2, retried), options, NOW), None, "a retry is no loss");
+        }
+    }
+
+    #[test]
+    fn what_comes_too_late_is_not_run() {
+        let until = |expires| Message { expires: Some(Timestamp::from_micros(expires)), ..message() };
+        let unfit = |expires| unfit(&lease(1, until(expires)), &TaskOptions::default(), NOW);
+        assert_eq!((unfit(1_000_000), unfit(1_000_001)), (Some(Unrun::Expired), None));
+    }
+}

@@ -1,0 +1,163 @@
+//! Which tasks does the host run by itself?
+//!
+//! Those that Celery has in every app: maps, `celery.accumulate`, `celery.backend_cleanup`, and `celery.ping`. What a map
+//! calls runs in the sandbox.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use lovage_model::{AttemptLog, Exception, Json, Message, Timestamp, Usage, exc_module};
+
+use super::attempting::{Unattempted, in_force};
+use super::{Listed, Pipeline, mapped};
+use crate::attempt::{Attempt, Effects, Grants, Outcome, Progress, Report};
+use crate::canvas::{Mapped, builtin};
+use crate::clock;
+use crate::store::{Lease, Result, Store};
+
+/// How many results are dropped in one step.
+const SWEEP_AT_ONCE: usize = 1000;
+
+impl Pipeline {
+    /// Runs the task of a map for each of its items; `star`: an item is a list of arguments.
+    pub(super) async fn run_each(
+        &self,
+        lease: &Lease,
+        listed: &Listed,
+        grants: Grants,
+        star: bool,
+    ) -> std::result::Result<Report, Unattempted> {
+        let (name, items) = match read(&lease.message, star) {
+            Ok(read) => read,
+            Err(why) => return Ok(report(Err(why))),
+        };
+        let Ok(code) = self.modules.resolve(&lease.tenant, &name) else {
+            return Ok(report(Err(Exception::new(exc_module::CELERY, "NotRegistered", name))));
+        };
+        self.modules.ready(&code.digest, grants.fuel.is_some()).await?;
+        let attending = self.attend(lease, listed);
+        let options = in_force(Some(&code), &lease.message);
+        let request = self.request(lease, &grants, &options);
+        let one = |args, grants| {
+            let (task, kwargs) = (code.definition.name.clone(), Json::empty_object());
+            let request = lovage_model::Request { task, args, kwargs, ..request.clone() };
+            // As in Celery the handlers of a task that is called as a function are not called.
+            let attempt = Attempt { module: code.digest.clone(), request, handlers: Vec::new() };
+            let (stopped, attending) = (listed.stopped.clone(), Arc::clone(&attending) as Arc<dyn Progress>);
+            async move {
+                let stop = *stopped.borrow();
+                match stop {
+                    Some(stop) => Report::stopped(stop),
+                    None => self.sandbox.run(attempt, grants, attending, stopped).await,
+                }
+            }
+        };
+        Ok(attending.beside(mapped::run(items, grants, one), &*self.store, lease.key).await)
+    }
+
+    /// Runs one of the others.
+    pub(super) async fn run_builtin(&self, lease: &Lease) -> std::result::Result<Report, Unattempted> {
+        let message = &lease.message;
+        Ok(report(match message.task.as_str() {
+            builtin::ACCUMULATE => accumulated(message),
+            builtin::BACKEND_CLEANUP => {
+                self.expire(clock::now()).await.map_err(|error| Unattempted::NotNow(error.to_string()))?;
+                Ok(Json::null())
+            }
+            _ => Ok(Json::from(serde_json::Value::from("pong"))),
+        }))
+    }
+
+    /// Drops the results whose time is over.
+    pub async fn expire(&self, now: Timestamp) -> Result<()> {
+        let (before, store): (_, &dyn Store) = (now.before(self.result_expires), &*self.store);
+        sweep(|| store.expire(before, SWEEP_AT_ONCE)).await?;
+        sweep(|| store.expire_groups(before, SWEEP_AT_ONCE)).await
+    }
+}
+
+/// Sweeps until there is nothing left.
+async fn sweep<F: Future<Output = Result<u64>>>(some: impl Fn() -> F) -> Result<()> {
+    while some().await? == SWEEP_AT_ONCE as u64 {}
+    Ok(())
+}
+
+/// What a map calls, and with which arguments. As in Celery, what its signature says besides the name does not count.
+fn read(message: &Message, star: bool) -> std::result::Result<(String, Vec<Json>), Exception> {
+    let wrong = |text: String| Exception::new(exc_module::BUILTINS, "TypeError", text);
+    let Mapped { task, it } = message.kwargs.read().map_err(|error| wrong(format!("{}: {error}", message.task)))?;
+    let arguments = |(place, item): (usize, Json)| match star {
+        true if item.is_array() => Ok(item),
+        true => Err(wrong(format!("{}: it[{place}] is {item}: an item is a list of arguments", message.task))),
+        false => Json::empty_array().after(&item).map_err(|error| wrong(format!("it[{place}]: {error}"))),
+    };
+    let items = it.into_iter().enumerate().map(arguments).collect::<std::result::Result<_, _>>()?;
+    Ok((task.task.to_string(), items))
+}
+
+/// One of its arguments, or all of them.
+fn accumulated(message: &Message) -> std::result::Result<Json, Exception> {
+    #[derive(serde::Deserialize)]
+    struct Choice {
+        index: Option<i64>,
+    }
+    let wrong = |error: serde_json::Error| Exception::new(exc_module::BUILTINS, "TypeError", error.to_string());
+    let Some(index) = message.kwargs.read::<Choice>().map_err(wrong)?.index else { return Ok(message.args.clone()) };
+    let mut args: Vec<Json> = message.args.read().map_err(wrong)?;
+    let count = i64::try_from(args.len()).unwrap_or(i64::MAX);
+    // From the end, if it is negative.
+    let place = usize::try_from(if index < 0 { index.saturating_add(count) } else { index });
+    match place {
+        Ok(place) if place < args.len() => Ok(args.swap_remove(place)),
+        _ => Err(Exception::new(exc_module::BUILTINS, "IndexError", "tuple index out of range")),
+    }
+}
+
+fn report(ended: std::result::Result<Json, Exception>) -> Report {
+    let outcome = ended.map_or_else(|exception| Outcome::Raised(exception, None), Outcome::Returned);
+    Report { outcome, effects: Effects::default(), usage: Usage::default(), log: AttemptLog::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.to_owned()).unwrap()
+    }
+
+    fn message(task: &str, args: &str, kwargs: &str) -> Message {
+        let (args, kwargs) = (json(args), json(kwargs));
+        Message { args, kwargs, ..Message::new("a".parse().unwrap(), task.parse().unwrap()) }
+    }
+
+    #[test]
+    fn accumulate_is_celerys() {
+        let of = |args: &str, kwargs: &str| {
+            let ended = accumulated(&message(builtin::ACCUMULATE, args, kwargs));
+            ended.map_or_else(|exception| exception.to_string(), |value| value.to_string())
+        };
+        assert_eq!(of("[[1,2],3]", r#"{"index":0}"#), "[1,2]");
+        assert_eq!(of("[1,2]", r#"{"index":-1}"#), "2");
+        assert_eq!(of("[1,2]", "{}"), "[1,2]");
+        for index in [2, -3, i64::MIN, i64::MAX] {
+            assert_eq!(of("[1,2]", &format!("{{\"index\":{index}}}")), "IndexError: tuple index out of range");
+        }
+    }
+
+    #[test]
+    fn a_map_gives_each_item_and_a_starmap_each_list() {
+        let of = |it: &str, star| {
+            let kwargs = format!("{{\"task\":{{\"task\":\"t.inner\",\"args\":[9]}},\"it\":{it}}}");
+            read(&message(if star { builtin::STARMAP } else { builtin::MAP }, "[]", &kwargs), star)
+        };
+        let texts = |items: Vec<Json>| items.iter().map(Json::to_string).collect::<Vec<_>>();
+        let (name, items) = of("[1,[2]]", false).unwrap();
+        assert_eq!(name, "t.inner");
+        assert_eq!(texts(items), ["[1]", "[[2]]"]);
+        assert_eq!(texts(of("[[1,2],[]]", true).unwrap().1), ["[1,2]", "[]"]);
+        let Err(wrong) = of("[[1],2]", true) else { panic!("it is no list") };
+        let wrong = wrong.to_string();
+        assert!(wrong.starts_with("TypeError") && wrong.contains("it[1] is 2"), "{wrong}");
+    }
+}
