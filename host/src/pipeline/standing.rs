@@ -120,7 +120,8 @@ mod tests {
         let standing = Standing::default();
         let declared = TaskOptions { rate_limit: "1/s".parse().ok(), ..TaskOptions::default() };
         let message = Message::new("a".parse().unwrap(), "t".parse().unwrap());
-        let asks = Message { overrides: [("rate_limit".to_owned(), Json::of("2/s").unwrap())].into(), ..message.clone() };
+        let asks =
+            Message { overrides: [("rate_limit".to_owned(), Json::of("2/s").unwrap())].into(), ..message.clone() };
         let limit = |message: &Message| {
             let limit = standing.rate_limit(&TenantId::default(), message, &declared);
             limit.map(|limit| limit.to_string())

@@ -45,7 +45,14 @@ struct Bucket {
 
 impl Rates {
     /// Whether a message may be started now, and if not, when.
-    pub(super) fn turn(&mut self, tenant: &TenantId, task: &TaskName, number: i64, limit: RateLimit, now: Timestamp) -> Turn {
+    pub(super) fn turn(
+        &mut self,
+        tenant: &TenantId,
+        task: &TaskName,
+        number: i64,
+        limit: RateLimit,
+        now: Timestamp,
+    ) -> Turn {
         let Some(per_second) = limit.per_second() else { return Turn::Now };
         self.forget_old(now);
         let bucket = self

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lovage_client::{AnyResult, Client, ResultSet, Seen, Signature, s};
+use lovage_client::{AnyResult, Client, ResultSet, Seen, Signature, chord, group, s};
 use lovage_model::TaskId;
 use lovage_model::api::{BatchItem, SubmitRequest};
-use lovage_tests::daemon::Daemon;
+use lovage_tests::daemon::{Daemon, runs as runs_now, until};
 use lovage_tests::guests;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,6 +80,41 @@ async fn a_group_that_was_saved_is_found_by_its_id_alone() {
     let found = daemon.client().restore_group(&"g".parse().unwrap()).await.unwrap().unwrap();
     assert!(found.delete().await.unwrap());
     assert!(daemon.lovage(["task", "wait", "g"]).fails(3).contains("unknown_id"));
+}
+
+#[tokio::test]
+async fn tasks_are_revoked_by_their_stamps_waiting_or_running() {
+    let daemon = Daemon::start(&[guests::tour()], &["--concurrency", "1"]);
+    let client = daemon.client();
+    let sleepy = |build: u32| s("tour.sleepy", (100,)).stamp("build", build);
+    let runs = client.apply_async(sleepy(12)).await.unwrap();
+    until(&runs, runs_now).await;
+    let waits = client.apply_async(sleepy(12)).await.unwrap();
+    let other = client.apply_async(s("tour.add", (1, 1)).stamp("build", 13)).await.unwrap();
+    let headers = [("build".to_owned(), lovage_model::Json::of(&12).unwrap())].into();
+    assert_eq!(client.revoke_by_stamped_headers(headers, true).await.unwrap().results.len(), 2);
+    for revoked in [&runs, &waits] {
+        assert!(revoked.get::<()>(PATIENCE).await.unwrap_err().is("TaskRevokedError"));
+    }
+    assert_eq!(other.get::<i64>(PATIENCE).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_canvas_comes_to_a_result_of_its_shape() {
+    let daemon = tour();
+    let client = daemon.client();
+    let add = |x: i64| s("tour.add", (x,));
+    let last = client.apply_async(s("tour.add", (1, 1)) | add(2) | add(3)).await.unwrap();
+    assert_eq!((last.get::<i64>(PATIENCE).await.unwrap(), last.as_list().len()), (7, 3));
+    let first = last.parent().unwrap().parent().unwrap().clone();
+    assert_eq!(first.get::<i64>(PATIENCE).await.unwrap(), 2);
+    let sent = client.submit(s("tour.add", (1, 1)) | group([add(10), add(20)])).await.unwrap();
+    assert_eq!(sent.get::<Vec<i64>>(PATIENCE).await.unwrap(), [12, 22]);
+    let total = chord((0..10).map(|n| s("tour.add", (n, n))), s("tour.total", ()));
+    assert_eq!(client.apply_async(total).await.unwrap().get::<i64>(PATIENCE).await.unwrap(), 90);
+    let failing = s("tour.divide", (1, 0)) | add(1) | add(2);
+    let error = client.apply_async(failing).await.unwrap().get::<i64>(PATIENCE).await.unwrap_err();
+    assert!(error.is("ZeroDivisionError"), "{error}");
 }
 
 #[tokio::test]

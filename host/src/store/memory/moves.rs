@@ -2,7 +2,7 @@
 
 use lovage_model::{Message, Planned, TaskId, Timestamp};
 
-use super::tasks::{Held, Task, Tasks, remove};
+use super::tasks::{Held, Tasks, remove};
 use crate::store::record::{Leasehold, Place};
 use crate::store::transition::due_later;
 use crate::store::{Fenced, LeaseKey};
@@ -128,8 +128,7 @@ impl Tasks {
 
     /// Puts a message that waits for this time into its line; whether it did.
     pub(super) fn hasten(&mut self, number: i64, until: Timestamp, now: Timestamp) -> bool {
-        let waits = |task: &Task| task.record.place == Place::Scheduled && task.since == until;
-        if !self.by_number.get(&number).is_some_and(waits) {
+        if !self.waits_until(number, until) {
             return false;
         }
         self.take(number);
