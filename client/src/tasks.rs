@@ -1,5 +1,6 @@
 //! The routes of tasks, queues and health.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lovage_model::api::{
@@ -150,11 +151,22 @@ impl Client {
     pub async fn revoke_many(&self, ids: Vec<TaskId>, terminate: bool) -> Result<RevokeReply> {
         let mut all = RevokeReply { results: Vec::with_capacity(ids.len()) };
         for some in ids.chunks(REVOKED_AT_ONCE) {
-            let body = RevokeManyRequest { ids: some.to_vec(), terminate };
+            let body = RevokeManyRequest { ids: some.to_vec(), terminate, ..RevokeManyRequest::default() };
             let reply: RevokeReply = self.call(Method::POST, &["v1", "tasks:revoke"], Some(&body)).await?;
             all.results.extend(reply.results);
         }
         Ok(all)
+    }
+
+    /// Revokes every task that has any of these stamps and has not ended: names, each with a value or an array of values. One
+    /// answer for each task that was found.
+    pub async fn revoke_by_stamped_headers(
+        &self,
+        headers: BTreeMap<String, Json>,
+        terminate: bool,
+    ) -> Result<RevokeReply> {
+        let body = RevokeManyRequest { headers, terminate, ..RevokeManyRequest::default() };
+        self.call(Method::POST, &["v1", "tasks:revoke"], Some(&body)).await
     }
 
     /// Queues a task that has ended once more, under its id.

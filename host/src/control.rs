@@ -5,6 +5,8 @@
 //!
 //! Absent: HTTP, and what running attempts do when they are told to stop.
 
+mod stamped;
+
 use std::sync::Arc;
 
 use lovage_model::{Event, EventKind, QueueName, State, TaskId, TenantId, Timestamp};

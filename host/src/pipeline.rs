@@ -10,11 +10,15 @@ mod commit;
 mod failure;
 mod following;
 mod grant;
+#[cfg(test)]
+mod histories;
 mod mapped;
 mod running;
 mod scope;
+mod standing;
+mod unbegun;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lovage_model::Room;
@@ -22,7 +26,8 @@ use lovage_model::Room;
 pub use commit::{Committer, Outcomes};
 pub use following::{Arrived, Following};
 pub use grant::{Caps, grant, timelimit};
-pub use running::{Listed, Running};
+pub use running::{Brief, Listed, Running};
+pub use standing::{Ordered, Standing, TaskType};
 
 use crate::canvas::Rules;
 use crate::events::Hub;
@@ -45,6 +50,8 @@ pub struct Pipeline {
     pub modules: Arc<Modules>,
     /// What runs now.
     pub running: Arc<Running>,
+    /// What has been ordered of this host.
+    pub standing: Arc<Standing>,
     /// Who must be told.
     pub hub: Arc<Hub>,
     /// Where settlements are recorded.
@@ -77,9 +84,7 @@ struct Interrupted {
 impl Pipeline {
     /// Lists a message that was leased: from now on its lease is renewed, and it can be stopped.
     pub fn list(&self, lease: Lease) -> Delivery {
-        let Lease { key, tenant, message, .. } = &lease;
-        let listed = self.running.list(tenant, &message.id, *key);
-        listed.log.lock().unwrap_or_else(PoisonError::into_inner).retries = message.retries;
+        let listed = self.running.list(&lease);
         Delivery { lease, listed }
     }
 

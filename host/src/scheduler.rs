@@ -2,19 +2,27 @@
 //!
 //! One loop leases messages for the slots that are free, and hands each to the pipeline; another renews the leases of what
 //! runs; a third sweeps expired results. Draining stops the first and waits for what runs.
+//!
+//! A message that was leased waits for two things before it begins: for its turn, if its task has a rate limit (see `rate`;
+//! until then it is back in the store), and for a slot. Meanwhile it can be revoked, and it is given back when this host is
+//! told to drain or to rest.
 
-use std::collections::BTreeSet;
+mod rate;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use lovage_model::{QueueName, Timestamp};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock;
-use crate::pipeline::{Delivery, Pipeline};
+use crate::pipeline::{Delivery, Pipeline, TaskType};
 use crate::store::{Ask, StoreError};
+use rate::{Rates, Turn};
 
 /// What the operator wants of the scheduler.
 #[derive(Debug, Clone)]
@@ -51,6 +59,8 @@ pub struct Scheduler {
     /// When leases were last renewed, in microseconds since 1970.
     renewed: AtomicI64,
     draining: watch::Sender<bool>,
+    /// Held while messages are given back for it, so that none is on its way when a limit changes.
+    rates: Mutex<Rates>,
 }
 
 impl Scheduler {
@@ -60,12 +70,13 @@ impl Scheduler {
         let (slot_freed, draining) = (Notify::new(), watch::Sender::new(false));
         let slots = Arc::new(Semaphore::new(settings.concurrency));
         let renewed = AtomicI64::new(clock::now().as_micros());
-        Arc::new(Self { pipeline, settings, guests, slots, handed, ended, slot_freed, renewed, draining })
+        let rates = Mutex::default();
+        Arc::new(Self { pipeline, settings, guests, slots, handed, ended, slot_freed, renewed, draining, rates })
     }
 
     /// Runs until it is drained.
     pub async fn run(self: &Arc<Self>) {
-        tokio::join!(self.lease_loop(), self.renew_loop(), self.sweep_loop());
+        tokio::join!(self.lease_loop(), self.renew_loop(), self.sweep_loop(), self.rate_loop());
     }
 
     /// Whether no more messages are taken.
@@ -94,12 +105,14 @@ impl Scheduler {
 
     async fn lease_loop(self: &Arc<Self>) {
         let mut draining = self.draining.subscribe();
+        let mut resting = self.pipeline.standing.resting();
         while !*draining.borrow_and_update() {
-            let pause = self.lease_once().await;
+            let pause = if *resting.borrow_and_update() { Pause::Order } else { self.lease_once().await };
             // Only a pause is cut short: a lease call that was given up would leave its messages leased to nobody.
             tokio::select! {
                 biased;
                 _ = draining.changed() => {}
+                _ = resting.changed() => {}
                 () = self.rest(pause) => {}
             }
         }
@@ -124,6 +137,7 @@ impl Scheduler {
     async fn rest(&self, pause: Pause) {
         match pause {
             Pause::None => {}
+            Pause::Order => std::future::pending().await,
             Pause::Slot => self.slot_freed.notified().await,
             Pause::Message(None) => self.pipeline.store.ready().await,
             Pause::Message(Some(due)) => {
@@ -160,6 +174,8 @@ impl Scheduler {
         let next_due = leased.next_due;
         // All are listed, then begun in their order: their leases are renewed while they wait for a slot.
         let deliveries: Vec<_> = leased.leases.into_iter().map(|lease| self.pipeline.list(lease)).collect();
+        let deliveries = self.take_turns(deliveries).await;
+        self.pipeline.announce_received(&deliveries);
         let this = Arc::clone(self);
         // From a thread of the guests: to wake those once for each attempt would cost more than some attempts do.
         let begun = self.guests.spawn(async move { this.begin(deliveries).await });
@@ -169,16 +185,99 @@ impl Scheduler {
         Ok((got, next_due))
     }
 
-    /// Begins attempts, each when it has a slot.
-    async fn begin(self: &Arc<Self>, deliveries: Vec<Delivery>) {
-        for delivery in deliveries {
-            let slot = Arc::clone(&self.slots).acquire_owned().await;
-            let this = Arc::clone(self);
-            tokio::spawn(async move {
-                let place = Place(&this);
-                this.pipeline.deliver(delivery, slot, place).await;
-            });
+    /// The messages whose turn it is; those that a rate limit keeps are given back until it is.
+    async fn take_turns(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+        if self.pipeline.eager {
+            return deliveries;
         }
+        let mut rates = self.rates.lock().await;
+        let (now, mut begin, mut wait) = (clock::now(), Vec::with_capacity(deliveries.len()), Vec::new());
+        for delivery in deliveries {
+            let (tenant, task) = delivery.task();
+            let limit = self.pipeline.rate_limit(&delivery);
+            match limit.map(|limit| rates.turn(tenant, task, delivery.number(), limit, now)) {
+                None | Some(Turn::Now) => begin.push(delivery),
+                Some(Turn::At(at)) => wait.push((delivery, Some(at))),
+            }
+        }
+        self.put_back(wait).await;
+        begin
+    }
+
+    async fn put_back(&self, deliveries: Vec<(Delivery, Option<Timestamp>)>) {
+        let count = deliveries.len();
+        // Together: the store takes many for the price of one.
+        join_all(deliveries.into_iter().map(|(delivery, until)| self.pipeline.put_back(delivery, until))).await;
+        self.handed.fetch_sub(count, Ordering::AcqRel);
+    }
+
+    async fn rate_loop(&self) {
+        let mut draining = self.draining.subscribe();
+        loop {
+            tokio::select! {
+                changed = self.pipeline.standing.changed_rate() => self.change_rate(changed).await,
+                () = self.drained(&mut draining) => return,
+            }
+        }
+    }
+
+    /// A new limit holds for those that wait for their turn by the old one, too.
+    async fn change_rate(&self, (tenant, task): TaskType) {
+        let now = clock::now();
+        let mut rates = self.rates.lock().await;
+        let void = rates.void(&tenant, &task, now);
+        if let Err(error) = self.pipeline.store.hasten(void, now).await {
+            tracing::error!(%task, %error, "messages wait for their turn by a rate limit that was changed");
+        }
+    }
+
+    /// Begins attempts, each when it has a slot; and without one those that are told to stop. When no more are to be
+    /// begun, the rest is given back.
+    async fn begin(self: &Arc<Self>, deliveries: Vec<Delivery>) {
+        let (mut orders, mut resting) = (self.pipeline.running.orders(), self.pipeline.standing.resting());
+        let mut draining = self.draining.subscribe();
+        // An order may have come before anybody listened for it.
+        orders.mark_changed();
+        let mut waiting = VecDeque::from(deliveries);
+        while !waiting.is_empty() {
+            if *draining.borrow_and_update() || *resting.borrow_and_update() {
+                return self.put_back(waiting.into_iter().map(|delivery| (delivery, None)).collect()).await;
+            }
+            if orders.has_changed().unwrap_or(false) {
+                orders.borrow_and_update();
+                let (stopped, rest): (VecDeque<_>, _) = waiting.into_iter().partition(Delivery::is_stopped);
+                waiting = rest;
+                stopped.into_iter().for_each(|delivery| self.spawn(delivery, None));
+                continue;
+            }
+            let slot = match Arc::clone(&self.slots).try_acquire_owned() {
+                Ok(slot) => Some(slot),
+                Err(_) => tokio::select! {
+                    biased;
+                    _ = draining.changed() => None,
+                    _ = resting.changed() => None,
+                    _ = orders.changed() => {
+                        orders.mark_changed();
+                        None
+                    }
+                    // The semaphore is never closed.
+                    slot = Arc::clone(&self.slots).acquire_owned() => slot.ok(),
+                },
+            };
+            if let Some(slot) = slot
+                && let Some(delivery) = waiting.pop_front()
+            {
+                self.spawn(delivery, Some(slot));
+            }
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, delivery: Delivery, slot: Option<OwnedSemaphorePermit>) {
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let place = Place(&this);
+            this.pipeline.deliver(delivery, slot, place).await;
+        });
     }
 
     async fn renew_loop(&self) {
@@ -239,6 +338,8 @@ impl Scheduler {
 enum Pause {
     /// Nothing: there may be more.
     None,
+    /// An order to take messages again.
+    Order,
     /// An attempt to end.
     Slot,
     /// A message, at the latest until one is due.
@@ -259,83 +360,4 @@ impl Drop for Place<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use lovage_model::{Message, Plan, Room, TaskId, TaskName, TenantId};
-
-    use super::*;
-    use crate::canvas::Rules;
-    use crate::modules::Modules;
-    use crate::pipeline::{Caps, Committer};
-    use crate::sandbox::{Compiler, Sandbox};
-    use crate::store::memory::MemoryStore;
-    use crate::store::{Broker, Store};
-
-    const LEASE: Duration = Duration::from_secs(15);
-
-    async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Scheduler> {
-        let settings = crate::sandbox::Settings {
-            concurrency: 1,
-            memory_bytes: 1 << 20,
-            cache: cache.to_owned(),
-            compiler: Compiler::InProcess,
-        };
-        let sandbox = Arc::new(Sandbox::new(settings).unwrap());
-        let store: Arc<dyn Store> = store;
-        let hub = Arc::new(crate::events::Hub::new(clock::now()));
-        let (outcomes, _) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
-        let caps = Caps {
-            memory_bytes: 1 << 20,
-            time_limit: LEASE,
-            default_time_limit: LEASE,
-            fuel: None,
-            output_bytes: 0,
-            payload_bytes: 0,
-            subtasks: 0,
-        };
-        let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await.unwrap());
-        let hostname = "here".to_owned();
-        let running = Arc::default();
-        let rules = Rules { message_bytes: 0, canvas_tasks: 1, lineage_depth: 0, replacements: 0 };
-        let (room, result_expires, eager) = (Room::UNLIMITED, LEASE, false);
-        let pipeline = Pipeline {
-            store,
-            sandbox,
-            modules,
-            running,
-            hub,
-            outcomes,
-            caps,
-            rules,
-            room,
-            result_expires,
-            hostname,
-            eager,
-        };
-        let pipeline = Arc::new(pipeline);
-        let settings = Settings { concurrency: 1, queues: None, lease: LEASE };
-        Scheduler::new(pipeline, settings, Handle::current())
-    }
-
-    fn message(id: &str) -> Message {
-        Message::new(TaskId::new(id).unwrap(), TaskName::new("a").unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_clock_that_leaps_takes_nothing_from_who_runs() {
-        let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-        let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
-        let tenant = TenantId::default();
-        // Leased and renewed an hour ago, by a clock that says that it was.
-        let before = clock::now().before(Duration::from_secs(3600));
-        store.submit(&tenant, vec![Plan::of(message("it"))], before, Room::UNLIMITED).await.unwrap();
-        let ask = Ask { worker: "here".to_owned(), queues: None, max: 1, now: before, until: before.after(LEASE) };
-        let mut leased = store.lease(ask).await.unwrap();
-        let running = scheduler.pipeline.list(leased.leases.remove(0));
-        scheduler.renewed.store(before.as_micros(), Ordering::Relaxed);
-
-        let (got, _) = scheduler.lease(1).await.unwrap();
-        assert_eq!(got, 0, "it is not delivered again");
-        assert_eq!(scheduler.pipeline.running.leases().len(), 1);
-        drop(running);
-    }
-}
+mod tests;

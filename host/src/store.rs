@@ -16,6 +16,7 @@ mod admission;
 mod advance;
 /// Files: SQLite in a directory.
 pub mod file;
+mod joins;
 /// The reference, in memory.
 pub mod memory;
 mod record;
@@ -23,17 +24,20 @@ mod schedules;
 #[cfg(test)]
 mod suite;
 mod transition;
+mod waiting;
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    Arrival, AttemptLog, Digest, Followed, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta,
-    ResultTuple, Room, Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Then, Timestamp,
+    AttemptLog, Digest, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, ResultTuple, Room,
+    Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Timestamp,
 };
 
+pub use joins::{Completed, Ended, FollowUp, Joins};
 pub use schedules::{LastRun, Periodic, Schedules};
+pub use waiting::Waiting;
 
 /// What a store can fail with. Callers branch on these.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -266,69 +270,6 @@ pub trait Orders: Send + Sync {
     ) -> Result<Vec<(TaskId, Revoked)>>;
 }
 
-/// Something that ended, with tasks that wait for it or a join that it completes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ended {
-    /// The store's number for it. Its followers are dealt with once, whoever does it.
-    pub key: i64,
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// The task, or the group.
-    pub id: TaskId,
-    /// What its followers get.
-    pub outcome: Completed,
-}
-
-/// What ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Completed {
-    /// A task.
-    Task(Arrival),
-    /// All parts of a join, by their place in the list, the older first within one place.
-    Join {
-        /// What they ended with.
-        parts: Vec<Arrival>,
-        /// What the list of them is for.
-        then: Then,
-    },
-}
-
-/// One step of dealing with the followers of something that ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FollowUp {
-    /// Tasks that waited for it, and what becomes of each. Those that wait no more (revoked) are passed over.
-    pub followed: Vec<(TaskId, Followed)>,
-    /// What the completed join is as a part of another one.
-    pub part: Option<Arrival>,
-    /// Whether this was the last step: what ended is dropped, with the parts of its join, unless somebody waits for it still.
-    pub done: bool,
-}
-
-/// What waits for others: the steps of chains, the bodies of chords.
-///
-/// A commit (or revoke, purge) that ends a task whose message says [`Then::Next`] releases the one task that waits for it in
-/// the same step, if it succeeded and there is one; else the end is kept as [`Ended`], like a join whose last part has come.
-/// Nothing of it is lost in a crash: who opens the store finds it in [`Joins::ended`]. An end that nobody waits for is not
-/// kept.
-///
-/// A join counts each task, and each join within it, once, however often that ends; it has a place in the list for each
-/// part that comes until it is complete. Then it takes nothing more and grows no more. One of no parts is complete at once.
-#[async_trait]
-pub trait Joins: Send + Sync {
-    /// What has ended and whose followers have not been dealt with, the oldest first.
-    async fn ended(&self, max: usize) -> Result<Vec<Ended>>;
-
-    /// Returns when something may have ended since the last call returned.
-    async fn any_ended(&self);
-
-    /// Messages that wait for a task or a join, in the order in which they were stored.
-    async fn followers(&self, tenant: &TenantId, awaited: &TaskId, max: usize) -> Result<Vec<Message>>;
-
-    /// Applies one step whole or not at all, in order; refused if somebody has dealt with it already. What its settlements
-    /// publish is counted, but needs no room.
-    async fn follow(&self, key: i64, step: FollowUp, now: Timestamp) -> Result<Fenced>;
-}
-
 /// Results: from submit to expiry.
 #[async_trait]
 pub trait Results: Send + Sync {
@@ -405,7 +346,7 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules {
+pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules + Waiting {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 

@@ -48,6 +48,8 @@ impl Attempted<'_> {
 pub enum Unrun {
     /// It came too late.
     Expired,
+    /// It was revoked before it began.
+    Revoked,
     /// No module exports its task.
     NotRegistered,
     /// Its module cannot be run, for this reason.
@@ -83,6 +85,7 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, scope: &mut Scope<'_>)
     let name = attempted.message.task.as_str();
     let verdict = match why {
         Unrun::Expired => Verdict::Revoked { reason: "expired" },
+        Unrun::Revoked => Verdict::Revoked { reason: "revoked" },
         Unrun::NotRegistered => failure(Exception::new(exc_module::CELERY, "NotRegistered", name), "not-registered"),
         Unrun::Unusable(why) => failure(Exception::new(exc_module::LOVAGE, "ModuleUnusable", why), "module-unusable"),
         Unrun::Lost => {

@@ -1,6 +1,8 @@
 //! What crosses the HTTP API besides metas, modules and events: the bodies of requests and replies. The client and the
 //! daemon read and write the same types, and the OpenAPI document is made from them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -161,20 +163,26 @@ pub struct WatchEnd {
     pub left: usize,
 }
 
-/// `POST /v1/tasks:revoke`.
+/// `POST /v1/tasks:revoke`: tasks by their ids, by their stamps, or both.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RevokeManyRequest {
     /// At most 10,000.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub ids: Vec<TaskId>,
+    /// Tasks that have any of these stamps: names, each with a value or a list of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub headers: BTreeMap<String, Json>,
     /// Stop those too that are running.
     #[serde(default)]
     pub terminate: bool,
 }
 
-/// What was found of several tasks that were to be revoked: one answer for each, in order.
+/// What was found of several tasks that were to be revoked: one answer for each id, in order, then one for each task that has
+/// one of the stamps and had not ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RevokeReply {

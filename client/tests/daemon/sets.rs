@@ -215,6 +215,14 @@ async fn all_are_revoked_by_one_request_and_forgotten_one_by_one() {
 }
 
 #[tokio::test]
+async fn tasks_are_revoked_by_their_stamps() {
+    let daemon = Daemon::start([Answer::json(200, r#"{"results":[{"id":"a","state":"REVOKED","outcome":"x"}]}"#)]);
+    let headers = [("build".to_owned(), Json::of(&[12, 13]).unwrap())].into();
+    assert_eq!(daemon.client().revoke_by_stamped_headers(headers, true).await.unwrap().results.len(), 1);
+    assert_eq!(daemon.seen()[0].body.as_ref(), br#"{"headers":{"build":[12,13]},"terminate":true}"#);
+}
+
+#[tokio::test]
 async fn a_group_is_what_a_group_that_is_sent_comes_to() {
     let reply = r#"{"id":"g","state":"PENDING","result_tuple":[["g",[["a",null],null]],[[["b",null],null]]]}"#;
     let daemon = Daemon::start([Answer::json(202, reply), Answer::json(202, reply)]);

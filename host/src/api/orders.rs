@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header::LOCATION};
 use axum::response::{IntoResponse, Response};
-use lovage_model::TaskId;
 use lovage_model::api::{ControlReply, Problem, RevokeItem, RevokeManyRequest, RevokeReply, RevokeRequest};
+use lovage_model::{Json as Raw, TaskId};
 
 use super::Shared;
 use super::body::{self, Cap};
@@ -36,7 +36,7 @@ pub(crate) async fn revoke_task(
     answer(id, found, PASSING).map(Json)
 }
 
-/// Revokes several tasks; each is answered on its own.
+/// Revokes several tasks, by their ids or by their stamps; each is answered on its own.
 #[utoipa::path(post, path = "/v1/tasks:revoke", tag = "tasks", request_body = RevokeManyRequest,
     responses((status = 200, description = "What was found and done, in order", body = RevokeReply),
         (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -46,21 +46,34 @@ pub(crate) async fn revoke_tasks(
     request: Request,
 ) -> Reply<Json<RevokeReply>> {
     let asked: RevokeManyRequest = body::json(request, Cap::batch(rooms.api.bodies.batch_bytes)).await?;
-    let RevokeManyRequest { ids, terminate } = asked;
+    let RevokeManyRequest { ids, headers, terminate } = asked;
     if ids.len() > AT_ONCE {
         return Err(
             INVALID_REQUEST.because(format!("ids: {} of them, the limit is {AT_ONCE}: send several", ids.len()))
         );
     }
-    let (now, mut results) = (clock::now(), Vec::with_capacity(ids.len()));
+    let (now, mut found) = (clock::now(), Vec::with_capacity(ids.len()));
     for id in ids {
-        let found = rooms.control.revoke(&tenant, &id, terminate, now).await?;
-        results.push(match answer(id, found, PASSING) {
-            Ok(reply) => RevokeItem::Found(reply),
-            Err(failure) => RevokeItem::Refused(failure.problem()),
-        });
+        let one = rooms.control.revoke(&tenant, &id, terminate, now).await?;
+        found.push((id, one));
     }
-    Ok(Json(RevokeReply { results }))
+    for (stamp, values) in &headers {
+        let values = one_or_many(stamp, values)?;
+        found.extend(rooms.control.revoke_stamped(&tenant, (stamp, &values), terminate, now).await?);
+    }
+    let item = |(id, found)| match answer(id, found, PASSING) {
+        Ok(reply) => RevokeItem::Found(reply),
+        Err(failure) => RevokeItem::Refused(failure.problem()),
+    };
+    Ok(Json(RevokeReply { results: found.into_iter().map(item).collect() }))
+}
+
+/// The values of a stamp that are meant: a list of them, or one.
+fn one_or_many(stamp: &str, values: &Raw) -> Reply<Vec<Raw>> {
+    if !values.is_array() {
+        return Ok(vec![values.clone()]);
+    }
+    values.read().map_err(|error| INVALID_REQUEST.because(format!("headers.{stamp}: {error}")))
 }
 
 /// Queues a task that has ended once more, under its id.

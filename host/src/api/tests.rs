@@ -24,7 +24,7 @@ use super::*;
 use crate::attempt::Stop;
 use crate::queue::Rules;
 use crate::sandbox::Sandbox;
-use crate::store::LeaseKey;
+use crate::store::{Lease, LeaseKey};
 
 /// A daemon's API over a store that the test holds.
 struct Site {
@@ -153,6 +153,11 @@ fn task(id: &str) -> TaskId {
     id.parse().unwrap()
 }
 
+fn lease(id: &str) -> Lease {
+    let message = lovage_model::Message::new(task(id), "tour.add".parse().unwrap());
+    Lease { key: LeaseKey { task: 1, token: 1 }, tenant: TenantId::default(), message, deliveries: 1 }
+}
+
 async fn answer(response: Response<Body>) -> (u16, Value) {
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -235,9 +240,7 @@ async fn tasks_are_listed_page_by_page() {
 async fn logs_are_those_of_all_attempts() {
     let site = site().await;
     site.put("a").await;
-    let tenant = TenantId::default();
-    let lease = LeaseKey { task: 1, token: 1 };
-    let listed = site.running.list(&tenant, &task("a"), lease);
+    let listed = site.running.list(&lease("a"));
     listed.log.lock().unwrap().stdout.push_str("so far");
     let (status, logs) = site.call("GET", "/v1/tasks/a/logs").await;
     assert_eq!((status, &logs["attempts"][0]["stdout"]), (200, &json!("first")));
@@ -262,9 +265,7 @@ async fn a_revoke_meets_a_task_where_it_is() {
     let terminate = json!({"terminate": true});
     let (status, problem) = site.send("POST", "/v1/tasks/b/revoke", terminate.clone()).await;
     assert_eq!((status, &problem["code"]), (409, &json!("task_busy")), "it runs, but not here");
-    let tenant = TenantId::default();
-    let lease = LeaseKey { task: 1, token: 1 };
-    let listed = site.running.list(&tenant, &task("b"), lease);
+    let listed = site.running.list(&lease("b"));
     let (status, reply) = site.send("POST", "/v1/tasks/b/revoke", terminate).await;
     assert!(status == 200 && reply["outcome"].as_str().unwrap().contains("being stopped"), "{reply}");
     assert_eq!(*listed.stopped.borrow(), Some(Stop::Revoked));

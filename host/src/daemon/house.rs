@@ -17,7 +17,7 @@ use crate::clock;
 use crate::config::{Compile, Config, Limits, Worker};
 use crate::events::Hub;
 use crate::modules::Modules;
-use crate::pipeline::{Arrived, Caps, Committer, Following, Pipeline, Running};
+use crate::pipeline::{Arrived, Caps, Committer, Following, Pipeline, Running, Standing};
 use crate::queue;
 use crate::sandbox::{Allocator, Compiler, Sandbox, SandboxError, Settings};
 use crate::scheduler::{self, Scheduler};
@@ -67,6 +67,8 @@ pub struct House {
     pub modules: Arc<Modules>,
     /// What runs now.
     pub running: Arc<Running>,
+    /// What has been ordered of this host.
+    pub standing: Arc<Standing>,
     /// Who is told.
     pub hub: Arc<Hub>,
     /// What may be queued.
@@ -107,6 +109,7 @@ impl House {
         let sandbox = Arc::new(Sandbox::new(settings)?);
         warn_of_slow_memory(&sandbox, worker.concurrency);
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await?);
+        let standing = Arc::new(Standing::default());
         let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now()).of_host(&worker.hostname)));
         let (outcomes, committer) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
         let admission = admission(&limits);
@@ -115,6 +118,7 @@ impl House {
             sandbox: Arc::clone(&sandbox),
             modules: Arc::clone(&modules),
             running: Arc::clone(&running),
+            standing: Arc::clone(&standing),
             hub: Arc::clone(&hub),
             outcomes,
             caps: caps(&limits),
@@ -156,6 +160,7 @@ impl House {
             sandbox,
             modules,
             running,
+            standing,
             hub,
             admission,
             beat,

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use lovage_model::{Event, EventKind, Message, Request, Settlement, TaskOptions, Timestamp};
+use lovage_model::{Event, EventKind, Message, Request, Settlement, TaskOptions, TenantId, TimeLimit, Timestamp};
 
 use super::attending::Attending;
 use super::failure::log_failure;
 use super::grant::{grant, timelimit};
 use super::scope::{Exported, scoped};
 use super::{Arrived, Interrupted, Listed, Pipeline};
-use crate::attempt::{Attempt, Grants, Report};
+use crate::attempt::{Attempt, Grants, Report, Stop};
 use crate::canvas::builtin;
 use crate::clock;
 use crate::modules::{Code, NotReady};
@@ -39,7 +39,7 @@ impl Pipeline {
     pub(super) async fn settle(&self, lease: &Lease, listed: &Listed) -> Result<Settlement, Interrupted> {
         let message = &lease.message;
         let code = self.modules.code(&lease.tenant, &message.task);
-        let options = in_force(code.as_deref(), message);
+        let options = self.as_ordered(&lease.tenant, message, in_force(code.as_deref(), message));
         let attempted = Attempted {
             message,
             deliveries: lease.deliveries,
@@ -50,6 +50,7 @@ impl Pipeline {
         };
         let stopped = *listed.stopped.borrow();
         let report = match stopped {
+            Some(Stop::Revoked) => Err(Unattempted::Never(Unrun::Revoked)),
             Some(stop) => Ok(Report::stopped(stop)),
             None => self.attempt(lease, listed, code.as_deref(), &options).await,
         };
@@ -82,6 +83,14 @@ impl Pipeline {
         let awaited = if arrived.of_group { Awaited::Group(arrived.many) } else { Awaited::Task };
         let tasks = Exported { modules: &self.modules, tenant: arrived.tenant };
         scoped(&tasks, self.rules, |scope| trace::follow(attempted, awaited, arrived.arrival, scope))
+    }
+
+    /// The options in force, with the time limits that were ordered for the task in place of its own.
+    fn as_ordered(&self, tenant: &TenantId, message: &Message, options: TaskOptions) -> TaskOptions {
+        match self.standing.ordered(tenant, &message.task).time_limit {
+            Some(TimeLimit { soft, hard }) => TaskOptions { soft_time_limit: soft, time_limit: hard, ..options },
+            None => options,
+        }
     }
 
     async fn attempt(
@@ -131,6 +140,7 @@ impl Pipeline {
 
     /// Tells that a message is attempted; returns who listens to the attempt.
     pub(super) fn attend(&self, Lease { tenant, message, .. }: &Lease, listed: &Listed) -> Arc<Attending> {
+        listed.begin(&message.task, clock::now());
         let started = || vec![Event::of(message, clock::now(), EventKind::Started)];
         self.hub.announce_with(tenant, started);
         Arc::new(Attending {
@@ -173,8 +183,6 @@ pub(super) fn in_force(code: Option<&Code>, message: &Message) -> TaskOptions {
 
 #[cfg(test)]
 mod tests {
-    use lovage_model::TenantId;
-
     use super::*;
     use crate::store::LeaseKey;
 

@@ -199,7 +199,7 @@ mod tests {
         let (now, until) = (clock::now(), clock::now().after(Duration::from_secs(60)));
         let ask = Ask { worker: "host-1".to_owned(), queues: None, max: 1, now, until };
         let lease = store.lease(ask).await.unwrap().leases.remove(0);
-        let listed = running.list(&tenant, &message.id, lease.key);
+        let listed = running.list(&lease);
         let hub = Arc::new(Hub::new(Timestamp::from_micros(1)));
         let (outcomes, committer) = Committer::new(Arc::clone(&store) as Arc<dyn Store>, hub);
         let settlement = retry(&message);

@@ -75,7 +75,7 @@ impl<S: Joins + ?Sized, F: Fn(&Message, Arrived<'_>) -> Followed + Send + Sync> 
     }
 
     /// Takes a step with each of the oldest; whether there may be more to do at once.
-    async fn pass(&self, stuck: &mut Stuck) -> Result<bool> {
+    pub(super) async fn pass(&self, stuck: &mut Stuck) -> Result<bool> {
         stuck.wake(clock::instant());
         if stuck.keys.len() >= MOST_STUCK {
             return Ok(false);
@@ -208,7 +208,7 @@ fn events(step: &FollowUp) -> Vec<Event> {
 
 /// What failed, and when it is tried again.
 #[derive(Default)]
-struct Stuck {
+pub(super) struct Stuck {
     keys: HashSet<i64>,
     pause: Duration,
     until: Option<Instant>,

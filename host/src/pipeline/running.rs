@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lovage_model::{AttemptLog, TaskId, TenantId};
+use lovage_model::{AttemptLog, TaskId, TaskName, TenantId, Timestamp};
 use tokio::sync::{Notify, watch};
 
 use crate::attempt::Stop;
-use crate::store::LeaseKey;
+use crate::store::{Lease, LeaseKey};
 
 type Key = (TenantId, TaskId);
 
@@ -22,6 +22,23 @@ pub struct Running {
     /// Whether the host is going down: what is listed from now on is stopped before it begins.
     stopping: AtomicBool,
     emptied: Notify,
+    /// Changes with every order to stop: for those that wait for a slot.
+    orders: watch::Sender<()>,
+    /// How many attempts have begun, by task.
+    begun: Mutex<HashMap<(TenantId, TaskName), u64>>,
+}
+
+/// What is known of an attempt without its message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Brief {
+    /// The task's id.
+    pub id: TaskId,
+    /// 0 (first) to 9 (last).
+    pub priority: u8,
+    /// Whether an earlier delivery ended without an outcome.
+    pub redelivered: bool,
+    /// When it began; none: it waits for a slot.
+    pub time_start: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone)]
@@ -29,16 +46,20 @@ struct Entry {
     lease: LeaseKey,
     stop: watch::Sender<Option<Stop>>,
     log: Arc<Mutex<AttemptLog>>,
+    brief: Brief,
 }
 
 impl Running {
     /// Lists an attempt until the guard is dropped.
-    pub fn list(self: &Arc<Self>, tenant: &TenantId, id: &TaskId, lease: LeaseKey) -> Listed {
-        let log = Arc::new(Mutex::new(AttemptLog::default()));
-        let key = (tenant.clone(), id.clone());
+    pub fn list(self: &Arc<Self>, of: &Lease) -> Listed {
+        let Lease { key: lease, tenant, message, deliveries } = of;
+        let log = Arc::new(Mutex::new(AttemptLog { retries: message.retries, ..AttemptLog::default() }));
+        let (key, lease) = ((tenant.clone(), message.id.clone()), *lease);
+        let redelivered = *deliveries > message.earlier_deliveries + 1;
+        let brief = Brief { id: message.id.clone(), priority: message.priority, redelivered, time_start: None };
         let mut attempts = self.lock();
         let (stop, stopped) = watch::channel(self.is_stopping().then_some(Stop::Interrupted));
-        let entry = Entry { lease, stop, log: Arc::clone(&log) };
+        let entry = Entry { lease, stop, log: Arc::clone(&log), brief };
         if let Some(earlier) = attempts.insert(key.clone(), entry) {
             // Delivered again, so that one's lease is lost; from here on nobody else could tell it.
             let _ = earlier.stop.send(Some(Stop::Interrupted));
@@ -51,7 +72,24 @@ impl Running {
     pub fn stop(&self, tenant: &TenantId, id: &TaskId, stop: Stop) -> bool {
         // Under the lock, so that no order comes after the listing has ended.
         let attempts = self.lock();
-        attempts.get(&(tenant.clone(), id.clone())).is_some_and(|entry| entry.stop.send(Some(stop)).is_ok())
+        let told = attempts.get(&(tenant.clone(), id.clone())).is_some_and(|entry| entry.stop.send(Some(stop)).is_ok());
+        self.orders.send_replace(());
+        told
+    }
+
+    /// Tells an attempt that still waits for a slot not to begin; whether there is one.
+    pub fn stop_waiting(&self, tenant: &TenantId, id: &TaskId) -> bool {
+        let attempts = self.lock();
+        let waits = |entry: &&Entry| entry.brief.time_start.is_none();
+        let entry = attempts.get(&(tenant.clone(), id.clone())).filter(waits);
+        let told = entry.is_some_and(|entry| entry.stop.send(Some(Stop::Revoked)).is_ok());
+        self.orders.send_replace(());
+        told
+    }
+
+    /// Changes with every order to stop.
+    pub fn orders(&self) -> watch::Receiver<()> {
+        self.orders.subscribe()
     }
 
     /// Tells the attempts with these leases to end at once: they are no longer theirs.
@@ -60,6 +98,7 @@ impl Running {
             // An attempt that has just ended has nobody left to tell.
             let _ = entry.stop.send(Some(Stop::Interrupted));
         }
+        self.orders.send_replace(());
     }
 
     /// Tells every attempt to end at once, also those that a lease under way will still bring.
@@ -70,6 +109,7 @@ impl Running {
             // Who was promised that a task is stopped must not find it back in its queue.
             entry.stop.send_if_modified(|stop| stop.is_none() && stop.replace(Stop::Interrupted).is_none());
         }
+        self.orders.send_replace(());
     }
 
     /// Whether everything was told to end.
@@ -81,6 +121,23 @@ impl Running {
     pub fn log(&self, tenant: &TenantId, id: &TaskId) -> Option<AttemptLog> {
         let log = Arc::clone(&self.lock().get(&(tenant.clone(), id.clone()))?.log);
         Some(log.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// The attempts of a tenant, the oldest first; those that wait for a slot come last.
+    pub fn all(&self, tenant: &TenantId) -> Vec<Brief> {
+        let mut all: Vec<Brief> =
+            self.lock().iter().filter(|((of, _), _)| of == tenant).map(|(_, entry)| entry.brief.clone()).collect();
+        all.sort_by(|a, b| {
+            let age = |brief: &Brief| (brief.time_start.is_none(), brief.time_start);
+            age(a).cmp(&age(b)).then_with(|| a.id.cmp(&b.id))
+        });
+        all
+    }
+
+    /// How many attempts of a tenant have begun here, by task.
+    pub fn totals(&self, tenant: &TenantId) -> std::collections::BTreeMap<TaskName, u64> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.iter().filter(|((of, _), _)| of == tenant).map(|((_, name), count)| (name.clone(), *count)).collect()
     }
 
     /// The leases of all attempts: what must be renewed.
@@ -127,6 +184,20 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// Notes that it begins.
+    pub(super) fn begin(&self, task: &TaskName, now: Timestamp) {
+        if let Some(entry) = self.running.lock().get_mut(&self.key).filter(|entry| entry.lease == self.lease) {
+            entry.brief.time_start = Some(now);
+        }
+        let mut begun = self.running.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        *begun.entry((self.key.0.clone(), task.clone())).or_default() += 1;
+    }
+
+    /// Whether it was told to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.borrow().is_some()
+    }
+
     /// Whether nobody waits for its outcome any more: the host is going down, or the lease is lost.
     pub(super) fn is_void(&self) -> bool {
         self.running.is_stopping() || *self.stopped.borrow() == Some(Stop::Interrupted)
@@ -163,8 +234,26 @@ mod tests {
     use super::*;
 
     fn listed(running: &Arc<Running>, id: &str, token: u64) -> Listed {
-        let (tenant, id) = (TenantId::default(), TaskId::new(id).unwrap());
-        running.list(&tenant, &id, LeaseKey { task: 1, token })
+        let message = lovage_model::Message::new(id.parse().unwrap(), "t".parse().unwrap());
+        let key = LeaseKey { task: 1, token };
+        running.list(&Lease { key, tenant: TenantId::default(), message, deliveries: 1 })
+    }
+
+    #[test]
+    fn what_has_begun_can_no_longer_be_kept_from_it() {
+        let running = Arc::new(Running::default());
+        let tenant = TenantId::default();
+        let (first, second) = (listed(&running, "a", 1), listed(&running, "b", 2));
+        let at = Timestamp::from_micros(5);
+        first.begin(&"t".parse().unwrap(), at);
+        let mut orders = running.orders();
+        assert!(!running.stop_waiting(&tenant, &"a".parse().unwrap()) && !first.is_stopped());
+        assert!(running.stop_waiting(&tenant, &"b".parse().unwrap()) && second.is_stopped());
+        assert!(orders.has_changed().unwrap() && *orders.borrow_and_update() == ());
+        let all: Vec<_> =
+            running.all(&tenant).into_iter().map(|brief| (brief.id.to_string(), brief.time_start)).collect();
+        assert_eq!(all, [("a".to_owned(), Some(at)), ("b".to_owned(), None)]);
+        assert_eq!(running.totals(&tenant), [("t".parse().unwrap(), 1)].into());
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod schema;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod writer;
 
 use std::fs::{DirBuilder, File, TryLockError};

@@ -14,6 +14,7 @@ mod results;
 mod schedules;
 mod settle;
 mod tasks;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -107,6 +107,8 @@ impl Record {
         let status = self.status();
         let waiting_for = match &self.place {
             Place::Ready => Some("a free slot".to_owned()),
+            // It was postponed, which nothing but a rate limit does.
+            Place::Scheduled if self.message.eta.is_none() => Some("rate limit".to_owned()),
             Place::Scheduled => Some("eta".to_owned()),
             Place::Blocked { awaited, group: true } => Some(format!("group {awaited}")),
             Place::Blocked { awaited, group: false } => Some(format!("task {awaited}")),

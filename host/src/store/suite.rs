@@ -15,6 +15,7 @@ mod plans;
 mod properties;
 mod results;
 mod schedules;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -5,5 +5,6 @@ mod ending;
 mod exec;
 mod modules;
 mod order;
+mod results;
 mod starting;
 mod tasks;

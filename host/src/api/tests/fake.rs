@@ -14,7 +14,7 @@ use lovage_model::{
 use crate::store::memory::MemoryStore;
 use crate::store::{
     Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, Modules, Orders,
-    Page, Periodic, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Upload,
+    Page, Periodic, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Upload, Waiting,
 };
 
 #[derive(Default)]
@@ -283,6 +283,17 @@ impl Modules for Fake {
 
     async fn tenants(&self) -> Result<Vec<TenantId>> {
         Ok(vec![TenantId::default()])
+    }
+}
+
+#[async_trait]
+impl Waiting for Fake {
+    async fn scheduled(&self, _: &TenantId, _: usize) -> Result<Vec<(Timestamp, Message)>> {
+        self.tasks().map(|_| vec![])
+    }
+
+    async fn hasten(&self, _: Vec<(i64, Timestamp)>, _: Timestamp) -> Result<u64> {
+        self.tasks().map(|_| 0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What only a store on a disk can meet: crashes, other versions, broken files, full disks, copies.
 
 mod migration;
+mod packed;
 mod waits;
 
 use std::fs;

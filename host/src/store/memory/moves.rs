@@ -126,6 +126,17 @@ impl Tasks {
         Fenced::Applied
     }
 
+    /// Puts a message that waits for this time into its line; whether it did.
+    pub(super) fn hasten(&mut self, number: i64, until: Timestamp, now: Timestamp) -> bool {
+        if !self.waits_until(number, until) {
+            return false;
+        }
+        self.take(number);
+        self.get_mut(number).since = now;
+        self.put_ready(number);
+        true
+    }
+
     /// Gives a message that was not delivered back, to be leased later.
     pub(super) fn postpone(&mut self, key: LeaseKey, until: Timestamp) -> Fenced {
         if self.held(key).is_none() {

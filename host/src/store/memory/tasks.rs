@@ -85,6 +85,12 @@ impl Tasks {
         self.by_number.get_mut(&number).expect("a number from an index")
     }
 
+    /// Whether there is a task of this number, whose message waits for this time.
+    pub(super) fn waits_until(&self, number: i64, until: Timestamp) -> bool {
+        let waits = |task: &Task| task.record.place == Place::Scheduled && task.since == until;
+        self.by_number.get(&number).is_some_and(waits)
+    }
+
     pub(super) fn all(&self) -> impl DoubleEndedIterator<Item = (i64, &Task)> {
         self.by_number.iter().map(|(&number, task)| (number, task))
     }

@@ -25,7 +25,7 @@ async fn a_postponed_message_was_not_delivered(mut bench: Bench) {
     bench.restart();
     let a = bench.task("a").await;
     assert_eq!((a.status, a.deliveries, a.worker, a.eta), (State::Pending, 0, None, None));
-    assert_eq!(a.waiting_for.as_deref(), Some("eta"));
+    assert_eq!(a.waiting_for.as_deref(), Some("rate limit"));
     let views = bench.store.queues(&tenant(), at(2)).await.unwrap();
     assert_eq!((views[0].ready, views[0].scheduled, views[0].leased), (1, 1, 0));
     let leased = bench.store.lease(ask_of(&["none"], 9, at(29))).await.unwrap();

@@ -92,12 +92,29 @@ fn histories() -> impl Strategy<Value = Vec<Act>> {
     })
 }
 
+fn check(bench: fn() -> Bench, acts: &[Act]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(run(bench(), acts));
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn whatever_happens_everything_ends_once(acts in histories()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(run(Bench::memory(), &acts));
+        check(Bench::memory, &acts);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    #[test]
+    fn whatever_happens_everything_ends_once_on_disk(acts in histories()) {
+        check(Bench::file, &acts);
     }
 }

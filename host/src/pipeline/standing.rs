@@ -1,0 +1,148 @@
+//! What has been ordered of this host, until it restarts?
+//!
+//! Limits of task types that are changed while it runs, and whether it takes messages at all. As in Celery nothing of it is
+//! kept: after a restart what tasks and the configuration declare holds again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{PoisonError, RwLock};
+
+use lovage_model::{Message, RateLimit, TaskName, TaskOptions, TenantId, TimeLimit};
+use tokio::sync::{mpsc, watch};
+
+/// One task type of one tenant.
+pub type TaskType = (TenantId, TaskName);
+
+/// What was ordered about one task type.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Ordered {
+    /// In place of what tasks and messages declare; a rate of 0 is no limit.
+    pub rate_limit: Option<RateLimit>,
+    /// In place of what the task declares; what a message asks for goes before it.
+    pub time_limit: Option<TimeLimit>,
+}
+
+/// The standing orders of one host.
+#[derive(Debug)]
+pub struct Standing {
+    orders: RwLock<HashMap<TaskType, Ordered>>,
+    rates: mpsc::UnboundedSender<TaskType>,
+    changed_rates: tokio::sync::Mutex<mpsc::UnboundedReceiver<TaskType>>,
+    resting: watch::Sender<bool>,
+}
+
+impl Default for Standing {
+    /// Nothing was ordered.
+    fn default() -> Self {
+        let (rates, changed_rates) = mpsc::unbounded_channel();
+        let (orders, changed_rates) = (RwLock::default(), tokio::sync::Mutex::new(changed_rates));
+        Self { orders, rates, changed_rates, resting: watch::Sender::new(false) }
+    }
+}
+
+impl Standing {
+    /// Changes the rate limit of a task type: 0 is no limit; none: what is declared holds again.
+    pub fn set_rate_limit(&self, of: TaskType, limit: Option<RateLimit>) {
+        self.change(of.clone(), |ordered| ordered.rate_limit = limit);
+        // The other end goes with this one.
+        let _ = self.rates.send(of);
+    }
+
+    /// Changes the time limits of a task type; none: what is declared holds again.
+    pub fn set_time_limit(&self, of: TaskType, limit: Option<TimeLimit>) {
+        self.change(of, |ordered| ordered.time_limit = limit);
+    }
+
+    fn change(&self, of: TaskType, change: impl FnOnce(&mut Ordered)) {
+        let mut orders = self.orders.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ordered = orders.get(&of).copied().unwrap_or_default();
+        change(&mut ordered);
+        if ordered == Ordered::default() {
+            orders.remove(&of);
+        } else {
+            orders.insert(of, ordered);
+        }
+    }
+
+    /// What was ordered about a task type.
+    pub fn ordered(&self, tenant: &TenantId, task: &TaskName) -> Ordered {
+        let orders = self.orders.read().unwrap_or_else(PoisonError::into_inner);
+        if orders.is_empty() {
+            return Ordered::default();
+        }
+        orders.get(&(tenant.clone(), task.clone())).copied().unwrap_or_default()
+    }
+
+    /// Everything that was ordered about tasks of a tenant, by name.
+    pub fn all(&self, tenant: &TenantId) -> BTreeMap<TaskName, Ordered> {
+        let orders = self.orders.read().unwrap_or_else(PoisonError::into_inner);
+        let own = orders.iter().filter(|((of, _), _)| of == tenant);
+        own.map(|((_, task), ordered)| (task.clone(), *ordered)).collect()
+    }
+
+    /// The rate limit in force for a message: as ordered, or as its sender overrides it, or as the task declares it.
+    pub fn rate_limit(&self, tenant: &TenantId, message: &Message, declared: &TaskOptions) -> Option<RateLimit> {
+        let asked = || message.overrides.get("rate_limit").and_then(|limit| limit.read().ok());
+        let limit = self.ordered(tenant, &message.task).rate_limit.or_else(asked).or(declared.rate_limit);
+        limit.filter(|limit| limit.per_second().is_some())
+    }
+
+    /// Returns a task type whose rate limit was changed. For one listener.
+    pub async fn changed_rate(&self) -> TaskType {
+        match self.changed_rates.lock().await.recv().await {
+            Some(of) => of,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets this host take no more messages, or take them again.
+    pub fn rest(&self, resting: bool) {
+        self.resting.send_replace(resting);
+    }
+
+    /// Whether this host was told to take no more messages; follows it.
+    pub fn resting(&self) -> watch::Receiver<bool> {
+        self.resting.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lovage_model::{Json, Seconds};
+
+    use super::*;
+
+    fn of(task: &str) -> TaskType {
+        (TenantId::default(), task.parse().unwrap())
+    }
+
+    #[test]
+    fn an_order_goes_before_the_sender_and_the_task() {
+        let standing = Standing::default();
+        let declared = TaskOptions { rate_limit: "1/s".parse().ok(), ..TaskOptions::default() };
+        let message = Message::new("a".parse().unwrap(), "t".parse().unwrap());
+        let asks =
+            Message { overrides: [("rate_limit".to_owned(), Json::of("2/s").unwrap())].into(), ..message.clone() };
+        let limit = |message: &Message| {
+            let limit = standing.rate_limit(&TenantId::default(), message, &declared);
+            limit.map(|limit| limit.to_string())
+        };
+        assert_eq!((limit(&message).as_deref(), limit(&asks).as_deref()), (Some("1/s"), Some("2/s")));
+        standing.set_rate_limit(of("t"), "3/s".parse().ok());
+        assert_eq!(limit(&asks).as_deref(), Some("3/s"));
+        standing.set_rate_limit(of("t"), "0".parse().ok());
+        assert_eq!(limit(&asks), None);
+        standing.set_rate_limit(of("t"), None);
+        assert_eq!(limit(&asks).as_deref(), Some("2/s"));
+        assert!(standing.all(&TenantId::default()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_gives_out_starts_learns_of_changed_rates() {
+        let standing = Standing::default();
+        standing.set_time_limit(of("t"), Some(TimeLimit { soft: None, hard: Seconds::new(1.0).ok() }));
+        standing.set_rate_limit(of("u"), "3/s".parse().ok());
+        assert_eq!(standing.changed_rate().await, of("u"));
+        let names: Vec<_> = standing.all(&TenantId::default()).into_keys().map(String::from).collect();
+        assert_eq!(names, ["t", "u"]);
+    }
+}

@@ -1,0 +1,187 @@
+//! What is leased when, and what becomes of it before it begins.
+
+use lovage_model::{
+    Digest, Message, ModuleName, Plan, Room, State, TaskDefinition, TaskId, TaskName, TaskOptions, TenantId,
+};
+
+use super::*;
+use crate::canvas::Rules;
+use crate::modules::Modules;
+use crate::pipeline::{Caps, Committer};
+use crate::sandbox::{Compiler, Sandbox};
+use crate::store::memory::MemoryStore;
+use crate::store::{Broker, Results, Store, Upload};
+
+const LEASE: Duration = Duration::from_secs(15);
+
+async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Scheduler> {
+    let settings = crate::sandbox::Settings {
+        concurrency: 1,
+        memory_bytes: 1 << 20,
+        cache: cache.to_owned(),
+        compiler: Compiler::InProcess,
+    };
+    let sandbox = Arc::new(Sandbox::new(settings).unwrap());
+    let store: Arc<dyn Store> = store;
+    let hub = Arc::new(crate::events::Hub::new(clock::now()));
+    let (outcomes, _) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
+    let caps = Caps {
+        memory_bytes: 1 << 20,
+        time_limit: LEASE,
+        default_time_limit: LEASE,
+        fuel: None,
+        output_bytes: 0,
+        payload_bytes: 0,
+        subtasks: 0,
+    };
+    let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await.unwrap());
+    let hostname = "here".to_owned();
+    let running = Arc::default();
+    let rules = Rules { message_bytes: 0, canvas_tasks: 1, lineage_depth: 0, replacements: 0 };
+    let (room, result_expires, eager) = (Room::UNLIMITED, LEASE, false);
+    let pipeline = Pipeline {
+        store,
+        sandbox,
+        modules,
+        running,
+        standing: Arc::default(),
+        hub,
+        outcomes,
+        caps,
+        rules,
+        room,
+        result_expires,
+        hostname,
+        eager,
+    };
+    let pipeline = Arc::new(pipeline);
+    let settings = Settings { concurrency: 1, queues: None, lease: LEASE };
+    Scheduler::new(pipeline, settings, Handle::current())
+}
+
+fn message(id: &str) -> Message {
+    Message::new(TaskId::new(id).unwrap(), TaskName::new("a").unwrap())
+}
+
+#[tokio::test]
+async fn a_clock_that_leaps_takes_nothing_from_who_runs() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+    let tenant = TenantId::default();
+    // Leased and renewed an hour ago, by a clock that says that it was.
+    let before = clock::now().before(Duration::from_secs(3600));
+    store.submit(&tenant, vec![Plan::of(message("it"))], before, Room::UNLIMITED).await.unwrap();
+    let ask = Ask { worker: "here".to_owned(), queues: None, max: 1, now: before, until: before.after(LEASE) };
+    let mut leased = store.lease(ask).await.unwrap();
+    let running = scheduler.pipeline.list(leased.leases.remove(0));
+    scheduler.renewed.store(before.as_micros(), Ordering::Relaxed);
+
+    let (got, _) = scheduler.lease(1).await.unwrap();
+    assert_eq!(got, 0, "it is not delivered again");
+    assert_eq!(scheduler.pipeline.running.leases().len(), 1);
+    drop(running);
+}
+
+/// Lets a module of the store declare the task of all messages here, with this rate limit.
+async fn declare(store: &MemoryStore, rate_limit: &str) {
+    let options = TaskOptions { rate_limit: rate_limit.parse().ok(), ..TaskOptions::default() };
+    let (parameters, handlers) = (vec![], vec![]);
+    let task = TaskDefinition { name: "a".parse().unwrap(), doc: String::new(), parameters, options, handlers };
+    let (name, digest) = (ModuleName::new("m").unwrap(), Digest::from_bytes(&[1; 32]));
+    let upload = Upload { name, digest, component: bytes::Bytes::from_static(b"no component"), tasks: vec![task] };
+    crate::store::Modules::push(store, &TenantId::default(), upload, clock::now()).await.unwrap();
+}
+
+async fn submit(store: &MemoryStore, ids: &[&str]) {
+    let plans = ids.iter().map(|id| Plan::of(message(id))).collect();
+    store.submit(&TenantId::default(), plans, clock::now(), Room::UNLIMITED).await.unwrap();
+}
+
+/// Why a task waits, and how often it was delivered.
+async fn waits(store: &MemoryStore, id: &str) -> (Option<String>, u32) {
+    let meta = store.task(&TenantId::default(), &id.parse().unwrap()).await.unwrap().unwrap();
+    (meta.waiting_for, meta.deliveries)
+}
+
+#[tokio::test]
+async fn a_rate_limit_gives_back_all_but_the_first_until_it_is_changed() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    declare(&store, "1/h").await;
+    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+    submit(&store, &["x", "y", "z"]).await;
+    let (got, _) = scheduler.lease(3).await.unwrap();
+    assert_eq!((got, scheduler.lease(3).await.unwrap().0), (3, 0), "they are not leased again before their time");
+    for id in ["y", "z"] {
+        assert_eq!(waits(&store, id).await, (Some("rate limit".to_owned()), 0));
+    }
+    let of = (TenantId::default(), TaskName::new("a").unwrap());
+    scheduler.pipeline.standing.set_rate_limit(of, "0".parse().ok());
+    scheduler.change_rate(scheduler.pipeline.standing.changed_rate().await).await;
+    assert_eq!(waits(&store, "y").await, (Some("a free slot".to_owned()), 0));
+    let leased = scheduler.pipeline.store.lease(ask()).await.unwrap().leases;
+    assert_eq!(leased.iter().map(|lease| lease.message.id.as_str()).collect::<Vec<_>>(), ["y", "z"]);
+}
+
+fn ask() -> Ask {
+    let now = clock::now();
+    Ask { worker: "here".to_owned(), queues: None, max: 9, now, until: now.after(LEASE) }
+}
+
+/// Two messages that wait for the only slot, which is taken.
+async fn two_without_a_slot(cache: &std::path::Path) -> (Arc<MemoryStore>, Arc<Scheduler>, OwnedSemaphorePermit) {
+    let store = Arc::new(MemoryStore::new());
+    let scheduler = scheduler(Arc::clone(&store), cache).await;
+    let slot = Arc::clone(&scheduler.slots).acquire_owned().await.unwrap();
+    submit(&store, &["x", "y"]).await;
+    (store, scheduler, slot)
+}
+
+#[tokio::test]
+async fn what_waits_for_a_slot_can_be_stopped_and_is_given_back_by_a_drain() {
+    let cache = tempfile::tempdir().unwrap();
+    let (store, scheduler, _slot) = two_without_a_slot(cache.path()).await;
+    let leasing = tokio::spawn({
+        let scheduler = Arc::clone(&scheduler);
+        async move { scheduler.lease(2).await.unwrap() }
+    });
+    let (running, tenant) = (&scheduler.pipeline.running, TenantId::default());
+    while !running.stop_waiting(&tenant, &"x".parse().unwrap()) {
+        tokio::task::yield_now().await;
+    }
+    // It is settled without a slot; nobody records that here.
+    while running.len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.all(&tenant)[0].id.as_str(), "y");
+    scheduler.drain(Duration::from_secs(60)).await;
+    assert_eq!(leasing.await.unwrap().0, 2);
+    assert_eq!(waits(&store, "y").await, (Some("a free slot".to_owned()), 0));
+    assert_eq!(scheduler.handed.load(Ordering::Acquire), 0);
+}
+
+#[tokio::test]
+async fn a_host_that_rests_gives_back_what_has_not_begun_and_takes_it_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let (store, scheduler, slot) = two_without_a_slot(cache.path()).await;
+    let running = tokio::spawn({
+        let scheduler = Arc::clone(&scheduler);
+        async move { scheduler.run().await }
+    });
+    while scheduler.pipeline.running.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    scheduler.pipeline.standing.rest(true);
+    scheduler.pipeline.running.wait_until_empty().await;
+    for id in ["x", "y"] {
+        assert_eq!(waits(&store, id).await, (Some("a free slot".to_owned()), 0));
+    }
+    scheduler.pipeline.standing.rest(false);
+    drop(slot);
+    let mut state = State::Pending;
+    while state == State::Pending {
+        tokio::task::yield_now().await;
+        state = store.task(&TenantId::default(), &"x".parse().unwrap()).await.unwrap().unwrap().status;
+    }
+    scheduler.stop_now().await;
+    running.await.unwrap();
+}
