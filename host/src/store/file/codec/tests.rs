@@ -1,3 +1,5 @@
+//! How messages are packed: each form holds each message, and what is broken is refused.
+
 use lovage_model::Then;
 use proptest::prelude::*;
 
