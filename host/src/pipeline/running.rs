@@ -246,7 +246,7 @@ mod tests {
         let (first, second) = (listed(&running, "a", 1), listed(&running, "b", 2));
         let at = Timestamp::from_micros(5);
         first.begin(&"t".parse().unwrap(), at);
-        let mut orders = running.orders();
+        let orders = running.orders();
         assert!(!running.stop_waiting(&tenant, &"a".parse().unwrap()) && !first.is_stopped());
         assert!(running.stop_waiting(&tenant, &"b".parse().unwrap()) && second.is_stopped());
         assert!(orders.has_changed().unwrap());
