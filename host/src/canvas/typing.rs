@@ -33,7 +33,12 @@ pub(super) fn check(task: &TaskDefinition, args: &Json, kwargs: &Json) -> Result
     if missing.is_empty() {
         return Ok(());
     }
-    let text = format!("missing {} required argument{}: {}", missing.len(), plural(missing.len()), missing.join(", "));
+    let text = format!(
+        "missing {} required positional argument{}: {}",
+        missing.len(),
+        plural(missing.len()),
+        missing.join(", ")
+    );
     wrong("args", text)
 }
 

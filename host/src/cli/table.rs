@@ -251,7 +251,7 @@ t-1  tour.add  FAILURE  celery  1        2026-11-21 00:00:00Z  1.50 s";
     #[test]
     fn a_shadow_is_listed_instead_of_the_name() {
         let shadowed = ResultMeta { shadow: Some("sum\u{1b}".to_owned()), ..meta("no") };
-        assert!(tasks(&[shadowed.clone()], false).contains("t-1  sum\\u{1b}  FAILURE"));
+        assert!(tasks(std::slice::from_ref(&shadowed), false).contains("t-1  sum\\u{1b}  FAILURE"));
         let one = task(&shadowed, false);
         assert!(one.contains("name        tour.add\nshadow      sum\\u{1b}\n"), "{one}");
     }

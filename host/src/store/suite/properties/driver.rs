@@ -109,6 +109,9 @@ impl Driver {
         let (publish, grown) = (settlement.publish.clone(), settlement.grown.clone());
         match self.bench.store.commit(lease.key, settlement).await.unwrap() {
             Fenced::Applied => {
+                let of_task = self.leases.iter().filter(|other| other.key.task == lease.key.task);
+                let newest = of_task.map(|other| other.key.token).max();
+                assert!(newest <= Some(lease.key.token), "{} was leased again since", lease.message.id);
                 self.expected.plan(&publish);
                 grown.iter().for_each(|(group, parts)| self.expected.grow(group, *parts));
             }
