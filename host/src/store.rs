@@ -1,12 +1,12 @@
 //! What must be remembered?
 //!
-//! Four narrow traits, and one atomic step that ends an attempt ([`Broker::commit`]). Backends differ in where they
+//! A few narrow traits, and one atomic step that ends an attempt ([`Broker::commit`]). Backends differ in where they
 //! keep things, never in what happens: one suite and one differential test run over all of them.
 //!
 //! Invariants every backend keeps:
 //! - A task has at most one message: ready, scheduled, blocked or leased. A terminal task has none.
 //! - A task that is blocked waits for a task or a join that has not ended, or whose end is in [`Joins::ended`].
-//! - `commit`, `report` and `release` change something only while the lease's token is the current one.
+//! - `commit`, `report`, `release` and `postpone` change something only while the lease's token is the current one.
 //! - SUCCESS is never overwritten, except by an order to run again (`resubmit`) or to forget.
 //! - What a call returned `Ok` for survives a crash, if the backend is durable; leases and custom states need not.
 //!

@@ -17,7 +17,7 @@ use crate::attempt::{Effects, Outcome, Report, RetryRequest, Stop};
 use crate::canvas::{self, Invalid, Scope, Sent};
 
 pub use follow::{Awaited, follow};
-pub use unsent::{Unsent, unsent};
+pub use unsent::{Unsent, refused, unsent};
 
 /// What is known of an attempt besides its report.
 #[derive(Debug, Clone, Copy)]

@@ -91,6 +91,6 @@ fn the_page_shows_every_change() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, expected).expect("docs/states.md can be written");
     } else {
-        assert_eq!(page, expected, "UPDATE_DOCS=1 cargo test --locked --test states writes it");
+        assert_eq!(page, expected, "UPDATE_DOCS=1 cargo test --locked --workspace --test states writes it");
     }
 }

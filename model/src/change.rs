@@ -36,9 +36,9 @@ pub static CHANGES: &[Change] = &[
     },
     Change {
         cause: "lease",
-        from: WAITING,
+        from: &[Some(State::Pending), Some(State::Retry), Some(CUSTOM)],
         to: &[Some(State::Started), Some(State::Pending)],
-        meaning: "A host takes it. Without `track_started` it shows as PENDING.",
+        meaning: "A host takes it, or takes it over from one that is lost. Without `track_started` it shows as PENDING.",
     },
     Change {
         cause: "update_state",

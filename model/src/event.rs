@@ -52,6 +52,9 @@ pub struct Called {
     pub args: String,
     /// Keyword arguments, at most [`Called::MAX_BYTES`].
     pub kwargs: String,
+    /// Another name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<String>,
     /// The first ancestor.
     pub root_id: TaskId,
     /// The task that sent it.
@@ -74,6 +77,7 @@ impl Called {
         Self {
             args: excerpt(message.args.as_str(), Self::MAX_BYTES),
             kwargs: excerpt(message.kwargs.as_str(), Self::MAX_BYTES),
+            shadow: message.shadow.clone(),
             root_id: message.root_id.clone(),
             parent_id: message.parent_id.clone(),
             retries: message.retries,
@@ -270,13 +274,14 @@ mod tests {
     fn what_was_sent_is_told_in_celerys_words() {
         let message = Message {
             args: Json::parse("[2, 3]".to_owned()).unwrap(),
+            shadow: Some("sum".to_owned()),
             ..Message::new("a".parse().unwrap(), "tour.add".parse().unwrap())
         };
         let event = Event::sent(&message, Timestamp::from_micros(0));
         let told = serde_json::to_value(&event).unwrap();
         let expected = serde_json::json!({
             "type": "task-sent", "uuid": "a", "name": "tour.add", "timestamp": "1970-01-01T00:00:00.000000+00:00",
-            "args": "[2, 3]", "kwargs": "{}", "root_id": "a", "parent_id": null, "retries": 0, "eta": null,
+            "args": "[2, 3]", "kwargs": "{}", "shadow": "sum", "root_id": "a", "parent_id": null, "retries": 0, "eta": null,
             "expires": null, "queue": "celery",
         });
         assert_eq!(told, expected);

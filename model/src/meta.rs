@@ -33,6 +33,9 @@ pub struct ResultMeta {
     /// Name of the task.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub name: TaskName,
+    /// Another name for it in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<String>,
     /// Positional arguments.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub args: Json,

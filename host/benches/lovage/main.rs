@@ -1,9 +1,10 @@
 //! `make bench`: what a task costs, as ratios within one run. Absolute figures depend on the machine, so every row that can
 //! be is measured against the bare engine, or against native code, in the same process.
 //!
-//! Arguments choose the parts: `engine drain latency work memory`; none: all. `--quick` makes everything small.
+//! Arguments choose the parts: `engine drain latency work memory canvas`; none: all. `--quick` makes everything small.
 
 mod bare;
+mod canvas;
 mod drain;
 mod latency;
 mod memory;
@@ -33,6 +34,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted("memory") {
         memory::measure(&rig, &mut table)?;
+    }
+    if wanted("canvas") {
+        canvas::measure(&rig, &mut table)?;
     }
     table.print();
     Ok(())

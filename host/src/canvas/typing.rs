@@ -33,7 +33,12 @@ pub(super) fn check(task: &TaskDefinition, args: &Json, kwargs: &Json) -> Result
     if missing.is_empty() {
         return Ok(());
     }
-    let text = format!("missing {} required argument{}: {}", missing.len(), plural(missing.len()), missing.join(", "));
+    let text = format!(
+        "missing {} required positional argument{}: {}",
+        missing.len(),
+        plural(missing.len()),
+        missing.join(", ")
+    );
     wrong("args", text)
 }
 
@@ -63,7 +68,7 @@ mod tests {
             ("[1,2,3]", "{}", "args: do not fit: add() takes 2 positional arguments but 3 were given"),
             ("[1]", r#"{"z":1}"#, "kwargs: do not fit: add() got an unexpected keyword argument 'z'"),
             ("[1]", r#"{"x":1}"#, "kwargs: do not fit: add() got multiple values for argument 'x'"),
-            ("[]", "{}", "args: do not fit: add() missing 1 required argument: 'x'"),
+            ("[]", "{}", "args: do not fit: add() missing 1 required positional argument: 'x'"),
         ] {
             assert!(says(args, kwargs).starts_with(text), "{}", says(args, kwargs));
         }

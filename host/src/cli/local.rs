@@ -1,19 +1,20 @@
 //! The verbs that need no daemon, or are one: `serve`, `dev`, `exec`, `store`, `config`.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
-use lovage_model::{Json, LogRecord, TaskName};
+use lovage_model::{Json, LogRecord, Signature, TaskName};
 
 use super::exit::{Exit, Usage};
 use super::live::Live;
 use super::logs::Line;
 use super::screen::Screen;
-use super::send::Limits;
+use super::send::{self, Limits};
 use super::value::{self, Stdin};
 use super::{escape, result, table};
 use crate::attempt::Progress;
@@ -72,13 +73,17 @@ pub(crate) struct Exec {
     #[arg(value_name = "MODULE.wasm")]
     module: PathBuf,
     /// Name of the task; its last part is enough while only one task ends in it
-    task: TaskName,
+    #[arg(required_unless_present = "canvas")]
+    task: Option<TaskName>,
     /// Positional arguments: JSON, else a string; @FILE, @base64:FILE and - read them (see below)
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     args: Vec<String>,
     /// Keyword arguments: a JSON object, @FILE or -
     #[arg(long, value_name = "JSON")]
     kwargs: Option<String>,
+    /// Instead of TASK and ARG: a signature as Celery serialises it, in a file (or as JSON, or -)
+    #[arg(long, value_name = "@FILE", conflicts_with_all = ["task", "args", "kwargs"])]
+    canvas: Option<String>,
     #[command(flatten)]
     limits: Limits,
     /// Memory it may have, in bytes
@@ -176,10 +181,8 @@ pub(crate) fn exec(typed: Exec, screen: Screen) -> anyhow::Result<Exit> {
     let mut stdin = Stdin::new(std::io::stdin());
     value::doubts(&typed.args).iter().for_each(|doubt| screen.note(doubt));
     let args = ExecArgs {
-        args: value::arguments(&typed.args, &mut stdin)?,
-        kwargs: value::kwargs(typed.kwargs.as_deref(), &mut stdin)?,
+        call: call_of(&typed, &mut stdin)?,
         module: typed.module,
-        task: typed.task,
         time_limit: typed.limits.time_limit,
         soft_time_limit: typed.limits.soft_time_limit,
         fuel: typed.limits.fuel,
@@ -190,6 +193,18 @@ pub(crate) fn exec(typed: Exec, screen: Screen) -> anyhow::Result<Exit> {
     watcher.with(Watched::end);
     // Whatever keeps it from starting (no such file, no such task, a component that is none) was typed.
     result::ending(&meta.map_err(|error| error.context(Usage("the task was not run".to_owned())))?, &screen)
+}
+
+/// What is to be run.
+fn call_of(typed: &Exec, stdin: &mut Stdin<impl Read>) -> anyhow::Result<Signature> {
+    match (&typed.task, &typed.canvas) {
+        (_, Some(canvas)) => send::signature(canvas, stdin),
+        (Some(task), None) => Ok(Signature {
+            kwargs: value::kwargs(typed.kwargs.as_deref(), stdin)?,
+            ..Signature::new(task.clone(), value::arguments(&typed.args, stdin)?)
+        }),
+        (None, None) => Err(Usage::error("TASK or --canvas: what?")),
+    }
 }
 
 /// Shows one run as it goes.

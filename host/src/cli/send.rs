@@ -131,7 +131,8 @@ impl Options {
     }
 }
 
-fn signature(text: &str, stdin: &mut Stdin<impl Read>) -> anyhow::Result<Signature> {
+/// A signature as it is typed.
+pub(super) fn signature(text: &str, stdin: &mut Stdin<impl Read>) -> anyhow::Result<Signature> {
     let json: Json = value::document(text, "--canvas", stdin)?;
     json.read().map_err(|error| Usage::error(format!("--canvas: not a signature: {error}")))
 }

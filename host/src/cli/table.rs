@@ -75,7 +75,7 @@ pub(crate) fn tasks(tasks: &[ResultMeta], colour: bool) -> String {
     for task in tasks {
         table.add_row([
             cell(task.task_id.as_str()),
-            cell(task.name.as_str()),
+            cell(task.shadow.as_deref().unwrap_or(task.name.as_str())),
             state(&task.status, colour),
             cell(&task.queue),
             cell(task.retries.to_string()),
@@ -97,6 +97,7 @@ pub(crate) fn task(task: &ResultMeta, colour: bool) -> String {
     };
     row("id", Some(task.task_id.to_string()));
     row("name", Some(task.name.to_string()));
+    row("shadow", task.shadow.clone());
     row("waiting for", task.waiting_for.clone());
     row("args", Some(task.args.to_string()));
     row("kwargs", Some(task.kwargs.to_string()));
@@ -288,6 +289,14 @@ mod tests {
 ID   NAME      STATE    QUEUE   RETRIES  SUBMITTED             RAN
 t-1  tour.add  FAILURE  celery  1        2026-11-21 00:00:00Z  1.50 s";
         assert_eq!(tasks(&[meta("no")], false), expected);
+    }
+
+    #[test]
+    fn a_shadow_is_listed_instead_of_the_name() {
+        let shadowed = ResultMeta { shadow: Some("sum\u{1b}".to_owned()), ..meta("no") };
+        assert!(tasks(std::slice::from_ref(&shadowed), false).contains("t-1  sum\\u{1b}  FAILURE"));
+        let one = task(&shadowed, false);
+        assert!(one.contains("name        tour.add\nshadow      sum\\u{1b}\n"), "{one}");
     }
 
     #[test]

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use lovage_model::{
-    EventKind, Json, LogLevel, LogRecord, ModuleName, ResultMeta, Seconds, Signature, SignatureOptions, TaskId,
-    TaskName, TenantId,
+    EventKind, Json, LogLevel, LogRecord, ModuleName, ResultMeta, Seconds, Signature, TaskId, TenantId,
 };
 
 use super::house::{House, Plan};
@@ -26,12 +25,8 @@ use crate::store::memory::MemoryStore;
 pub struct ExecArgs {
     /// The component.
     pub module: PathBuf,
-    /// Which of its tasks.
-    pub task: TaskName,
-    /// Positional arguments: a JSON array.
-    pub args: Json,
-    /// Keyword arguments: a JSON object.
-    pub kwargs: Json,
+    /// A call of one of its tasks, or a canvas of calls that ends in one task.
+    pub call: Signature,
     /// Hard limit.
     pub time_limit: Option<Seconds>,
     /// Soft limit.
@@ -83,13 +78,11 @@ async fn run(
 ) -> anyhow::Result<ResultMeta> {
     let (tenant, name) = (TenantId::default(), ModuleName::new("exec")?);
     let pushed = house.modules.push(&tenant, &name, component, false, clock::now()).await?;
-    let options = SignatureOptions {
-        time_limit: args.time_limit,
-        soft_time_limit: args.soft_time_limit,
-        fuel: args.fuel,
-        ..SignatureOptions::default()
-    };
-    let call = Signature { kwargs: args.kwargs, options, ..Signature::new(args.task, args.args) };
+    let mut call = args.call;
+    // Of a canvas, these hold for each of its tasks.
+    call.options.time_limit = args.time_limit.or(call.options.time_limit);
+    call.options.soft_time_limit = args.soft_time_limit.or(call.options.soft_time_limit);
+    call.options.fuel = args.fuel.or(call.options.fuel);
     let id = TaskId::from_uuid(uuid::Uuid::now_v7());
     let known = queue::Known { modules: &house.modules, tenant: &tenant };
     let sent = queue::admit(call, id.clone(), &known, &house.admission, clock::now()).map_err(|refusal| {
@@ -99,6 +92,9 @@ async fn run(
             _ => anyhow::anyhow!("{}; the module has {}", refusal.message, names.join(", ")),
         }
     })?;
+    if sent.result.children.is_some() {
+        anyhow::bail!("the canvas ends in a group, which has no result of its own: put a task after it");
+    }
     let mut events = house.hub.follow(&tenant, &id, None);
     house.store.submit(&tenant, vec![sent.plan], clock::now(), house.admission.room).await?;
     loop {

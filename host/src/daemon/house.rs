@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::{EntryName, PeriodicTask, Room, TenantId, Timestamp};
+use lovage_model::{EntryName, Followed, Message, PeriodicTask, Room, TenantId, Timestamp};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -135,14 +135,10 @@ impl House {
         let guests = guest_threads().map_err(HouseError::Threads)?;
         let settings =
             scheduler::Settings { concurrency: worker.concurrency, queues: worker.queues.clone(), lease: worker.lease };
-        let following = Following {
-            store: Arc::clone(&store),
-            hub: Arc::clone(&hub),
-            decide: {
-                let pipeline = Arc::clone(&pipeline);
-                move |message: &_, arrived: Arrived<'_>| pipeline.follow(message, arrived)
-            },
-            message_bytes: limits.message_bytes,
+        let following = following(&pipeline);
+        let refused = {
+            let pipeline = Arc::clone(&pipeline);
+            move |lease: &_, settlement, why: &_| pipeline.refused(lease, settlement, why)
         };
         let scheduler = Scheduler::new(pipeline, settings, guests.handle().clone());
         let (alive, ended) = watch::channel(());
@@ -153,7 +149,7 @@ impl House {
                 // Apart, since it decides about many tasks at once; what is recorded must not wait for that.
                 let mut apart = JoinSet::new();
                 apart.spawn(following.run());
-                tokio::join!(scheduler.run(), committer.run(), beat.run(), ends(&mut apart));
+                tokio::join!(scheduler.run(), committer.run(refused), beat.run(), ends(&mut apart));
             }
         });
         let guests = Some(guests);
@@ -246,6 +242,15 @@ impl Drop for House {
             guests.shutdown_background();
         }
     }
+}
+
+fn following(pipeline: &Arc<Pipeline>) -> Following<dyn Store, impl Fn(&Message, Arrived<'_>) -> Followed + use<>> {
+    let decide = {
+        let pipeline = Arc::clone(pipeline);
+        move |message: &Message, arrived: Arrived<'_>| pipeline.follow(message, arrived)
+    };
+    let (store, hub) = (Arc::clone(&pipeline.store), Arc::clone(&pipeline.hub));
+    Following { store, hub, decide, message_bytes: pipeline.rules.message_bytes }
 }
 
 /// Waits for loops that run apart; a panic in one of them is one here.

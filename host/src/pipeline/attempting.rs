@@ -15,7 +15,7 @@ use crate::canvas::builtin;
 use crate::clock;
 use crate::modules::{Code, NotReady};
 use crate::store::Lease;
-use crate::trace::{self, Attempted, Awaited, Unrun};
+use crate::trace::{self, Attempted, Awaited, Unrun, Unsent};
 
 /// Why there is no report of an attempt.
 pub(super) enum Unattempted {
@@ -91,6 +91,22 @@ impl Pipeline {
             Some(TimeLimit { soft, hard }) => TaskOptions { soft_time_limit: soft, time_limit: hard, ..options },
             None => options,
         }
+    }
+
+    /// What is recorded of an attempt of which nothing can be sent.
+    pub fn refused(&self, lease: &Lease, settlement: Settlement, why: &Unsent) -> Settlement {
+        let code = self.modules.code(&lease.tenant, &lease.message.task);
+        let options = in_force(code.as_deref(), &lease.message);
+        let attempted = Attempted {
+            message: &lease.message,
+            deliveries: lease.deliveries,
+            worker: &self.hostname,
+            options: &options,
+            eager: self.eager,
+            room: self.room,
+        };
+        let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
+        scoped(&tasks, self.rules, |scope| trace::refused(attempted, settlement, why, scope))
     }
 
     async fn attempt(

@@ -74,6 +74,9 @@ fn unsent(answer: &Result<Fenced, StoreError>) -> Option<Unsent> {
     }
 }
 
+/// Makes of a settlement of which nothing can be sent what is recorded instead.
+type Refused<'a> = dyn Fn(&Lease, Settlement, &Unsent) -> Settlement + Send + Sync + 'a;
+
 /// What is told apart from its settlement, which the store takes by reference.
 type Rest = (Lease, Listed);
 
@@ -84,15 +87,16 @@ impl Committer {
         (Outcomes(outcomes), Self { inbox, store, hub })
     }
 
-    /// Records settlements until nobody can send any more.
-    pub async fn run(mut self) {
+    /// Records settlements until nobody can send any more. `refused` makes of one of which nothing can be sent what is
+    /// recorded instead.
+    pub async fn run(mut self, refused: impl Fn(&Lease, Settlement, &Unsent) -> Settlement + Send + Sync) {
         let mut came = Vec::with_capacity(BATCH);
         while self.inbox.recv_many(&mut came, BATCH).await > 0 {
-            self.record(came.drain(..)).await;
+            self.record(came.drain(..), &refused).await;
         }
     }
 
-    async fn record(&self, came: impl Iterator<Item = Settled>) {
+    async fn record(&self, came: impl Iterator<Item = Settled>, refused: &Refused<'_>) {
         let mut batch = Vec::new();
         let mut rest: Vec<Rest> = Vec::new();
         for Settled { lease, settlement, listed } in came {
@@ -106,8 +110,8 @@ impl Committer {
         for ((answer, (_, mut settlement)), (lease, listed)) in answers.into_iter().zip(batch).zip(rest) {
             let answer = match unsent(&answer) {
                 Some(why) => {
-                    settlement = trace::unsent(&lease.message, settlement, &why);
-                    self.commit(&lease, &listed, &settlement).await
+                    settlement = refused(&lease, settlement, &why);
+                    self.commit_alone(&lease, &listed, &mut settlement).await
                 }
                 None => answer,
             };
@@ -150,6 +154,19 @@ impl Committer {
         answers
     }
 
+    /// Records a failure, without its errbacks if there is no room for those either.
+    async fn commit_alone(
+        &self,
+        lease: &Lease,
+        listed: &Listed,
+        settlement: &mut Settlement,
+    ) -> Result<Fenced, StoreError> {
+        let answer = self.commit(lease, listed, settlement).await;
+        let Some(why) = unsent(&answer) else { return answer };
+        *settlement = trace::unsent(&lease.message, settlement.clone(), &why);
+        self.commit(lease, listed, settlement).await
+    }
+
     async fn commit(&self, lease: &Lease, listed: &Listed, settlement: &Settlement) -> Result<Fenced, StoreError> {
         loop {
             match self.store.commit(lease.key, settlement.clone()).await {
@@ -190,27 +207,41 @@ mod tests {
         Settlement::of(Verdict::Retry { exception: Exception::revoked("x"), traceback: None, again }, clock::now())
     }
 
-    /// The state of a task whose attempt asked for a retry, and was given an order before that was recorded.
-    async fn state_after(order: Option<Stop>) -> State {
-        let (store, running) = (Arc::new(MemoryStore::new()), Arc::new(Running::default()));
-        let (tenant, id) = (TenantId::default(), "a".parse().unwrap());
-        let message = Message::new(id, "tour.flaky".parse().unwrap());
-        store.submit(&tenant, vec![Plan::of(message.clone())], clock::now(), Room::UNLIMITED).await.unwrap();
-        let (now, until) = (clock::now(), clock::now().after(Duration::from_secs(60)));
+    /// A task that has been leased, in a store with nothing else.
+    async fn leased() -> (Arc<MemoryStore>, Lease) {
+        let store = Arc::new(MemoryStore::new());
+        let message = Message::new("a".parse().unwrap(), "tour.flaky".parse().unwrap());
+        let (tenant, now) = (TenantId::default(), clock::now());
+        store.submit(&tenant, vec![Plan::of(message)], now, Room::UNLIMITED).await.unwrap();
+        let until = now.after(Duration::from_secs(60));
         let ask = Ask { worker: "host-1".to_owned(), queues: None, max: 1, now, until };
         let lease = store.lease(ask).await.unwrap().leases.remove(0);
-        let listed = running.list(&lease);
+        (store, lease)
+    }
+
+    fn committer(store: &Arc<MemoryStore>) -> (Outcomes, Committer) {
         let hub = Arc::new(Hub::new(Timestamp::from_micros(1)));
-        let (outcomes, committer) = Committer::new(Arc::clone(&store) as Arc<dyn Store>, hub);
-        let settlement = retry(&message);
-        outcomes.send(Settled { lease, settlement, listed }).await;
+        Committer::new(Arc::clone(store) as Arc<dyn Store>, hub)
+    }
+
+    async fn task(store: &MemoryStore, id: &str) -> Option<lovage_model::ResultMeta> {
+        store.task(&TenantId::default(), &id.parse().unwrap()).await.unwrap()
+    }
+
+    /// The state of a task whose attempt asked for a retry, and was given an order before that was recorded.
+    async fn state_after(order: Option<Stop>) -> State {
+        let ((store, lease), running) = (leased().await, Arc::new(Running::default()));
+        let (outcomes, committer) = committer(&store);
+        let (message, listed) = (lease.message.clone(), running.list(&lease));
+        outcomes.send(Settled { lease, settlement: retry(&message), listed }).await;
         drop(outcomes);
         if let Some(order) = order {
-            assert!(running.stop(&tenant, &message.id, order), "it is listed until its end is recorded");
+            let told = running.stop(&TenantId::default(), &message.id, order);
+            assert!(told, "it is listed until its end is recorded");
         }
-        committer.run().await;
+        committer.run(|lease, settlement, why| trace::unsent(&lease.message, settlement, why)).await;
         assert!(running.is_empty());
-        store.task(&tenant, &message.id).await.unwrap().unwrap().status
+        task(&store, "a").await.unwrap().status
     }
 
     #[tokio::test]
@@ -218,5 +249,42 @@ mod tests {
         assert_eq!(state_after(Some(Stop::Revoked)).await, State::Revoked);
         assert_eq!(state_after(Some(Stop::Interrupted)).await, State::Retry);
         assert_eq!(state_after(None).await, State::Retry);
+    }
+
+    /// What became of a task that sent another one, where so much room is left.
+    async fn sends(room: Room, verdict: &dyn Fn(&Message) -> Verdict) -> lovage_model::ResultMeta {
+        let ((store, lease), running) = (leased().await, Arc::new(Running::default()));
+        let (outcomes, committer) = committer(&store);
+        let other = |id: &str| Plan::of(Message::new(id.parse().unwrap(), "tour.add".parse().unwrap()));
+        let settlement =
+            Settlement { publish: other("b"), room, ..Settlement::of(verdict(&lease.message), clock::now()) };
+        let listed = running.list(&lease);
+        outcomes.send(Settled { lease, settlement, listed }).await;
+        drop(outcomes);
+        // What is due when it fails does not fit either.
+        let refused = |lease: &Lease, settlement, why: &Unsent| Settlement {
+            publish: other("c"),
+            ..trace::unsent(&lease.message, settlement, why)
+        };
+        committer.run(refused).await;
+        assert_eq!(task(&store, "b").await.is_some(), room == Room::UNLIMITED);
+        assert!(task(&store, "c").await.is_none());
+        task(&store, "a").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_sent_fails_its_task_and_leaves_nothing() {
+        let success = |_: &Message| Verdict::Success { result: lovage_model::Json::null() };
+        assert_eq!(sends(Room::UNLIMITED, &success).await.status, State::Success);
+        for (room, limit) in [
+            (Room { queued_tasks: 0, ..Room::UNLIMITED }, "limits.queued_tasks"),
+            (Room { descendants: 0, ..Room::UNLIMITED }, "limits.lineage_tasks"),
+        ] {
+            for verdict in [&success as &dyn Fn(&Message) -> Verdict, &|message| retry(message).verdict] {
+                let task = sends(room, verdict).await;
+                assert_eq!(task.status, State::Failure);
+                assert!(task.result.as_str().contains(limit), "{}", task.result);
+            }
+        }
     }
 }

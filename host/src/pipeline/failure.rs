@@ -8,13 +8,14 @@ use lovage_model::{EventKind, Message, TaskOptions, Verdict};
 pub(super) fn log_failure(message: &Message, verdict: &Verdict, options: &TaskOptions) {
     let Verdict::Failure { exception, traceback, fault } = verdict else { return };
     let (task_id, name) = (&message.id, &message.task);
+    let shadow = message.shadow.as_ref().map(tracing::field::debug);
     // Cut, as it is for those who watch: a guest says how long its texts are.
     let EventKind::Failed { exception: shown, traceback } = EventKind::failed(exception, traceback.clone()) else {
         return;
     };
     if fault.is_none() && options.expects(exception) {
-        tracing::info!(%task_id, %name, exception = ?shown, "a task failed, as its throws says that it may");
+        tracing::info!(%task_id, %name, shadow, exception = ?shown, "a task failed, as its throws says that it may");
     } else {
-        tracing::error!(%task_id, %name, exception = ?shown, traceback = ?traceback.unwrap_or_default(), "a task failed");
+        tracing::error!(%task_id, %name, shadow, exception = ?shown, traceback = ?traceback.unwrap_or_default(), "a task failed");
     }
 }

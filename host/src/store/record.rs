@@ -128,6 +128,7 @@ impl Record {
             children,
             parent_id: self.message.parent_id,
             name: self.message.task,
+            shadow: self.message.shadow,
             args: self.message.args,
             kwargs: self.message.kwargs,
             worker,
@@ -192,6 +193,14 @@ mod tests {
         assert_eq!(stamps_of(r#"{"b": 1, "a": 2}"#), stamps_of(r#"{"a":2,"b":1}"#));
         assert_ne!(stamps_of("123456789012345678901"), stamps_of("123456789012345678902"));
         assert!(stamps_of("[]").is_empty());
+    }
+
+    #[test]
+    fn a_shadow_is_shown_beside_the_name() {
+        let message = Message::new("a".parse().unwrap(), "tour.add".parse().unwrap());
+        let message = Message { shadow: Some("sum".to_owned()), ..message };
+        let meta = Record::new(message, Timestamp::from_micros(0), Place::Ready).meta();
+        assert_eq!((meta.name.as_str(), meta.shadow.as_deref()), ("tour.add", Some("sum")));
     }
 
     #[test]

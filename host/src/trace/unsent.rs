@@ -4,6 +4,9 @@ use lovage_model::{
     Arrival, Event, EventKind, Exception, Message, Plan, Room, Settlement, TaskId, Verdict, exc_module,
 };
 
+use super::{Attempted, links, record};
+use crate::canvas::Scope;
+
 /// Why what an attempt sends cannot be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsent {
@@ -34,31 +37,44 @@ impl Unsent {
     }
 }
 
-/// The settlement of an attempt of which nothing can be sent: a failure that says why, as it is where Celery raises it. Who
-/// ordered its end was told that it is revoked, so that stays.
+/// The settlement of an attempt of which nothing can be sent: a failure that says why, as it is where Celery raises it. One
+/// that had failed or was revoked stays so, and its log says why.
 pub fn unsent(message: &Message, settlement: Settlement, why: &Unsent) -> Settlement {
-    let bare = Settlement { publish: Plan::default(), children: Vec::new(), grown: Vec::new(), ..settlement };
-    if let Verdict::Revoked { .. } = bare.verdict {
-        let events = bare.events.into_iter().filter(|event| event.uuid == message.id).collect();
-        return Settlement { events, ..bare };
-    }
+    let mut bare = Settlement { publish: Plan::default(), children: Vec::new(), grown: Vec::new(), ..settlement };
     let exception = why.exception(bare.room);
-    let kind = EventKind::failed(&exception, None);
-    let event = Event::of(message, bare.at, kind);
+    if let Verdict::Failure { .. } | Verdict::Revoked { .. } = bare.verdict {
+        bare.log.records.push(record(bare.at, exception.message()));
+        return bare;
+    }
     let failed = || Arrival::Failed { task: message.id.clone(), exception: exception.clone() };
     Settlement {
         arrival: message.then.as_ref().map(|_| failed()),
-        events: vec![event],
+        events: vec![Event::of(message, bare.at, EventKind::failed(&exception, None))],
         verdict: Verdict::Failure { exception, traceback: None, fault: None },
         ..bare
     }
 }
 
+/// The same, with what is due when the task fails: its errbacks, and word of a dead letter.
+pub fn refused(attempted: Attempted<'_>, settlement: Settlement, why: &Unsent, scope: &mut Scope<'_>) -> Settlement {
+    let had_failed = matches!(settlement.verdict, Verdict::Failure { .. });
+    let mut bare = unsent(attempted.message, settlement, why);
+    let Verdict::Failure { exception, traceback, .. } = &bare.verdict else { return bare };
+    let linked = links::errbacks(attempted.message, exception, traceback.as_deref(), scope);
+    bare.publish = linked.plan;
+    bare.children = if attempted.options.trail { linked.children } else { Vec::new() };
+    if !had_failed && !attempted.options.acks_on_failure {
+        bare.events.push(Event::of(attempted.message, bare.at, EventKind::Rejected { requeue: false }));
+    }
+    bare
+}
+
 #[cfg(test)]
 mod tests {
-    use lovage_model::{Json, ResultTuple, Then, Timestamp};
+    use lovage_model::{Json, ResultTuple, Signature, TaskOptions, Then, Timestamp};
 
     use super::*;
+    use crate::canvas::{AnyTask, Rules};
 
     const NOW: Timestamp = Timestamp::from_micros(1);
 
@@ -112,11 +128,37 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_task_stays_revoked() {
+    fn what_had_failed_or_was_revoked_stays_so() {
         let message = message("a");
-        let revoked = settlement(&message, Verdict::Revoked { reason: "terminated" });
-        let settlement = unsent(&message, revoked.clone(), &Unsent::QueuedTasks);
-        assert_eq!((&settlement.verdict, settlement.publish.is_empty()), (&revoked.verdict, true));
-        assert_eq!(settlement.events, revoked.events[..1]);
+        let exception = Exception::new("m", "KeyError", "x");
+        for verdict in [
+            Verdict::Revoked { reason: "terminated" },
+            Verdict::Failure { exception, traceback: Some("here".to_owned()), fault: None },
+        ] {
+            let before = settlement(&message, verdict);
+            let after = unsent(&message, before.clone(), &Unsent::QueuedTasks);
+            assert_eq!((&after.verdict, after.publish.is_empty()), (&before.verdict, true));
+            assert_eq!(after.events, before.events);
+            assert!(after.log.records[0].message.contains("limits.queued_tasks"));
+        }
+    }
+
+    #[test]
+    fn its_errbacks_are_due_and_its_callbacks_are_not() {
+        let link = |task: &str| vec![Signature::new(task.parse().unwrap(), Json::empty_array())];
+        let message = Message { callbacks: link("on.value"), errbacks: link("on.error"), ..message("a") };
+        let options = TaskOptions { acks_on_failure: false, ..TaskOptions::default() };
+        let (deliveries, worker, room) = (1, "w", Room::UNLIMITED);
+        let attempted = Attempted { message: &message, deliveries, worker, options: &options, eager: false, room };
+        let rules = Rules { message_bytes: 1000, canvas_tasks: 9, lineage_depth: 9, replacements: 9 };
+        let mut ids = || "new".parse().unwrap();
+        let scope = &mut Scope { tasks: &AnyTask, ids: &mut ids, rules, now: NOW };
+        let success = settlement(&message, Verdict::Success { result: Json::null() });
+        let settlement = super::refused(attempted, success, &Unsent::QueuedTasks, scope);
+        let sent: Vec<_> = settlement.publish.tasks.iter().map(|task| task.message.task.as_str()).collect();
+        assert_eq!(sent, ["on.error"]);
+        assert_eq!(settlement.children, [ResultTuple::of("new".parse().unwrap())]);
+        let told: Vec<_> = settlement.events.iter().map(|event| event.kind.name()).collect();
+        assert_eq!(told, ["task-failed", "task-rejected"]);
     }
 }

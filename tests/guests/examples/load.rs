@@ -7,6 +7,16 @@ use lovage_test_guests::work;
 #[task]
 fn noop() {}
 
+#[task]
+fn pass(n: u64) -> u64 {
+    n
+}
+
+#[task]
+fn count(items: Vec<()>) -> usize {
+    items.len()
+}
+
 #[task(time_limit = 3600.0)]
 fn sleep(ctx: &Context, seconds: f64) -> TaskResult<()> {
     ctx.sleep(seconds)
@@ -34,4 +44,4 @@ fn words(n: u64) -> u64 {
     work::words(n)
 }
 
-export_tasks!(noop, sleep, spin, fib, sieve, words);
+export_tasks!(noop, pass, count, sleep, spin, fib, sieve, words);

@@ -56,6 +56,19 @@ fn the_tour_runs_without_a_daemon() {
 }
 
 #[test]
+fn a_canvas_runs_without_a_daemon() {
+    let canvas = |kind: &str, kwargs: serde_json::Value| json!({"task": format!("celery.{kind}"), "kwargs": kwargs, "subtask_type": kind});
+    let add = |args: serde_json::Value| json!({"task": "tour.add", "args": args});
+    let header = canvas("group", json!({"tasks": [add(json!([1, 2])), add(json!([3, 4]))]}));
+    let chord = canvas("chord", json!({"header": header, "body": {"task": "tour.total"}}));
+    let chain = canvas("chain", json!({"tasks": [chord, add(json!([100]))]}));
+    assert_eq!(exec(guests::tour(), &["--canvas", &chain.to_string()]).ok(), "110");
+    let failing = canvas("chain", json!({"tasks": [{"task": "tour.divide", "args": [1, 0]}, add(json!([1]))]}));
+    assert!(exec(guests::tour(), &["--canvas", &failing.to_string()]).fails(1).contains("ZeroDivisionError"));
+    assert!(exec(guests::tour(), &["--canvas", &header.to_string()]).fails(2).contains("ends in a group"));
+}
+
+#[test]
 fn a_development_daemon_pushes_what_changes() {
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("digits.wasm");

@@ -1,8 +1,10 @@
 //! The real binary, from its command line and over HTTP: what people see of it.
 
+mod canvas;
 mod control;
 mod ending;
 mod exec;
+mod hosts;
 mod modules;
 mod order;
 mod results;

@@ -36,7 +36,10 @@ fn a_failure_is_told_with_its_fault_and_traceback() {
     let told = daemon.lovage(["task", "run", "walls.panic_with", "ouch"]).fails(1);
     assert!(told.contains("Panic: ouch (") && told.contains("fault: panic"), "{told}");
     assert!(told.contains("walls::panic_with"), "{told}");
-    let told = daemon.lovage(["task", "run", "tour.add", "1"]).fails(1);
+    let told = daemon.lovage(["task", "run", "tour.add", "1"]).fails(2);
+    assert!(told.contains("add() missing 1 required positional argument: 'y'"), "{told}");
+    let unchecked = json!({"task": "tour.add", "args": [1], "options": {"typing": false}}).to_string();
+    let told = daemon.lovage(["task", "run", "--canvas", &unchecked]).fails(1);
     assert!(told.contains("TypeError: add() missing 1 required positional argument: 'y'"), "{told}");
     let told = daemon.lovage(["task", "run", "walls.spin", "--time-limit", "0.1"]).fails(1);
     assert!(told.contains("TimeLimitExceeded: 0.1") && told.contains("fault: time-limit"), "{told}");
@@ -72,6 +75,10 @@ fn subtasks_run_and_know_where_they_come_from() {
     }
 }
 
+fn signature_of(task: &str, args: Value) -> Value {
+    json!({"task": task, "args": args, "kwargs": {}, "options": {}, "subtask_type": null, "immutable": false})
+}
+
 #[test]
 fn a_signature_runs_as_celery_wrote_it() {
     let signature = json!({
@@ -81,9 +88,13 @@ fn a_signature_runs_as_celery_wrote_it() {
     let daemon = tour();
     assert_eq!(daemon.lovage(["task", "run", "--canvas", &signature.to_string()]).ok(), "42");
     assert_eq!(daemon.lovage(["task", "result", "s-1"]).ok(), "42");
-    let chain = json!({"task": "celery.chain", "args": [], "kwargs": {"tasks": []}, "subtask_type": "chain"});
-    let told = daemon.lovage(["task", "submit", "--canvas", &chain.to_string()]).fails(2);
-    assert!(told.contains("canvas_not_supported"), "{told}");
+    let chain = |tasks: Value| {
+        json!({"task": "celery.chain", "args": [], "kwargs": {"tasks": tasks}, "subtask_type": "chain"}).to_string()
+    };
+    let steps = json!([signature_of("tour.add", json!([2, 3])), signature_of("tour.add", json!([4]))]);
+    assert_eq!(daemon.lovage(["task", "run", "--canvas", &chain(steps)]).ok(), "9");
+    let told = daemon.lovage(["task", "submit", "--canvas", &chain(json!([]))]).fails(2);
+    assert!(told.contains("kwargs.tasks is empty"), "{told}");
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn meta(message: Message, now: Timestamp) -> ResultMeta {
         date_done: None,
         parent_id: message.parent_id,
         name: message.task,
+        shadow: message.shadow,
         args: message.args,
         kwargs: message.kwargs,
         worker: None,

@@ -16,7 +16,7 @@ pub(super) type Owned = (TenantId, TaskId);
 
 #[derive(Default)]
 pub(super) struct Tasks {
-    by_number: BTreeMap<i64, Task>,
+    pub(super) by_number: BTreeMap<i64, Task>,
     by_id: HashMap<Owned, i64>,
     /// By priority, then age.
     pub(super) ready: BTreeMap<(u8, u64), i64>,

@@ -23,6 +23,7 @@ use super::*;
 enum Act {
     Submit(Tree),
     Lease(usize),
+    Report(Index),
     Finish(Index, End),
     Follow(Index, usize),
     Revoke(Index),
@@ -67,6 +68,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => tree().prop_map(Act::Submit),
         8 => (1..5_usize).prop_map(Act::Lease),
+        2 => index().prop_map(Act::Report),
         14 => (index(), end()).prop_map(|(lease, end)| Act::Finish(lease, end)),
         6 => (index(), 1..4_usize).prop_map(|(which, max)| Act::Follow(which, max)),
         1 => index().prop_map(Act::Revoke),

@@ -1,3 +1,5 @@
+//! Are messages read back as they were written, and is what cannot be read an error?
+
 use lovage_model::Then;
 use proptest::prelude::*;
 

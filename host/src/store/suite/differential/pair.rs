@@ -223,11 +223,14 @@ impl Pair {
 
     fn followed(&self, message: Message, outcome: &Outcome) -> Followed {
         match &outcome.end {
-            End::Success => {
+            // What is settled so has ended.
+            End::Success | End::Retry(_) | End::Replaced(_) | End::Requeued => {
                 let received = message.clone().receive(&json("[7]"), at(self.now));
                 Followed::Released(Box::new(received.unwrap_or(message)))
             }
-            _ => Followed::Settled(Box::new(self.settlement(outcome, &message))),
+            End::Failure | End::Revoked | End::Ignored => {
+                Followed::Settled(Box::new(self.settlement(outcome, &message)))
+            }
         }
     }
 

@@ -42,6 +42,12 @@ impl Driver {
                 let leases = self.bench.lease(*max, at(self.now)).await;
                 self.leases.extend(leases);
             }
+            Act::Report(which) => {
+                if !self.leases.is_empty() {
+                    let key = which.get(&self.leases).key;
+                    self.bench.store.report(key, "PROGRESS".to_owned(), json("1")).await.unwrap();
+                }
+            }
             Act::Finish(which, end) => {
                 if !self.leases.is_empty() {
                     let lease = which.get(&self.leases).clone();
@@ -103,6 +109,9 @@ impl Driver {
         let (publish, grown) = (settlement.publish.clone(), settlement.grown.clone());
         match self.bench.store.commit(lease.key, settlement).await.unwrap() {
             Fenced::Applied => {
+                let of_task = self.leases.iter().filter(|other| other.key.task == lease.key.task);
+                let newest = of_task.map(|other| other.key.token).max();
+                assert!(newest <= Some(lease.key.token), "{} was leased again since", lease.message.id);
                 self.expected.plan(&publish);
                 grown.iter().for_each(|(group, parts)| self.expected.grow(group, *parts));
             }
@@ -182,7 +191,7 @@ impl Driver {
             let leases = self.bench.lease(50, at(self.now)).await;
             self.look(None).await;
             if leases.is_empty() && self.bench.ended().await.is_empty() {
-                return self.is_over().await;
+                return self.check_the_end().await;
             }
             for lease in leases {
                 self.finish_attempt(lease, &End::Returns).await;
@@ -192,7 +201,7 @@ impl Driver {
         panic!("it goes on for ever");
     }
 
-    async fn is_over(self) {
+    async fn check_the_end(self) {
         self.watch.everything_ended();
         self.expected.everything_completed();
         for group in self.expected.groups() {
