@@ -21,6 +21,7 @@
 
 mod beat;
 mod client;
+mod control;
 mod error;
 mod events;
 mod groups;
@@ -33,6 +34,7 @@ mod tasks;
 mod watch;
 
 pub use client::Client;
+pub use control::ByHost;
 pub use error::{Error, Result, TaskFailure};
 pub use events::EventStream;
 pub use lovage_model as model;

@@ -165,7 +165,7 @@ impl Client {
         headers: BTreeMap<String, Json>,
         terminate: bool,
     ) -> Result<RevokeReply> {
-        let body = RevokeManyRequest { headers, terminate, ..RevokeManyRequest::default() };
+        let body = RevokeManyRequest { stamped_headers: headers, terminate, ..RevokeManyRequest::default() };
         self.call(Method::POST, &["v1", "tasks:revoke"], Some(&body)).await
     }
 

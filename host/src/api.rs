@@ -17,6 +17,7 @@ mod events;
 mod groups;
 mod guard;
 mod health;
+mod host;
 mod input;
 mod modules;
 mod orders;
@@ -39,9 +40,10 @@ use utoipa_axum::routes;
 
 use crate::beat::Beat;
 use crate::control::Control;
+pub use crate::control::Host;
 use crate::events::Hub;
 use crate::modules::Modules;
-use crate::pipeline::Running;
+use crate::pipeline::{Running, Standing};
 use crate::queue;
 use crate::store::Store;
 
@@ -58,6 +60,8 @@ pub struct Api {
     pub modules: Arc<Modules>,
     /// What runs here.
     pub running: Arc<Running>,
+    /// What has been ordered of this host.
+    pub standing: Arc<Standing>,
     /// Who is told.
     pub hub: Arc<Hub>,
     /// What is sent again and again.
@@ -68,6 +72,8 @@ pub struct Api {
     pub bodies: Bodies,
     /// What is told about this host.
     pub host: Host,
+    /// Its settings, as they are shown.
+    pub conf: serde_json::Value,
     /// Becomes true when the daemon goes down: nothing new is taken, and whoever waits is sent away.
     pub draining: watch::Receiver<bool>,
 }
@@ -79,15 +85,6 @@ pub struct Bodies {
     pub module_bytes: usize,
     /// A batch of submits.
     pub batch_bytes: usize,
-}
-
-/// What is told about this host.
-#[derive(Debug, Clone)]
-pub struct Host {
-    /// Its name, as workers are named.
-    pub hostname: String,
-    /// Tasks it may run at once.
-    pub concurrency: usize,
 }
 
 /// What handlers share.
@@ -117,7 +114,8 @@ impl Rooms {
 /// Everything that can be asked over HTTP.
 pub fn router(api: Api) -> Router {
     let (store, running, hub) = (Arc::clone(&api.store), Arc::clone(&api.running), Arc::clone(&api.hub));
-    let control = Control { store, running, hub };
+    let (modules, standing) = (Arc::clone(&api.modules), Arc::clone(&api.standing));
+    let control = Control { store, running, hub, modules, standing, host: api.host.clone() };
     let rooms = Rooms { api, control, uploads: Semaphore::new(UPLOADS) };
     let (router, _) = table().split_for_parts();
     router
@@ -160,6 +158,14 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(events::all_events))
         .routes(routes!(queues::list_queues))
         .routes(routes!(queues::purge_queue))
+        .routes(routes!(queues::pause_queue))
+        .routes(routes!(queues::resume_queue))
+        .routes(routes!(host::inspect))
+        .routes(routes!(host::rate_limit))
+        .routes(routes!(host::time_limit))
+        .routes(routes!(host::cleanup))
+        .routes(routes!(host::list_workers))
+        .routes(routes!(host::drain_worker))
         .routes(routes!(beat::list_beat))
         .routes(routes!(beat::set_beat, beat::show_beat, beat::remove_beat))
         .routes(routes!(beat::run_beat))

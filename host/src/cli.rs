@@ -6,8 +6,10 @@
 
 mod beat;
 mod escape;
+mod events;
 mod exit;
 mod graph;
+mod host;
 mod live;
 mod local;
 mod logs;
@@ -81,6 +83,16 @@ enum Command {
     /// What waits
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// The hosts that run tasks
+    #[command(subcommand)]
+    Worker(host::WorkerCommand),
+    /// Ask hosts what they do, as Celery's inspect does
+    Inspect(host::Inspect),
+    /// Change limits of tasks while hosts run, as Celery's control does
+    #[command(subcommand)]
+    Control(host::ControlCommand),
+    /// Watch what happens to all tasks, as it happens
+    Events,
     /// What is sent again and again
     #[command(subcommand)]
     Beat(beat::BeatCommand),
@@ -137,6 +149,10 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<ExitCode> {
         Command::Module(command) => ask(cli.globals, screen, async |session| module::execute(command, session).await)?,
         Command::Task(command) => ask(cli.globals, screen, async |session| task::execute(command, session).await)?,
         Command::Queue(command) => ask(cli.globals, screen, async |session| queue::execute(command, session).await)?,
+        Command::Worker(command) => ask(cli.globals, screen, async |session| host::worker(command, session).await)?,
+        Command::Inspect(asked) => ask(cli.globals, screen, async |session| host::inspect(asked, session).await)?,
+        Command::Control(command) => ask(cli.globals, screen, async |session| host::control(command, session).await)?,
+        Command::Events => ask(cli.globals, screen, events::watch)?,
         Command::Beat(command) => ask(cli.globals, screen, async |session| beat::execute(command, session).await)?,
         Command::Status => ask(cli.globals, screen, status)?,
     };

@@ -1,23 +1,49 @@
 //! What is ordered about tasks?
 //!
 //! Revoke, run again, forget, purge: each changes the store first, then tells the attempt that runs here and those who
-//! listen. What a call finds is a value; only a store that fails is an error.
+//! listen. What a call finds is a value; only a store that fails is an error. Orders about this host and its limits for
+//! tasks stand until it restarts.
 //!
 //! Absent: HTTP, and what running attempts do when they are told to stop.
 
+mod inspect;
 mod stamped;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use lovage_model::{Event, EventKind, QueueName, State, TaskId, TenantId, Timestamp};
 
 use crate::attempt::Stop;
 use crate::events::Hub;
-use crate::pipeline::Running;
+use crate::modules::Modules;
+use crate::pipeline::{Running, Standing};
 use crate::store::{Redone, Result, Revoked, Store};
 
 /// How often a task is looked for that is neither waiting, nor running here, nor at its end.
 const TRIES: usize = 5;
+/// Orders about tasks that are given to the store at once: it takes many for the price of one.
+const AT_ONCE: usize = 256;
+/// How many results are dropped in one step.
+const SWEEP_AT_ONCE: usize = 1000;
+
+/// What is told about this host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Its name, as workers are named.
+    pub hostname: String,
+    /// Tasks it may run at once.
+    pub concurrency: usize,
+    /// The queues it takes messages from; none: all.
+    pub queues: Option<Vec<QueueName>>,
+    /// Since when it runs.
+    pub since: Timestamp,
+    /// The longest a task may take: if it does not say, and whatever it says.
+    pub timeouts: [Duration; 2],
+    /// How long results are kept.
+    pub result_expires: Duration,
+}
 
 /// Gives orders.
 pub struct Control {
@@ -27,6 +53,12 @@ pub struct Control {
     pub running: Arc<Running>,
     /// Who is told.
     pub hub: Arc<Hub>,
+    /// Which tasks there are.
+    pub modules: Arc<Modules>,
+    /// What has been ordered of this host.
+    pub standing: Arc<Standing>,
+    /// What this host is.
+    pub host: Host,
 }
 
 /// What an order found.
@@ -53,6 +85,9 @@ impl Control {
                 }
                 Revoked::Ended(state) => return Ok(Found::Unchanged(state, "it had ended already")),
                 Revoked::Unknown => return Ok(Found::Unknown),
+                Revoked::Running(_) if self.running.stop_waiting(tenant, id) => {
+                    return Ok(Found::Done(State::Revoked, "it was about to run, and will not"));
+                }
                 Revoked::Running(_) if !terminate => {
                     let state = self.state(tenant, id).await?;
                     return Ok(Found::Unchanged(state, "it is running; revoke it with terminate to stop it"));
@@ -66,6 +101,42 @@ impl Control {
             }
         }
         Ok(Found::Busy(self.state(tenant, id).await?))
+    }
+
+    /// Revokes several tasks; what was found of each, in order.
+    pub async fn revoke_many(
+        &self,
+        tenant: &TenantId,
+        ids: &[TaskId],
+        terminate: bool,
+        now: Timestamp,
+    ) -> Result<Vec<Found>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(AT_ONCE) {
+            let mut each = Vec::with_capacity(some.len());
+            for id in some {
+                each.push(self.revoke(tenant, id, terminate, now));
+            }
+            found.append(&mut try_join_all(each).await?);
+        }
+        Ok(found)
+    }
+
+    /// Stops leases from a queue, or lets them go on; whether that was a change.
+    pub async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<bool> {
+        self.store.pause(tenant, queue, paused).await
+    }
+
+    /// Drops the results whose time is over, of all tenants; returns how many there were.
+    pub async fn cleanup(&self, now: Timestamp) -> Result<u64> {
+        let (before, mut dropped) = (now.before(self.host.result_expires), 0);
+        while {
+            let some = self.store.expire(before, SWEEP_AT_ONCE).await?;
+            dropped += some;
+            some == SWEEP_AT_ONCE as u64
+        } {}
+        while self.store.expire_groups(before, SWEEP_AT_ONCE).await? == SWEEP_AT_ONCE as u64 {}
+        Ok(dropped)
     }
 
     /// Queues a task that has ended once more, under its id.

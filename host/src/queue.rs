@@ -33,8 +33,9 @@ pub struct Known<'a> {
     pub tenant: &'a TenantId,
 }
 
-impl Tasks for Known<'_> {
-    fn find(&self, name: &TaskName) -> Result<Option<Arc<TaskDefinition>>, Refusal> {
+impl Known<'_> {
+    /// The task of this name, or the one that ends in it.
+    pub fn task(&self, name: &TaskName) -> Result<Arc<TaskDefinition>, Refusal> {
         let refused = |why: Unresolved| {
             let kind = match why {
                 Unresolved::Unknown { .. } => RefusalCode::UnknownTask,
@@ -43,7 +44,13 @@ impl Tasks for Known<'_> {
             Refusal { kind, ..Refusal::wrong("task", why.to_string()) }
         };
         let code = self.modules.resolve(self.tenant, name.as_str()).map_err(refused)?;
-        Ok(Some(Arc::clone(&code.definition)))
+        Ok(Arc::clone(&code.definition))
+    }
+}
+
+impl Tasks for Known<'_> {
+    fn find(&self, name: &TaskName) -> Result<Option<Arc<TaskDefinition>>, Refusal> {
+        self.task(name).map(Some)
     }
 }
 

@@ -32,7 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["beat", "queue", "pipeline", "clock"]),
     ("api", &["beat", "control", "pipeline", "queue", "modules", "sandbox", "events", "store", "attempt", "clock"]),
     ("beat", &["queue", "modules", "events", "store", "clock"]),
-    ("control", &["pipeline", "events", "store", "attempt", "clock"]),
+    ("control", &["pipeline", "modules", "events", "store", "attempt", "clock"]),
     ("scheduler", &["pipeline", "store", "clock"]),
     ("pipeline", &["modules", "sandbox", "trace", "canvas", "events", "store", "attempt", "clock"]),
     ("queue", &["canvas", "modules"]),

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttemptLog, EntryName, Json, PeriodicTask, ResultMeta, ResultTuple, Signature, SignatureOptions, State, TaskId,
-    TaskName, Timestamp,
+    AttemptLog, EntryName, Json, PeriodicTask, RateLimit, ResultMeta, ResultTuple, Seconds, Signature,
+    SignatureOptions, State, TaskId, TaskName, Timestamp,
 };
 
 /// `POST /v1/tasks`: a task with its arguments, or a signature as Celery serialises it.
@@ -168,14 +168,14 @@ pub struct WatchEnd {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RevokeManyRequest {
-    /// At most 10,000.
+    /// These: at most 10,000.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub ids: Vec<TaskId>,
-    /// Tasks that have any of these stamps: names, each with a value or a list of them.
+    /// Those that have any of these stamps: one value, or a list of which any will do, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub headers: BTreeMap<String, Json>,
+    pub stamped_headers: BTreeMap<String, Json>,
     /// Stop those too that are running.
     #[serde(default)]
     pub terminate: bool,
@@ -243,6 +243,100 @@ pub struct QueueView {
 pub struct PurgeReply {
     /// How many waiting messages were revoked.
     pub purged: u64,
+}
+
+/// `POST /v1/queues/{name}/pause` and `resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PauseReply {
+    /// The queue.
+    pub name: String,
+    /// Whether it is paused now.
+    pub paused: bool,
+    /// Whether that is a change.
+    pub changed: bool,
+}
+
+/// `POST /v1/control/rate_limit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitRequest {
+    /// Name of the task; its last part is enough while only one task ends in it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub task: TaskName,
+    /// Such as `10/m`; 0 is no limit; left out, what the task declares holds again.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// `POST /v1/control/time_limit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TimeLimitRequest {
+    /// Name of the task; its last part is enough while only one task ends in it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub task: TaskName,
+    /// Soft limit in seconds.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>))]
+    pub soft: Option<Seconds>,
+    /// Hard limit in seconds. Both left out: what the task declares holds again.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<f64>))]
+    pub hard: Option<Seconds>,
+}
+
+/// The answer to an order about a task type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrderReply {
+    /// What was done, in Celery's words.
+    pub ok: String,
+}
+
+/// `POST /v1/control/cleanup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CleanupReply {
+    /// How many results were dropped.
+    pub expired: u64,
+}
+
+/// `POST /v1/worker/drain`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DrainRequest {
+    /// Take messages again.
+    #[serde(default)]
+    pub resume: bool,
+}
+
+/// One worker: `GET /v1/workers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WorkerView {
+    /// Name of the host.
+    pub hostname: String,
+    /// `ok`; or `draining`: it takes no messages, and what runs goes on.
+    pub status: String,
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// For how many seconds it runs.
+    pub uptime_seconds: u64,
+    /// Tasks running there now.
+    pub active: usize,
+    /// Tasks that it has taken and that wait for a slot.
+    pub reserved: usize,
+    /// Slots in all.
+    pub concurrency: usize,
+    /// The queues it takes messages from; none: all.
+    pub queues: Option<Vec<String>>,
 }
 
 /// One periodic task: `GET /v1/beat`.

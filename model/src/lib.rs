@@ -10,6 +10,7 @@ mod canvas;
 mod change;
 mod event;
 mod exception;
+pub mod inspect;
 mod json;
 mod message;
 mod meta;

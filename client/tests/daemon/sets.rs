@@ -219,7 +219,7 @@ async fn tasks_are_revoked_by_their_stamps() {
     let daemon = Daemon::start([Answer::json(200, r#"{"results":[{"id":"a","state":"REVOKED","outcome":"x"}]}"#)]);
     let headers = [("build".to_owned(), Json::of(&[12, 13]).unwrap())].into();
     assert_eq!(daemon.client().revoke_by_stamped_headers(headers, true).await.unwrap().results.len(), 1);
-    assert_eq!(daemon.seen()[0].body.as_ref(), br#"{"headers":{"build":[12,13]},"terminate":true}"#);
+    assert_eq!(daemon.seen()[0].body.as_ref(), br#"{"stamped_headers":{"build":[12,13]},"terminate":true}"#);
 }
 
 #[tokio::test]

@@ -20,6 +20,10 @@ pub(crate) async fn readyz(State(rooms): State<Shared>) -> Reply<Json<Health>> {
     if rooms.is_draining() {
         return Err(DRAINING.because(format!("{} tasks still run here", rooms.api.running.len())));
     }
+    if *rooms.control.standing.resting().borrow() {
+        let why = "this worker was told to take no tasks; calls are accepted, and `lovage worker drain --resume` lets it go on";
+        return Err(DRAINING.because(why));
+    }
     rooms.api.store.healthy().await?;
     Ok(Json(health(&rooms)))
 }

@@ -1,5 +1,7 @@
 //! Orders about tasks: revoke, retry, forget.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header::LOCATION};
@@ -46,26 +48,30 @@ pub(crate) async fn revoke_tasks(
     request: Request,
 ) -> Reply<Json<RevokeReply>> {
     let asked: RevokeManyRequest = body::json(request, Cap::batch(rooms.api.bodies.batch_bytes)).await?;
-    let RevokeManyRequest { ids, headers, terminate } = asked;
+    let RevokeManyRequest { ids, stamped_headers, terminate } = asked;
     if ids.len() > AT_ONCE {
         return Err(
             INVALID_REQUEST.because(format!("ids: {} of them, the limit is {AT_ONCE}: send several", ids.len()))
         );
     }
-    let (now, mut found) = (clock::now(), Vec::with_capacity(ids.len()));
-    for id in ids {
-        let one = rooms.control.revoke(&tenant, &id, terminate, now).await?;
-        found.push((id, one));
+    if ids.is_empty() && stamped_headers.is_empty() {
+        return Err(INVALID_REQUEST.because("ids or stamped_headers: which tasks?"));
     }
-    for (stamp, values) in &headers {
+    let now = clock::now();
+    let found = rooms.control.revoke_many(&tenant, &ids, terminate, now).await?;
+    let mut stamped = BTreeMap::new();
+    for (stamp, values) in &stamped_headers {
         let values = one_or_many(stamp, values)?;
-        found.extend(rooms.control.revoke_stamped(&tenant, (stamp, &values), terminate, now).await?);
+        for (id, found) in rooms.control.revoke_stamped(&tenant, (stamp, &values), terminate, now).await? {
+            stamped.entry(id).or_insert(found);
+        }
     }
+    let found = ids.into_iter().zip(found).chain(stamped);
     let item = |(id, found)| match answer(id, found, PASSING) {
         Ok(reply) => RevokeItem::Found(reply),
         Err(failure) => RevokeItem::Refused(failure.problem()),
     };
-    Ok(Json(RevokeReply { results: found.into_iter().map(item).collect() }))
+    Ok(Json(RevokeReply { results: found.map(item).collect() }))
 }
 
 /// The values of a stamp that are meant: a list of them, or one.
@@ -73,7 +79,7 @@ fn one_or_many(stamp: &str, values: &Raw) -> Reply<Vec<Raw>> {
     if !values.is_array() {
         return Ok(vec![values.clone()]);
     }
-    values.read().map_err(|error| INVALID_REQUEST.because(format!("headers.{stamp}: {error}")))
+    values.read().map_err(|error| INVALID_REQUEST.because(format!("stamped_headers.{stamp}: {error}")))
 }
 
 /// Queues a task that has ended once more, under its id.

@@ -2,12 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use lovage_model::QueueName;
-use lovage_model::api::{Problem, PurgeReply, QueueView};
+use lovage_model::api::{PauseReply, Problem, PurgeReply, QueueView};
+use lovage_model::{QueueName, TenantId};
 
-use super::Shared;
 use super::input::{Named, Tenant};
 use super::problem::Reply;
+use super::{Rooms, Shared};
 use crate::clock;
 
 /// Every queue that has a message.
@@ -28,4 +28,35 @@ pub(crate) async fn purge_queue(
     Named(queue): Named<QueueName>,
 ) -> Reply<Json<PurgeReply>> {
     Ok(Json(PurgeReply { purged: rooms.control.purge(&tenant, &queue, clock::now()).await? }))
+}
+
+/// Lets no more tasks of a queue begin. What runs goes on, calls are accepted; holds across restarts.
+#[utoipa::path(post, path = "/v1/queues/{name}/pause", tag = "queues",
+    params(("name" = String, Path, description = "The queue's name")),
+    responses((status = 200, body = PauseReply),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn pause_queue(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    Named(queue): Named<QueueName>,
+) -> Reply<Json<PauseReply>> {
+    pause(&rooms, &tenant, &queue, true).await
+}
+
+/// Lets tasks of a queue begin again.
+#[utoipa::path(post, path = "/v1/queues/{name}/resume", tag = "queues",
+    params(("name" = String, Path, description = "The queue's name")),
+    responses((status = 200, body = PauseReply),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn resume_queue(
+    State(rooms): State<Shared>,
+    Tenant(tenant): Tenant,
+    Named(queue): Named<QueueName>,
+) -> Reply<Json<PauseReply>> {
+    pause(&rooms, &tenant, &queue, false).await
+}
+
+async fn pause(rooms: &Rooms, tenant: &TenantId, queue: &QueueName, paused: bool) -> Reply<Json<PauseReply>> {
+    let changed = rooms.control.pause(tenant, queue, paused).await?;
+    Ok(Json(PauseReply { name: queue.to_string(), paused, changed }))
 }

@@ -3,6 +3,7 @@
 mod door;
 mod fake;
 mod groups;
+mod hosts;
 mod problems;
 mod streams;
 mod watching;
@@ -96,7 +97,16 @@ async fn site() -> Site {
         hub: Arc::clone(&hub),
         limits: LIMITS,
         bodies: Bodies { module_bytes: 1000, batch_bytes: 100_000 },
-        host: Host { hostname: "lovage@test".to_owned(), concurrency: 4 },
+        standing: Arc::default(),
+        host: Host {
+            hostname: "lovage@test".to_owned(),
+            concurrency: 4,
+            queues: None,
+            since: Timestamp::from_micros(0),
+            timeouts: [std::time::Duration::from_secs(1), std::time::Duration::from_secs(2)],
+            result_expires: std::time::Duration::from_secs(60),
+        },
+        conf: json!([{"name": "log.level", "value": "info"}]),
         draining: drained,
     };
     Site { router: router(api), store, hub, running, beat, draining }
@@ -266,6 +276,7 @@ async fn a_revoke_meets_a_task_where_it_is() {
     let (status, problem) = site.send("POST", "/v1/tasks/b/revoke", terminate.clone()).await;
     assert_eq!((status, &problem["code"]), (409, &json!("task_busy")), "it runs, but not here");
     let listed = site.running.list(&lease("b"));
+    listed.begin(&"tour.add".parse().unwrap(), Timestamp::from_micros(0));
     let (status, reply) = site.send("POST", "/v1/tasks/b/revoke", terminate).await;
     assert!(status == 200 && reply["outcome"].as_str().unwrap().contains("being stopped"), "{reply}");
     assert_eq!(*listed.stopped.borrow(), Some(Stop::Revoked));
@@ -314,25 +325,6 @@ async fn queues_are_listed_and_purged() {
 }
 
 #[tokio::test]
-async fn periodic_tasks_are_set_shown_run_and_removed() {
-    let site = site().await;
-    site.declare("declared").await;
-    let body = json!({"task": "add", "args": [1], "crontab": "0 7 * * mon-fri", "timezone": "Europe/Berlin"});
-    let (status, new) = site.send("PUT", "/v1/beat/mine", body.clone()).await;
-    assert_eq!((status, &new["of_config"], &new["entry"]["crontab"]["hour"]), (201, &json!(false), &json!("7")));
-    assert!(new["next_run_at"].is_string() && new["last_run_at"].is_null(), "{new}");
-    assert_eq!(site.send("PUT", "/v1/beat/mine", body).await, (200, new.clone()));
-    assert_eq!(site.call("GET", "/v1/beat/mine").await, (200, new.clone()));
-    let (_, all) = site.call("GET", "/v1/beat").await;
-    assert_eq!((&all[0]["name"], &all[0]["of_config"], &all[1]), (&json!("declared"), &json!(true), &new));
-    let (status, sent) = site.call("POST", "/v1/beat/mine/run").await;
-    assert_eq!(status, 202, "{sent}");
-    assert_eq!(site.call("GET", &format!("/v1/tasks/{}", sent["id"].as_str().unwrap())).await.1["args"], json!([1]));
-    assert_eq!(site.call("DELETE", "/v1/beat/mine").await.0, 204);
-    assert_eq!(site.call("GET", "/v1/beat/mine").await.1["code"], "unknown_entry");
-}
-
-#[tokio::test]
 async fn modules_are_listed_rolled_back_and_removed() {
     let site = site().await;
     let (status, list) = site.call("GET", "/v1/modules").await;
@@ -365,17 +357,23 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/beat/{name}"),
     ("PUT", "/v1/beat/{name}"),
     ("POST", "/v1/beat/{name}/run"),
+    ("POST", "/v1/control/cleanup"),
+    ("POST", "/v1/control/rate_limit"),
+    ("POST", "/v1/control/time_limit"),
     ("GET", "/v1/events"),
     ("DELETE", "/v1/groups/{id}"),
     ("GET", "/v1/groups/{id}"),
     ("PUT", "/v1/groups/{id}"),
+    ("GET", "/v1/inspect/{what}"),
     ("GET", "/v1/modules"),
     ("DELETE", "/v1/modules/{name}"),
     ("GET", "/v1/modules/{name}"),
     ("PUT", "/v1/modules/{name}"),
     ("POST", "/v1/modules/{name}/rollback"),
     ("GET", "/v1/queues"),
+    ("POST", "/v1/queues/{name}/pause"),
     ("POST", "/v1/queues/{name}/purge"),
+    ("POST", "/v1/queues/{name}/resume"),
     ("GET", "/v1/tasks"),
     ("POST", "/v1/tasks"),
     ("DELETE", "/v1/tasks/{id}"),
@@ -389,6 +387,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/tasks:batch"),
     ("POST", "/v1/tasks:revoke"),
     ("POST", "/v1/tasks:watch"),
+    ("POST", "/v1/worker/drain"),
+    ("GET", "/v1/workers"),
 ];
 
 #[tokio::test]
@@ -403,7 +403,8 @@ async fn the_document_lists_every_route_that_is_served() {
     let known = ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
     assert_eq!(listed, known);
     for (path, item) in paths {
-        let allowed = site.ask(empty("TRACE", &path.replace("{name}", "x").replace("{id}", "x"))).await;
+        let allowed =
+            site.ask(empty("TRACE", &path.replace("{name}", "x").replace("{id}", "x").replace("{what}", "x"))).await;
         assert_eq!(allowed.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
         let allow = allowed.headers()[header::ALLOW].to_str().unwrap().to_owned();
         let allow: BTreeSet<_> = allow.split(',').filter(|m| *m != "HEAD").map(str::to_owned).collect();

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use lovage_model::QueueName;
+use lovage_model::api::PauseReply;
 
 use super::exit::{Exit, Usage};
 use super::{Session, table};
@@ -10,6 +11,16 @@ use super::{Session, table};
 pub(crate) enum QueueCommand {
     /// List every queue that has a message
     List,
+    /// Let no more tasks of a queue begin, until it is resumed; what runs goes on
+    Pause {
+        /// Name of the queue
+        queue: QueueName,
+    },
+    /// Let tasks of a queue begin again
+    Resume {
+        /// Name of the queue
+        queue: QueueName,
+    },
     /// Revoke everything that waits in a queue; what runs goes on
     Purge {
         /// Name of the queue
@@ -27,6 +38,14 @@ pub(crate) async fn execute(command: QueueCommand, session: &Session) -> anyhow:
             let queues = client.queues().await?;
             screen.list(&queues, || table::queues(&queues))?;
         }
+        QueueCommand::Pause { queue } => {
+            let reply = client.pause(&queue).await?;
+            screen.one(&reply, || told(&reply, "paused", "was paused already"))?;
+        }
+        QueueCommand::Resume { queue } => {
+            let reply = client.resume(&queue).await?;
+            screen.one(&reply, || told(&reply, "goes on", "was not paused"))?;
+        }
         QueueCommand::Purge { queue, yes } => {
             if !yes && !screen.confirm(&format!("Revoke everything that waits in queue {queue}?"))? {
                 return Err(Usage::error("nothing was revoked"));
@@ -36,4 +55,8 @@ pub(crate) async fn execute(command: QueueCommand, session: &Session) -> anyhow:
         }
     }
     Ok(Exit::Done)
+}
+
+fn told(reply: &PauseReply, changed: &str, unchanged: &str) -> String {
+    format!("{}: {}", reply.name, if reply.changed { changed } else { unchanged })
 }

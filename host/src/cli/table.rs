@@ -1,8 +1,10 @@
 //! How do things look to people? Pure: things in, text out; every text of a guest is made harmless on its way.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
-use lovage_model::api::{Health, PeriodicView, QueueView};
-use lovage_model::{Crontab, ModuleVersion, ResultMeta, Schedule, State, TaskDefinition, Timestamp};
+use lovage_model::api::{Health, PeriodicView, QueueView, WorkerView};
+use lovage_model::{Crontab, Json, ModuleVersion, ResultMeta, Schedule, State, TaskDefinition, Timestamp};
 
 use super::escape;
 use crate::daemon::CheckReport;
@@ -155,17 +157,58 @@ pub(crate) fn definitions(tasks: &[TaskDefinition]) -> String {
 
 /// Queues.
 pub(crate) fn queues(queues: &[QueueView]) -> String {
-    let mut table = table(&["QUEUE", "READY", "SCHEDULED", "RUNNING", "OLDEST"]);
+    let mut table = table(&["QUEUE", "READY", "SCHEDULED", "BLOCKED", "RUNNING", "OLDEST", "STATE"]);
     for queue in queues {
         table.add_row([
             cell(&queue.name),
             cell(queue.ready.to_string()),
             cell(queue.scheduled.to_string()),
+            cell(queue.blocked.to_string()),
             cell(queue.leased.to_string()),
             cell(queue.oldest_seconds.map(seconds).unwrap_or_default()),
+            cell(if queue.paused { "paused" } else { "" }),
         ]);
     }
     text_of(table)
+}
+
+/// Workers.
+pub(crate) fn workers(workers: &[WorkerView]) -> String {
+    let mut table = table(&["HOST", "STATUS", "ACTIVE", "RESERVED", "SLOTS", "QUEUES", "UP", "VERSION"]);
+    for worker in workers {
+        table.add_row([
+            cell(&worker.hostname),
+            cell(&worker.status),
+            cell(worker.active.to_string()),
+            cell(worker.reserved.to_string()),
+            cell(worker.concurrency.to_string()),
+            cell(worker.queues.as_ref().map_or("all".to_owned(), |names| names.join(","))),
+            cell(format!("{} s", worker.uptime_seconds)),
+            cell(&worker.version),
+        ]);
+    }
+    text_of(table)
+}
+
+/// What hosts say: each, and below it an item a line.
+pub(crate) fn inspected(says: &BTreeMap<String, Json>) -> String {
+    let mut lines = Vec::new();
+    for (host, said) in says {
+        lines.push(format!("{}:", escape::line(host)));
+        let item = |item: &serde_json::Value| match item {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match said.read::<serde_json::Value>().unwrap_or_default() {
+            serde_json::Value::Array(items) if items.is_empty() => lines.push("  - empty -".to_owned()),
+            serde_json::Value::Array(items) => lines.extend(items.iter().map(|it| format!("  {}", item(it)))),
+            serde_json::Value::Object(fields) => {
+                lines.extend(fields.iter().map(|(name, value)| format!("  {name}: {}", item(value))));
+            }
+            other => lines.push(format!("  {other}")),
+        }
+    }
+    lines.iter().map(|line| escape::line(line).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// Periodic tasks.
@@ -330,6 +373,25 @@ a     t.v   every 1.5 s                   2026-11-21 07:30:00Z        3     disa
     }
 
     #[test]
+    fn hosts_say_an_item_a_line() {
+        let says = [
+            ("a@h".to_owned(), Json::of(&["tour.add [rate_limit=1/s]", "x\u{1b}"]).unwrap()),
+            ("b@h".to_owned(), Json::parse(r#"{"ok": "pong", "n": [1]}"#.to_owned()).unwrap()),
+            ("c@h".to_owned(), Json::empty_array()),
+        ];
+        let expected = "\
+a@h:
+  tour.add [rate_limit=1/s]
+  x\\u{1b}
+b@h:
+  n: [1]
+  ok: pong
+c@h:
+  - empty -";
+        assert_eq!(inspected(&says.into()), expected);
+    }
+
+    #[test]
     fn queues_with_nothing_ready_have_no_age() {
         let queue = QueueView {
             name: "celery".to_owned(),
@@ -337,12 +399,12 @@ a     t.v   every 1.5 s                   2026-11-21 07:30:00Z        3     disa
             scheduled: 2,
             blocked: 0,
             leased: 1,
-            paused: false,
+            paused: true,
             oldest_seconds: None,
         };
         let expected = "\
-QUEUE   READY  SCHEDULED  RUNNING  OLDEST
-celery  0      2          1";
+QUEUE   READY  SCHEDULED  BLOCKED  RUNNING  OLDEST  STATE
+celery  0      2          0        1                paused";
         assert_eq!(queues(&[queue]), expected);
     }
 }

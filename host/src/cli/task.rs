@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand};
 use lovage_client::{Client, Receipt, TaskFilter};
-use lovage_model::api::{ControlReply, TaskLogs};
-use lovage_model::{QueueName, Seconds, State, TaskId, TaskName};
+use lovage_model::api::{ControlReply, RevokeItem, TaskLogs};
+use lovage_model::{Json, QueueName, Seconds, State, TaskId, TaskName};
+use std::collections::BTreeMap;
 
 use super::exit::Exit;
 use super::graph::Graph;
@@ -125,11 +126,21 @@ pub(crate) struct List {
 
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
-    /// Id of the task
-    id: TaskId,
-    /// Stop it too if it is running
+    /// Ids of the tasks
+    #[arg(value_name = "ID", required_unless_present = "stamp")]
+    ids: Vec<TaskId>,
+    /// Those that have this stamp, too; the value is JSON, else a string. Of several, any will do
+    #[arg(long, value_name = "NAME=VALUE", value_parser = stamp)]
+    stamp: Vec<(String, Json)>,
+    /// Stop those too that are running
     #[arg(long)]
     terminate: bool,
+}
+
+fn stamp(text: &str) -> Result<(String, Json), String> {
+    let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("write NAME=VALUE")?;
+    let string = || Json::of(value).map_err(|error| error.to_string());
+    Ok((name.to_owned(), Json::parse(value.to_owned()).or_else(|_| string())?))
 }
 
 /// The states that every task may be in.
@@ -158,7 +169,10 @@ pub(crate) async fn execute(command: TaskCommand, session: &Session) -> anyhow::
         TaskCommand::Graph(graph) => graph.show(session).await,
         TaskCommand::Logs(logs) => self::logs(logs, client, screen).await,
         TaskCommand::List(list) => self::list(list, client, screen).await,
-        TaskCommand::Revoke(Revoke { id, terminate }) => told(&client.revoke(&id, terminate).await?, screen),
+        TaskCommand::Revoke(Revoke { ids, stamp, terminate }) => match (&ids[..], &stamp[..]) {
+            ([id], []) => told(&client.revoke(id, terminate).await?, screen),
+            _ => revoke_many(ids, stamp, terminate, session).await,
+        },
         TaskCommand::Forget(One { id }) => told(&client.forget(&id).await?, screen),
         TaskCommand::Retry(One { id }) => told(&client.retry(&id).await?, screen),
     }
@@ -244,9 +258,44 @@ fn told(reply: &ControlReply, screen: &Screen) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+async fn revoke_many(
+    ids: Vec<TaskId>,
+    stamps: Vec<(String, Json)>,
+    terminate: bool,
+    Session { client, screen }: &Session,
+) -> anyhow::Result<Exit> {
+    let mut found = client.revoke_many(ids, terminate).await?.results;
+    if !stamps.is_empty() {
+        let mut headers = BTreeMap::<String, Vec<Json>>::new();
+        for (name, value) in stamps {
+            headers.entry(name).or_default().push(value);
+        }
+        let headers = headers.into_iter().map(|(name, values)| Ok((name, Json::of(&values)?)));
+        let headers = headers.collect::<Result<_, serde_json::Error>>()?;
+        found.extend(client.revoke_by_stamped_headers(headers, terminate).await?.results);
+    }
+    let line = |item: &RevokeItem| match item {
+        RevokeItem::Found(reply) => format!("{}: {} ({})", reply.id, reply.outcome, reply.state),
+        RevokeItem::Refused(problem) => format!("{}: {}", problem.code, problem.detail),
+    };
+    let table = || {
+        if found.is_empty() { "none found".to_owned() } else { found.iter().map(line).collect::<Vec<_>>().join("\n") }
+    };
+    screen.list(&found, table)?;
+    let refused = found.iter().any(|item| matches!(item, RevokeItem::Refused(_)));
+    Ok(if refused { Exit::NotFound } else { Exit::Done })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stamp_is_a_name_and_a_value() {
+        assert_eq!(stamp("build=12").unwrap(), ("build".to_owned(), Json::of(&12).unwrap()));
+        assert_eq!(stamp("user=Ada=x").unwrap(), ("user".to_owned(), Json::of("Ada=x").unwrap()));
+        assert!(stamp("build").is_err() && stamp("=1").is_err());
+    }
 
     #[test]
     fn states_are_found_in_any_spelling() {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::{EntryName, Followed, Message, PeriodicTask, Room, TenantId};
+use lovage_model::{EntryName, Followed, Message, PeriodicTask, Room, TenantId, Timestamp};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -74,6 +74,8 @@ pub struct House {
     /// What may be queued.
     pub admission: queue::Limits,
     beat: Arc<Beat>,
+    since: Timestamp,
+    results_expire: Duration,
     limits: Limits,
     worker: Worker,
     scheduler: Arc<Scheduler>,
@@ -160,6 +162,8 @@ impl House {
             hub,
             admission,
             beat,
+            since: clock::now(),
+            results_expire,
             limits,
             worker,
             scheduler,
@@ -175,12 +179,25 @@ impl House {
             store: Arc::clone(&self.store),
             modules: Arc::clone(&self.modules),
             running: Arc::clone(&self.running),
+            standing: Arc::clone(&self.standing),
             hub: Arc::clone(&self.hub),
             beat: Arc::clone(&self.beat),
             limits: self.admission,
             bodies: Bodies { module_bytes: self.limits.module_bytes, batch_bytes: self.limits.batch_bytes },
-            host: Host { hostname: self.worker.hostname.clone(), concurrency: self.worker.concurrency },
+            host: self.host(),
+            conf: serde_json::Value::Null,
             draining,
+        }
+    }
+
+    fn host(&self) -> Host {
+        Host {
+            hostname: self.worker.hostname.clone(),
+            concurrency: self.worker.concurrency,
+            queues: self.worker.queues.as_ref().map(|names| names.iter().cloned().collect()),
+            since: self.since,
+            timeouts: [self.limits.default_time_limit, self.limits.time_limit],
+            result_expires: self.results_expire,
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::house::{House, Plan};
 use super::telemetry;
-use crate::api::{self, Door};
+use crate::api::{self, Api, Door};
 use crate::clock;
 use crate::config::{Config, StoreUrl};
 use crate::store::Store;
@@ -100,7 +100,7 @@ pub(super) async fn keep<F: Future<Output = ()>>(
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.http.listen).await.with_context(|| taken(config.http.listen))?;
     let (drain, draining) = watch::channel(false);
-    let router = api::router(house.api(draining.clone()));
+    let router = api::router(Api { conf: config.json(), ..house.api(draining.clone()) });
     let door =
         Door { max_connections: config.http.max_connections, header_timeout: HEADER_TIMEOUT, farewell: FAREWELL };
     ready(Ready {

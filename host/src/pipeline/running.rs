@@ -185,7 +185,7 @@ pub struct Listed {
 
 impl Listed {
     /// Notes that it begins.
-    pub(super) fn begin(&self, task: &TaskName, now: Timestamp) {
+    pub fn begin(&self, task: &TaskName, now: Timestamp) {
         if let Some(entry) = self.running.lock().get_mut(&self.key).filter(|entry| entry.lease == self.lease) {
             entry.brief.time_start = Some(now);
         }

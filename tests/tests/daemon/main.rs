@@ -4,6 +4,7 @@ mod canvas;
 mod control;
 mod ending;
 mod exec;
+mod hosts;
 mod modules;
 mod order;
 mod results;

@@ -55,6 +55,17 @@ fn wrong_requests() -> Vec<(&'static str, Request<Body>)> {
         ("invalid_request", json_request("PUT", "/v1/beat/a", &json!({"task": "add", "every": 0.01}))),
         ("invalid_request", json_request("PUT", "/v1/beat/a", &json!({"task": "add"}))),
         ("unknown_task", json_request("PUT", "/v1/beat/a", &json!({"task": "nothing", "every": 1}))),
+        ("invalid_request", empty("GET", "/v1/inspect/nonsense")),
+        ("bad_query", empty("GET", "/v1/inspect/query_task")),
+        ("unknown_task", json_request("POST", "/v1/control/rate_limit", &json!({"task": "nothing"}))),
+        (
+            "invalid_request",
+            json_request("POST", "/v1/control/rate_limit", &json!({"task": "add", "rate_limit": "fast"})),
+        ),
+        (
+            "invalid_request",
+            json_request("POST", "/v1/control/time_limit", &json!({"task": "add", "soft": 2, "hard": 1})),
+        ),
         ("method_not_allowed", empty("PATCH", "/v1/tasks")),
         ("id_taken", json_request("PUT", "/v1/tasks/there", &json!({"task": "add", "args": [9]}))),
         ("task_busy", empty("DELETE", "/v1/tasks/there")),
