@@ -1,7 +1,7 @@
 //! What has ended, and who waits for it: as those ask for it who decide what becomes of them.
 
 use async_trait::async_trait;
-use lovage_model::{Arrival, Followed, Message, TaskId, TenantId, Then, Timestamp};
+use lovage_model::{Arrival, Exception, Followed, Message, TaskId, TenantId, Then, Timestamp, exc_module};
 use rusqlite::{Connection, params};
 
 use super::FileStore;
@@ -83,7 +83,7 @@ fn ended(db: &Connection, max: usize) -> rusqlite::Result<Vec<Ended>> {
         let (outcome, size) = match row.get::<_, Option<String>>(3)? {
             Some(arrival) => (Completed::Task(read_json(&arrival)?), arrival.len()),
             None => {
-                let (parts, size) = parts(db, row.get(4)?)?;
+                let (parts, size) = parts(db, row.get(4)?, &row.get::<_, String>(2)?)?;
                 (Completed::Join { parts, then: read_json::<Then>(&row.get::<_, String>(5)?)? }, size)
             }
         };
@@ -98,17 +98,27 @@ fn ended(db: &Connection, max: usize) -> rusqlite::Result<Vec<Ended>> {
     Ok(found)
 }
 
-/// The parts of a join in their order, and how long they are.
-fn parts(db: &Connection, joint: i64) -> rusqlite::Result<(Vec<Arrival>, usize)> {
+/// The parts of a join in their order, and how long they are. What would not fit into memory is not read: a failure stands
+/// for the rest.
+fn parts(db: &Connection, joint: i64, id: &str) -> rusqlite::Result<(Vec<Arrival>, usize)> {
     let mut statement = db.prepare_cached("SELECT arrival FROM part WHERE joint = ?1 ORDER BY place, key")?;
     let mut rows = statement.query([joint])?;
     let (mut parts, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let text = row.get_ref(0)?.as_str()?;
         bytes += text.len();
+        if bytes > MAX_BYTES {
+            parts.push(too_large(read_name(TaskId::new(id))?));
+            break;
+        }
         parts.push(read_json(text)?);
     }
     Ok((parts, bytes))
+}
+
+fn too_large(group: TaskId) -> Arrival {
+    let text = format!("the results of group {group} are more than {MAX_BYTES} bytes together: return less");
+    Arrival::Failed { exception: Exception::new(exc_module::BUILTINS, "ValueError", text), task: group }
 }
 
 /// Those whose messages cannot be read are left out: they end with the last step, see [`super::follow`].

@@ -168,3 +168,19 @@ async fn a_check_finds_what_waits_in_vain() {
         assert!(found.iter().any(|problem| problem.contains(expected)), "{sql}: {found:?}");
     }
 }
+
+#[tokio::test]
+async fn a_join_that_does_not_fit_into_memory_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_chord(dir.path()).await;
+    let value = json(&format!("\"{}\"", "x".repeat(30 << 20)));
+    for lease in store.lease(ask(3, at(1))).await.unwrap().leases {
+        let arrival = Some(Arrival::Value(value.clone()));
+        let end = lovage_model::Settlement { arrival, ..settlement(success("null"), at(2)) };
+        assert_eq!(store.commit(lease.key, end).await.unwrap(), Fenced::Applied);
+    }
+    let Completed::Join { parts, .. } = store.ended(9).await.unwrap().remove(0).outcome else { panic!("no join") };
+    let last = parts.last().unwrap();
+    assert!(matches!(last, Arrival::Failed { exception, .. } if exception.message().contains("group g")), "{last:?}");
+    assert_eq!(parts.len(), 3);
+}
