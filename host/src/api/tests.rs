@@ -283,22 +283,6 @@ async fn a_revoke_meets_a_task_where_it_is() {
 }
 
 #[tokio::test]
-async fn only_what_has_ended_is_retried_or_forgotten() {
-    let site = site().await;
-    site.put("a").await;
-    for (method, path) in [("POST", "/v1/tasks/a/retry"), ("DELETE", "/v1/tasks/a")] {
-        assert_eq!(site.call(method, path).await.1["code"], "task_busy", "{method} {path}");
-    }
-    site.end("a");
-    let (status, reply) = site.call("POST", "/v1/tasks/a/retry").await;
-    assert_eq!((status, &reply["state"]), (202, &json!("PENDING")));
-    site.end("a");
-    let (status, reply) = site.call("DELETE", "/v1/tasks/a").await;
-    assert_eq!((status, &reply["state"]), (200, &json!("SUCCESS")));
-    assert_eq!(site.call("GET", "/v1/tasks/a").await.0, 404);
-}
-
-#[tokio::test]
 async fn several_tasks_are_revoked_by_one_order() {
     let site = site().await;
     for id in ["a", "b"] {
@@ -316,15 +300,6 @@ async fn several_tasks_are_revoked_by_one_order() {
 }
 
 #[tokio::test]
-async fn queues_are_listed_and_purged() {
-    let site = site().await;
-    site.put("a").await;
-    assert_eq!(site.call("GET", "/v1/queues").await.1[0]["ready"], 1);
-    assert_eq!(site.call("POST", "/v1/queues/celery/purge").await, (200, json!({"purged": 1})));
-    assert_eq!(site.call("GET", "/v1/tasks/a").await.1["status"], "REVOKED");
-}
-
-#[tokio::test]
 async fn modules_are_listed_rolled_back_and_removed() {
     let site = site().await;
     let (status, list) = site.call("GET", "/v1/modules").await;
@@ -335,16 +310,6 @@ async fn modules_are_listed_rolled_back_and_removed() {
     assert_eq!(site.call("DELETE", "/v1/modules/tour").await, (204, Value::Null));
     assert_eq!(site.call("GET", "/v1/modules/tour").await.1["code"], "unknown_module");
     assert_eq!(site.send("POST", "/v1/tasks", json!({"task": "tour.add"})).await.1["code"], "unknown_task");
-}
-
-#[tokio::test]
-async fn health_says_what_is_wrong() {
-    let site = site().await;
-    let (status, health) = site.call("GET", "/readyz").await;
-    assert_eq!((status, &health["hostname"], &health["concurrency"]), (200, &json!("lovage@test"), &json!(4)));
-    site.draining.send_replace(true);
-    assert_eq!(site.call("GET", "/livez").await.0, 200);
-    assert_eq!(site.call("GET", "/readyz").await.1["code"], "draining");
 }
 
 /// The routes, as people know them. One that is served and not listed here, or not in the document, is found.

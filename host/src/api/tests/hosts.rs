@@ -1,4 +1,4 @@
-//! Orders to hosts and queues, what hosts say of themselves, and periodic tasks.
+//! Orders about tasks, hosts and queues, what hosts say of themselves, and periodic tasks.
 
 use super::*;
 
@@ -97,4 +97,39 @@ async fn periodic_tasks_are_set_shown_run_and_removed() {
     assert_eq!(site.call("GET", &format!("/v1/tasks/{}", sent["id"].as_str().unwrap())).await.1["args"], json!([1]));
     assert_eq!(site.call("DELETE", "/v1/beat/mine").await.0, 204);
     assert_eq!(site.call("GET", "/v1/beat/mine").await.1["code"], "unknown_entry");
+}
+
+#[tokio::test]
+async fn queues_are_listed_and_purged() {
+    let site = site().await;
+    site.put("a").await;
+    assert_eq!(site.call("GET", "/v1/queues").await.1[0]["ready"], 1);
+    assert_eq!(site.call("POST", "/v1/queues/celery/purge").await, (200, json!({"purged": 1})));
+    assert_eq!(site.call("GET", "/v1/tasks/a").await.1["status"], "REVOKED");
+}
+
+#[tokio::test]
+async fn health_says_what_is_wrong() {
+    let site = site().await;
+    let (status, health) = site.call("GET", "/readyz").await;
+    assert_eq!((status, &health["hostname"], &health["concurrency"]), (200, &json!("lovage@test"), &json!(4)));
+    site.draining.send_replace(true);
+    assert_eq!(site.call("GET", "/livez").await.0, 200);
+    assert_eq!(site.call("GET", "/readyz").await.1["code"], "draining");
+}
+
+#[tokio::test]
+async fn only_what_has_ended_is_retried_or_forgotten() {
+    let site = site().await;
+    site.put("a").await;
+    for (method, path) in [("POST", "/v1/tasks/a/retry"), ("DELETE", "/v1/tasks/a")] {
+        assert_eq!(site.call(method, path).await.1["code"], "task_busy", "{method} {path}");
+    }
+    site.end("a");
+    let (status, reply) = site.call("POST", "/v1/tasks/a/retry").await;
+    assert_eq!((status, &reply["state"]), (202, &json!("PENDING")));
+    site.end("a");
+    let (status, reply) = site.call("DELETE", "/v1/tasks/a").await;
+    assert_eq!((status, &reply["state"]), (200, &json!("SUCCESS")));
+    assert_eq!(site.call("GET", "/v1/tasks/a").await.0, 404);
 }
