@@ -9,7 +9,7 @@
 
 mod rate;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -303,9 +303,14 @@ impl Scheduler {
         }
         match self.pipeline.store.renew(leases, now.after(self.settings.lease)).await {
             Ok(lost) if lost.is_empty() => {}
-            Ok(lost) => {
-                tracing::warn!(count = lost.len(), "leases were lost; their attempts are stopped");
-                self.pipeline.running.stop_leases(&lost);
+            Ok(mut lost) => {
+                // Those that ended, or were given back, while the store was asked are not lost.
+                let held: HashSet<_> = self.pipeline.running.leases().into_iter().collect();
+                lost.retain(|lease| held.contains(lease));
+                if !lost.is_empty() {
+                    tracing::warn!(count = lost.len(), "leases were lost; their attempts are stopped");
+                    self.pipeline.running.stop_leases(&lost);
+                }
             }
             Err(error) => tracing::error!(%error, "leases could not be renewed"),
         }
