@@ -178,6 +178,9 @@ fn found(redone: Redone, after: State, outcome: &'static str) -> Found {
     match redone {
         Redone::Done => Found::Done(after, outcome),
         Redone::Busy(state) => Found::Busy(state),
+        Redone::Unreleased(state) => {
+            Found::Unchanged(state, "it never got what it waited for, so it cannot run: send the whole call again")
+        }
         Redone::Unknown => Found::Unknown,
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use lovage_model::api::SubmitRequest;
 use lovage_model::{Json, Signature, TaskDefinition, TaskId, TaskName, TenantId, Timestamp};
+use sha2::{Digest as _, Sha256};
 
 use crate::canvas::{self, Scope, Tasks};
 use crate::modules::{Modules, Unresolved};
@@ -72,25 +73,43 @@ pub fn call(request: SubmitRequest) -> Result<Signature, Refusal> {
     }
 }
 
-/// The plan of a call, whose result has `id`. The other ids are made of it, so that the same call under the same id is the
-/// same plan.
-pub fn admit(call: Signature, id: TaskId, tasks: &dyn Tasks, limits: &Limits, now: Timestamp) -> Result<Sent, Refusal> {
+/// Which ids a call gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ids {
+    /// Its result has this one; the others are made of it and of the call, so that the same call under the same id is the same
+    /// plan, and another call under it is not.
+    Given(TaskId),
+    /// Those that the call itself names, and others that are made of this one, which nobody else has.
+    New(TaskId),
+}
+
+/// The plan of a call.
+pub fn admit(call: Signature, given: Ids, tasks: &dyn Tasks, limits: &Limits, now: Timestamp) -> Result<Sent, Refusal> {
+    let (id, seed) = match given {
+        Ids::Given(id) => (Some(id.clone()), id),
+        Ids::New(seed) => (None, seed),
+    };
+    let made_of = fingerprint(&seed, &call)?;
     let mut count = 0_u32;
     let mut ids = || {
         count += 1;
-        derived(&id, count)
+        derived(&seed, &made_of, count)
     };
     let mut scope = Scope { tasks, ids: &mut ids, rules: limits.rules, now };
-    canvas::expand(call, Some(id.clone()), &mut scope)
+    canvas::expand(call, id, &mut scope)
 }
 
-/// The id of another task of a call than its last: a UUID made of the call's id and a number.
-fn derived(id: &TaskId, number: u32) -> TaskId {
-    use sha2::Digest as _;
-    let digest = sha2::Sha256::new().chain_update(id.as_str()).chain_update(number.to_be_bytes()).finalize();
+fn fingerprint(seed: &TaskId, call: &Signature) -> Result<Sha256, Refusal> {
+    let text = Json::of(call).map_err(|error| Refusal::wrong("signature", error.to_string()))?;
+    Ok(Sha256::new().chain_update(seed.as_str()).chain_update([0]).chain_update(text.as_str()))
+}
+
+/// The id of a task of a call: a UUID made of the call and a number.
+fn derived(seed: &TaskId, made_of: &Sha256, number: u32) -> TaskId {
+    let digest = made_of.clone().chain_update(number.to_be_bytes()).finalize();
     let mut bytes: [u8; 16] = digest[..16].try_into().expect("16 of 32 bytes");
     // Ids that are made at one time stay together, as those of their kind do in the store's index.
-    if let Ok(uuid) = id.as_str().parse::<uuid::Uuid>() {
+    if let Ok(uuid) = seed.as_str().parse::<uuid::Uuid>() {
         bytes[..6].copy_from_slice(&uuid.as_bytes()[..6]);
     }
     TaskId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())

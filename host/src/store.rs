@@ -168,6 +168,8 @@ pub enum Redone {
     Done,
     /// It is waiting or running; nothing was changed.
     Busy(State),
+    /// It never got what it waited for, so it cannot run again; nothing was changed.
+    Unreleased(State),
     /// There is no such task.
     Unknown,
 }

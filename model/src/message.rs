@@ -86,6 +86,9 @@ pub struct Message {
     /// Whether it shows as PENDING while it runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untracked: bool,
+    /// Whether it waits for another, or did until it ended: it has not got what it waited for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreleased: bool,
     /// While it waits for another: run no earlier than so long after that has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub countdown: Option<Seconds>,
@@ -158,6 +161,7 @@ impl Message {
             stamps: BTreeMap::new(),
             overrides: BTreeMap::new(),
             untracked: false,
+            unreleased: false,
             countdown: None,
             expires_in: None,
             immutable: false,
@@ -176,6 +180,6 @@ impl Message {
         let args = if self.immutable { self.args } else { self.args.after(value)? };
         let eta = self.countdown.map(|countdown| now.after(countdown.duration())).or(self.eta);
         let expires = self.expires_in.map(|seconds| now.after(seconds.duration())).or(self.expires);
-        Ok(Self { args, eta, expires, countdown: None, expires_in: None, ..self })
+        Ok(Self { args, eta, expires, unreleased: false, countdown: None, expires_in: None, ..self })
     }
 }

@@ -116,8 +116,8 @@ name!(
 );
 name!(
     /// The name of a periodic task.
-    EntryName, "name of a periodic task", "1 to 128 ASCII letters, digits, '_', '.', '-' or ':'",
-    |t| of(t, 128, |_| true, |c| c.is_ascii_alphanumeric() || "_.-:".contains(c))
+    EntryName, "name of a periodic task", "1 to 128 ASCII letters, digits, '_', '.', '-' or ':', not beginning with '.', '-' or ':'",
+    |t| of(t, 128, |c| c.is_ascii_alphanumeric() || c == '_', |c| c.is_ascii_alphanumeric() || "_.-:".contains(c))
 );
 
 impl Default for TenantId {

@@ -17,7 +17,7 @@ use super::input::{Named, Tenant, header};
 use super::problem::{DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, Reply};
 use super::{Rooms, Shared};
 use crate::clock;
-use crate::queue::{self, Sent};
+use crate::queue::{self, Ids, Sent};
 use crate::store::Submitted;
 
 /// The most submits of a batch.
@@ -130,16 +130,16 @@ fn admit(
         return Err(DRAINING.because("submit again when the daemon is back"));
     }
     let call = queue::call(asked)?;
-    let id = match (id, call.options.task_id.clone()) {
+    let ids = match (id, call.options.task_id.clone()) {
         (Some(id), Some(other)) if id != other => {
             return Err(INVALID_REQUEST
                 .because(format!("options.task_id: is {other}, but {given_by} makes the id {id}: leave one out")));
         }
-        (Some(id), _) | (None, Some(id)) => id,
-        (None, None) => TaskId::from_uuid(Uuid::now_v7()),
+        (Some(id), _) | (None, Some(id)) => Ids::Given(id),
+        (None, None) => Ids::New(TaskId::from_uuid(Uuid::now_v7())),
     };
     let known = queue::Known { modules: &rooms.api.modules, tenant };
-    let sent = queue::admit(call, id, &known, &rooms.api.limits, clock::now())?;
+    let sent = queue::admit(call, ids, &known, &rooms.api.limits, clock::now())?;
     Ok(Admitted { sent, given_by })
 }
 
@@ -173,7 +173,8 @@ async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Admitted>>)
 
 fn taken(id: &TaskId, given_by: &str) -> Failure {
     ID_TAKEN
-        .because(format!("{id} is a task of another call: give this one another id (in its options, or by {given_by})"))
+        .because(format!("{id} is a task of another call, or of this one when some of its tasks have been forgotten or have expired: give this one \
+         another id (in its options, or by {given_by})"))
 }
 
 /// The tasks that have the ids already, if they are the same call. The ids of a canvas are made of one, so its first task,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use lovage_model::{Join, Json, Message, Plan, Planned, ResultTuple, Signature, SignatureOptions, TaskId, Then};
 
-use super::read::{Canvas, Shape, inherit, is_empty_group, link_group, read};
+use super::read::{Canvas, Header, Shape, inherit, is_empty_group, link_member, read};
 use super::{Invalid, Scope, Sent, builtin, one};
 
 /// The most members of a group that are listed as what follows a task.
@@ -49,11 +49,16 @@ pub(super) struct Builder<'b, 'a> {
     pub(super) plan: Plan,
     /// The first task, the root of all if nobody sends it.
     pub(super) root: Option<TaskId>,
+    /// How large all messages are together.
+    pub(super) bytes: usize,
+    /// How many linked calls have been checked, and the last of them.
+    pub(super) links: (usize, Option<Signature>),
 }
 
 impl<'b, 'a> Builder<'b, 'a> {
     pub(super) fn new(scope: &'b mut Scope<'a>, sender: Option<&'b Message>) -> Self {
-        Self { scope, sender, plan: Plan::default(), root: sender.map(|sender| sender.root_id.clone()) }
+        let root = sender.map(|sender| sender.root_id.clone());
+        Self { scope, sender, plan: Plan::default(), root, bytes: 0, links: (0, None) }
     }
 
     pub(super) fn build(mut self, call: Signature, place: Place) -> Result<Sent, Invalid> {
@@ -66,7 +71,9 @@ impl<'b, 'a> Builder<'b, 'a> {
         match shape {
             Shape::Task(call) => self.task(*call, place),
             Shape::Chain(steps) => self.chain(steps, &options, &args, place),
-            Shape::Group(tasks) if place.one_result => self.chord(tasks, accumulate()?, options, &args, place),
+            Shape::Group(tasks) if place.one_result => {
+                self.chord(Header::Tasks(tasks), accumulate()?, options, &args, place)
+            }
             Shape::Group(tasks) => self.group(tasks, &options, &args, place),
             Shape::Chord(header, body) => self.chord(header, *body, options, &args, place),
         }
@@ -123,7 +130,7 @@ impl<'b, 'a> Builder<'b, 'a> {
 
     fn group(
         &mut self,
-        mut tasks: Vec<Signature>,
+        tasks: Vec<Signature>,
         options: &SignatureOptions,
         args: &Json,
         place: Place,
@@ -131,7 +138,6 @@ impl<'b, 'a> Builder<'b, 'a> {
         if tasks.is_empty() {
             return Err(Invalid::wrong("kwargs.tasks", "is empty: a group has at least one task"));
         }
-        link_group(&mut tasks, options);
         let group = place.id.or_else(|| options.group_id.clone()).or_else(|| options.task_id.clone());
         let group = group.unwrap_or_else(|| (self.scope.ids)());
         let size = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
@@ -140,7 +146,8 @@ impl<'b, 'a> Builder<'b, 'a> {
             self.plan.joins.push(Join { group: group.clone(), size, then });
         }
         let (mut members, mut last) = (Vec::with_capacity(tasks.len()), 0);
-        for (task, index) in tasks.into_iter().zip(0..) {
+        for (mut task, index) in tasks.into_iter().zip(0..) {
+            link_member(&mut task, options, index == 0);
             let task = inherit(task, options, args, true)?;
             let then = counted.then(|| Then::Part { group: group.clone(), index });
             let member = Some((group.clone(), index));
@@ -155,7 +162,7 @@ impl<'b, 'a> Builder<'b, 'a> {
 
     fn chord(
         &mut self,
-        header: Vec<Signature>,
+        header: Header,
         mut body: Signature,
         options: SignatureOptions,
         args: &Json,
@@ -166,7 +173,7 @@ impl<'b, 'a> Builder<'b, 'a> {
         let mut body = inherit(body, &options, args, false)?;
         let Place { id, awaits, .. } = place.clone();
         let end = Place { id: id.or_else(|| options.task_id.clone()), ..place };
-        if header.is_empty() {
+        if matches!(&header, Header::Tasks(tasks) if tasks.is_empty()) {
             return match awaits {
                 None => {
                     body.args = after_empty_list(body.args)?;
@@ -178,7 +185,11 @@ impl<'b, 'a> Builder<'b, 'a> {
         let group_id = options.group_id.clone();
         let of_header = SignatureOptions { link: Vec::new(), link_error: Vec::new(), task_id: None, ..options };
         let before = Place { id: group_id, awaits, then: Some(Then::Next), ..Place::default() };
-        let header = self.group(header, &of_header, args, before).map_err(|fault| fault.within_part("header"))?;
+        let header = match header {
+            Header::Tasks(tasks) => self.group(tasks, &of_header, args, before),
+            Header::Group(group) => self.place(inherit(*group, &of_header, args, true)?, before),
+        };
+        let header = header.map_err(|fault| fault.within_part("header"))?;
         let awaits = Some(Awaited { id: header.result.id.clone(), is_task: false });
         let body = self.place(body, Place { awaits, ..end }).map_err(|fault| fault.within_part("body"))?;
         self.follow(Some(header.last), &body.result);

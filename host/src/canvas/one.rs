@@ -9,17 +9,21 @@ use lovage_model::{
 };
 
 use super::build::{Awaited, Builder, Place};
+use super::read::{Header, Shape, read};
 use super::{Invalid, Scope, builtin, typing};
 
 /// The lowest priority.
 const LOWEST: u8 = 9;
 /// The longest name for logs and lists, in bytes.
 const SHADOW_BYTES: usize = 255;
+/// All messages of one call may be as large as so many of the largest.
+const PLAN_MESSAGES: usize = 8;
 /// The most stamps of one task.
 const STAMPS: usize = 32;
 
 pub(super) fn message(builder: &mut Builder<'_, '_>, mut call: Signature, place: Place) -> Result<Message, Invalid> {
     check(&call, builder.scope.rules.message_bytes)?;
+    count_bytes(builder, &call)?;
     let definition = known(&call, builder.scope)?;
     let mut options = std::mem::take(&mut call.options);
     let effective = effective(definition.as_deref(), &mut options)?;
@@ -29,12 +33,18 @@ pub(super) fn message(builder: &mut Builder<'_, '_>, mut call: Signature, place:
     for link in options.link.iter().chain(&options.link_error) {
         check_link(builder, link)?;
     }
-    let Place { id, awaits, then, member, .. } = place;
+    let (Place { id, awaits, then, member, .. }, sender) = (place, builder.sender);
+    if let (Some(id), Some(own), None) = (&id, options.task_id.as_ref().filter(|own| Some(*own) != id.as_ref()), sender)
+    {
+        let text =
+            format!("is {own}, but the whole call has the id {id}, which is that of its last task: leave one out");
+        return Err(Invalid::wrong("options.task_id", text));
+    }
     let id = id.or(options.task_id).unwrap_or_else(|| (builder.scope.ids)());
     let root_id = builder.root.get_or_insert_with(|| id.clone()).clone();
     let (group, group_index) = member.unzip();
     let waits = awaits.is_some();
-    let (now, sender) = (builder.scope.now, builder.sender);
+    let now = builder.scope.now;
     let expires = options.expires.or(effective.expires.map(Expires::In));
     Ok(Message {
         args: call.args,
@@ -57,6 +67,7 @@ pub(super) fn message(builder: &mut Builder<'_, '_>, mut call: Signature, place:
         stamps: options.stamps,
         overrides: options.overrides,
         immutable: call.immutable,
+        unreleased: waits,
         callbacks: options.link,
         errbacks: options.link_error,
         group,
@@ -125,14 +136,66 @@ fn json<T: serde::Serialize>(value: &T) -> Result<Json, Invalid> {
     Json::of(value).map_err(|error| Invalid::wrong("options", error.to_string()))
 }
 
-/// A callback that cannot be sent is better refused now than when it is due.
+/// A callback that cannot be sent is better refused now than when it is due. It is read as it is written: what is linked to
+/// many is the same for all, and is looked at once.
 fn check_link(builder: &mut Builder<'_, '_>, link: &Signature) -> Result<(), Invalid> {
-    let id = TaskId::from_uuid("link");
-    // Its arguments are not all there yet, like those of a task that waits.
-    let awaits = Some(Awaited { id, is_task: true });
-    let trial =
-        Builder::new(&mut *builder.scope, builder.sender).build(link.clone(), Place { awaits, ..Place::default() });
-    trial.map(drop).map_err(|fault| Invalid { field: format!("options.link.{}", fault.field), ..fault })
+    if builder.links.1.as_ref() == Some(link) {
+        return Ok(());
+    }
+    check_linked(builder, link).map_err(|fault| Invalid { field: format!("options.link.{}", fault.field), ..fault })?;
+    builder.links.1 = Some(link.clone());
+    Ok(())
+}
+
+fn check_linked(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), Invalid> {
+    let most = builder.scope.rules.canvas_tasks;
+    builder.links.0 += 1;
+    if builder.links.0 > most {
+        let text = format!("has more than {most} different callbacks and errbacks (limits.canvas_tasks): send several");
+        return Err(Invalid::too_large("link", text));
+    }
+    for link in call.options.link.iter().chain(&call.options.link_error) {
+        check_linked(builder, link)?;
+    }
+    let parts = match read(call.clone())?.shape {
+        Shape::Task(call) => {
+            check(&call, builder.scope.rules.message_bytes)?;
+            return known(&call, builder.scope).map(drop);
+        }
+        Shape::Chain(parts) | Shape::Group(parts) if parts.is_empty() => {
+            return Err(Invalid::wrong("kwargs.tasks", "is empty: put a task into it"));
+        }
+        Shape::Chain(parts) | Shape::Group(parts) => parts,
+        Shape::Chord(Header::Tasks(mut parts), body) => {
+            parts.push(*body);
+            parts
+        }
+        Shape::Chord(Header::Group(group), body) => vec![*group, *body],
+    };
+    parts.iter().try_for_each(|part| check_linked(builder, part))
+}
+
+/// All messages of a call together are bounded, since what a canvas says for all of its tasks is in each of them.
+fn count_bytes(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), Invalid> {
+    let most = builder.scope.rules.message_bytes.saturating_mul(PLAN_MESSAGES);
+    builder.bytes = builder.bytes.saturating_add(bytes(call));
+    if builder.bytes <= most {
+        return Ok(());
+    }
+    let text = format!(
+        "makes messages of more than {most} bytes together ({PLAN_MESSAGES} times limits.message_bytes): say less for all of \
+         its tasks"
+    );
+    Err(Invalid::too_large("signature", text))
+}
+
+/// How large a call is, with all that is linked to it.
+fn bytes(call: &Signature) -> usize {
+    let options = &call.options;
+    let extra = [&options.headers, &options.stamps, &options.overrides];
+    let extra: usize = extra.into_iter().flatten().map(|(name, value)| name.len() + value.as_str().len()).sum();
+    let links = options.link.iter().chain(&options.link_error).map(bytes).sum::<usize>();
+    call.args.as_str().len() + call.kwargs.as_str().len() + extra + links
 }
 
 fn check(call: &Signature, message_bytes: usize) -> Result<(), Invalid> {
@@ -160,14 +223,13 @@ fn check(call: &Signature, message_bytes: usize) -> Result<(), Invalid> {
 }
 
 fn check_size(call: &Signature, most: usize) -> Result<(), Invalid> {
-    let extra = [&call.options.headers, &call.options.stamps, &call.options.overrides];
-    let extra: usize = extra.into_iter().flatten().map(|(name, value)| name.len() + value.as_str().len()).sum();
-    let bytes = call.args.as_str().len() + call.kwargs.as_str().len() + extra;
+    let bytes = bytes(call);
     if bytes <= most {
         return Ok(());
     }
-    let text =
-        format!("with kwargs and headers are {bytes} bytes, the limit is {most} (limits.message_bytes): send less");
+    let text = format!(
+        "with kwargs, headers and links are {bytes} bytes, the limit is {most} (limits.message_bytes): send less"
+    );
     Err(Invalid::too_large("args", text))
 }
 

@@ -12,7 +12,13 @@ pub(super) enum Shape {
     Task(Box<Signature>),
     Chain(Vec<Signature>),
     Group(Vec<Signature>),
-    Chord(Vec<Signature>, Box<Signature>),
+    Chord(Header, Box<Signature>),
+}
+
+/// What a chord begins with.
+pub(super) enum Header {
+    Tasks(Vec<Signature>),
+    Group(Box<Signature>),
 }
 
 /// A canvas: its shape, and what it says for all its tasks.
@@ -73,7 +79,7 @@ pub(super) fn read(call: Signature) -> Result<Canvas, Invalid> {
         "celery.group" => Shape::Group(parts::<Tasks>(&call)?.tasks),
         "celery.chord" => {
             let Chord { header, body } = parts(&call)?;
-            Shape::Chord(members(&header)?, Box::new(body))
+            Shape::Chord(read_header(&header)?, Box::new(body))
         }
         _ => Shape::Group(chunks(parts(&call)?)?),
     };
@@ -96,32 +102,27 @@ fn parts<T: serde::de::DeserializeOwned>(call: &Signature) -> Result<T, Invalid>
     call.kwargs.read().map_err(wrong)
 }
 
-fn members(header: &Json) -> Result<Vec<Signature>, Invalid> {
+fn read_header(header: &Json) -> Result<Header, Invalid> {
     let wrong = |error| Invalid::wrong("kwargs.header", format!("is no list of signatures, and no group: {error}"));
     if header.is_array() {
-        return header.read().map_err(wrong);
+        return header.read().map(Header::Tasks).map_err(wrong);
     }
-    match read(header.read().map_err(wrong)?)? {
-        // What the group says for all of its tasks is said for each.
-        Canvas { shape: Shape::Group(mut tasks), options, args } => {
-            link_group(&mut tasks, &options);
-            tasks.into_iter().map(|task| inherit(task, &options, &args, true)).collect()
-        }
-        Canvas { shape: Shape::Task(task), .. } => Ok(vec![*task]),
-        _ => Err(Invalid::wrong("kwargs.header", "is a chain or a chord: send a list of signatures, or a group")),
+    let one: Signature = header.read().map_err(wrong)?;
+    match canvas_name(&one) {
+        Some("celery.group" | "celery.chunks") => Ok(Header::Group(Box::new(one))),
+        None => Ok(Header::Tasks(vec![one])),
+        Some(_) => Err(Invalid::wrong("kwargs.header", "is a chain or a chord: send a list of signatures, or a group")),
     }
 }
 
-/// What is linked to a group: a callback comes after its first member, without its result, as in Celery; an errback after
-/// each.
-pub(super) fn link_group(tasks: &mut [Signature], options: &SignatureOptions) {
-    if let Some(first) = tasks.first_mut() {
+/// What is linked to a group, for one of its members: a callback comes after the first, without its result, as in Celery; an
+/// errback after each.
+pub(super) fn link_member(task: &mut Signature, options: &SignatureOptions, is_first: bool) {
+    if is_first {
         let immutable = |call: &Signature| Signature { immutable: true, ..call.clone() };
-        first.options.link.extend(options.link.iter().map(immutable));
+        task.options.link.extend(options.link.iter().map(immutable));
     }
-    for task in tasks {
-        task.options.link_error.extend(options.link_error.iter().cloned());
-    }
+    task.options.link_error.extend(options.link_error.iter().cloned());
 }
 
 fn chunks(Chunks { task, it, n }: Chunks) -> Result<Vec<Signature>, Invalid> {

@@ -211,6 +211,54 @@ fn a_canvas_is_bounded() {
 }
 
 #[test]
+fn what_is_linked_to_all_is_looked_at_once() {
+    let mut call = json!({"task": "m.hear"});
+    for _ in 0..12 {
+        let members: Vec<_> = (0..10).map(|_| json!({"task": "m.a"})).collect();
+        call = with(group(&members), json!({"link_error": [call]}));
+    }
+    // Ten to the power of twelve, if each copy were looked at.
+    assert_eq!(sent(call).plan.tasks.len(), 10);
+    let many: Vec<_> = (0..150).map(|n| json!({"task": "m.a", "args": [n]})).collect();
+    let few = Rules { canvas_tasks: 100, ..RULES };
+    let call = serde_json::from_value(with(task("a"), json!({"link": many}))).unwrap();
+    let refused = expand(call, None, &mut Scope { tasks: &AnyTask, ids: &mut || id("x"), rules: few, now: NOW });
+    assert!(refused.unwrap_err().message.contains("callbacks"));
+}
+
+#[test]
+fn what_is_said_for_all_tasks_is_bounded_for_all_together() {
+    let long = "x".repeat(100_000);
+    let members: Vec<_> = (0..5000).map(|_| json!({"task": "m.a"})).collect();
+    let mut said = group(&members);
+    said["args"] = json!([long]);
+    let linked = with(group(&members), json!({"link_error": [{"task": "m.e", "args": [long]}]}));
+    let headers = chord(&members, with(task("b"), json!({})));
+    let headers = with(headers, json!({"headers": {"h": long}}));
+    for call in [said, linked, headers] {
+        let refused = try_sent(call).unwrap_err();
+        assert!(refused.kind == Fault::TooLarge && refused.message.contains("limits.message_bytes"), "{refused}");
+    }
+}
+
+#[test]
+fn an_id_of_the_last_task_is_that_of_the_call() {
+    let call = chain(&[task("a"), task("b")]);
+    assert_eq!(sent(call.clone()).result.id, id("b"));
+    let call: Signature = serde_json::from_value(call).unwrap();
+    let refused = scoped(|scope| expand(call, Some(id("other")), scope)).unwrap_err();
+    assert_eq!(refused.field, "tasks[1].options.task_id");
+}
+
+#[test]
+fn who_waits_says_so_until_it_has_what_it_waited_for() {
+    let sent = sent(chain(&[task("a"), task("b")]));
+    let [first, second] = [0, 1].map(|index| sent.plan.tasks[index].message.clone());
+    assert!(!first.unreleased && second.unreleased);
+    assert!(!second.receive(&Json::null(), NOW).unwrap().unreleased);
+}
+
+#[test]
 fn long_pipelines_have_small_messages() {
     let steps: Vec<_> = (0..1000).map(|n| task(&format!("t{n}"))).collect();
     let sent = sent(chain(&steps));

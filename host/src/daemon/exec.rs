@@ -85,13 +85,15 @@ async fn run(
     call.options.fuel = args.fuel.or(call.options.fuel);
     let id = TaskId::from_uuid(uuid::Uuid::now_v7());
     let known = queue::Known { modules: &house.modules, tenant: &tenant };
-    let sent = queue::admit(call, id.clone(), &known, &house.admission, clock::now()).map_err(|refusal| {
-        let names: Vec<_> = pushed.tasks.iter().map(|task| task.name.as_str()).collect();
-        match refusal.kind {
-            queue::RefusalCode::Wrong | queue::RefusalCode::TooLarge => anyhow::anyhow!("{refusal}"),
-            _ => anyhow::anyhow!("{}; the module has {}", refusal.message, names.join(", ")),
-        }
-    })?;
+    let sent = queue::admit(call, queue::Ids::Given(id.clone()), &known, &house.admission, clock::now()).map_err(
+        |refusal| {
+            let names: Vec<_> = pushed.tasks.iter().map(|task| task.name.as_str()).collect();
+            match refusal.kind {
+                queue::RefusalCode::Wrong | queue::RefusalCode::TooLarge => anyhow::anyhow!("{refusal}"),
+                _ => anyhow::anyhow!("{}; the module has {}", refusal.message, names.join(", ")),
+            }
+        },
+    )?;
     if sent.result.children.is_some() {
         anyhow::bail!("the canvas ends in a group, which has no result of its own: put a task after it");
     }

@@ -35,7 +35,7 @@ fn id(text: &str) -> TaskId {
 }
 
 fn admitted(call: Signature, options: TaskOptions) -> Result<Message, Refusal> {
-    let mut sent = admit(call, id("a"), &One(options), &LIMITS, NOW)?;
+    let mut sent = admit(call, Ids::Given(id("a")), &One(options), &LIMITS, NOW)?;
     Ok(sent.plan.tasks.remove(0).message)
 }
 
@@ -95,6 +95,20 @@ fn each_wrong_field_is_named() {
         let refusal = submit(request.clone()).unwrap_err();
         assert_eq!((refusal.field.as_str(), refusal.kind), (field, code), "{request}: {refusal}");
     }
+}
+
+#[test]
+fn another_canvas_under_one_id_has_other_tasks() {
+    let ids = |last: i64| {
+        let step = |arg: i64| json!({"task": "add", "args": [arg]});
+        let chain = json!({"task": "celery.chain", "kwargs": {"tasks": [step(1), step(last)]}});
+        let call = serde_json::from_value(chain).unwrap();
+        let sent = admit(call, Ids::Given(id("k")), &One(TaskOptions::default()), &LIMITS, NOW).unwrap();
+        sent.plan.tasks.into_iter().map(|task| task.message.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(2), ids(2));
+    assert_eq!((ids(2)[1].clone(), ids(3)[1].clone()), (id("k"), id("k")));
+    assert_ne!(ids(2)[0], ids(3)[0], "so the store finds one id in use, and the other not");
 }
 
 #[test]

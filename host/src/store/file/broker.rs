@@ -203,9 +203,12 @@ impl Ledger {
         if !row.ended {
             return Ok(Ok(Redone::Busy(self.busy(&row)?)));
         }
-        let written = decode(&self.body(row.seq)?)
-            .map_err(|error| StoreError::Corrupt(format!("the message of task {id} cannot be read: {error}")))
-            .and_then(|message| Written::free(again(message, now)));
+        let message = decode(&self.body(row.seq)?)
+            .map_err(|error| StoreError::Corrupt(format!("the message of task {id} cannot be read: {error}")));
+        if message.as_ref().is_ok_and(|message| message.unreleased) {
+            return Ok(Ok(Redone::Unreleased(State::from_name(&row.state))));
+        }
+        let written = message.and_then(|message| Written::free(again(message, now)));
         let written = match written {
             Ok(written) => written,
             Err(error) => return Ok(Err(error)),

@@ -75,6 +75,9 @@ impl Broker for MemoryStore {
             return Ok(Redone::Busy(state));
         }
         let task = tasks.get_mut(number);
+        if task.record.message.unreleased {
+            return Ok(Redone::Unreleased(task.record.state.clone()));
+        }
         task.logs.clear();
         let record = &mut task.record;
         (record.state, record.ended, record.worker, record.deliveries) = (State::Pending, None, None, 0);

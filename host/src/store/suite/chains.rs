@@ -23,6 +23,7 @@ for_each_backend!(
     a_step_that_cannot_publish_changes_nothing,
     ends_are_told_and_survive,
     tenants_do_not_meet,
+    what_never_got_its_value_cannot_be_run_again,
 );
 
 async fn a_step_waits_for_the_one_before_it(mut bench: Bench) {
@@ -279,4 +280,14 @@ async fn tenants_do_not_meet(bench: Bench) {
     let others = bench.store.task(&other, &id("b")).await.unwrap().unwrap();
     assert_eq!(others.waiting_for.as_deref(), Some("task a"));
     assert_eq!(bench.lease_one(at(2)).await.tenant, other);
+}
+
+async fn what_never_got_its_value_cannot_be_run_again(bench: Bench) {
+    let mut plan = chain(&["a", "b"]);
+    plan.tasks[1].message.unreleased = true;
+    bench.plan(plan, at(0)).await;
+    assert_eq!(bench.store.revoke(&tenant(), &id("b"), at(1)).await.unwrap(), Revoked::Waiting);
+    let refused = bench.store.resubmit(&tenant(), &id("b"), at(2)).await.unwrap();
+    assert_eq!(refused, Redone::Unreleased(State::Revoked));
+    assert_eq!(ids(&bench.lease(9, at(3)).await), ["a"]);
 }
