@@ -137,7 +137,7 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let text = match refusal.field.as_str() {
             "task" => refusal.message.clone(),
-            _ => refusal.to_string(),
+            field => format!("{field}: {}", refusal.message),
         };
         match refusal.kind {
             RefusalCode::Wrong => INVALID_REQUEST.because(refusal.to_string()),
