@@ -35,7 +35,7 @@ use lovage_model::{
     Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Timestamp,
 };
 
-pub use joins::{Completed, Ended, FollowUp, Joins};
+pub use joins::{ChordEnd, Completed, Ended, FollowUp, Joins};
 pub use schedules::{LastRun, Periodic, Schedules};
 pub use waiting::Waiting;
 

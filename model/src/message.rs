@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Json, QueueName, ResultTuple, Seconds, Signature, TaskId, TaskName, Timestamp};
+use crate::{Embed, Json, QueueName, ResultTuple, Seconds, Signature, TaskId, TaskName, Timestamp};
 
 /// Soft and hard limit of one run, in seconds of wall time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -116,6 +116,9 @@ pub struct Message {
     /// What follows it in its canvas: recorded among its children once it has returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub successor: Option<ResultTuple>,
+    /// What it carries, if it is in Celery's own form. Then `callbacks`, `errbacks`, `then` and `successor` are empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embed: Option<Box<Embed>>,
 }
 
 /// What the end of a task, or of a join, is for.
@@ -171,6 +174,7 @@ impl Message {
             group_index: None,
             then: None,
             successor: None,
+            embed: None,
         }
     }
 

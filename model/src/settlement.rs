@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Arrival, Event, Exception, Json, Message, Plan, Planned, ResultTuple, TaskId, Timestamp, Usage};
+use crate::{Arrival, Event, Exception, Inline, Json, Message, Plan, Planned, ResultTuple, TaskId, Timestamp, Usage};
 
 /// The transition that ends an attempt. Each carries what it legally can, so no other combination can be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +68,8 @@ pub struct Settlement {
     pub grown: Vec<(TaskId, u32)>,
     /// What those that wait for the task get; set exactly if it has ended and its message says that it is for something.
     pub arrival: Option<Arrival>,
+    /// What follows in Celery's own form; nothing, unless the message is in that form.
+    pub inline: Inline,
     /// How much may be published.
     pub room: Room,
     /// What the attempt used.
@@ -109,6 +111,7 @@ impl Settlement {
             children: Vec::new(),
             grown: Vec::new(),
             arrival: None,
+            inline: Inline::default(),
             room: Room::UNLIMITED,
             usage: Usage::default(),
             log: AttemptLog::default(),

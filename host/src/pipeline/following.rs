@@ -115,16 +115,17 @@ impl<S: Joins + ?Sized, F: Fn(&Message, Arrived<'_>) -> Followed + Send + Sync> 
             Completed::Join { parts, then } => {
                 let arrival = canvas::gathered(parts, &id, self.message_bytes);
                 if let Then::Part { .. } = then {
-                    let step = FollowUp { followed: Vec::new(), part: Some(arrival), done: true };
+                    let step = FollowUp { part: Some(arrival), ..FollowUp::last(Vec::new()) };
                     return self.apply(key, &tenant, step).await.map(|()| true);
                 }
                 (true, arrival)
             }
+            Completed::Chord(_) => return Err(StoreError::Failed("a chord in Celery's form has ended".to_owned())),
         };
         let Page { followers, many, done } = self.followers(&tenant, &id, &arrival).await?;
         let arrived = Arrived { tenant: &tenant, arrival: &arrival, of_group, many };
         let followed = followers.iter().map(|message| (message.id.clone(), (self.decide)(message, arrived)));
-        let step = FollowUp { followed: followed.collect(), part: None, done };
+        let step = FollowUp { done, ..FollowUp::last(followed.collect()) };
         self.apply(key, &tenant, step).await.map(|()| done)
     }
 

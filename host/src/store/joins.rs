@@ -1,7 +1,9 @@
 //! What waits for others: the steps of chains, the bodies of chords.
 
 use async_trait::async_trait;
-use lovage_model::{Arrival, Followed, Message, TaskId, TenantId, Then, Timestamp};
+use lovage_model::{
+    Arrival, Followed, Inline, Message, ResultTuple, Sender, TaskId, TenantId, Then, Timestamp, WireSignature,
+};
 
 use super::{Fenced, Result};
 
@@ -30,6 +32,21 @@ pub enum Completed {
         /// What the list of them is for.
         then: Then,
     },
+    /// All parts of a chord in Celery's own form: see [`ChordEnd`].
+    Chord(Box<ChordEnd>),
+}
+
+/// A chord whose parts have all ended. Only a store that speaks Celery's wire has any.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChordEnd {
+    /// What gets the list of their results.
+    pub body: WireSignature,
+    /// The parts, by their place.
+    pub parts: Vec<(TaskId, Arrival)>,
+    /// How their results are nested; none: they are a plain list. A task of it that is no part comes with the parts, last.
+    pub nested: Option<ResultTuple>,
+    /// By whose end it became complete: the parent of the body.
+    pub sender: Sender,
 }
 
 /// One step of dealing with the followers of something that ended.
@@ -39,8 +56,17 @@ pub struct FollowUp {
     pub followed: Vec<(TaskId, Followed)>,
     /// What the completed join is as a part of another one.
     pub part: Option<Arrival>,
+    /// What follows a chord in Celery's own form.
+    pub inline: Inline,
     /// Whether this was the last step: what ended is dropped, with the parts of its join, unless somebody waits for it still.
     pub done: bool,
+}
+
+impl FollowUp {
+    /// The last step with tasks that waited.
+    pub fn last(followed: Vec<(TaskId, Followed)>) -> Self {
+        Self { followed, part: None, inline: Inline::default(), done: true }
+    }
 }
 
 /// What waits for others: the steps of chains, the bodies of chords.

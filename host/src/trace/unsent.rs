@@ -1,7 +1,7 @@
 //! What does it mean that what an attempt sent cannot be stored?
 
 use lovage_model::{
-    Arrival, Event, EventKind, Exception, Message, Plan, Room, Settlement, TaskId, Verdict, exc_module,
+    Arrival, Event, EventKind, Exception, Inline, Message, Plan, Room, Settlement, TaskId, Verdict, exc_module,
 };
 
 use super::{Attempted, links, record};
@@ -40,7 +40,13 @@ impl Unsent {
 /// The settlement of an attempt of which nothing can be sent: a failure that says why, as it is where Celery raises it. One
 /// that had failed or was revoked stays so, and its log says why.
 pub fn unsent(message: &Message, settlement: Settlement, why: &Unsent) -> Settlement {
-    let mut bare = Settlement { publish: Plan::default(), children: Vec::new(), grown: Vec::new(), ..settlement };
+    let mut bare = Settlement {
+        publish: Plan::default(),
+        children: Vec::new(),
+        grown: Vec::new(),
+        inline: Inline::default(),
+        ..settlement
+    };
     let exception = why.exception(bare.room);
     if let Verdict::Failure { .. } | Verdict::Revoked { .. } = bare.verdict {
         bare.log.records.push(record(bare.at, exception.message()));

@@ -62,7 +62,7 @@ impl Joins for FileStore {
     }
 
     async fn follow(&self, key: i64, step: FollowUp, now: Timestamp) -> Result<Fenced> {
-        let FollowUp { followed, part, done } = step;
+        let FollowUp { followed, part, done, .. } = step;
         let followed = followed.into_iter().map(|(id, one)| Ok((id, Fate::of(one)?))).collect::<Result<Vec<_>>>()?;
         let weight = followed.iter().map(|(_, fate)| fate.weight()).sum();
         let step = Step { followed, part, done };

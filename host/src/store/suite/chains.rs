@@ -127,7 +127,7 @@ async fn several_that_wait_are_dealt_with_step_by_step(mut bench: Bench) {
     bench.run_next("a", "1", at(1)).await;
     let key = bench.ended_one().await.key;
     let given = |name: &str| (id(name), released(Message { args: json("[1]"), ..message(name) }));
-    let first = FollowUp { followed: vec![given("z"), given("b")], part: None, done: false };
+    let first = FollowUp { done: false, ..FollowUp::last(vec![given("z"), given("b")]) };
     bench.follow(key, first.clone(), at(2)).await;
     bench.restart();
     assert_eq!((bench.ended_one().await.key, bench.followers("a").await), (key, vec!["y".to_owned()]));

@@ -127,7 +127,7 @@ async fn a_join_may_be_a_part_itself(mut bench: Bench) {
     let inner = bench.ended_one().await;
     let then = Then::Part { group: id("outer"), index: 1 };
     assert_eq!(inner.outcome, Completed::Join { parts: vec![value("2"), value("3")], then });
-    let step = FollowUp { part: Some(value("[2,3]")), done: false, followed: vec![] };
+    let step = FollowUp { part: Some(value("[2,3]")), done: false, ..FollowUp::last(vec![]) };
     bench.follow(inner.key, step.clone(), at(2)).await;
     bench.restart();
     bench.follow(inner.key, FollowUp { done: true, ..step }, at(2)).await;

@@ -80,7 +80,7 @@ pub(super) fn released(message: Message) -> Followed {
 
 /// The last step of dealing with the followers of something.
 pub(super) fn last(followed: Vec<(TaskId, Followed)>) -> FollowUp {
-    FollowUp { followed, part: None, done: true }
+    FollowUp::last(followed)
 }
 
 impl Bench {
@@ -135,6 +135,6 @@ impl Bench {
 pub(super) fn parts(ended: &Ended) -> &[Arrival] {
     match &ended.outcome {
         Completed::Join { parts, .. } => parts,
-        Completed::Task(arrival) => panic!("a task ended: {arrival:?}"),
+        other => panic!("no join has ended: {other:?}"),
     }
 }

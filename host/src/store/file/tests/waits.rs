@@ -36,7 +36,7 @@ async fn run_next(store: &FileStore) {
 }
 
 fn last(followed: Vec<(lovage_model::TaskId, Followed)>) -> FollowUp {
-    FollowUp { followed, part: None, done: true }
+    FollowUp::last(followed)
 }
 
 /// What is there after a power cut, in a directory of its own.

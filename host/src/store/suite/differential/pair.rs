@@ -215,7 +215,7 @@ impl Pair {
             followed.push((id, self.followed(message, outcome)));
         }
         let part = Some(Arrival::Value(json("[0]"))).filter(|_| matches!(&a.outcome, Completed::Join { .. }));
-        let step = FollowUp { followed, part, done };
+        let step = FollowUp { part, done, ..FollowUp::last(followed) };
         let now = at(self.now);
         let expected = self.memory.store.follow(a.key, step.clone(), now).await.unwrap();
         same("follow", expected, self.file.store.follow(b.key, step, now).await.unwrap());

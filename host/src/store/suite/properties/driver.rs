@@ -161,18 +161,19 @@ impl Driver {
                 self.expected.completed(&ended.id, &parts);
                 (gathered(&parts), then)
             }
+            Completed::Chord(chord) => unreachable!("nothing was sent in Celery's form: {chord:?}"),
         };
         let step = match then {
             Then::Part { group, index } => {
                 self.expected.part(&group, &ended.id, index, arrival.clone());
-                FollowUp { followed: vec![], part: Some(arrival), done: true }
+                FollowUp { part: Some(arrival), ..FollowUp::last(vec![]) }
             }
             Then::Next => {
                 let followers = self.bench.store.followers(&ended.tenant, &ended.id, max).await.unwrap();
                 let done = followers.len() < max;
                 let followed =
                     followers.into_iter().map(|message| (message.id.clone(), received(message, &arrival, now)));
-                FollowUp { followed: followed.collect(), part: None, done }
+                FollowUp { done, ..FollowUp::last(followed.collect()) }
             }
         };
         assert_eq!(self.bench.store.follow(ended.key, step.clone(), now).await.unwrap(), Fenced::Applied);
