@@ -4,6 +4,8 @@
 //! travels between workers: nothing of it is refused, and what nobody here knows goes on to whoever comes next. Values are
 //! JSON text, so integers of any size, the order of keys and kombu's tagged values survive.
 
+use std::sync::Arc;
+
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -135,7 +137,7 @@ pub struct WireOptions {
     /// What comes before it.
     pub parent_id: Option<TaskId>,
     /// The body of the chord that it is a part of.
-    pub chord: Option<Box<WireSignature>>,
+    pub chord: Option<Arc<WireSignature>>,
     /// What follows it, the next one last.
     pub chain: Option<Vec<WireSignature>>,
     /// Sent with its result once it has returned.
