@@ -21,3 +21,6 @@ pub use json::dumps;
 pub use poison::Poison;
 pub use read::{Delivery, Limits, Received, read};
 pub use write::{Envelope, write};
+
+#[cfg(test)]
+mod tests;

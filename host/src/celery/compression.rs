@@ -33,7 +33,8 @@ pub(super) fn unpack(way: &str, packed: &[u8], most: usize) -> Result<Vec<u8>, P
             up_to("xz", lzma_rust2::XzReader::new_mem_limit(packed, true, MAX_MEMORY_KIB), most)
         }
         "application/zstd" | "zstd" | "zstandard" => {
-            let frame = StreamingDecoder::new(packed).map_err(|error| Packed::Broken("zstd", io::Error::other(error)))?;
+            let frame =
+                StreamingDecoder::new(packed).map_err(|error| Packed::Broken("zstd", io::Error::other(error)))?;
             up_to("zstd", frame, most)
         }
         unknown => Err(Packed::Unknown(unknown.chars().take(80).collect())),

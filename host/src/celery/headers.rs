@@ -90,7 +90,8 @@ impl Headers {
             return Some(task);
         }
         self.blame(poison::not_registered(&name));
-        let spelled: String = name.chars().map(|c| if TaskName::new(c.to_string()).is_ok() { c } else { '_' }).collect();
+        let spelled: String =
+            name.chars().map(|c| if TaskName::new(c.to_string()).is_ok() { c } else { '_' }).collect();
         TaskName::new(&spelled[..spelled.floor_char_boundary(255)]).ok()
     }
 
@@ -132,7 +133,14 @@ impl Own {
     fn of(message: &Message) -> Self {
         let Message { fuel, depth, overrides, untracked, requeued, earlier_deliveries, .. } = message;
         let (fuel, depth, overrides) = (*fuel, *depth, overrides.clone());
-        Self { fuel, depth, overrides, untracked: *untracked, requeued: *requeued, earlier_deliveries: *earlier_deliveries }
+        Self {
+            fuel,
+            depth,
+            overrides,
+            untracked: *untracked,
+            requeued: *requeued,
+            earlier_deliveries: *earlier_deliveries,
+        }
     }
 }
 

@@ -69,18 +69,26 @@ struct Follows<'a, S: Serialize> {
 fn body(message: &Message) -> serde_json::Result<String> {
     let Message { args, kwargs, .. } = message;
     match &message.embed {
-        Some(embed) => triple(args, kwargs, &Follows {
-            callbacks: some(&embed.callbacks),
-            errbacks: some(&embed.errbacks),
-            chain: some(&embed.chain),
-            chord: embed.chord.as_deref(),
-        }),
-        None => triple(args, kwargs, &Follows {
-            callbacks: some(&message.callbacks),
-            errbacks: some(&message.errbacks),
-            chain: None,
-            chord: None,
-        }),
+        Some(embed) => triple(
+            args,
+            kwargs,
+            &Follows {
+                callbacks: some(&embed.callbacks),
+                errbacks: some(&embed.errbacks),
+                chain: some(&embed.chain),
+                chord: embed.chord.as_deref(),
+            },
+        ),
+        None => triple(
+            args,
+            kwargs,
+            &Follows {
+                callbacks: some(&message.callbacks),
+                errbacks: some(&message.errbacks),
+                chain: None,
+                chord: None,
+            },
+        ),
     }
 }
 
