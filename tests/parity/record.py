@@ -96,7 +96,7 @@ def spread(self, n):
     return group(add.si(n, i) for i in range(2)).apply_async()
 
 
-@app.task
+@app.task(acks_late=True)
 def rejected():
     raise Reject("no", requeue=False)
 

@@ -6,7 +6,9 @@ use lovage_model::{Fields, Json, Timestamp};
 
 use super::*;
 
+mod events;
 mod messages;
+mod pidboxes;
 mod poisons;
 mod properties;
 mod results;
