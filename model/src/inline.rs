@@ -4,6 +4,8 @@
 //! them. Whoever runs one sends what is next, so Python workers and hosts may run parts of one canvas. (What comes over HTTP
 //! or from a guest that was called so is a [`Plan`](crate::Plan) instead.)
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Exception, Json, Message, QueueName, ResultTuple, State, TaskId, WireSignature};
@@ -23,7 +25,7 @@ pub struct Embed {
     pub chain: Vec<WireSignature>,
     /// The body of the chord that it is a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chord: Option<Box<WireSignature>>,
+    pub chord: Option<Arc<WireSignature>>,
     /// The message's properties as they came: a JSON object with `reply_to`, `correlation_id`, `app_id`, ...
     #[serde(default = "Json::empty_object")]
     pub properties: Json,
@@ -121,7 +123,7 @@ pub struct Part {
     /// Its value, or its exception as result metas have it.
     pub result: Json,
     /// The body, as the part carried it.
-    pub chord: Box<WireSignature>,
+    pub chord: Arc<WireSignature>,
     /// Whose end this was noted by: the parent of the body, if it is the last part.
     pub sender: Sender,
 }

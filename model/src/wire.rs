@@ -5,6 +5,7 @@
 //! JSON text, so integers of any size, the order of keys and kombu's tagged values survive.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
@@ -161,7 +162,7 @@ pub struct WireOptions {
     /// What comes before it.
     pub parent_id: Option<TaskId>,
     /// The body of the chord that it is a part of.
-    pub chord: Option<Box<WireSignature>>,
+    pub chord: Option<Arc<WireSignature>>,
     /// What follows it, the next one last.
     pub chain: Option<Vec<WireSignature>>,
     /// Sent with its result once it has returned.

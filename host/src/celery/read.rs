@@ -3,6 +3,8 @@
 //! Whatever is wrong with it is an answer: a [`Poison`] with as much of it as could be read.
 //! See <https://docs.celeryq.dev/en/stable/internals/protocol.html>.
 
+use std::sync::Arc;
+
 use lovage_model::{Embed, Exception, Fields, Json, Message, QueueName, TaskName, WireSignature};
 
 use super::content::{self, Body};
@@ -173,7 +175,7 @@ fn embed_of(mut fields: Fields, headers: &mut Headers) -> Embed {
         callbacks: all("callbacks"),
         errbacks: all("errbacks"),
         chain: all("chain"),
-        chord: all("chord").pop().map(Box::new),
+        chord: all("chord").pop().map(Arc::new),
         ..Embed::default()
     }
 }

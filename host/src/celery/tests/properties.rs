@@ -1,6 +1,7 @@
 //! Whatever is written is read as the same, and no bytes do harm.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::*;
 use lovage_model::{Embed, Message, Seconds, TimeLimit, WireSignature};
@@ -61,7 +62,7 @@ fn embed() -> impl Strategy<Value = Embed> {
         callbacks,
         errbacks,
         chain,
-        chord: chord.map(Box::new),
+        chord: chord.map(Arc::new),
         properties,
         argsrepr: Some(argsrepr),
         kwargsrepr: Some(kwargsrepr),
