@@ -19,12 +19,14 @@ pub mod pidbox;
 mod poison;
 mod properties;
 mod read;
+mod unacked;
 mod write;
 
 pub use channel::channel;
 pub use json::dumps;
 pub use poison::Poison;
 pub use read::{Delivery, Limits, Received, read};
+pub use unacked::Unacked;
 pub use write::{Envelope, write};
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Remote control as Celery's clients and workers speak it: what is asked of all hosts, who is meant, and what one answers.
 //! See <https://docs.celeryq.dev/en/stable/userguide/workers.html#remote-control>.
 
-use lovage_model::{Exception, Fields, Json, Timestamp, exc_module};
+use lovage_model::{Exception, Fields, Json, TaskId, Timestamp, exc_module};
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
@@ -124,6 +124,21 @@ fn since_1970<S: serde::Serializer>(time: &Option<Timestamp>, serializer: S) -> 
 }
 
 impl Request {
+    /// Something that is told to all hosts, and not answered.
+    pub fn cast(method: &str, arguments: Fields, clock: u64) -> Self {
+        let (audience, reply_to, ticket, expires) = (Audience::All, None, None, None);
+        Self { method: method.to_owned(), arguments, audience, reply_to, ticket, clock, expires }
+    }
+
+    /// Tells all hosts that tasks are revoked.
+    pub fn revoke(tasks: &[TaskId], terminate: bool, clock: u64) -> serde_json::Result<Self> {
+        let of = |name: &str, value: Json| (name.to_owned(), value);
+        let signal = if terminate { "SIGKILL" } else { "SIGTERM" };
+        let arguments =
+            [of("task_id", Json::of(tasks)?), of("terminate", Json::of(&terminate)?), of("signal", Json::of(signal)?)];
+        Ok(Self::cast("revoke", arguments.into_iter().collect(), clock))
+    }
+
     /// Reads what was published on the channel of [`EXCHANGE`].
     pub fn read(raw: &[u8], limits: &Limits) -> Result<Self, NoRequest> {
         let element = Element::parse(raw).map_err(NoRequest)?;

@@ -81,6 +81,16 @@ fn every_reply_is_written_as_it_was() {
 }
 
 #[test]
+fn revoked_tasks_are_told_as_celery_tells_them() {
+    for (said, was) in requests("revoked") {
+        let tasks: Vec<lovage_model::TaskId> = was.arguments.read("task_id").unwrap();
+        let is = Request::revoke(&tasks, was.arguments.read("terminate").unwrap(), was.clock).unwrap();
+        let is = Request { expires: was.expires, ..is };
+        assert_eq!(is.write(&tag(&said)).unwrap(), was.write(&tag(&said)).unwrap());
+    }
+}
+
+#[test]
 fn errors_are_reprs() {
     let exception = Exception::new("builtins", "TypeError", "no 'x'");
     assert_eq!(pidbox::error(&exception).as_str(), r#"{"error":"TypeError(\"no 'x'\")"}"#);

@@ -118,6 +118,32 @@ fn a_name_that_no_task_can_have_is_spelled_in_one_that_it_can() {
     assert_eq!(name(&"\u{e9}".repeat(200)).len(), 254);
 }
 
+/// All that `dateutil` and Celery take for a time.
+#[test]
+fn times_are_read_as_celery_reads_them() {
+    let eta = |text: &str| {
+        let element = Element::new(BODY).header("eta", text.into());
+        read(element.text().as_bytes(), &LIMITS).map(|received| received.message.eta.unwrap().to_string()).ok()
+    };
+    for (text, time) in [
+        ("2026-11-21T12:00:00.500000+00:00", "2026-11-21T12:00:00.500000+00:00"),
+        ("2026-11-21T12:00:00+00:00", "2026-11-21T12:00:00.000000+00:00"),
+        ("2026-11-21T14:00:00+0200", "2026-11-21T12:00:00.000000+00:00"),
+        ("2026-11-21T14:00:00+02", "2026-11-21T12:00:00.000000+00:00"),
+        ("2026-11-21T12:00:00Z", "2026-11-21T12:00:00.000000+00:00"),
+        ("2026-11-21T12:00:00", "2026-11-21T12:00:00.000000+00:00"),
+        ("2026-11-21 12:00:00.5", "2026-11-21T12:00:00.500000+00:00"),
+        ("2026-11-21T12:00", "2026-11-21T12:00:00.000000+00:00"),
+        ("20261121T120000", "2026-11-21T12:00:00.000000+00:00"),
+        ("2026-11-21", "2026-11-21T00:00:00.000000+00:00"),
+    ] {
+        assert_eq!(eta(text).as_deref(), Some(time), "{text}");
+    }
+    for text in ["", "soon", "2026-13-01T00:00:00", "12:00", "2026-11-21T25:00:00"] {
+        assert_eq!(eta(text), None, "{text}");
+    }
+}
+
 #[test]
 fn one_without_an_id_is_nobodys() {
     for text in [

@@ -109,6 +109,18 @@ proptest! {
     }
 
     #[test]
+    fn what_is_compressed_is_read(message in message(), zstd in any::<bool>(), text in "a{200,300}") {
+        let compression = json(if zstd { "\"zstd\"" } else { "\"gzip\"" });
+        let args = Json::of(&[text]).unwrap();
+        let overrides = BTreeMap::from([("compression".to_owned(), compression)]);
+        let message = Message { args, overrides, ..message };
+        let element = write(&message, &envelope("tag")).unwrap();
+        let header = if zstd { r#""compression": "application/zstd""# } else { r#""compression": "application/x-gzip""# };
+        prop_assert!(element.contains(header), "{}", element);
+        prop_assert_eq!(read(element.as_bytes(), &LIMITS).unwrap().message, message);
+    }
+
+    #[test]
     fn any_bytes_are_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = read(&bytes, &LIMITS);
         let _ = meta::read(&bytes, &LIMITS);
