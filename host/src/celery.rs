@@ -15,6 +15,7 @@ mod json;
 mod matcher;
 pub mod meta;
 mod msgpack;
+mod pairs;
 pub mod pidbox;
 mod poison;
 mod properties;

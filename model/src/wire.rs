@@ -18,9 +18,6 @@ use crate::{Json, TaskId, TaskName};
 pub struct Fields(Vec<(String, Json)>);
 
 impl Fields {
-    /// No keys.
-    pub const EMPTY: Self = Self(Vec::new());
-
     /// The value of a key.
     pub fn get(&self, name: &str) -> Option<&Json> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)

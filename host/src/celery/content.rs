@@ -1,9 +1,12 @@
 //! The body of an envelope, as JSON: out of its encoding, its compression and its content type.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use lovage_model::Exception;
+use serde::Deserialize;
 
 use super::compression;
 use super::envelope::Element;
@@ -27,8 +30,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Reads a body that comes to at most so many bytes of JSON.
-pub(super) fn body(element: &Element, most: usize) -> Result<Body, Exception> {
-    let content_type: String = element.content_type.as_ref().and_then(|it| it.read().ok()).unwrap_or_default();
+pub(super) fn body(element: &Element<'_>, most: usize) -> Result<Body, Exception> {
+    let content_type: String =
+        element.content_type.and_then(|it| serde_json::from_str(it.get()).ok()).unwrap_or_default();
     let is_msgpack = match content_type.as_str() {
         "application/json" => false,
         "application/x-msgpack" => true,
@@ -48,24 +52,26 @@ pub(super) fn body(element: &Element, most: usize) -> Result<Body, Exception> {
     } else {
         String::from_utf8(bytes).map_err(|error| poison::undecodable(format_args!("the body: {error}")))?
     };
-    let (finite, not_finite) = json::finite(&text, "null");
-    Ok(Body { text: finite.into_owned(), not_finite })
+    Ok(match json::finite(&text, "null") {
+        (_, None) => Body { text, not_finite: None },
+        (finite, not_finite) => Body { text: finite.into_owned(), not_finite },
+    })
 }
 
-fn bytes(element: &Element, most: usize) -> Result<Vec<u8>, Exception> {
-    let written: String = element
-        .body
-        .as_ref()
-        .ok_or_else(|| poison::undecodable("there is no body"))?
-        .read()
-        .map_err(|_| poison::undecodable("the body is no text"))?;
+/// A text, without a copy if nothing in it is escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn bytes(element: &Element<'_>, most: usize) -> Result<Vec<u8>, Exception> {
+    let body = element.body.ok_or_else(|| poison::undecodable("there is no body"))?;
+    let Text(written) = serde_json::from_str(body.get()).map_err(|_| poison::undecodable("the body is no text"))?;
     let bytes = match element.property("body_encoding").as_str() {
-        "base64" => {
-            BASE64.decode(&written).map_err(|why| poison::undecodable(format_args!("the body's base64: {why}")))?
-        }
-        _ => written.into_bytes(),
+        "base64" => BASE64
+            .decode(written.as_bytes())
+            .map_err(|why| poison::undecodable(format_args!("the body's base64: {why}")))?,
+        _ => written.into_owned().into_bytes(),
     };
-    match element.headers().read::<String>("compression") {
+    match element.headers.read::<String>("compression") {
         Some(way) => compression::unpack(&way, &bytes, most)
             .map_err(|why| poison::undecodable(format_args!("the body cannot be unpacked: {why}"))),
         None => Ok(bytes),

@@ -3,21 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use lovage_model::{Exception, Fields, Json, Message, Seconds, TaskId, TaskName, TimeLimit, Timestamp, python};
-use serde::de::DeserializeOwned;
+use lovage_model::{Exception, Json, Message, Seconds, TaskId, TaskName, TimeLimit, Timestamp, python};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::pairs::Pairs;
 use super::poison;
 
 /// Headers, of which those that are known are taken one by one, and the first thing that is wrong.
-pub(super) struct Headers {
-    fields: Fields,
+pub(super) struct Headers<'a> {
+    fields: Pairs<'a>,
     pub(super) fault: Option<Exception>,
 }
 
-impl Headers {
-    pub(super) fn new(fields: Fields) -> Self {
+impl<'a> Headers<'a> {
+    pub(super) fn new(fields: Pairs<'a>) -> Self {
         Self { fields, fault: None }
     }
 
@@ -26,9 +26,9 @@ impl Headers {
     }
 
     /// A header that is there and not `null`.
-    pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
-        let value = self.fields.remove(name).filter(|value| value.as_str() != "null")?;
-        value.read().inspect_err(|error| self.blame(wrong(name, &value, error))).ok()
+    pub(super) fn take<T: Deserialize<'a>>(&mut self, name: &str) -> Option<T> {
+        let value = self.fields.take(name)?;
+        serde_json::from_str(value.get()).inspect_err(|error| self.blame(wrong(name, value.get(), error))).ok()
     }
 
     fn time(&mut self, name: &str) -> Option<Timestamp> {
@@ -56,7 +56,7 @@ impl Headers {
         let Own { fuel, depth, overrides, untracked, requeued, earlier_deliveries } =
             self.take(Own::NAME).unwrap_or_default();
         for done in ["lang", "compression", "redelivered", "stamped_headers"] {
-            self.fields.remove(done);
+            self.fields.take(done);
         }
         Message {
             shadow: self.take("shadow"),
@@ -72,7 +72,7 @@ impl Headers {
             ignore_result: self.take("ignore_result"),
             replaced_task_nesting: self.take("replaced_task_nesting").unwrap_or_default(),
             stamps: self.take("stamps").unwrap_or_default(),
-            headers: self.fields.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect(),
+            headers: self.rest(),
             fuel,
             depth,
             overrides,
@@ -81,6 +81,15 @@ impl Headers {
             earlier_deliveries,
             ..message
         }
+    }
+
+    /// Those of the sender's own.
+    fn rest(&mut self) -> BTreeMap<String, Json> {
+        let rest = self.fields.kept();
+        rest.unwrap_or_else(|error| {
+            self.blame(poison::invalid(format_args!("headers: {error}")));
+            BTreeMap::new()
+        })
     }
 
     /// A name that no task can have is spelled with `_`.
@@ -100,8 +109,8 @@ impl Headers {
     }
 }
 
-fn wrong(name: &str, value: &Json, error: &serde_json::Error) -> Exception {
-    let short: String = value.as_str().chars().take(80).collect();
+fn wrong(name: &str, value: &str, error: &serde_json::Error) -> Exception {
+    let short: String = value.chars().take(80).collect();
     poison::invalid(format_args!("{name} is {short}: {error}"))
 }
 

@@ -137,7 +137,7 @@ mod tests {
             (b"\x92\xcb\x3f\xf0\0\0\0\0\0\0\xcb\x7f\xf8\0\0\0\0\0\0", "[1.0, NaN]"),
             (
                 b"\x92\xc4\x01a\xc4\x01\xff",
-                concat!(r#"[{"__type__": "bytes", "__value__": "a"}, {"__type__": "base64", "__value__": "/w=="}]"#),
+                r#"[{"__type__": "bytes", "__value__": "a"}, {"__type__": "base64", "__value__": "/w=="}]"#,
             ),
             (b"\xa3a\"\n", r#""a\"\n""#),
         ] {

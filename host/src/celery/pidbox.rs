@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Limits;
 use super::channel::{self, Address};
 use super::content;
-use super::envelope::Element;
+use super::envelope::{Element, Text};
 use super::json::dumps;
 use super::matcher::Matcher;
 
@@ -141,12 +141,13 @@ impl Request {
 
     /// Reads what was published on the channel of [`EXCHANGE`].
     pub fn read(raw: &[u8], limits: &Limits) -> Result<Self, NoRequest> {
-        let element = Element::parse(raw).map_err(NoRequest)?;
+        let text = Text::of(raw).map_err(NoRequest)?;
+        let element = Element::parse(&text).map_err(NoRequest)?;
         let body = content::body(&element, limits.body_bytes).map_err(|error| NoRequest(error.to_string()))?;
         let no_request = |error: serde_json::Error| NoRequest(error.to_string());
         let written: Written = Json::parse(body.text).and_then(|body| body.read()).map_err(no_request)?;
         let arguments = written.arguments.filter(|it| it.as_str() != "null").map(|it| it.read()).transpose();
-        let (clock, expires) = (element.headers().read("clock"), element.headers().read("expires"));
+        let (clock, expires) = (element.headers.read("clock"), element.headers.read("expires"));
         Ok(Self {
             method: written.method,
             arguments: arguments.map_err(no_request)?.unwrap_or_default(),

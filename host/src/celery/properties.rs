@@ -5,7 +5,7 @@ use lovage_model::{Embed, Fields, Json, Message, Timestamp};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use super::envelope::Element;
+use super::pairs::Pairs;
 
 /// What every message gets where it is put on a list.
 const OF_THE_BROKER: [&str; 5] = ["delivery_tag", "body_encoding", "delivery_info", "priority", "expiration"];
@@ -17,31 +17,24 @@ const MAX_PRIORITY: f64 = 9.0;
 const DELIVERY_MODE: &str = "2";
 
 /// What its sender set, without what any message has.
-pub(super) fn of_the_sender(element: &Element, id: &str) -> Json {
-    let mut all = element.properties().clone();
-    for name in OF_THE_BROKER {
-        all.remove(name);
-    }
-    let plain = |name: &str, value: &Json| match name {
-        "correlation_id" => value.read::<String>().is_ok_and(|it| it == id),
-        "reply_to" => matches!(value.as_str(), "\"\"" | "null"),
-        "delivery_mode" => value.as_str() == DELIVERY_MODE,
-        _ => false,
+pub(super) fn of_the_sender(properties: &Pairs<'_>, id: &str) -> Json {
+    let plain = |name: &str, value: &str| match name {
+        "correlation_id" => serde_json::from_str::<String>(value).is_ok_and(|it| it == id),
+        "reply_to" => matches!(value, "\"\"" | "null"),
+        "delivery_mode" => value == DELIVERY_MODE,
+        name => OF_THE_BROKER.contains(&name),
     };
-    let kept: Fields = all
-        .iter()
-        .filter(|(name, value)| !plain(name, value))
-        .map(|(name, value)| (name.to_owned(), value.clone()))
-        .collect();
-    Json::of(&kept).unwrap_or_else(|_| Json::empty_object())
+    let kept = properties.iter().filter(|(name, value)| !plain(name, value.get()));
+    let kept = kept.map(|(name, value)| Ok((name.to_owned(), Json::of_raw(value)?)));
+    let kept = kept.collect::<serde_json::Result<Fields>>().and_then(|kept| Json::of(&kept));
+    kept.unwrap_or_else(|_| Json::empty_object())
 }
 
 /// 0 if it does not say, or says nonsense, as kombu takes it.
-pub(super) fn priority(element: &Element) -> u8 {
-    let number: Option<f64> = element
-        .properties()
+pub(super) fn priority(properties: &Pairs<'_>) -> u8 {
+    let number: Option<f64> = properties
         .read("priority")
-        .or_else(|| element.properties().read::<String>("priority").and_then(|text| text.parse().ok()));
+        .or_else(|| properties.read::<String>("priority").and_then(|text| text.parse().ok()));
     // Between 0 and 9, which are exact.
     number.map_or(0, |number| number.clamp(0.0, MAX_PRIORITY) as u8)
 }

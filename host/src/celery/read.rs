@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
-use lovage_model::{Embed, Exception, Fields, Json, Message, QueueName, TaskName, WireSignature};
+use lovage_model::{Embed, Exception, Json, Message, QueueName, TaskName, WireSignature};
+use serde_json::value::RawValue;
 
 use super::content::{self, Body};
-use super::envelope::Element;
+use super::envelope::{Element, Text};
 use super::headers::Headers;
+use super::pairs::Pairs;
 use super::poison::{self, Poison};
 use super::properties;
 
@@ -45,35 +47,38 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    fn of(element: &Element) -> Self {
-        let info: Fields = element.properties().read("delivery_info").unwrap_or_default();
+    fn of(element: &Element<'_>) -> Self {
+        let info: Pairs<'_> = element.properties.read("delivery_info").unwrap_or_default();
         let text = |name: &str| info.read(name).unwrap_or_default();
-        let redelivered = [element.headers(), &info].iter().any(|it| it.read("redelivered") == Some(true));
+        let redelivered = [&element.headers, &info].iter().any(|it| it.read("redelivered") == Some(true));
         Self {
             tag: element.property("delivery_tag"),
             exchange: text("exchange"),
             routing_key: text("routing_key"),
             redelivered,
-            ours: element.lovage.as_ref().and_then(|mark| mark.read().ok()),
+            ours: element.lovage.and_then(|mark| serde_json::from_str(mark.get()).ok()),
         }
     }
 }
 
 /// Reads an element of a list, or the message of an entry of `unacked`.
 pub fn read(raw: &[u8], limits: &Limits) -> Result<Received, Box<Poison>> {
-    let element = Element::parse(raw)
-        .map_err(|why| Poison::nameless(Delivery::default(), poison::undecodable(format_args!("no message: {why}"))))?;
+    let no_message =
+        |why| Poison::nameless(Delivery::default(), poison::undecodable(format_args!("no message: {why}")));
+    let text = Text::of(raw).map_err(no_message)?;
+    let element = Element::parse(&text).map_err(no_message)?;
     let delivery = Delivery::of(&element);
     let body = content::body(&element, limits.body_bytes);
-    let not_finite = element.not_finite.or(body.as_ref().ok().and_then(|body| body.not_finite));
+    let not_finite = text.not_finite.or(body.as_ref().ok().and_then(|body| body.not_finite));
     let mut fault = not_finite.map(poison::not_finite);
-    let Call { headers, args, kwargs, embed } = match call(&element, body) {
-        Ok(call) => call,
-        Err(wrong) => {
-            fault.get_or_insert(wrong);
-            Call { headers: element.headers().clone(), ..Call::default() }
-        }
-    };
+    let Call { headers, args, kwargs, embed } =
+        match body.as_ref().map_err(Exception::clone).and_then(|body| call(&element, body)) {
+            Ok(call) => call,
+            Err(wrong) => {
+                fault.get_or_insert(wrong);
+                Call { headers: element.headers.clone(), ..Call::default() }
+            }
+        };
     let mut headers = Headers::new(headers);
     let (id, task) = (headers.id(), headers.task());
     let (Some(id), Some(task)) = (id, task.or_else(|| TaskName::new("unknown").ok())) else {
@@ -82,19 +87,13 @@ pub fn read(raw: &[u8], limits: &Limits) -> Result<Received, Box<Poison>> {
     };
     let argsrepr = headers.take("argsrepr");
     let kwargsrepr = headers.take("kwargsrepr");
-    let properties = properties::of_the_sender(&element, id.as_str());
+    let properties = properties::of_the_sender(&element.properties, id.as_str());
     let embed = Embed { properties, argsrepr, kwargsrepr, ..embed_of(embed, &mut headers) };
     let message = Message {
         queue: queue(&delivery),
-        priority: properties::priority(&element),
-        args: shaped(args, Json::is_array, Json::empty_array, "arguments must be a list", &mut headers),
-        kwargs: shaped(
-            kwargs,
-            Json::is_object,
-            Json::empty_object,
-            "keyword arguments must be a mapping",
-            &mut headers,
-        ),
+        priority: properties::priority(&element.properties),
+        args: shaped(args, Json::empty_array(), "arguments must be a list", &mut headers),
+        kwargs: shaped(kwargs, Json::empty_object(), "keyword arguments must be a mapping", &mut headers),
         embed: Some(Box::new(embed)),
         ..Message::new(id, task)
     };
@@ -112,60 +111,56 @@ fn queue(delivery: &Delivery) -> QueueName {
 
 /// What is called, still in parts.
 #[derive(Default)]
-struct Call {
-    headers: Fields,
-    args: Option<Json>,
-    kwargs: Option<Json>,
-    embed: Fields,
+struct Call<'a> {
+    headers: Pairs<'a>,
+    args: Option<&'a RawValue>,
+    kwargs: Option<&'a RawValue>,
+    embed: Pairs<'a>,
 }
 
 /// In protocol 2 the body is a list of three; in protocol 1 it has everything. There are bodies of the latter kind under
 /// headers of the former, which then count.
-fn call(element: &Element, body: Result<Body, Exception>) -> Result<Call, Exception> {
-    let text = body?.text;
-    let json = Json::parse(text).map_err(|error| poison::undecodable(format_args!("the body's JSON: {error}")))?;
-    let headers = element.headers();
-    if json.is_object() {
-        let mut fields: Fields = json.read().map_err(|error| poison::undecodable(format_args!("the body: {error}")))?;
-        let (args, kwargs) = (fields.remove("args"), fields.remove("kwargs"));
-        let group = fields.remove("taskset").filter(|group| group.as_str() != "null");
-        fields.remove("utc");
-        let follows = ["callbacks", "errbacks", "chord"];
-        let embed = follows.iter().filter_map(|name| Some(((*name).to_owned(), fields.remove(name)?))).collect();
-        if let Some(group) = group {
-            fields.set("group", group);
-        }
-        for (name, value) in headers.iter() {
-            fields.set(name, value.clone());
-        }
-        return Ok(Call { headers: fields, args, kwargs, embed });
+fn call<'a>(element: &Element<'a>, body: &'a Body) -> Result<Call<'a>, Exception> {
+    let text = body.text.as_str();
+    let broken = |error: serde_json::Error| poison::undecodable(format_args!("the body's JSON: {error}"));
+    if text.trim_start().starts_with('{') {
+        let mut fields: Pairs<'_> = serde_json::from_str(text).map_err(broken)?;
+        let (args, kwargs) = (fields.take("args"), fields.take("kwargs"));
+        fields.take("utc");
+        let embed = fields.split_off(&["callbacks", "errbacks", "chord"]);
+        let headers = fields.renamed("taskset", "group").with(&element.headers);
+        return Ok(Call { headers, args, kwargs, embed });
     }
-    let items: Vec<Json> = json.read().map_err(|_| poison::no_triple(None))?;
-    let found = items.len();
-    let [args, kwargs, embed] = <[Json; 3]>::try_from(items).map_err(|_| poison::no_triple(Some(found)))?;
-    let embed: Option<Fields> =
-        embed.read().map_err(|error| poison::undecodable(format_args!("what follows the call: {error}")))?;
-    Ok(Call { headers: headers.clone(), args: Some(args), kwargs: Some(kwargs), embed: embed.unwrap_or_default() })
+    let whole: &RawValue = serde_json::from_str(text).map_err(broken)?;
+    let items: Vec<&RawValue> = serde_json::from_str(whole.get()).map_err(|_| poison::no_triple(None))?;
+    let [args, kwargs, embed] = items[..] else { return Err(poison::no_triple(Some(items.len()))) };
+    let embed: Option<Pairs<'_>> = serde_json::from_str(embed.get())
+        .map_err(|error| poison::undecodable(format_args!("what follows the call: {error}")))?;
+    Ok(Call {
+        headers: element.headers.clone(),
+        args: Some(args),
+        kwargs: Some(kwargs),
+        embed: embed.unwrap_or_default(),
+    })
 }
 
-/// Arguments of the right shape; as other clients than Python's write them, none are none.
-fn shaped(value: Option<Json>, fits: fn(&Json) -> bool, none: fn() -> Json, rule: &str, headers: &mut Headers) -> Json {
-    match value.filter(|value| value.as_str() != "null") {
-        Some(value) if fits(&value) => value,
-        None => none(),
-        Some(_) => {
-            headers.blame(poison::invalid(format_args!("Task {rule}")));
-            none()
-        }
+/// Arguments of the same shape as none are; as other clients than Python's write them, `null` is none.
+fn shaped(value: Option<&RawValue>, none: Json, rule: &str, headers: &mut Headers<'_>) -> Json {
+    let Some(value) = value.filter(|value| value.get() != "null") else { return none };
+    match Json::of_raw(value) {
+        Ok(value) if (value.is_array(), value.is_object()) == (none.is_array(), none.is_object()) => return value,
+        Ok(_) => headers.blame(poison::invalid(format_args!("Task {rule}"))),
+        Err(error) => headers.blame(poison::undecodable(format_args!("the body's JSON: {error}"))),
     }
+    none
 }
 
 /// What follows, each part by itself: one that cannot be read leaves the others.
-fn embed_of(mut fields: Fields, headers: &mut Headers) -> Embed {
+fn embed_of(mut fields: Pairs<'_>, headers: &mut Headers<'_>) -> Embed {
     let mut all = |name: &str| -> Vec<WireSignature> {
-        let value = fields.remove(name).filter(|value| value.as_str() != "null");
-        let read = |value: Json| if value.is_object() { value.read().map(|one| vec![one]) } else { value.read() };
-        let read = value.map_or(Ok(Vec::new()), read);
+        let Some(value) = fields.take(name).map(RawValue::get) else { return Vec::new() };
+        let one = value.starts_with('{');
+        let read = if one { serde_json::from_str(value).map(|one| vec![one]) } else { serde_json::from_str(value) };
         read.unwrap_or_else(|error| {
             headers.blame(poison::invalid(format_args!("{name}: {error}")));
             Vec::new()
