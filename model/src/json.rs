@@ -29,6 +29,11 @@ impl Json {
         }
     }
 
+    /// A piece of a text that was read as JSON already. Fails if it is nested too deep.
+    pub fn of_raw(raw: &RawValue) -> Result<Self, serde_json::Error> {
+        Self::checked(raw.to_owned())
+    }
+
     /// The JSON of a value. Fails for what JSON cannot hold, such as a map with keys that are not text.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
         serde_json::value::to_raw_value(value).map(Self)
