@@ -31,8 +31,8 @@ async fn live(steps: &[Step]) {
     pair.compare().await;
     let report = pair.file.check();
     assert!(report.is_sound(), "{report:?}");
-    pair.memory.restart();
-    pair.file.restart();
+    pair.memory.restart().await;
+    pair.file.restart().await;
     pair.compare().await;
 }
 

@@ -83,8 +83,8 @@ impl Pair {
             Step::Push(..) | Step::Rollback(_) | Step::Remove(_) => self.change_modules(step).await,
             Step::Wait(seconds) => self.now += seconds,
             Step::Restart => {
-                self.memory.restart();
-                self.file.restart();
+                self.memory.restart().await;
+                self.file.restart().await;
             }
         }
     }
