@@ -9,6 +9,9 @@ use crate::store::record::{MAX_CHILDREN, MAX_LEASED_BYTES, MAX_LOGS};
 /// The schema of our own keys.
 pub(super) const SCHEMA: u32 = 1;
 
+/// The most messages that nobody can run that are kept, the newest.
+const MAX_DEAD: u64 = 10_000;
+
 /// For how long a chord is claimed by who counted its last part, in seconds.
 const CLAIM_TTL: u32 = 60;
 /// For how long a chord that has been dealt with is remembered, in seconds: as Celery does.
@@ -34,10 +37,16 @@ scripts! {
     Submit = ["ends", "submit"],
     /// Takes messages.
     Lease = ["back", "lease"],
+    /// Says what was found in messages of clients.
+    Adopt = ["back", "adopt"],
+    /// Ends what nobody can run.
+    Bury = ["ends", "inline", "bury"],
+    /// Puts back what a Celery worker lost.
+    Restore = ["restore"],
     /// Ends attempts.
     Settle = ["ends", "inline", "settle"],
     /// Gives messages back.
-    Give = ["back", "ends", "give"],
+    Give = ["back", "give"],
     /// Extends leases.
     Renew = ["renew"],
     /// Sets a state of a task's own.
@@ -132,6 +141,7 @@ fn head(options: &Options) -> String {
         ("MAX_BYTES", MAX_LEASED_BYTES as u64),
         ("MAX_CHILDREN", MAX_CHILDREN as u64),
         ("MAX_LOGS", MAX_LOGS as u64),
+        ("MAX_DEAD", MAX_DEAD),
         ("SCHEMA", u64::from(SCHEMA)),
         ("CLAIM_TTL", u64::from(CLAIM_TTL)),
         ("DONE_TTL", u64::from(DONE_TTL)),

@@ -147,15 +147,8 @@ local function conclude(t, id, r, s)
   if s.arrival then advance(t, id, r.th, s.arrival, s.follower, now) end
 end
 
--- The text of the element that a lease holds, behind its "{" and its place; none if somebody took it back.
+-- The element that a lease holds; none if somebody took it back.
 local function unhold(t, r)
   local text = call('HGET', K.unacked(t), r.tag)
-  if not text then return nil end
-  local raw = unheld(text, r.q)
-  return raw
-end
-
--- An element without its place, so that it can get another one.
-local function without_place(raw)
-  return raw:match('^{"lovage": "[^"]*", (.*)$') or raw:sub(2)
+  return text and unheld(text, r.q)
 end

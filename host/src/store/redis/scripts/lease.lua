@@ -7,6 +7,14 @@ end
 
 local PAGE = 1000
 
+-- What was granted to this host by a call whose answer it never got.
+if A.void then
+  for _, tag in ipairs(call('ZRANGE', K.leases, 0, -1)) do
+    local opening, number = tag:match('^lovage%-(%x%x%x%x%x%x)(%x+)/')
+    if opening == OPENING and tonumber(number, 16) >= A.void then lapse(tag, A.now) end
+  end
+end
+
 for _, tag in ipairs(call('ZRANGE', K.leases, '-inf', int(A.now), 'BYSCORE', 'LIMIT', 0, PAGE)) do lapse(tag, A.now) end
 for _, member in ipairs(call('ZRANGE', K.scheduled, '-inf', int(A.now), 'BYSCORE', 'LIMIT', 0, PAGE)) do
   promote(member, A.now)

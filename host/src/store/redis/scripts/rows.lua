@@ -169,13 +169,22 @@ local function held(raw, q) return '[' .. raw .. ', "", "' .. q .. '"]' end
 
 local function unheld(text, q) return text:sub(2, -#q - 9) end
 
--- The text of a message that is delivered again, with its place in the line.
-local function returned(raw, r, t, id, again)
-  if raw:sub(1, 11) ~= '{"lovage": ' then raw = element(r.pos, t, id, raw:sub(2)) end
-  if not again then return raw end
+-- A message that says that it is delivered again.
+local function redelivered(raw)
   local head, rest = raw:match('^(.-"delivery_info": {)(".*)$')
   if head and rest:sub(1, 13) ~= '"redelivered"' then return head .. '"redelivered": true, ' .. rest end
   return raw
+end
+
+-- The text of a message that goes back, with its place in the line.
+local function returned(raw, r, t, id, again)
+  if raw:sub(1, 11) ~= '{"lovage": ' then raw = element(r.pos, t, id, raw:sub(2)) end
+  return again and redelivered(raw) or raw
+end
+
+-- An element without its place, so that it can get another one.
+local function without_place(raw)
+  return raw:match('^{"lovage": "[^"]*", (.*)$') or raw:sub(2)
 end
 
 -- Puts elements back into a line, each to its old place. (What has none, since a client put it there, stays behind them.)
