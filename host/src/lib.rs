@@ -8,6 +8,7 @@ pub mod api;
 pub mod attempt;
 pub mod beat;
 pub mod canvas;
+pub mod celery;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Json;
+use crate::{Json, python};
 
 /// The Python modules from which the exceptions of Celery, and ours, come.
 pub mod exc_module {
     /// Python's own exceptions: `TypeError`, `ValueError`, ...
     pub const BUILTINS: &str = "builtins";
+    /// Those of Celery's messages: `DecodeError`, `ContentDisallowed`.
+    pub const KOMBU: &str = "kombu.exceptions";
     /// Celery's: `MaxRetriesExceededError`, `TaskRevokedError`, `NotRegistered`, ...
     pub const CELERY: &str = "celery.exceptions";
     /// The pool's: `SoftTimeLimitExceeded`, `TimeLimitExceeded`, `WorkerLostError`.
@@ -54,11 +56,8 @@ impl Exception {
 
     /// As Python's `repr(exception)`: `ValueError('no', {'k': 1})`.
     pub fn repr(&self) -> String {
-        let args = match self.exc_message.read::<Vec<serde_json::Value>>() {
-            Ok(args) => args.iter().map(python_repr).collect::<Vec<_>>().join(", "),
-            Err(_) => self.exc_message.read().map_or_else(|_| self.exc_message.to_string(), |one| python_repr(&one)),
-        };
-        format!("{}({args})", self.exc_type)
+        let args = python::repr_items(&self.exc_message).unwrap_or_else(|| python::repr(&self.exc_message));
+        format!("{}({args})", self.exc_type.rsplit('.').next().unwrap_or_default())
     }
 
     /// Whether a name in a list of exceptions means this one: its class, its class with its module, or `Exception`.
@@ -80,44 +79,6 @@ impl Exception {
             Err(_) => self.exc_message.read::<String>().unwrap_or_else(|_| self.exc_message.to_string()),
         }
     }
-}
-
-/// A JSON value as Python's `repr` writes it.
-pub fn python_repr(value: &serde_json::Value) -> String {
-    use serde_json::Value;
-    let all = |items: &[Value]| items.iter().map(python_repr).collect::<Vec<_>>().join(", ");
-    match value {
-        Value::Null => "None".to_owned(),
-        Value::Bool(true) => "True".to_owned(),
-        Value::Bool(false) => "False".to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => quoted(text),
-        Value::Array(items) => format!("[{}]", all(items)),
-        Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| format!("{}: {}", quoted(name), python_repr(value)));
-            format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
-        }
-    }
-}
-
-/// Python quotes with `'`, unless the text has some of those and no `"`.
-fn quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push(quote);
-    for c in text.chars() {
-        match c {
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c == quote => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push(quote);
-    quoted
 }
 
 impl std::fmt::Display for Exception {

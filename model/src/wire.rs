@@ -4,6 +4,7 @@
 //! travels between workers: nothing of it is refused, and what nobody here knows goes on to whoever comes next. Values are
 //! JSON text, so integers of any size, the order of keys and kombu's tagged values survive.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
@@ -17,6 +18,9 @@ use crate::{Json, TaskId, TaskName};
 pub struct Fields(Vec<(String, Json)>);
 
 impl Fields {
+    /// No keys.
+    pub const EMPTY: Self = Self(Vec::new());
+
     /// The value of a key.
     pub fn get(&self, name: &str) -> Option<&Json> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
@@ -52,14 +56,35 @@ impl Fields {
     }
 }
 
+/// So many keys are looked through one by one.
+const FEW: usize = 32;
+
 impl FromIterator<(String, Json)> for Fields {
     /// As in JSON, the last of equal keys counts.
     fn from_iter<I: IntoIterator<Item = (String, Json)>>(all: I) -> Self {
-        let mut fields = Self::default();
+        let mut fields = Vec::<(String, Json)>::new();
+        // Looked up by name once there are so many that looking through all of them would take long.
+        let mut places = HashMap::<String, usize>::new();
         for (name, value) in all {
-            fields.set(&name, value);
+            if fields.len() == FEW {
+                places.extend(fields.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)));
+            }
+            let place = if fields.len() < FEW {
+                fields.iter().position(|(key, _)| *key == name)
+            } else {
+                places.get(&name).copied()
+            };
+            match place {
+                Some(place) => fields[place].1 = value,
+                None => {
+                    if fields.len() >= FEW {
+                        places.insert(name.clone(), fields.len());
+                    }
+                    fields.push((name, value));
+                }
+            }
         }
-        fields
+        Self(fields)
     }
 }
 
@@ -329,6 +354,18 @@ mod tests {
             r#""subtask_type":null,"immutable":true}"#
         );
         assert_eq!(serde_json::to_string(&read(text)).unwrap(), text);
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts_in_the_place_of_the_first() {
+        for keys in [3, 31, 32, 33, 100_000] {
+            let all = (0..keys).chain([1, keys - 1, keys]).enumerate();
+            let fields: Fields = all.map(|(n, key)| (key.to_string(), Json::of(&n).unwrap())).collect();
+            assert_eq!(fields.iter().map(|(key, _)| key.to_owned()).collect::<Vec<_>>().len(), keys + 1);
+            let last = [(1, keys), (keys - 1, keys + 1), (keys, keys + 2)];
+            assert!(last.iter().all(|(key, n)| fields.read(&key.to_string()) == Some(*n)), "{keys}");
+            assert_eq!(fields.iter().nth(1).unwrap().0, "1");
+        }
     }
 
     #[test]

@@ -14,7 +14,6 @@
 
 mod bell;
 mod broker;
-mod celery;
 mod check;
 mod chord;
 mod draft;
@@ -36,6 +35,7 @@ mod script;
 mod settle;
 mod settling;
 mod taking;
+mod texts;
 mod waiting;
 mod wire;
 

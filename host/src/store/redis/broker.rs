@@ -90,7 +90,7 @@ impl Broker for RedisStore {
             now: i64,
             room: DraftRoom,
         }
-        let plans = plans.iter().map(DraftPlan::of).collect::<Result<_>>()?;
+        let plans = plans.iter().map(|plan| DraftPlan::of(plan, now)).collect::<Result<_>>()?;
         let args = Args { tenant, plans, now: now.as_micros(), room: room.into() };
         let done: Answers<Answer> = self.link.call(Script::Submit, &args).await?;
         self.ring(done.rings);
@@ -141,7 +141,8 @@ impl Broker for RedisStore {
             if message.unreleased {
                 return Ok(Redone::Unreleased(State::from_name(&row.st)));
             }
-            if let Some(done) = self.run_again(tenant, id, &Draft::free(&again(message, now))?, row.en, now).await? {
+            let draft = Draft::free(&again(message, now), now)?;
+            if let Some(done) = self.run_again(tenant, id, &draft, row.en, now).await? {
                 return Ok(done);
             }
         }

@@ -1,22 +1,18 @@
 //! What did the parts of a chord in Celery's own form come to? Python workers may have written some of them.
 
-use lovage_model::{Arrival, Exception, Json, ResultTuple, Sender, State, TaskId, TenantId, WireSignature, exc_module};
+use lovage_model::{Arrival, Json, ResultTuple, Sender, State, TaskId, TenantId, WireSignature};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::RedisStore;
-use super::celery;
+use super::texts;
 use super::script::Script;
 use super::wire::Blob;
+use crate::celery::meta::{PartEnd, Unreadable, exception};
 use crate::store::{ChordEnd, Result};
 
-/// A part as it is written: `[1, id, state, result]`.
-#[derive(Deserialize)]
-struct Written<'a>(#[serde(borrow)] &'a RawValue, TaskId, State, Json);
-
 /// Reads a part.
-pub(super) fn part(text: &[u8]) -> std::result::Result<(TaskId, Arrival), serde_json::Error> {
-    let Written(_, id, state, result) = serde_json::from_slice(text)?;
+pub(super) fn part(text: &[u8]) -> std::result::Result<(TaskId, Arrival), Unreadable> {
+    let PartEnd { id, state, result } = texts::read_part(text)?;
     let arrival = arrival(&id, &state, result);
     Ok((id, arrival))
 }
@@ -25,8 +21,7 @@ fn arrival(id: &TaskId, state: &State, result: Json) -> Arrival {
     if !state.propagates() {
         return Arrival::Value(result);
     }
-    let exception = result.read().unwrap_or_else(|_| Exception::new(exc_module::BUILTINS, "Exception", result.as_str()));
-    Arrival::Failed { task: id.clone(), exception }
+    Arrival::Failed { task: id.clone(), exception: exception(&result) }
 }
 
 /// The tasks at the ends of a result.
@@ -46,7 +41,7 @@ impl RedisStore {
         nested: Option<Blob>,
         sender: Sender,
     ) -> Result<ChordEnd> {
-        let nested = nested.as_ref().and_then(|text| celery::read_group(&text.0));
+        let nested = nested.as_ref().and_then(|text| texts::read_group(&text.0));
         if let Some(nested) = &nested {
             let mut wanted = Vec::new();
             leaves(nested, &mut wanted);
@@ -73,7 +68,7 @@ impl RedisStore {
         }
         let found: Metas = self.link.call(Script::Metas, &Args { tenant, ids }).await?;
         let read = |(id, text): (&&TaskId, &Blob)| {
-            let (state, result) = celery::read_meta(&text.0)?;
+            let (state, result) = texts::read_meta(&text.0)?;
             Some(((*id).clone(), arrival(id, &state, result)))
         };
         Ok(ids.iter().zip(&found.metas).filter_map(read).collect())
@@ -85,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_read_as_celery_writes_them() {
+    fn parts_are_what_the_body_gets() {
         let (id, arrival) = part(br#"[1, "a", "SUCCESS", 123456789012345678901]"#).unwrap();
         assert_eq!((id.as_str(), arrival), ("a", Arrival::Value(Json::parse("123456789012345678901".into()).unwrap())));
         let failed =

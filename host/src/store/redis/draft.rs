@@ -3,7 +3,7 @@
 use lovage_model::{Join, Message, Plan, Planned, Then, Timestamp};
 use serde::Serialize;
 
-use super::celery;
+use super::texts;
 use crate::store::record::stamps;
 use crate::store::{Result, StoreError};
 
@@ -37,17 +37,17 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn of(planned: &Planned) -> Result<Self> {
-        Self::new(&planned.message, planned.awaits.as_ref().map(ToString::to_string))
+    pub(super) fn of(planned: &Planned, now: Timestamp) -> Result<Self> {
+        Self::new(&planned.message, planned.awaits.as_ref().map(ToString::to_string), now)
     }
 
     /// Of one that waits for nothing.
-    pub(super) fn free(message: &Message) -> Result<Self> {
-        Self::new(message, None)
+    pub(super) fn free(message: &Message, now: Timestamp) -> Result<Self> {
+        Self::new(message, None, now)
     }
 
-    fn new(message: &Message, aw: Option<String>) -> Result<Self> {
-        let element = celery::element(message)?;
+    fn new(message: &Message, aw: Option<String>, now: Timestamp) -> Result<Self> {
+        let element = texts::element(message, now)?;
         Ok(Self {
             id: message.id.to_string(),
             na: message.task.to_string(),
@@ -103,8 +103,8 @@ struct DraftJoin {
 }
 
 impl DraftPlan {
-    pub(super) fn of(plan: &Plan) -> Result<Self> {
-        let tasks = plan.tasks.iter().map(Draft::of).collect::<Result<_>>()?;
+    pub(super) fn of(plan: &Plan, now: Timestamp) -> Result<Self> {
+        let tasks = plan.tasks.iter().map(|planned| Draft::of(planned, now)).collect::<Result<_>>()?;
         let join = |join: &Join| DraftJoin { group: join.group.to_string(), size: join.size, th: then(&join.then) };
         Ok(Self { tasks, joins: plan.joins.iter().map(join).collect() })
     }

@@ -5,7 +5,7 @@ use lovage_model::{ResultTuple, TaskId, TenantId, Timestamp};
 use serde::Serialize;
 
 use super::RedisStore;
-use super::celery;
+use super::texts;
 use super::script::Script;
 use crate::store::{Groups, Result};
 
@@ -23,7 +23,7 @@ struct Args<'a> {
 #[async_trait]
 impl Groups for RedisStore {
     async fn save_group(&self, tenant: &TenantId, id: &TaskId, group: &ResultTuple, now: Timestamp) -> Result<()> {
-        let text = Some(celery::group(group)?);
+        let text = Some(texts::group(group)?);
         let (tenant, id) = (Some(tenant), Some(id));
         let args = Args { what: "save", tenant, id, text, now: now.as_micros(), ..Args::default() };
         self.link.ask::<i64>(Script::Groups, &args).await.map(drop)
@@ -32,7 +32,7 @@ impl Groups for RedisStore {
     async fn group(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<ResultTuple>> {
         let args = Args { what: "read", tenant: Some(tenant), id: Some(id), ..Args::default() };
         let Some(text) = self.link.ask::<Option<Vec<u8>>>(Script::Groups, &args).await? else { return Ok(None) };
-        let read = celery::read_group(&text);
+        let read = texts::read_group(&text);
         let garbled = || self.link.faults.garbled(&format!("group {id}"), &"no result tuple");
         read.map(Some).ok_or_else(garbled)
     }

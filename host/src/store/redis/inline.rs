@@ -3,7 +3,7 @@
 use lovage_model::{Inline, InlineEnd, Json, Message, Part, ResultTuple, Sender, State, Timestamp};
 use serde::Serialize;
 
-use super::celery::{self, Outcome};
+use super::texts::{self, Outcome};
 use super::draft::text;
 use crate::store::Result;
 
@@ -67,7 +67,7 @@ impl DraftInline {
             groups: inline.groups.iter().map(saved).collect::<Result<_>>()?,
             sizes: sizes.collect(),
             grown: inline.grown.iter().map(ToString::to_string).collect(),
-            messages: inline.messages.iter().map(sent).collect::<Result<_>>()?,
+            messages: inline.messages.iter().map(|message| sent(message, at)).collect::<Result<_>>()?,
             ends: inline.ends.iter().map(|end| ended(end, at)).collect::<Result<_>>()?,
             parts: inline.parts.iter().map(DraftPart::of).collect::<Result<_>>()?,
         }))
@@ -75,11 +75,11 @@ impl DraftInline {
 }
 
 fn saved(group: &ResultTuple) -> Result<Saved> {
-    Ok(Saved { id: group.id.to_string(), text: celery::group(group)? })
+    Ok(Saved { id: group.id.to_string(), text: texts::group(group)? })
 }
 
-fn sent(message: &Message) -> Result<Sent> {
-    Ok(Sent { q: message.queue.to_string(), pr: message.priority, text: celery::element(message)? })
+fn sent(message: &Message, now: Timestamp) -> Result<Sent> {
+    Ok(Sent { q: message.queue.to_string(), pr: message.priority, text: texts::element(message, now)? })
 }
 
 fn ended(end: &InlineEnd, at: Timestamp) -> Result<End> {
@@ -92,30 +92,27 @@ fn ended(end: &InlineEnd, at: Timestamp) -> Result<End> {
         worker: None,
         at,
     };
-    Ok(End { id: end.id.to_string(), text: celery::meta_of_other(end, &outcome)? })
+    Ok(End { id: end.id.to_string(), text: texts::meta_of_other(end, &outcome)? })
 }
 
 impl DraftPart {
     pub(super) fn of(part: &Part) -> Result<Self> {
-        let encoded = format!("[1, {}, {}, {}]", text(&part.id)?, text(&part.state)?, part.result);
         Ok(Self {
             group: part.group.to_string(),
             id: part.id.to_string(),
             index: part.index.map(|index| index.to_string()),
-            encoded,
+            encoded: texts::part(&part.id, &part.state, &part.result)?,
             body: text(&part.chord)?,
             sender: text(&part.sender)?,
         })
     }
-}
 
-impl DraftPart {
-    /// The end of a message that is revoked while it waits, if it is a part of a chord in Celery's form.
-    pub(super) fn revoked(message: &Message, result: &Json) -> Result<Option<Self>> {
+    /// The end of a message that never ran, if it is a part of a chord in Celery's form.
+    pub(super) fn unrun(message: &Message, state: State, result: &Json) -> Result<Option<Self>> {
         let chord = message.embed.as_ref().and_then(|embed| embed.chord.clone());
         let (Some(chord), Some(group)) = (chord, message.group.clone()) else { return Ok(None) };
         let index = message.group_index.map(u64::from);
         let (id, sender) = (message.id.clone(), Sender::of(message));
-        Self::of(&Part { group, index, id, state: State::Revoked, result: result.clone(), chord, sender }).map(Some)
+        Self::of(&Part { group, index, id, state, result: result.clone(), chord, sender }).map(Some)
     }
 }

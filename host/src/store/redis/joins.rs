@@ -100,7 +100,7 @@ impl Joins for RedisStore {
         }
         let part = step.part.as_ref().map(text).transpose()?;
         let inline = DraftInline::of(&step.inline, now)?;
-        let followed = step.followed.iter().map(|(id, one)| self.step(id, one)).collect::<Result<_>>()?;
+        let followed = step.followed.iter().map(|(id, one)| self.step(id, one, now)).collect::<Result<_>>()?;
         let args = Args { key: key.to_string(), followed, part, inline, done: step.done, now: now.as_micros() };
         let done: Done = self.link.call(Script::Follow, &args).await?;
         if let Some(rings) = done.rings {
@@ -111,9 +111,9 @@ impl Joins for RedisStore {
 }
 
 impl RedisStore {
-    fn step(&self, id: &TaskId, followed: &Followed) -> Result<Step> {
+    fn step(&self, id: &TaskId, followed: &Followed, now: Timestamp) -> Result<Step> {
         Ok(match followed {
-            Followed::Released(message) => Step { id: id.clone(), released: Some(Draft::free(message)?), settled: None },
+            Followed::Released(message) => Step { id: id.clone(), released: Some(Draft::free(message, now)?), settled: None },
             Followed::Settled(settlement) => {
                 Step { id: id.clone(), released: None, settled: Some(self.never_ran(id, settlement)?) }
             }

@@ -4,7 +4,7 @@ use lovage_model::{Exception, Json, State, TaskId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::broker::Found;
-use super::celery::{self, Outcome};
+use super::texts::{self, Outcome};
 use super::inline::DraftPart;
 use super::script::Script;
 use super::settle::Of;
@@ -24,7 +24,7 @@ impl Texts {
     pub(super) fn of(now: Timestamp) -> Result<Self> {
         let Transition { result, .. } = Transition::revoked("revoked");
         let stand_in = TaskId::from_uuid(PLACE);
-        let meta = celery::meta(Of { message: None, id: &stand_in, extended: false }, &outcome(&result, now))?;
+        let meta = texts::meta(Of { message: None, id: &stand_in, extended: false }, &outcome(&result, now))?;
         let (head, tail) = meta.split_once(&format!("\"{PLACE}\"")).unwrap_or((&meta, ""));
         let (meta_head, meta_tail) = (head.to_owned(), tail.to_owned());
         Ok(Self { exception: result.as_str().to_owned(), meta_head, meta_tail })
@@ -62,8 +62,8 @@ impl RedisStore {
         let message = row.message(&self.link.faults).ok();
         let result = Json::of(&Exception::revoked("revoked")).unwrap_or_else(|_| Json::null());
         let of = Of { message: message.as_ref(), id, extended: self.extended };
-        let own_meta = celery::meta(of, &outcome(&result, now))?;
-        let part = message.as_ref().and_then(|message| DraftPart::revoked(message, &result).transpose()).transpose()?;
+        let own_meta = texts::meta(of, &outcome(&result, now))?;
+        let part = message.as_ref().and_then(|message| DraftPart::unrun(message, State::Revoked, &result).transpose()).transpose()?;
         let args = Args { tenant, id, now: now.as_micros(), own_meta, part, texts };
         let answer: Answer = self.link.call(Script::Revoke, &args).await?;
         self.ring(answer.rings);

@@ -3,7 +3,7 @@
 use lovage_model::{Arrival, Message, Settlement, State, TaskId, TenantId};
 use serde::Serialize;
 
-use super::celery::{self, Outcome};
+use super::texts::{self, Outcome};
 use super::draft::{Draft, DraftPlan, text};
 use super::inline::DraftInline;
 use crate::store::Result;
@@ -111,12 +111,12 @@ impl Ending {
                 worker: worker.as_deref(),
                 at: settlement.at,
             };
-            Some(celery::meta(of, &outcome)?)
+            Some(texts::meta(of, &outcome)?)
         } else {
             None
         };
         let swap = match &transition.next {
-            Next::Swap(planned) => Some(Draft::of(planned)?),
+            Next::Swap(planned) => Some(Draft::of(planned, settlement.at)?),
             Next::End | Next::Requeue => None,
         };
         let children = settlement.children.iter().map(text).collect::<Result<Vec<_>>>()?;
@@ -133,7 +133,7 @@ impl Ending {
             log: if settlement.log.is_empty() { None } else { Some(text(&settlement.log)?) },
             children: Some(children).filter(|children| !children.is_empty()),
             grown: grown.collect(),
-            plan: if settlement.publish.is_empty() { None } else { Some(DraftPlan::of(&settlement.publish)?) },
+            plan: if settlement.publish.is_empty() { None } else { Some(DraftPlan::of(&settlement.publish, settlement.at)?) },
             swap,
             requeue: matches!(transition.next, Next::Requeue),
             arrival: settlement.arrival.as_ref().map(text::<Arrival>).transpose()?,

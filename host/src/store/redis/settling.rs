@@ -141,7 +141,7 @@ fn follower(arrival: &Arrival, waiters: Vec<Waiter>, now: Timestamp) -> Result<O
     let Ok(message) = serde_json::from_slice::<Message>(&one.m.0) else { return Ok(None) };
     match advance(arrival.clone(), Following::One(Box::new(message)), now) {
         Advance::Release(message) => {
-            Ok(Some(Follower { id: one.id.clone(), n: one.n.clone(), d: Draft::free(&message)? }))
+            Ok(Some(Follower { id: one.id.clone(), n: one.n.clone(), d: Draft::free(&message, now)? }))
         }
         Advance::Nothing | Advance::Keep(_) => Ok(None),
     }

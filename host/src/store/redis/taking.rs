@@ -8,7 +8,7 @@ use lovage_model::{Json, Message, QueueName, State, TaskId, TenantId, Timestamp}
 use serde::{Deserialize, Serialize};
 
 use super::broker::Answers;
-use super::celery::{self, Outcome};
+use super::texts::{self, Outcome};
 use super::leases::Taken;
 use super::row::read_message;
 use super::script::Script;
@@ -223,7 +223,7 @@ impl RedisStore {
             at: Timestamp::from_micros(0),
         };
         let of = Of { message: Some(&message), id: &message.id, extended: self.extended };
-        let meta = Some(celery::meta(of, &outcome)?).filter(|_| message.ignore_result != Some(true));
+        let meta = Some(texts::meta(of, &outcome)?).filter(|_| message.ignore_result != Some(true));
         let args =
             Args { tenant: &tenant, id: &message.id, tag: &tag, state: &state, own: own.as_str(), meta };
         let applied: i64 = self.link.ask(Script::Report, &args).await?;
