@@ -41,7 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("trace", &["canvas", "attempt"]),
     ("canvas", &["attempt"]),
     ("events", &[]),
-    ("store", &[]),
+    ("store", &["celery"]),
     ("attempt", &[]),
     ("clock", &[]),
 ];

@@ -86,6 +86,8 @@ pub struct RedisStore {
     turn: tokio::sync::Mutex<()>,
     /// The latest time that a call told.
     latest: AtomicI64,
+    /// When it was last looked whether a Celery worker lost something.
+    restored: AtomicI64,
 }
 
 /// Who is to be told of what a script did.
@@ -134,6 +136,7 @@ impl RedisStore {
             unheard: AtomicU64::new(u64::MAX),
             turn: tokio::sync::Mutex::default(),
             latest: AtomicI64::new(now.as_micros()),
+            restored: AtomicI64::new(i64::MIN / 2),
         };
         store.read_registry().await?;
         Ok(store)

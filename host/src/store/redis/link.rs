@@ -140,10 +140,6 @@ impl Link {
         self.closed.store(true, Ordering::Release);
         self.connection.lock().await.now = None;
     }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
 }
 
 /// A connection with our name on it. Answers are waited for as long as their caller likes.

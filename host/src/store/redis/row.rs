@@ -4,7 +4,7 @@ use lovage_model::{Json, Message, ResultTuple, State, TaskId, Timestamp};
 use serde::Deserialize;
 
 use super::fault::Faults;
-use super::foreign;
+use super::texts;
 use super::wire::Blob;
 use crate::store::record::{Kept, Leasehold, Place, Record};
 use crate::store::{Result, StoreError};
@@ -99,7 +99,8 @@ impl Row {
 /// A message as a row keeps it: ours, or as a client sent it.
 pub(super) fn read_message(text: &Blob, raw: bool, queue: &str) -> std::result::Result<Message, String> {
     if raw {
-        return foreign::read(&text.0, queue);
+        let queue = queue.parse().unwrap_or_default();
+        return texts::received(&text.0, &queue).map_err(|poison| poison.to_string());
     }
     serde_json::from_slice(&text.0).map_err(|error| error.to_string())
 }

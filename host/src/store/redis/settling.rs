@@ -1,7 +1,5 @@
 //! How does an attempt end? One step for a batch, each of it whole or not at all.
 
-use std::sync::Arc;
-
 use lovage_model::{
     Arrival, Exception, Message, Settlement, TaskId, TenantId, Then, Timestamp, Verdict, exc_module,
 };
@@ -121,9 +119,8 @@ impl RedisStore {
         let arrival = Some(Arrival::Failed { task: id.clone(), exception: exception.clone() });
         let verdict = Verdict::Failure { exception, traceback: None, fault: Some("store-corrupt".to_owned()) };
         let settlement = Settlement { arrival, ..Settlement::of(verdict, now) };
-        let key = self.key_of(&granted);
         let Ok(name) = "celery.unreadable".parse() else { return };
-        self.leases.add(key, self.taken(&granted, Arc::new(Message::new(id, name))));
+        let key = self.known(&granted, Message::new(id, name)).key;
         if let Err(error) = self.settle(&[(key, settlement)]).await {
             tracing::error!(task_id = %granted.id, %error, "a task whose message cannot be read could not be ended");
         }

@@ -1,21 +1,23 @@
 //! Which messages does this host take, and how are they given back?
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use lovage_model::{Json, Message, QueueName, State, TaskId, TenantId, Timestamp};
+use lovage_model::{Json, QueueName, State, TaskId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::broker::Answers;
 use super::texts::{self, Outcome};
 use super::leases::Taken;
-use super::row::read_message;
 use super::script::Script;
 use super::settle::Of;
 use super::wire::Blob;
-use super::{RedisStore, Rings};
-use crate::store::{Ask, Fenced, Lease, LeaseKey, Leased, Result};
+use super::RedisStore;
+use crate::store::{Ask, Fenced, LeaseKey, Leased, Result};
+
+/// How often it is looked whether a Celery worker lost something.
+const RESTORE: Duration = Duration::from_secs(10);
 
 /// Where leases look: what a script said when it was asked last.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -91,6 +93,10 @@ impl RedisStore {
         // One at a time: what was granted and never heard of is taken back by the next.
         let _turn = self.turn.lock().await;
         self.latest.fetch_max(ask.now.as_micros(), Ordering::Relaxed);
+        if ask.now.since(Timestamp::from_micros(self.restored.load(Ordering::Relaxed))) >= RESTORE {
+            self.restored.store(ask.now.as_micros(), Ordering::Relaxed);
+            self.restore_lost().await?;
+        }
         loop {
             let registry = self.registry();
             let lines = registry.lines(ask.queues.as_ref());
@@ -120,47 +126,40 @@ impl RedisStore {
             }
             self.unheard.store(u64::MAX, Ordering::Relaxed);
             self.bell.watch(self.keys_of(&lines));
-            return self.leased(answer, ask.now).await;
+            return self.leased(answer, &ask).await;
         }
     }
 
-    async fn leased(&self, answer: LeaseAnswer, now: Timestamp) -> Result<Leased> {
+    async fn leased(&self, answer: LeaseAnswer, ask: &Ask) -> Result<Leased> {
         if answer.dropped > 0 {
             tracing::debug!(count = answer.dropped, "elements were dropped that stood for nothing any more");
         }
         let taken = answer.leases.len();
-        let mut leases = Vec::with_capacity(taken);
+        let (mut leases, mut foreign) = (Vec::with_capacity(taken), Vec::new());
         for granted in answer.leases {
-            match read_message(&granted.m, granted.raw.is_some(), granted.q.as_str()) {
+            match serde_json::from_slice(&granted.m.0) {
+                _ if granted.raw.is_some() => foreign.push(granted),
                 Ok(message) => leases.push(self.known(&granted, message)),
-                Err(why) => self.condemn(granted, &why, now).await,
+                Err(why) => self.condemn(granted, &why.to_string(), ask.now).await,
             }
+        }
+        if !foreign.is_empty() {
+            leases.extend(self.read_foreign(foreign, ask).await?);
         }
         #[allow(clippy::cast_possible_truncation)]
         let due = answer.due.map(|due| Timestamp::from_micros(due as i64));
         // Who gets fewer than there were must not think that the queues are empty.
-        let next_due = if leases.len() < taken { Some(now) } else { due };
+        let next_due = if leases.len() < taken { Some(ask.now) } else { due };
         Ok(Leased { leases, next_due })
     }
 
-    /// Notes a message that this host has now.
-    fn known(&self, granted: &Granted, message: Message) -> Lease {
-        let key = self.key_of(granted);
-        let taken = self.taken(granted, Arc::new(message.clone()));
-        self.leases.add(key, taken);
-        Lease { key, tenant: granted.t.clone(), message, deliveries: granted.de }
-    }
-
-    pub(super) fn key_of(&self, granted: &Granted) -> LeaseKey {
-        LeaseKey { task: granted.n, token: self.opens << 40 | granted.token }
-    }
-
-    pub(super) fn taken(&self, granted: &Granted, message: Arc<Message>) -> Taken {
-        Taken { tenant: granted.t.clone(), tag: self.tag_of(granted), message }
-    }
-
     pub(super) fn tag_of(&self, granted: &Granted) -> String {
-        format!("lovage-{}{:010x}/{}/{}", self.link.opening(), granted.token, granted.t, granted.id)
+        self.tag(granted.token, &granted.t, &granted.id)
+    }
+
+    /// The delivery tag of a token.
+    pub(super) fn tag(&self, token: u64, tenant: &TenantId, id: &str) -> String {
+        format!("lovage-{}{token:010x}/{tenant}/{id}", self.link.opening())
     }
 
     pub(super) async fn extend(&self, keys: Vec<LeaseKey>, until: Timestamp) -> Result<Vec<LeaseKey>> {

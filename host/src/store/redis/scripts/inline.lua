@@ -15,7 +15,7 @@ local function return_part(t, part)
   call('EXPIRE', base, TTL)
   local size = tonumber(call('GET', size_key) or nil)
   if not size or ready ~= size + tonumber(call('GET', extra) or 0) then return end
-  if call('SET', claim, CLAIM, 'NX', 'EX', CLAIM_TTL) then
+  if call('SET', claim, 'lovage-' .. OPENING, 'NX', 'EX', CLAIM_TTL) then
     keep({ kind = 'chord', t = t, id = part.group, body = part.body, sender = part.sender })
   end
 end

@@ -1,7 +1,7 @@
 -- Takes messages that are due: each is in unacked, under a tag that was never given before, in the step that takes it from
 -- its list.
 
-if call('HGET', K.counters, 'registry') ~= A.registry then
+if (call('HGET', K.counters, 'registry') or '0') ~= A.registry then
   return cmsgpack.pack({ stale = true })
 end
 

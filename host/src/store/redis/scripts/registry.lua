@@ -13,8 +13,8 @@ for _, queue in ipairs(call('SMEMBERS', K.paused)) do
   paused[#paused + 1] = { t = t, q = q }
 end
 return cmsgpack.pack({
-  registry = call('HGET', K.counters, 'registry'),
-  modules = call('HGET', K.counters, 'modules'),
+  registry = call('HGET', K.counters, 'registry') or '0',
+  modules = call('HGET', K.counters, 'modules') or '0',
   queues = queues,
   paused = paused,
 })
