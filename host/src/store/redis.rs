@@ -110,7 +110,7 @@ impl RedisStore {
         let link = Link::new(client, name, faults, Scripts::of(&options));
         check::check(&link).await?;
         alone(&link, &options).await?;
-        let opening = begin(&link, &options, now).await?;
+        let (opening, ends) = begin(&link, &options, now).await?;
         let opens = u64::from_str_radix(&opening, 16).unwrap_or_default();
         let link = link.opened(opening.clone());
         let bell = Arc::new(Bell::default());
@@ -119,6 +119,7 @@ impl RedisStore {
             name: link.name().to_owned(),
             channel: format!("{}lovage:bell", options.global_keyprefix),
             opening,
+            ends,
         };
         let listener =
             bell::listen(Arc::clone(&bell), ear).await.map_err(|error| link.faults.explain(&error))?;
@@ -216,8 +217,8 @@ async fn alone(link: &Link, options: &Options) -> Result<()> {
     tokio::time::timeout(FAREWELL, asked).await.unwrap_or_else(|_| Err(busy()))
 }
 
-/// Begins this host's time; its number.
-async fn begin(link: &Link, options: &Options, now: Timestamp) -> Result<String> {
+/// Begins this host's time; its number, and whether there is something whose followers are to be dealt with.
+async fn begin(link: &Link, options: &Options, now: Timestamp) -> Result<(String, bool)> {
     #[derive(Serialize)]
     struct Args<'a> {
         host: &'a str,
@@ -226,13 +227,16 @@ async fn begin(link: &Link, options: &Options, now: Timestamp) -> Result<String>
     #[derive(Deserialize)]
     struct Opened {
         opening: Option<String>,
+        #[serde(default)]
+        ends: bool,
         newer: Option<u32>,
     }
     let opened: Opened = link.call(Script::Open, &Args { host: &options.hostname, now: now.as_micros() }).await?;
     if let Some(found) = opened.newer {
         return Err(StoreError::Newer { found, known: SCHEMA });
     }
-    opened.opening.ok_or_else(|| link.faults.garbled("Open", &"it gives no number"))
+    let opening = opened.opening.ok_or_else(|| link.faults.garbled("Open", &"it gives no number"))?;
+    Ok((opening, opened.ends))
 }
 
 impl Drop for RedisStore {

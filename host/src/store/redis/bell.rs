@@ -85,6 +85,8 @@ pub(super) struct Ear {
     pub(super) channel: String,
     /// What a host of this store's says on the channel before anything else.
     pub(super) opening: String,
+    /// Whether there are ends that nobody has dealt with.
+    pub(super) ends: bool,
 }
 
 /// Listens until the task is aborted; returns once it does so the first time.
@@ -97,8 +99,16 @@ pub(super) async fn listen(bell: Arc<Bell>, ear: Ear) -> Result<JoinHandle<()>, 
             match ear.connect().await {
                 Ok((mut connection, mut pushes)) => {
                     pause = FIRST_PAUSE;
-                    bell.ring_all();
-                    begun.take().map(|begun| begun.send(Ok(())));
+                    match begun.take() {
+                        Some(begun) => {
+                            bell.ring_ready();
+                            if ear.ends {
+                                bell.ring_ended();
+                            }
+                            let _ = begun.send(Ok(()));
+                        }
+                        None => bell.ring_all(),
+                    }
                     ear.attend(&bell, &mut connection, &mut pushes).await;
                 }
                 Err(error) => {

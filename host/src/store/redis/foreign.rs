@@ -62,17 +62,8 @@ impl RedisStore {
             until: i64,
             worker: &'a str,
         }
-        let one = |(granted, message): &'_ (Granted, Message)| -> Result<Adoption<'_>> {
-            let blind = granted.id.is_empty().then(|| self.tag_of(granted));
-            Ok(Adoption {
-                tenant: &granted.t,
-                tag: self.tag(granted.token, &granted.t, message.id.as_str()),
-                blind,
-                later: due_later(message, ask.now).is_some(),
-                d: Draft::free(message, ask.now)?,
-            })
-        };
-        let batch = all.iter().map(one).collect::<Result<Vec<_>>>()?;
+        let batch = all.iter().map(|(granted, message)| self.adoption(granted, message, ask.now));
+        let batch = batch.collect::<Result<Vec<_>>>()?;
         let args = Args { batch, now: ask.now.as_micros(), until: ask.until.as_micros(), worker: &ask.worker };
         let done: Answers<Adopted> = self.link.call(Script::Adopt, &args).await?;
         self.ring(done.rings);
@@ -84,6 +75,16 @@ impl RedisStore {
             }
         }
         Ok(leases)
+    }
+
+    fn adoption<'a>(&self, granted: &'a Granted, message: &Message, now: Timestamp) -> Result<Adoption<'a>> {
+        Ok(Adoption {
+            tenant: &granted.t,
+            tag: self.tag(granted.token, &granted.t, message.id.as_str()),
+            blind: granted.id.is_empty().then(|| self.tag_of(granted)),
+            later: due_later(message, now).is_some(),
+            d: Draft::free(message, now)?,
+        })
     }
 
     /// Ends a message that nobody can run.

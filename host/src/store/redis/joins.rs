@@ -1,17 +1,19 @@
 //! What waits for others: what has ended, and what becomes of those that waited for it.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
-use lovage_model::{
-    Arrival, Exception, Followed, Message, Sender, Settlement, TaskId, TenantId, Timestamp, exc_module,
-};
+use lovage_model::{Arrival, Exception, Followed, Message, Sender, TaskId, TenantId, Timestamp, exc_module};
 use serde::{Deserialize, Serialize};
 
 use super::broker::Answer;
 use super::chord;
 use super::draft::{Draft, read_then, text};
 use super::inline::DraftInline;
+use super::row::Row;
 use super::script::Script;
 use super::settle::{Ending, Of};
+use super::settling::{Waiter, follower};
 use super::wire::Blob;
 use super::{RedisStore, Rings};
 use crate::store::record::MAX_LEASED_BYTES;
@@ -100,7 +102,7 @@ impl Joins for RedisStore {
         }
         let part = step.part.as_ref().map(text).transpose()?;
         let inline = DraftInline::of(&step.inline, now)?;
-        let followed = step.followed.iter().map(|(id, one)| self.step(id, one, now)).collect::<Result<_>>()?;
+        let followed = self.steps(key, &step.followed, now).await?;
         let args = Args { key: key.to_string(), followed, part, inline, done: step.done, now: now.as_micros() };
         let done: Done = self.link.call(Script::Follow, &args).await?;
         if let Some(rings) = done.rings {
@@ -111,17 +113,57 @@ impl Joins for RedisStore {
 }
 
 impl RedisStore {
-    fn step(&self, id: &TaskId, followed: &Followed, now: Timestamp) -> Result<Step> {
-        Ok(match followed {
-            Followed::Released(message) => Step { id: id.clone(), released: Some(Draft::free(message, now)?), settled: None },
-            Followed::Settled(settlement) => {
-                Step { id: id.clone(), released: None, settled: Some(self.never_ran(id, settlement)?) }
+    /// What becomes of those that waited, told to the script.
+    async fn steps(&self, key: i64, followed: &[(TaskId, Followed)], now: Timestamp) -> Result<Vec<Step>> {
+        let settled = followed.iter().filter(|(_, one)| matches!(one, Followed::Settled(_)));
+        let ids: Vec<&TaskId> = settled.map(|(id, _)| id).collect();
+        let (messages, mut waiters) = self.of_followers(key, &ids).await?;
+        let mut steps = Vec::with_capacity(followed.len());
+        for (id, one) in followed {
+            let mut step = Step { id: id.clone(), released: None, settled: None };
+            match one {
+                Followed::Released(message) => step.released = Some(Draft::free(message, now)?),
+                Followed::Settled(settlement) => {
+                    let of = Of { message: messages.get(id), id, extended: self.extended };
+                    let mut ending = Ending::of(settlement, of)?;
+                    let waiters = waiters.remove(id).unwrap_or_default();
+                    if let Some(arrival @ Arrival::Value(_)) = &settlement.arrival
+                        && let Some(follower) = follower(arrival, waiters, settlement.at)?
+                    {
+                        ending.hand_to(follower);
+                    }
+                    step.settled = Some(ending);
+                }
             }
-        })
+            steps.push(step);
+        }
+        Ok(steps)
     }
 
-    fn never_ran(&self, id: &TaskId, settlement: &Settlement) -> Result<Ending> {
-        Ending::of(settlement, Of { message: None, id, extended: self.extended })
+    /// The messages of tasks that end without having run, and who waits for each of them in turn.
+    async fn of_followers(
+        &self,
+        key: i64,
+        ids: &[&TaskId],
+    ) -> Result<(HashMap<TaskId, Message>, HashMap<TaskId, Vec<Waiter>>)> {
+        let tenant = if ids.is_empty() { None } else { self.tenant_of(key).await? };
+        let Some(tenant) = tenant else { return Ok(Default::default()) };
+        let rows = self.rows(&tenant, ids).await?;
+        let read = |row: Row| row.message(&self.link.faults).ok().map(|message| (message.id.clone(), message));
+        let messages = rows.into_iter().filter_map(read).collect();
+        let awaited: Vec<_> = ids.iter().map(|id| (&tenant, *id)).collect();
+        let waiters = self.waiters(&awaited, 2).await?;
+        Ok((messages, ids.iter().map(|id| (*id).clone()).zip(waiters).collect()))
+    }
+
+    /// Whose something is that ended.
+    async fn tenant_of(&self, key: i64) -> Result<Option<TenantId>> {
+        #[derive(Serialize)]
+        struct Args {
+            key: String,
+        }
+        let name: Option<String> = self.link.ask(Script::Whose, &Args { key: key.to_string() }).await?;
+        Ok(name.and_then(|name| name.parse().ok()))
     }
 
     async fn read(&self, Found { key, t: tenant, id, left }: Found) -> Result<Ended> {

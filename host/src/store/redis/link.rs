@@ -52,16 +52,30 @@ impl Link {
 
     /// Calls a script, which answers as Redis does.
     pub(super) async fn ask<R: FromRedisValue>(&self, script: Script, args: &(impl Serialize + ?Sized)) -> Result<R> {
+        self.ask_with(script, args, &[]).await
+    }
+
+    /// Calls a script with bytes that are no text, which its MessagePack has no word for.
+    pub(super) async fn ask_with<R: FromRedisValue>(
+        &self,
+        script: Script,
+        args: &(impl Serialize + ?Sized),
+        bytes: &[u8],
+    ) -> Result<R> {
         let packed = pack(args).map_err(|error| StoreError::Failed(format!("{}: {error}", script.name())))?;
         let text = self.scripts.get(script);
         let how = |command: &str, what: &str| {
             let mut command = redis::cmd(command);
             command.arg(what).arg(0).arg(packed.as_slice()).arg(&self.opening);
+            if !bytes.is_empty() {
+                command.arg(bytes);
+            }
             command
         };
-        match self.run(&how("EVALSHA", &text.hash), packed.len()).await {
+        let size = packed.len() + bytes.len();
+        match self.run(&how("EVALSHA", &text.hash), size).await {
             Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                let answer = self.run(&how("EVAL", &text.code), packed.len()).await;
+                let answer = self.run(&how("EVAL", &text.code), size).await;
                 self.explained(answer)
             }
             answer => self.explained(answer),

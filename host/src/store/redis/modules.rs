@@ -29,8 +29,8 @@ struct Args<'a> {
     before: &'a str,
     /// What they become; none: the module is dropped.
     after: Option<String>,
+    /// Of the component that comes with it.
     digest: Option<&'a Digest>,
-    component: Option<Blob>,
     users: Vec<Change>,
 }
 
@@ -77,10 +77,9 @@ impl Modules for RedisStore {
                 before: &before,
                 after: Some(text(&versions)?),
                 digest: Some(&digest),
-                component: Some(Blob(component.to_vec())),
                 users: vec![Change { digest: digest.clone(), change: 1 }],
             };
-            if self.link.ask::<bool>(Script::Modules, &args).await? {
+            if self.link.ask_with::<bool>(Script::Modules, &args, &component).await? {
                 return Ok(version);
             }
         }
@@ -111,7 +110,7 @@ impl Modules for RedisStore {
             versions[now].active = false;
             versions[now - 1].active = true;
             let after = Some(text(&versions)?);
-            let args = Args { tenant, name, before: &before, after, digest: None, component: None, users: vec![] };
+            let args = Args { tenant, name, before: &before, after, digest: None, users: vec![] };
             if self.link.ask::<bool>(Script::Modules, &args).await? {
                 return Ok(Some(versions.swap_remove(now - 1)));
             }
@@ -129,7 +128,7 @@ impl Modules for RedisStore {
                 *users.entry(version.digest).or_default() -= 1;
             }
             let users = users.into_iter().map(|(digest, change)| Change { digest, change }).collect();
-            let args = Args { tenant, name, before: &before, after: None, digest: None, component: None, users };
+            let args = Args { tenant, name, before: &before, after: None, digest: None, users };
             if self.link.ask::<bool>(Script::Modules, &args).await? {
                 return Ok(true);
             }

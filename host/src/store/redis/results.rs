@@ -125,12 +125,17 @@ impl Results for RedisStore {
 impl RedisStore {
     /// What is known of a task.
     pub(super) async fn row(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<Row>> {
+        Ok(self.rows(tenant, &[id]).await?.pop())
+    }
+
+    /// What is known of those of some tasks that there are.
+    pub(super) async fn rows(&self, tenant: &TenantId, ids: &[&TaskId]) -> Result<Vec<Row>> {
         #[derive(Serialize)]
         struct Args<'a> {
             tenant: &'a TenantId,
-            ids: [&'a TaskId; 1],
+            ids: &'a [&'a TaskId],
         }
-        let mut found: Rows = self.link.call(Script::Tasks, &Args { tenant, ids: [id] }).await?;
-        Ok(found.rows.pop())
+        let found: Rows = self.link.call(Script::Tasks, &Args { tenant, ids }).await?;
+        Ok(found.rows)
     }
 }

@@ -63,6 +63,8 @@ scripts! {
     Follow = ["ends", "inline", "follow"],
     /// What has ended.
     Ended = ["ended"],
+    /// Whose something is that ended.
+    Whose = ["whose"],
     /// Who waits.
     Followers = ["followers"],
     /// What is known of tasks.

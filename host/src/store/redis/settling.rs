@@ -133,7 +133,7 @@ struct Batch {
 }
 
 /// The one that gets a value in the same step, if it is one that can.
-fn follower(arrival: &Arrival, waiters: Vec<Waiter>, now: Timestamp) -> Result<Option<Follower>> {
+pub(super) fn follower(arrival: &Arrival, waiters: Vec<Waiter>, now: Timestamp) -> Result<Option<Follower>> {
     let [one] = &waiters[..] else { return Ok(None) };
     let Ok(message) = serde_json::from_slice::<Message>(&one.m.0) else { return Ok(None) };
     match advance(arrival.clone(), Following::One(Box::new(message)), now) {

@@ -22,7 +22,7 @@ end
 put_back()
 
 local leases, bytes, more, dropped = {}, 0, false, 0
-local unacked = {}
+local unacked, mine = {}, {}
 
 -- Gives a message to who asks; `raw` is the element as it was.
 local function grant(t, id, q, raw)
@@ -35,6 +35,7 @@ local function grant(t, id, q, raw)
   end
   of[#of + 1] = tag
   of[#of + 1] = held(raw, q)
+  mine[tag] = true
   zadd(K.unacked_index(t), string.format('%.6f', A.now / 1000000), tag)
   zadd(K.leases, int(A['until']), tag)
   count(t, q, 'l', 1)
@@ -47,13 +48,16 @@ local function granted(f, r, tag)
   return de
 end
 
+-- Whether somebody has the message of a row that is leased: it may have been taken back.
+local function is_held(t, r) return mine[r.tag] or call('HEXISTS', K.unacked(t), r.tag) == 1 end
+
 -- One of ours. Whether it was taken, or was of no worth.
 local function take_ours(source, raw, t, id, pos)
   local r = read_row(t, id, #FIELDS)
   local is_current = r and r.pos == pos
   local was_ready = is_current and (r.pl == 'r' or r.pl == 'o')
   -- Taken back from a host that is thought to be lost.
-  local was_lost = is_current and r.pl == 'l' and call('HEXISTS', K.unacked(t), r.tag) == 0
+  local was_lost = is_current and r.pl == 'l' and not is_held(t, r)
   if not was_ready and not was_lost then
     count(source.t, source.q, 'x', -1)
     dropped = dropped + 1
@@ -105,7 +109,7 @@ end
 -- Whether a second message of a task is to be taken instead of the first.
 local function is_newer(t, r, retries)
   local before = tonumber(r.rt or 0)
-  if r.pl == 'l' then return call('HEXISTS', K.unacked(t), r.tag) == 0 end
+  if r.pl == 'l' then return not is_held(t, r) end
   if r.pl == 'e' or r.pl == 'o' then return retries >= before or r.pl == 'e' end
   return retries > before
 end

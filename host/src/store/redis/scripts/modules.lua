@@ -9,7 +9,7 @@ elseif A.before ~= '' then
   call('HDEL', key, A.name)
   add(K.tenants, A.tenant, -1)
 end
-if A.component then call('SET', K.component(A.digest), A.component) end
+if A.digest then call('SET', K.component(A.digest), ARGV[3]) end
 for _, one in ipairs(A.users) do
   if call('HINCRBY', K.users, one.digest, one.change) <= 0 then
     call('HDEL', K.users, one.digest)

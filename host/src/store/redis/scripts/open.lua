@@ -21,4 +21,4 @@ if next(before) then
   put_back()
 end
 finish()
-return cmsgpack.pack({ opening = opening })
+return cmsgpack.pack({ opening = opening, ends = call('EXISTS', K.ends) == 1 })

@@ -167,7 +167,7 @@ local function position(raw) return tonumber(raw:match('^{"lovage": "(%d+)/')) e
 -- A message as it is kept in unacked, and back.
 local function held(raw, q) return '[' .. raw .. ', "", "' .. q .. '"]' end
 
-local function unheld(text, q) return text:sub(2, -#q - 9) end
+local function unheld(text, q) return text:sub(2, -#q - 10) end
 
 -- A message that says that it is delivered again.
 local function redelivered(raw)

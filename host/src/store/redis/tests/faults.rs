@@ -5,7 +5,8 @@ use crate::store::{Modules, Results, Store, StoreError};
 
 #[tokio::test]
 async fn scripts_are_loaded_again() {
-    let bench = Bench::on(&Server::start(&[])).await;
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
     bench.submit(vec![message("a")]).await;
     redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut bench.client.clone()).await.unwrap();
     assert_eq!(bench.lease(9, at(1)).await.len(), 1);
@@ -37,7 +38,8 @@ async fn a_message_of_ours_that_cannot_be_read_ends_its_task() {
 
 #[tokio::test]
 async fn a_full_server_says_so() {
-    let bench = Bench::on(&Server::start(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"])).await;
+    let server = Server::start(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
+    let bench = Bench::on(&server).await;
     let large = Json::parse(format!("[\"{}\"]", "x".repeat(4 << 20))).unwrap();
     let plan = Plan::of(Message { args: large, ..message("a") });
     for _ in 0..2 {

@@ -57,7 +57,8 @@ async fn two_hosts_of_one_name_are_refused() {
 
 #[tokio::test]
 async fn a_broken_connection_is_made_again_and_rings() {
-    let bench = Bench::on(&Server::start(&[])).await;
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
     bench.submit(vec![message("a")]).await;
     let _ = bench.store.ready().now_or_never();
     let _ = bench.store.any_ended().now_or_never();
