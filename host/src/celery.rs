@@ -5,19 +5,29 @@
 //! it is answered. Time is an argument, and so are ids. Nothing here knows of connections, keys or scripts.
 //! See <https://docs.celeryq.dev/en/stable/internals/protocol.html>.
 
+mod channel;
 mod compression;
 mod content;
 mod envelope;
+pub mod event;
 mod headers;
 mod json;
+mod matcher;
 pub mod meta;
 mod msgpack;
+pub mod pidbox;
 mod poison;
 mod properties;
 mod read;
+mod unacked;
 mod write;
 
+pub use channel::channel;
 pub use json::dumps;
 pub use poison::Poison;
 pub use read::{Delivery, Limits, Received, read};
+pub use unacked::Unacked;
 pub use write::{Envelope, write};
+
+#[cfg(test)]
+mod tests;

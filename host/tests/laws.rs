@@ -32,7 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["beat", "queue", "pipeline", "clock"]),
     ("api", &["beat", "control", "pipeline", "queue", "modules", "sandbox", "events", "store", "attempt", "clock"]),
     ("beat", &["queue", "modules", "events", "store", "clock"]),
-    ("control", &["pipeline", "modules", "events", "store", "attempt", "clock"]),
+    ("control", &["pipeline", "modules", "events", "store", "attempt", "clock", "celery"]),
     ("scheduler", &["pipeline", "store", "clock"]),
     ("pipeline", &["modules", "sandbox", "trace", "canvas", "events", "store", "attempt", "clock"]),
     ("queue", &["canvas", "modules"]),
@@ -40,8 +40,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sandbox", &["attempt", "clock"]),
     ("trace", &["canvas", "attempt"]),
     ("canvas", &["attempt"]),
-    ("events", &[]),
+    ("events", &["celery"]),
     ("store", &["celery"]),
+    ("celery", &[]),
     ("attempt", &[]),
     ("clock", &[]),
 ];
@@ -50,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const ONLY_HERE: &[(&str, &[&str])] = &[
     ("wasmtime", &["sandbox"]),
     ("rusqlite", &["store/file"]),
+    ("redis::", &["store/redis"]),
     ("axum", &["api"]),
     ("utoipa", &["api"]),
     ("clap::", &["cli"]),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Exception, Json, Message, QueueName, TaskId, TaskName, Timestamp};
+use crate::{Exception, Json, Message, QueueName, TaskId, TaskName, Timestamp, python};
 
 /// One event about one task. See <https://docs.celeryq.dev/en/stable/userguide/monitoring.html#event-reference>.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +67,12 @@ pub struct Called {
     pub expires: Option<Timestamp>,
     /// Where it waits.
     pub queue: QueueName,
+    /// The positional arguments as their sender shows them, or as Python does: for Celery's own monitors, not told over HTTP.
+    #[serde(skip)]
+    pub argsrepr: String,
+    /// The keyword arguments, likewise.
+    #[serde(skip)]
+    pub kwargsrepr: String,
 }
 
 impl Called {
@@ -74,7 +80,13 @@ impl Called {
     pub const MAX_BYTES: usize = 1024;
 
     fn of(message: &Message) -> Self {
+        let embed = message.embed.as_deref();
+        let shown = |repr: Option<&String>| repr.map(|repr| excerpt(repr, 2 * Self::MAX_BYTES));
+        let argsrepr = embed.and_then(|embed| shown(embed.argsrepr.as_ref()));
+        let kwargsrepr = embed.and_then(|embed| shown(embed.kwargsrepr.as_ref()));
         Self {
+            argsrepr: argsrepr.unwrap_or_else(|| python::saferepr_args(&message.args, Self::MAX_BYTES)),
+            kwargsrepr: kwargsrepr.unwrap_or_else(|| python::saferepr(&message.kwargs, Self::MAX_BYTES)),
             args: excerpt(message.args.as_str(), Self::MAX_BYTES),
             kwargs: excerpt(message.kwargs.as_str(), Self::MAX_BYTES),
             shadow: message.shadow.clone(),
@@ -123,6 +135,9 @@ pub enum EventKind {
         /// What, as JSON text; cut at the task's `resultrepr_maxsize`.
         #[serde(default)]
         result: String,
+        /// The value as Python shows it: for Celery's own monitors, not told over HTTP.
+        #[serde(skip)]
+        repr: String,
         /// Seconds from start to end.
         runtime: f64,
     },
@@ -131,6 +146,9 @@ pub enum EventKind {
     Failed {
         /// `ValueError: no`
         exception: String,
+        /// It as Python shows it: for Celery's own monitors, not told over HTTP.
+        #[serde(skip)]
+        repr: String,
         /// Where.
         traceback: Option<String>,
     },
@@ -139,6 +157,9 @@ pub enum EventKind {
     Retried {
         /// Why.
         exception: String,
+        /// It as Python shows it: for Celery's own monitors, not told over HTTP.
+        #[serde(skip)]
+        repr: String,
         /// Where.
         traceback: Option<String>,
     },
@@ -213,17 +234,21 @@ impl EventKind {
 
     /// A return of a value, of which at most `max_bytes` are shown.
     pub fn succeeded(result: &Json, max_bytes: usize, runtime: f64) -> Self {
-        Self::Succeeded { result: excerpt(result.as_str(), max_bytes.min(Self::MAX_BYTES)), runtime }
+        let max_bytes = max_bytes.min(Self::MAX_BYTES);
+        let repr = python::saferepr(result, max_bytes);
+        Self::Succeeded { result: excerpt(result.as_str(), max_bytes), repr, runtime }
     }
 
     /// A failure of an exception; texts over [`EventKind::MAX_BYTES`] are cut.
     pub fn failed(exception: &Exception, traceback: Option<String>) -> Self {
-        Self::Failed { exception: cut(exception.to_string()), traceback: traceback.map(cut) }
+        let repr = cut(exception.repr());
+        Self::Failed { exception: cut(exception.to_string()), repr, traceback: traceback.map(cut) }
     }
 
     /// A retry because of an exception; texts over [`EventKind::MAX_BYTES`] are cut.
     pub fn retried(exception: &Exception, traceback: Option<String>) -> Self {
-        Self::Retried { exception: cut(exception.to_string()), traceback: traceback.map(cut) }
+        let repr = cut(exception.repr());
+        Self::Retried { exception: cut(exception.to_string()), repr, traceback: traceback.map(cut) }
     }
 
     /// A progress report; meta over [`EventKind::MAX_BYTES`], or that a `Value` cannot hold, becomes `null`.
@@ -268,7 +293,10 @@ mod tests {
         };
         assert!(serde_json::to_string(&Event::sent(&message, Timestamp::from_micros(0))).unwrap().len() < 2000);
         let small = EventKind::failed(&Exception::new("a", "B", "no"), None);
-        assert_eq!(small, EventKind::Failed { exception: "B: no".to_owned(), traceback: None });
+        assert_eq!(
+            small,
+            EventKind::Failed { exception: "B: no".to_owned(), repr: "B('no')".to_owned(), traceback: None }
+        );
     }
     #[test]
     fn what_was_sent_is_told_in_celerys_words() {
@@ -285,7 +313,10 @@ mod tests {
             "expires": null, "queue": "celery",
         });
         assert_eq!(told, expected);
-        assert_eq!(serde_json::from_value::<Event>(told).unwrap(), event);
+        let read: Event = serde_json::from_value(told.clone()).unwrap();
+        assert_eq!((serde_json::to_value(&read).unwrap(), &read.uuid), (told, &event.uuid));
+        let EventKind::Sent { call: Some(call) } = event.kind else { panic!() };
+        assert_eq!((call.argsrepr.as_str(), call.kwargsrepr.as_str()), ("(2, 3)", "{}"));
         let bare = serde_json::json!({"type": "task-received", "uuid": "a", "name": "b", "hostname": "w@h",
             "timestamp": "1970-01-01T00:00:00Z"});
         let bare: Event = serde_json::from_value(bare).unwrap();

@@ -137,7 +137,7 @@ async fn a_cut_event_stream_goes_on_after_the_last_whole_event() {
     }
     assert_eq!(kinds[0], EventKind::Started);
     assert!(matches!(&kinds[1], EventKind::Progress { meta, .. } if meta["total"] == 2));
-    assert_eq!(kinds[2], EventKind::Succeeded { result: String::new(), runtime: 0.5 });
+    assert_eq!(kinds[2], EventKind::Succeeded { result: String::new(), repr: String::new(), runtime: 0.5 });
     assert_eq!(kinds.len(), 3);
     assert_eq!(daemon.seen()[0].header("last-event-id"), "");
     assert_eq!(daemon.seen()[1].header("last-event-id"), "4");

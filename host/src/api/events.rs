@@ -170,8 +170,8 @@ fn known(meta: &ResultMeta) -> Event {
             let runtime = meta.usage.map(|usage| usage.wall_seconds).unwrap_or_default();
             EventKind::succeeded(&meta.result, Called::MAX_BYTES, runtime)
         }
-        TaskState::Failure => EventKind::Failed { exception: exception(), traceback },
-        TaskState::Retry => EventKind::Retried { exception: exception(), traceback },
+        TaskState::Failure => EventKind::Failed { exception: exception(), repr: String::new(), traceback },
+        TaskState::Retry => EventKind::Retried { exception: exception(), repr: String::new(), traceback },
         TaskState::Revoked => {
             let reason = exception();
             EventKind::Revoked { terminated: reason.ends_with("terminated"), expired: reason.ends_with("expired") }

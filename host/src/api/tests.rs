@@ -149,7 +149,7 @@ impl Site {
 
     fn end(&self, id: &str) {
         self.store.set(&task(id), State::Success, "2");
-        self.tell(id, EventKind::Succeeded { result: "2".to_owned(), runtime: 0.5 });
+        self.tell(id, EventKind::Succeeded { result: "2".to_owned(), repr: String::new(), runtime: 0.5 });
     }
 
     fn tell(&self, id: &str, kind: EventKind) {

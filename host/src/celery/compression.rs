@@ -1,10 +1,13 @@
 //! What was compressed, unpacked: by the names that kombu has for the ways of it, and no further than a limit.
 //! See <https://docs.celeryq.dev/projects/kombu/en/stable/userguide/serialization.html>.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use flate2::write::ZlibEncoder;
+use lovage_model::Compression;
 use ruzstd::decoding::StreamingDecoder;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 /// The most memory in KiB that unpacking needs beside its result: as much as the highest level of `xz` needs.
 const MAX_MEMORY_KIB: u32 = 96 << 10;
@@ -33,10 +36,23 @@ pub(super) fn unpack(way: &str, packed: &[u8], most: usize) -> Result<Vec<u8>, P
             up_to("xz", lzma_rust2::XzReader::new_mem_limit(packed, true, MAX_MEMORY_KIB), most)
         }
         "application/zstd" | "zstd" | "zstandard" => {
-            let frame = StreamingDecoder::new(packed).map_err(|error| Packed::Broken("zstd", io::Error::other(error)))?;
+            let frame =
+                StreamingDecoder::new(packed).map_err(|error| Packed::Broken("zstd", io::Error::other(error)))?;
             up_to("zstd", frame, most)
         }
         unknown => Err(Packed::Unknown(unknown.chars().take(80).collect())),
+    }
+}
+
+/// Compresses, as kombu would, and says in which way.
+pub(super) fn pack(way: Compression, bytes: &[u8]) -> io::Result<(&'static str, Vec<u8>)> {
+    match way {
+        Compression::Gzip => {
+            let mut packer = ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+            packer.write_all(bytes)?;
+            Ok(("application/x-gzip", packer.finish()?))
+        }
+        Compression::Zstd => Ok(("application/zstd", compress_to_vec(bytes, CompressionLevel::Fastest))),
     }
 }
 
@@ -49,18 +65,15 @@ fn up_to(name: &'static str, packed: impl Read, most: usize) -> Result<Vec<u8>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     fn zlib(bytes: &[u8]) -> Vec<u8> {
-        let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-        packer.write_all(bytes).unwrap();
-        packer.finish().unwrap()
+        pack(Compression::Gzip, bytes).unwrap().1
     }
 
     #[test]
     fn a_bomb_is_not_unpacked() {
         let bomb = zlib(&vec![0; 10 << 20]);
-        assert!(bomb.len() < 20_000);
+        assert!(bomb.len() < 20_000, "{}", bomb.len());
         assert!(matches!(unpack("gzip", &bomb, 1 << 20), Err(Packed::TooLarge(_))));
         assert_eq!(unpack("gzip", &bomb, 10 << 20).unwrap().len(), 10 << 20);
     }
@@ -76,6 +89,14 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn what_is_packed_is_unpacked(bytes in proptest::collection::vec(0..4_u8, 0..2000)) {
+            for way in [Compression::Gzip, Compression::Zstd] {
+                let (name, packed) = pack(way, &bytes).unwrap();
+                assert_eq!(unpack(name, &packed, 2000).unwrap(), bytes);
+            }
+        }
+
         #[test]
         fn any_bytes_are_an_answer(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             for (way, magic) in [

@@ -37,10 +37,14 @@ pub(super) fn body(element: &Element, most: usize) -> Result<Body, Exception> {
     };
     let bytes = bytes(element, most)?;
     if bytes.len() > most {
-        return Err(poison::undecodable(format_args!("the body has {} bytes, at most {most} are accepted", bytes.len())));
+        return Err(poison::undecodable(format_args!(
+            "the body has {} bytes, at most {most} are accepted",
+            bytes.len()
+        )));
     }
     let text = if is_msgpack {
-        msgpack::to_json(&bytes, most).map_err(|why| poison::undecodable(format_args!("the body's MessagePack: {why}")))?
+        msgpack::to_json(&bytes, most)
+            .map_err(|why| poison::undecodable(format_args!("the body's MessagePack: {why}")))?
     } else {
         String::from_utf8(bytes).map_err(|error| poison::undecodable(format_args!("the body: {error}")))?
     };
@@ -56,7 +60,9 @@ fn bytes(element: &Element, most: usize) -> Result<Vec<u8>, Exception> {
         .read()
         .map_err(|_| poison::undecodable("the body is no text"))?;
     let bytes = match element.property("body_encoding").as_str() {
-        "base64" => BASE64.decode(&written).map_err(|why| poison::undecodable(format_args!("the body's base64: {why}")))?,
+        "base64" => {
+            BASE64.decode(&written).map_err(|why| poison::undecodable(format_args!("the body's base64: {why}")))?
+        }
         _ => written.into_bytes(),
     };
     match element.headers().read::<String>("compression") {

@@ -55,7 +55,7 @@ impl Headers {
     pub(super) fn fill(&mut self, message: Message) -> Message {
         let Own { fuel, depth, overrides, untracked, requeued, earlier_deliveries } =
             self.take(Own::NAME).unwrap_or_default();
-        for done in ["lang", "argsrepr", "kwargsrepr", "compression", "redelivered", "stamped_headers"] {
+        for done in ["lang", "compression", "redelivered", "stamped_headers"] {
             self.fields.remove(done);
         }
         Message {
@@ -90,7 +90,8 @@ impl Headers {
             return Some(task);
         }
         self.blame(poison::not_registered(&name));
-        let spelled: String = name.chars().map(|c| if TaskName::new(c.to_string()).is_ok() { c } else { '_' }).collect();
+        let spelled: String =
+            name.chars().map(|c| if TaskName::new(c.to_string()).is_ok() { c } else { '_' }).collect();
         TaskName::new(&spelled[..spelled.floor_char_boundary(255)]).ok()
     }
 
@@ -132,7 +133,14 @@ impl Own {
     fn of(message: &Message) -> Self {
         let Message { fuel, depth, overrides, untracked, requeued, earlier_deliveries, .. } = message;
         let (fuel, depth, overrides) = (*fuel, *depth, overrides.clone());
-        Self { fuel, depth, overrides, untracked: *untracked, requeued: *requeued, earlier_deliveries: *earlier_deliveries }
+        Self {
+            fuel,
+            depth,
+            overrides,
+            untracked: *untracked,
+            requeued: *requeued,
+            earlier_deliveries: *earlier_deliveries,
+        }
     }
 }
 
@@ -144,6 +152,7 @@ pub(super) struct Written<'a> {
     pub(super) message: &'a Message,
     pub(super) origin: &'a str,
     pub(super) redelivered: bool,
+    pub(super) compression: Option<&'a str>,
 }
 
 /// A number of seconds as its sender wrote it: `30`, not `30.0`.
@@ -189,6 +198,9 @@ impl Serialize for Written<'_> {
         let own = Own::of(self.message);
         if own != Own::default() {
             all.serialize_entry(Own::NAME, &own)?;
+        }
+        if let Some(compression) = self.compression {
+            all.serialize_entry("compression", compression)?;
         }
         if self.redelivered {
             all.serialize_entry("redelivered", &true)?;

@@ -125,7 +125,9 @@ mod tests {
 
     #[test]
     fn it_is_written_as_python_writes_it() {
-        let raw = Json::parse("{\"z\":[1,2.50, {} ,[ ]],\"\u{e9}\u{1f600}\":\"a, b: \\\"c\\u00e9\",\n\"n\":null}".to_owned()).unwrap();
+        let raw =
+            Json::parse("{\"z\":[1,2.50, {} ,[ ]],\"\u{e9}\u{1f600}\":\"a, b: \\\"c\\u00e9\",\n\"n\":null}".to_owned())
+                .unwrap();
         let value = serde_json::json!({"a": ["\u{e9}\u{7f}\n\"", 1e16, 0.5]});
         assert_eq!(
             dumps(&(&raw, value)).unwrap(),
@@ -148,7 +150,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_written_reads_as_the_same(text in ".{0,40}", number in proptest::num::f64::NORMAL) {
+        fn what_is_written_reads_as_the_same(text in ".{0,40}", eighths in proptest::num::i32::ANY) {
+            let number = f64::from(eighths) / 8.0;
             let value = serde_json::json!({"k": [&text, number], &text: null});
             let written = dumps(&value).unwrap();
             assert!(written.is_ascii(), "{written}");

@@ -228,6 +228,3 @@ fn text<'a>(raw: &'a [u8], limits: &Limits) -> Result<Cow<'a, str>, Unreadable> 
     let bytes = compression::unpack(&way, packed, limits.body_bytes).map_err(|error| Unreadable(error.to_string()))?;
     String::from_utf8(bytes).map(Cow::Owned).map_err(|error| Unreadable(error.to_string()))
 }
-
-#[cfg(test)]
-mod tests;

@@ -135,8 +135,10 @@ mod tests {
             (&b"\x93\x01\xff\xcf\xff\xff\xff\xff\xff\xff\xff\xff"[..], "[1, -1, 18446744073709551615]"),
             (b"\x82\xa1k\xc3\xa1l\xc0", r#"{"k": true, "l": null}"#),
             (b"\x92\xcb\x3f\xf0\0\0\0\0\0\0\xcb\x7f\xf8\0\0\0\0\0\0", "[1.0, NaN]"),
-            (b"\x92\xc4\x01a\xc4\x01\xff", concat!(
-                r#"[{"__type__": "bytes", "__value__": "a"}, {"__type__": "base64", "__value__": "/w=="}]"#)),
+            (
+                b"\x92\xc4\x01a\xc4\x01\xff",
+                concat!(r#"[{"__type__": "bytes", "__value__": "a"}, {"__type__": "base64", "__value__": "/w=="}]"#),
+            ),
             (b"\xa3a\"\n", r#""a\"\n""#),
         ] {
             assert_eq!(to_json(packed, 1000).as_deref(), Ok(json));

@@ -28,8 +28,11 @@ pub(super) fn of_the_sender(element: &Element, id: &str) -> Json {
         "delivery_mode" => value.as_str() == DELIVERY_MODE,
         _ => false,
     };
-    let kept: Fields =
-        all.iter().filter(|(name, value)| !plain(name, value)).map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    let kept: Fields = all
+        .iter()
+        .filter(|(name, value)| !plain(name, value))
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .collect();
     Json::of(&kept).unwrap_or_else(|_| Json::empty_object())
 }
 

@@ -88,7 +88,13 @@ pub fn read(raw: &[u8], limits: &Limits) -> Result<Received, Box<Poison>> {
         queue: queue(&delivery),
         priority: properties::priority(&element),
         args: shaped(args, Json::is_array, Json::empty_array, "arguments must be a list", &mut headers),
-        kwargs: shaped(kwargs, Json::is_object, Json::empty_object, "keyword arguments must be a mapping", &mut headers),
+        kwargs: shaped(
+            kwargs,
+            Json::is_object,
+            Json::empty_object,
+            "keyword arguments must be a mapping",
+            &mut headers,
+        ),
         embed: Some(Box::new(embed)),
         ..Message::new(id, task)
     };
@@ -143,13 +149,7 @@ fn call(element: &Element, body: Result<Body, Exception>) -> Result<Call, Except
 }
 
 /// Arguments of the right shape; as other clients than Python's write them, none are none.
-fn shaped(
-    value: Option<Json>,
-    fits: fn(&Json) -> bool,
-    none: fn() -> Json,
-    rule: &str,
-    headers: &mut Headers,
-) -> Json {
+fn shaped(value: Option<Json>, fits: fn(&Json) -> bool, none: fn() -> Json, rule: &str, headers: &mut Headers) -> Json {
     match value.filter(|value| value.as_str() != "null") {
         Some(value) if fits(&value) => value,
         None => none(),
@@ -179,6 +179,3 @@ fn embed_of(mut fields: Fields, headers: &mut Headers) -> Embed {
         ..Embed::default()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,7 @@ use lovage_model::{Json, Message, Timestamp, WireSignature};
 use serde::Serialize;
 
 use super::json::dumps;
-use super::{headers, properties};
+use super::{compression, headers, properties};
 
 /// What a message does not say, and its envelope does.
 #[derive(Debug, Clone, Copy)]
@@ -36,15 +36,15 @@ struct Element<'a> {
     properties: properties::Written<'a>,
 }
 
-/// The element of a list that is this message. Fails for nothing that can be in one.
+/// The element of a list that is this message, compressed if its options ask for it. Fails for nothing that can be in one.
 pub fn write(message: &Message, envelope: &Envelope<'_>) -> serde_json::Result<String> {
-    let body = STANDARD.encode(body(message)?);
+    let (body, compression) = packed(message, body(message)?);
     dumps(&Element {
         lovage: envelope.ours,
-        body,
+        body: STANDARD.encode(body),
         content_encoding: "utf-8",
         content_type: "application/json",
-        headers: headers::Written { message, origin: envelope.origin, redelivered: envelope.redelivered },
+        headers: headers::Written { message, origin: envelope.origin, redelivered: envelope.redelivered, compression },
         properties: properties::Written {
             message,
             exchange: "",
@@ -54,6 +54,16 @@ pub fn write(message: &Message, envelope: &Envelope<'_>) -> serde_json::Result<S
             now: envelope.now,
         },
     })
+}
+
+/// The body, and in which way it is compressed. One that does not get shorter is not.
+fn packed(message: &Message, body: String) -> (Vec<u8>, Option<&'static str>) {
+    let way = message.overrides.get("compression").and_then(|way| way.read().ok()).flatten();
+    let packed = way.and_then(|way| compression::pack(way, body.as_bytes()).ok());
+    match packed.filter(|(_, packed)| packed.len() < body.len()) {
+        Some((name, packed)) => (packed, Some(name)),
+        None => (body.into_bytes(), None),
+    }
 }
 
 /// What follows the call: `null` where there is nothing.
@@ -69,18 +79,26 @@ struct Follows<'a, S: Serialize> {
 fn body(message: &Message) -> serde_json::Result<String> {
     let Message { args, kwargs, .. } = message;
     match &message.embed {
-        Some(embed) => triple(args, kwargs, &Follows {
-            callbacks: some(&embed.callbacks),
-            errbacks: some(&embed.errbacks),
-            chain: some(&embed.chain),
-            chord: embed.chord.as_deref(),
-        }),
-        None => triple(args, kwargs, &Follows {
-            callbacks: some(&message.callbacks),
-            errbacks: some(&message.errbacks),
-            chain: None,
-            chord: None,
-        }),
+        Some(embed) => triple(
+            args,
+            kwargs,
+            &Follows {
+                callbacks: some(&embed.callbacks),
+                errbacks: some(&embed.errbacks),
+                chain: some(&embed.chain),
+                chord: embed.chord.as_deref(),
+            },
+        ),
+        None => triple(
+            args,
+            kwargs,
+            &Follows {
+                callbacks: some(&message.callbacks),
+                errbacks: some(&message.errbacks),
+                chain: None,
+                chord: None,
+            },
+        ),
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) fn log_failure(message: &Message, verdict: &Verdict, options: &TaskOp
     let (task_id, name) = (&message.id, &message.task);
     let shadow = message.shadow.as_ref().map(tracing::field::debug);
     // Cut, as it is for those who watch: a guest says how long its texts are.
-    let EventKind::Failed { exception: shown, traceback } = EventKind::failed(exception, traceback.clone()) else {
+    let EventKind::Failed { exception: shown, traceback, .. } = EventKind::failed(exception, traceback.clone()) else {
         return;
     };
     if fault.is_none() && options.expects(exception) {

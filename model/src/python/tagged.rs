@@ -116,9 +116,9 @@ fn timezone(zone: &str) -> Option<String> {
     const DAY: i64 = 86_400;
     let (sign, offset) = zone.split_at(1);
     let parts = offset.split(':').filter(|part| !part.is_empty());
-    let seconds = parts.enumerate().try_fold(0, |sum, (n, part)| {
-        Some(sum + part.parse::<i64>().ok()? * [3600, 60, 1].get(n)?)
-    })?;
+    let seconds = parts
+        .enumerate()
+        .try_fold(0, |sum, (n, part)| Some(sum + part.parse::<i64>().ok()? * [3600, 60, 1].get(n)?))?;
     let seconds = if sign == "-" { -seconds } else { seconds };
     Some(match seconds {
         0 => "datetime.timezone.utc".to_owned(),

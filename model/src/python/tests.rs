@@ -10,7 +10,10 @@ fn values_are_shown_as_python_shows_them() {
         ("null", "None"),
         ("[true,false,null]", "[True, False, None]"),
         ("123456789012345678901234567890", "123456789012345678901234567890"),
-        ("[1e16,1e15,0.1,1.10,5e-5,0.0001,-0.0,-0,1E400]", "[1e+16, 1000000000000000.0, 0.1, 1.1, 5e-05, 0.0001, -0.0, 0, inf]"),
+        (
+            "[1e16,1e15,0.1,1.10,5e-5,0.0001,-0.0,-0,1E400]",
+            "[1e+16, 1000000000000000.0, 0.1, 1.1, 5e-05, 0.0001, -0.0, 0, inf]",
+        ),
         (r#"{"a":[{}],"b":{"c":[]}}"#, "{'a': [{}], 'b': {'c': []}}"),
         (r#""it's""#, r#""it's""#),
         (r#""both ' and \"""#, r#"'both \' and "'"#),
@@ -50,6 +53,34 @@ fn what_is_long_is_shortened_as_celery_does() {
     assert_eq!(args("[1,2,3,4,5,6,7,8,9]", 10), "(1, 2, 3, , ...)");
     assert_eq!((saferepr(&json("[1]"), 1), args("[1]", 0)), ("[, ...]".to_owned(), ", ...".to_owned()));
     assert_eq!(saferepr(&json(r#""one two three four""#), 12), "'one two...'");
+}
+
+/// What Python itself says: recorded by `tests/parity/record.py`.
+#[test]
+fn python_says_the_same() {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        json: String,
+        repr: String,
+        saferepr: std::collections::BTreeMap<usize, String>,
+        args: Option<std::collections::BTreeMap<usize, String>>,
+    }
+    let lines = include_str!("../../../tests/parity/transcripts/repr.jsonl");
+    let mut seen = 0;
+    for line in lines.lines() {
+        let line: Line = serde_json::from_str(line).unwrap();
+        let value = json(&line.json);
+        assert_eq!(repr(&value), line.repr);
+        for (room, text) in line.saferepr {
+            assert_eq!(saferepr(&value, room), text, "{value} in {room}");
+            seen += 1;
+        }
+        for (room, text) in line.args.into_iter().flatten() {
+            assert_eq!(saferepr_args(&value, room), text, "{value} in {room}, as a tuple");
+            seen += 1;
+        }
+    }
+    assert!(seen > 150, "{seen}");
 }
 
 mod proptests {

@@ -10,15 +10,36 @@ pub fn float(number: f64) -> String {
     if number.is_infinite() {
         return if number > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
-    let scientific = format!("{number:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        let plain = number.to_string();
-        return if plain.contains('.') { plain } else { plain + ".0" };
+    let sign = if number.is_sign_negative() { "-" } else { "" };
+    let (digits, point) = decimal(number.abs());
+    let (head, tail) = digits.split_at(1);
+    let dot = if tail.is_empty() { "" } else { "." };
+    match point - 1 {
+        exponent @ ..-4 => format!("{sign}{head}{dot}{tail}e-{:02}", -exponent),
+        exponent @ 16.. => format!("{sign}{head}{dot}{tail}e+{exponent:02}"),
+        _ if point <= 0 => format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)),
+        _ => {
+            let digits = format!("{digits:0<width$}", width = point as usize + 1);
+            let (whole, fraction) = digits.split_at(point as usize);
+            format!("{sign}{whole}.{fraction}")
+        }
     }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+/// The fewest digits that read as this number, and after how many of them the point stands. (Where two texts of so many
+/// digits are equally close, Rust's own formatting takes another one than Python does.)
+fn decimal(number: f64) -> (String, i32) {
+    let text = serde_json::Number::from_f64(number).map_or_else(|| "0.0".to_owned(), |number| number.to_string());
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let significant = all.trim_start_matches('0');
+    let zeros = i32::try_from(all.len() - significant.len()).unwrap_or(0);
+    let point = i32::try_from(whole.len()).unwrap_or(0) - zeros + exponent.parse::<i32>().unwrap_or(0);
+    match significant.trim_end_matches('0') {
+        "" => ("0".to_owned(), 1),
+        digits => (digits.to_owned(), point),
+    }
 }
 
 /// As `repr(str)`.
