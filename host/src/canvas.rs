@@ -12,6 +12,7 @@
 //! Absent: maps, which are one message for whoever runs it, and the store's word on ids that are taken already.
 
 mod build;
+pub mod inline;
 mod one;
 mod read;
 mod typing;
@@ -41,8 +42,19 @@ pub mod builtin {
     /// Answers `pong`.
     pub const PING: &str = "celery.ping";
 
-    /// All of them.
+    /// Sends a starmap for each few items.
+    pub const CHUNKS: &str = "celery.chunks";
+    /// Sends tasks.
+    pub const GROUP: &str = "celery.group";
+    /// Sends tasks, and another one for their results.
+    pub const CHORD: &str = "celery.chord";
+    /// Fails, as in Celery: a chain is no task.
+    pub const CHAIN: &str = "celery.chain";
+
+    /// All that are sent as one message.
     pub const ALL: [&str; 5] = [MAP, STARMAP, ACCUMULATE, BACKEND_CLEANUP, PING];
+    /// Canvases, which clients of Celery may call as tasks.
+    pub const CANVASES: [&str; 4] = [CHUNKS, GROUP, CHORD, CHAIN];
 }
 
 /// Why a call cannot become a plan.

@@ -6,6 +6,7 @@
 mod attempting;
 mod attending;
 mod builtin;
+mod canvases;
 mod commit;
 mod failure;
 mod following;

@@ -9,12 +9,12 @@ mod links;
 mod unsent;
 
 use lovage_model::{
-    Arrival, AttemptLog, Event, EventKind, Exception, Json, LogLevel, LogRecord, Message, Plan, Planned, ResultTuple,
-    Room, Settlement, TaskId, TaskOptions, Then, Timestamp, Usage, Verdict, exc_module,
+    Arrival, AttemptLog, Event, EventKind, Exception, Inline, Json, LogLevel, LogRecord, Message, Plan, Planned,
+    ResultTuple, Room, Settlement, State, TaskId, TaskOptions, Then, Timestamp, Usage, Verdict, exc_module,
 };
 
 use crate::attempt::{Effects, Outcome, Report, RetryRequest, Stop};
-use crate::canvas::{self, Invalid, Scope, Sent};
+use crate::canvas::{self, Invalid, Scope, Sent, inline};
 
 pub use follow::{Awaited, follow};
 pub use unsent::{Unsent, refused, unsent};
@@ -102,6 +102,7 @@ struct Left {
     publish: Plan,
     children: Vec<ResultTuple>,
     grown: Vec<(TaskId, u32)>,
+    inline: Inline,
     usage: Usage,
     log: AttemptLog,
 }
@@ -109,6 +110,7 @@ struct Left {
 impl Left {
     fn drop_sent(&mut self) {
         (self.publish, self.children, self.grown) = (Plan::default(), Vec::new(), Vec::new());
+        self.inline = Inline::default();
     }
 }
 
@@ -116,6 +118,13 @@ fn sent(message: &Message, effects: &Effects, scope: &mut Scope<'_>, left: &mut 
     for (id, call) in &effects.subtasks {
         let (id_given, listed) = (Some(id.clone()), call.options.add_to_parent.unwrap_or(true));
         let is_part = effects.add_to_chord.contains(id);
+        if message.embed.is_some() {
+            let sent = if is_part { inline::added_part } else { inline::subtask };
+            let (sent, _) = sent(message, call, id.clone(), scope).inspect_err(|_| left.drop_sent())?;
+            left.inline.append(sent.inline);
+            left.children.extend(sent.children);
+            continue;
+        }
         let expanded = if is_part {
             canvas::added_part(message, call.clone(), id_given, scope)
         } else {
@@ -181,6 +190,18 @@ fn retried(attempted: Attempted<'_>, retry: RetryRequest) -> Verdict {
 
 fn replaced(attempted: Attempted<'_>, effects: Effects, scope: &mut Scope<'_>, left: &mut Left) -> Verdict {
     let Some(call) = effects.replace else { return without_request("replacement") };
+    if attempted.message.embed.is_some() {
+        return match inline::replacement(attempted.message, &call, scope) {
+            Ok(sent) => {
+                left.inline.append(sent.inline);
+                Verdict::HandedOn { to: call.task }
+            }
+            Err(invalid) => {
+                left.drop_sent();
+                value_error(&invalid)
+            }
+        };
+    }
     match canvas::replacement(attempted.message, call, scope) {
         Ok((by, others)) => {
             left.publish.append(others);
@@ -219,6 +240,12 @@ fn settlement(
     scope: &mut Scope<'_>,
 ) -> Settlement {
     let (message, at) = (attempted.message, scope.now);
+    if message.embed.is_some() {
+        let sent = handed_on(message, &verdict, value.as_ref(), scope);
+        left.inline.append(sent.inline);
+        left.children.extend(sent.children);
+        left.log.records.extend(sent.refused.into_iter().map(|text| record(at, text)));
+    }
     let linked = match (&verdict, &value) {
         (Verdict::Success { .. }, Some(value)) => links::callbacks(message, value, scope),
         (Verdict::Failure { exception, traceback, .. }, _) => {
@@ -245,12 +272,32 @@ fn settlement(
         publish: left.publish,
         children: if attempted.options.trail { left.children } else { Vec::new() },
         grown: left.grown,
+        inline: left.inline,
         room: attempted.room,
         usage: left.usage,
         log: left.log,
         events,
         ..Settlement::of(verdict, at)
     }
+}
+
+/// What the end of a task in Celery's own form means for others.
+fn handed_on(message: &Message, verdict: &Verdict, value: Option<&Json>, scope: &mut Scope<'_>) -> inline::Sent {
+    match verdict {
+        Verdict::Success { result } => inline::returned(message, value.unwrap_or(result), scope),
+        Verdict::Failure { exception, traceback, .. } => {
+            inline::failed(message, exception, traceback.as_deref(), scope)
+        }
+        Verdict::Revoked { reason } => inline::ended(message, &State::Revoked, &Exception::revoked(reason), scope),
+        Verdict::Ignored => inline::ended(message, &State::Failure, &ignored(), scope),
+        Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued | Verdict::HandedOn { .. } => {
+            inline::Sent::default()
+        }
+    }
+}
+
+fn ignored() -> Exception {
+    Exception::new(exc_module::CELERY, "Ignore", "it ended without a result, so nothing can follow it")
 }
 
 /// What those who wait for a task get, if any do and it has ended.
@@ -261,11 +308,8 @@ fn arrival(message: &Message, verdict: &Verdict, value: Option<Json>) -> Option<
         Verdict::Success { result } => Some(Arrival::Value(value.unwrap_or_else(|| result.clone()))),
         Verdict::Failure { exception, .. } => Some(failed(exception.clone())),
         Verdict::Revoked { reason } => Some(failed(Exception::revoked(reason))),
-        Verdict::Ignored => {
-            let text = "it ended without a result, so nothing can follow it";
-            Some(failed(Exception::new(exc_module::CELERY, "Ignore", text)))
-        }
-        Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued => None,
+        Verdict::Ignored => Some(failed(ignored())),
+        Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued | Verdict::HandedOn { .. } => None,
     }
 }
 
@@ -285,6 +329,7 @@ fn kind(attempted: Attempted<'_>, verdict: &Verdict, usage: Usage) -> EventKind 
         }
         Verdict::Replaced { by } if by.message.requeued => EventKind::Rejected { requeue: true },
         Verdict::Replaced { by } => EventKind::Replaced { by: by.message.task.clone() },
+        Verdict::HandedOn { to } => EventKind::Replaced { by: to.clone() },
         Verdict::Ignored => EventKind::Ignored,
         Verdict::Requeued => EventKind::Rejected { requeue: true },
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Json, Message, QueueName, Signature, TaskId, TaskName, TaskOptions, Then, TimeLimit, Timestamp};
+use crate::{Json, Message, QueueName, TaskId, TaskName, TaskOptions, Then, TimeLimit, Timestamp};
 
 /// The context of one attempt, with the field names of `celery.app.task.Context`.
 /// See <https://docs.celeryq.dev/en/stable/userguide/tasks.html#task-request-info>.
@@ -56,6 +56,10 @@ pub struct Request {
     /// Sent with its result once it has returned: signatures as Celery writes them.
     #[serde(default)]
     pub callbacks: Vec<Json>,
+    /// What follows it in its chain, the next one last: signatures as Celery writes them. Only of a message that a Celery
+    /// client sent; elsewhere what follows waits in the store.
+    #[serde(default)]
+    pub chain: Vec<Json>,
     /// Sent with its id once it has failed: signatures as Celery writes them.
     #[serde(default)]
     pub errbacks: Vec<Json>,
@@ -73,6 +77,9 @@ pub struct Request {
     pub options: TaskOptions,
     /// The host that runs it.
     pub hostname: String,
+    /// The message's properties, as a Celery client sent them: a JSON object.
+    #[serde(default = "Json::empty_object")]
+    pub properties: Json,
     /// How it came.
     pub delivery_info: DeliveryInfo,
     /// Whether it runs without a daemon (`lovage exec`).
@@ -95,13 +102,14 @@ pub struct DeliveryInfo {
 }
 
 /// As text: a task module should not carry what reads signatures.
-fn written(signatures: &[Signature]) -> Vec<Json> {
+fn written<S: Serialize>(signatures: &[S]) -> Vec<Json> {
     signatures.iter().filter_map(|signature| Json::of(signature).ok()).collect()
 }
 
 impl Request {
     /// The context of an attempt at a message, with the default options.
     pub fn of(message: &Message, hostname: &str, redelivered: bool) -> Self {
+        let embed = message.embed.as_deref();
         Self {
             id: message.id.clone(),
             task: message.task.clone(),
@@ -122,17 +130,20 @@ impl Request {
             correlation_id: message.id.clone(),
             group: message.group.clone(),
             group_index: message.group_index,
-            chord: match &message.then {
-                Some(Then::Part { group, .. }) => Some(group.clone()),
-                Some(Then::Next) | None => None,
+            chord: match (&message.then, embed) {
+                (Some(Then::Part { group, .. }), _) => Some(group.clone()),
+                (_, Some(embed)) if embed.chord.is_some() => message.group.clone(),
+                _ => None,
             },
-            callbacks: written(&message.callbacks),
-            errbacks: written(&message.errbacks),
+            callbacks: embed.map_or_else(|| written(&message.callbacks), |embed| written(&embed.callbacks)),
+            chain: embed.map(|embed| written(&embed.chain)).unwrap_or_default(),
+            errbacks: embed.map_or_else(|| written(&message.errbacks), |embed| written(&embed.errbacks)),
             stamped_headers: message.stamps.keys().cloned().collect(),
             stamps: message.stamps.clone(),
             depth: message.depth,
             options: TaskOptions::default(),
             hostname: hostname.to_owned(),
+            properties: embed.map_or_else(Json::empty_object, |embed| embed.properties.clone()),
             delivery_info: DeliveryInfo {
                 exchange: String::new(),
                 routing_key: message.queue.clone(),
@@ -148,6 +159,7 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Signature;
 
     #[test]
     fn a_request_has_celerys_names() {

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Arrival, Event, Exception, Inline, Json, Message, Plan, Planned, ResultTuple, TaskId, Timestamp, Usage};
+use crate::{
+    Arrival, Event, Exception, Inline, Json, Message, Plan, Planned, ResultTuple, TaskId, TaskName, Timestamp, Usage,
+};
 
 /// The transition that ends an attempt. Each carries what it legally can, so no other combination can be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +47,12 @@ pub enum Verdict {
     },
     /// It asked to be queued again, at the end of the line.
     Requeued,
+    /// It goes on under the same id, in what the settlement sends in Celery's own form: it was replaced. Nobody here has it
+    /// any more.
+    HandedOn {
+        /// What runs first in its place.
+        to: TaskName,
+    },
 }
 
 /// Everything that follows from one attempt.

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use lovage_model::{Event, EventKind, Message, Request, Settlement, TaskOptions, TenantId, TimeLimit, Timestamp};
+use lovage_model::{
+    Event, EventKind, Inline, Message, Request, Settlement, TaskId, TaskOptions, TenantId, TimeLimit, Timestamp,
+};
 
 use super::attending::Attending;
 use super::failure::log_failure;
@@ -12,9 +14,10 @@ use super::scope::{Exported, scoped};
 use super::{Arrived, Interrupted, Listed, Pipeline};
 use crate::attempt::{Attempt, Grants, Report, Stop};
 use crate::canvas::builtin;
+use crate::canvas::inline::{self, ChordParts};
 use crate::clock;
 use crate::modules::{Code, NotReady};
-use crate::store::Lease;
+use crate::store::{ChordEnd, Lease};
 use crate::trace::{self, Attempted, Awaited, Unrun, Unsent};
 
 /// Why there is no report of an attempt.
@@ -85,6 +88,14 @@ impl Pipeline {
         scoped(&tasks, self.rules, |scope| trace::follow(attempted, awaited, arrived.arrival, scope))
     }
 
+    /// What follows a chord in Celery's own form whose parts have all ended.
+    pub fn complete(&self, tenant: &TenantId, group: &TaskId, end: ChordEnd) -> Inline {
+        let ChordEnd { body, parts, nested, sender } = end;
+        let parts = ChordParts { parts, nested, sender };
+        let tasks = Exported { modules: &self.modules, tenant };
+        scoped(&tasks, self.rules, |scope| inline::chord_ended(group, parts, body, scope))
+    }
+
     /// The options in force, with the time limits that were ordered for the task in place of its own.
     fn as_ordered(&self, tenant: &TenantId, message: &Message, options: TaskOptions) -> TaskOptions {
         match self.standing.ordered(tenant, &message.task).time_limit {
@@ -125,6 +136,7 @@ impl Pipeline {
             (builtin::MAP, _) => self.run_each(lease, listed, grants, false).await,
             (builtin::STARMAP, _) => self.run_each(lease, listed, grants, true).await,
             (name, _) if builtin::ALL.contains(&name) => self.run_builtin(lease).await,
+            (name, _) if builtin::CANVASES.contains(&name) => Ok(super::builtin::run_canvas(message)),
             (_, Some(code)) => {
                 self.modules.ready(&code.digest, grants.fuel.is_some()).await?;
                 Ok(self.run(lease, listed, code, grants, options).await)

@@ -6,12 +6,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use lovage_model::{AttemptLog, Exception, Json, Message, Timestamp, Usage, exc_module};
+use lovage_model::{AttemptLog, Exception, Json, Message, TaskId, TaskName, Timestamp, Usage, exc_module};
 
 use super::attempting::{Unattempted, in_force};
-use super::{Listed, Pipeline, mapped};
+use super::{Listed, Pipeline, canvases, mapped};
 use crate::attempt::{Attempt, Effects, Grants, Outcome, Progress, Report};
-use crate::canvas::{Mapped, builtin};
+use crate::canvas::builtin;
 use crate::clock;
 use crate::store::{Lease, Result, Store};
 
@@ -82,7 +82,19 @@ async fn sweep<F: Future<Output = Result<u64>>>(some: impl Fn() -> F) -> Result<
     Ok(())
 }
 
-/// What a map calls, and with which arguments. As in Celery, what its signature says besides the name does not count.
+/// What a map is made of. As in Celery, what the signature in it says besides the name does not count.
+#[derive(serde::Deserialize)]
+struct Mapped {
+    task: Called,
+    it: Vec<Json>,
+}
+
+#[derive(serde::Deserialize)]
+struct Called {
+    task: TaskName,
+}
+
+/// What a map calls, and with which arguments.
 fn read(message: &Message, star: bool) -> std::result::Result<(String, Vec<Json>), Exception> {
     let wrong = |text: String| Exception::new(exc_module::BUILTINS, "TypeError", text);
     let Mapped { task, it } = message.kwargs.read().map_err(|error| wrong(format!("{}: {error}", message.task)))?;
@@ -110,6 +122,14 @@ fn accumulated(message: &Message) -> std::result::Result<Json, Exception> {
     match place {
         Ok(place) if place < args.len() => Ok(args.swap_remove(place)),
         _ => Err(Exception::new(exc_module::BUILTINS, "IndexError", "tuple index out of range")),
+    }
+}
+
+/// Runs a canvas that was called as a task.
+pub(super) fn run_canvas(message: &Message) -> Report {
+    match canvases::sends(message, || TaskId::from_uuid(uuid::Uuid::now_v7())) {
+        Ok((effects, result)) => Report { effects, ..report(Ok(result)) },
+        Err(exception) => report(Err(exception)),
     }
 }
 

@@ -55,12 +55,13 @@ pub struct Committer {
 
 /// Whether the task is not at its end with this.
 fn goes_on(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued)
+    matches!(verdict, Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued | Verdict::HandedOn { .. })
 }
 
 /// What is told of a settlement once it is recorded.
 pub(super) fn told(settlement: &Settlement) -> Vec<Event> {
-    let sent = settlement.publish.tasks.iter().map(|one| Event::sent(&one.message, settlement.at));
+    let messages = settlement.publish.tasks.iter().map(|one| &one.message).chain(&settlement.inline.messages);
+    let sent = messages.map(|message| Event::sent(message, settlement.at));
     settlement.events.iter().cloned().chain(sent).collect()
 }
 

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lovage_model::{Arrival, Event, Followed, Message, Plan, TaskId, TenantId, Then};
+use lovage_model::{Arrival, Event, Followed, Inline, Message, Plan, TaskId, TenantId, Then};
 
 use super::commit::told;
 use crate::canvas;
 use crate::clock;
 use crate::events::Hub;
-use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result, StoreError};
+use crate::store::{ChordEnd, Completed, Ended, Fenced, FollowUp, Joins, Result, StoreError};
 
 /// Ended things that are dealt with at once: they share the store's transactions.
 const AT_ONCE: usize = 32;
@@ -46,18 +46,25 @@ pub struct Arrived<'a> {
 }
 
 /// The loop that deals with followers.
-pub struct Following<S: ?Sized, F> {
+pub struct Following<S: ?Sized, F, C> {
     /// Where it is known what has ended.
     pub store: Arc<S>,
     /// Who must be told.
     pub hub: Arc<Hub>,
     /// What becomes of one follower; pure.
     pub decide: F,
+    /// What follows a chord in Celery's own form; pure.
+    pub complete: C,
     /// The largest list of results that is passed on, in bytes.
     pub message_bytes: usize,
 }
 
-impl<S: Joins + ?Sized, F: Fn(&Message, Arrived<'_>) -> Followed + Send + Sync> Following<S, F> {
+impl<S, F, C> Following<S, F, C>
+where
+    S: Joins + ?Sized,
+    F: Fn(&Message, Arrived<'_>) -> Followed + Send + Sync,
+    C: Fn(&TenantId, &TaskId, ChordEnd) -> Inline + Send + Sync,
+{
     /// Runs for ever: it is dropped with the house.
     pub async fn run(self) {
         let mut stuck = Stuck::default();
@@ -120,7 +127,11 @@ impl<S: Joins + ?Sized, F: Fn(&Message, Arrived<'_>) -> Followed + Send + Sync> 
                 }
                 (true, arrival)
             }
-            Completed::Chord(_) => return Err(StoreError::Failed("a chord in Celery's form has ended".to_owned())),
+            Completed::Chord(end) => {
+                let inline = (self.complete)(&tenant, &id, *end);
+                let step = FollowUp { inline, ..FollowUp::last(Vec::new()) };
+                return self.apply(key, &tenant, step).await.map(|()| true);
+            }
         };
         let Page { followers, many, done } = self.followers(&tenant, &id, &arrival).await?;
         let arrived = Arrived { tenant: &tenant, arrival: &arrival, of_group, many };
@@ -204,7 +215,8 @@ fn events(step: &FollowUp) -> Vec<Event> {
         Followed::Settled(settlement) => Some(told(settlement)),
         Followed::Released(_) => None,
     });
-    settled.flatten().collect()
+    let sent = step.inline.messages.iter().map(|message| Event::sent(message, clock::now()));
+    settled.flatten().chain(sent).collect()
 }
 
 /// What failed, and when it is tried again.

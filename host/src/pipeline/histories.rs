@@ -131,7 +131,8 @@ impl World {
             trace::follow(attempted(message, 0), awaited, arrived.arrival, scope)
         };
         let (store, hub) = (Arc::clone(&self.store), Arc::new(Hub::new(now)));
-        let following = Following { store, hub, decide, message_bytes: RULES.message_bytes };
+        let complete = |_: &_, _: &_, _| lovage_model::Inline::default();
+        let following = Following { store, hub, decide, complete, message_bytes: RULES.message_bytes };
         while following.pass(&mut Stuck::default()).await.unwrap() {}
         self.ids = ids.into_inner();
     }

@@ -2,7 +2,7 @@
 //!
 //! The same for every backend, and pure: a backend only has to write down what is decided here.
 
-use lovage_model::{Exception, Json, Message, Planned, State, Timestamp, Verdict};
+use lovage_model::{Exception, Json, Message, Planned, Settlement, State, Timestamp, Verdict};
 
 /// What a task's row says once its attempt has ended, and where its message goes.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,8 @@ pub(super) enum Next {
     Swap(Box<Planned>),
     /// To the end of its own line.
     Requeue,
+    /// To others, under the same id: the row goes with it, and whoever takes its next message makes another.
+    Leave,
 }
 
 impl Transition {
@@ -54,6 +56,7 @@ impl Transition {
             Verdict::Ignored => Self::quiet(State::Ignored, Json::null(), Next::End),
             Verdict::Replaced { by } => Self::quiet(State::Pending, Json::null(), Next::Swap(by)),
             Verdict::Requeued => Self::quiet(State::Pending, Json::null(), Next::Requeue),
+            Verdict::HandedOn { .. } => Self::quiet(State::Pending, Json::null(), Next::Leave),
         }
     }
 
@@ -85,6 +88,14 @@ pub(super) fn again(message: Message, now: Timestamp) -> Message {
 /// When a message must wait for its ETA: the ETA, if it is after `now`.
 pub(super) fn due_later(message: &Message, now: Timestamp) -> Option<Timestamp> {
     message.eta.filter(|&eta| eta > now)
+}
+
+/// Refuses what follows in Celery's own form, for stores that do not speak its wire: no message in them is in that form.
+pub(super) fn planned_only(settlement: &Settlement) -> Result<(), super::StoreError> {
+    if settlement.inline.is_empty() && !matches!(settlement.verdict, Verdict::HandedOn { .. }) {
+        return Ok(());
+    }
+    Err(super::StoreError::Failed("this store keeps no canvases in Celery's own form".to_owned()))
 }
 
 /// Why a running task cannot set a state of this name; none: it can.

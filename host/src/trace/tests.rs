@@ -1,5 +1,7 @@
 //! What reports mean: each outcome, each race, and histories made at random.
 
+mod inline;
+
 use std::sync::{Arc, LazyLock};
 
 use lovage_model::{Followed, Parameter, Seconds, Signature, TaskDefinition, TaskName};

@@ -5,7 +5,7 @@ use lovage_model::{
 };
 
 use super::{Attempted, links, record};
-use crate::canvas::Scope;
+use crate::canvas::{Scope, inline};
 
 /// Why what an attempt sends cannot be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +67,11 @@ pub fn refused(attempted: Attempted<'_>, settlement: Settlement, why: &Unsent, s
     let mut bare = unsent(attempted.message, settlement, why);
     let Verdict::Failure { exception, traceback, .. } = &bare.verdict else { return bare };
     let linked = links::errbacks(attempted.message, exception, traceback.as_deref(), scope);
+    let inline = inline::failed(attempted.message, exception, traceback.as_deref(), scope);
     bare.publish = linked.plan;
-    bare.children = if attempted.options.trail { linked.children } else { Vec::new() };
+    bare.inline = inline.inline;
+    let children = linked.children.into_iter().chain(inline.children);
+    bare.children = if attempted.options.trail { children.collect() } else { Vec::new() };
     if !had_failed && !attempted.options.acks_on_failure {
         bare.events.push(Event::of(attempted.message, bare.at, EventKind::Rejected { requeue: false }));
     }

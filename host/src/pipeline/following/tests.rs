@@ -10,6 +10,12 @@ use tokio::sync::Notify;
 use super::*;
 use crate::events::Notice;
 
+/// Sends the body under its own id.
+fn complete(_: &TenantId, _: &TaskId, end: ChordEnd) -> Inline {
+    let body = end.body.options.task_id.expect("a frozen body");
+    Inline { messages: vec![Message::new(body, end.body.task)], ..Inline::default() }
+}
+
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
 
 #[derive(Default)]
@@ -123,7 +129,8 @@ fn decide(message: &Message, arrived: Arrived<'_>) -> Followed {
 
 /// Runs the loop until nothing is left to be done.
 async fn follow(store: &Arc<Scripted>) {
-    let following = Following { store: Arc::clone(store), hub: Arc::new(Hub::new(NOW)), decide, message_bytes: 100 };
+    let hub = Arc::new(Hub::new(NOW));
+    let following = Following { store: Arc::clone(store), hub, decide, complete, message_bytes: 100 };
     tokio::select! {
         () = following.run() => unreachable!("it runs for ever"),
         () = store.idle.notified() => {}
@@ -192,7 +199,7 @@ async fn those_who_watch_are_told() {
     let hub = Arc::new(Hub::new(NOW));
     let mut events = hub.follow(&TenantId::default(), &id("task-1-0"), None);
     store.end(1, 1);
-    let following = Following { store: Arc::clone(&store), hub, decide, message_bytes: 100 };
+    let following = Following { store: Arc::clone(&store), hub, decide, complete, message_bytes: 100 };
     let told = tokio::select! {
         () = following.run() => unreachable!("it runs for ever"),
         told = events.next() => told,
@@ -224,4 +231,19 @@ fn a_page_is_small_when_what_arrives_is_large() {
     assert_eq!(page_size(&value(1)), PAGE);
     assert_eq!(page_size(&value(PAGE_BYTES / 10)), 10);
     assert_eq!(page_size(&value(PAGE_BYTES * 2)), 1);
+}
+
+#[tokio::test]
+async fn a_chord_in_celerys_form_sends_its_body() {
+    let store = Arc::new(Scripted::default());
+    let body = r#"{"task": "t.body", "args": [], "kwargs": {}, "options": {"task_id": "body"}}"#;
+    let sender = lovage_model::Sender::of(&message("last"));
+    let end = ChordEnd { body: serde_json::from_str(body).unwrap(), parts: vec![], nested: None, sender };
+    let outcome = Completed::Chord(Box::new(end));
+    store.state().ended.push(Ended { key: 7, tenant: TenantId::default(), id: id("group"), outcome });
+    follow(&store).await;
+    let state = store.state();
+    let [(7, step)] = state.applied.as_slice() else { panic!("{:?}", state.applied) };
+    let sent: Vec<_> = step.inline.messages.iter().map(|one| one.id.clone()).collect();
+    assert_eq!((sent, step.done), (vec![id("body")], true));
 }

@@ -11,7 +11,7 @@ use super::ledger::{Ledger, Row, read_json, unwritable, write_json};
 use super::moves::Taken;
 use crate::store::advance::revoked;
 use crate::store::record::{MAX_LOGS, more_children};
-use crate::store::transition::{Next, Transition};
+use crate::store::transition::{Next, Transition, planned_only};
 use crate::store::{Fenced, LeaseKey, Result, Revoked};
 
 /// A settlement, with all its texts made before it comes to the writer.
@@ -54,11 +54,12 @@ impl Ender {
 
 impl Ending {
     pub(super) fn of(settlement: Settlement) -> Result<Self> {
+        planned_only(&settlement)?;
         let worker = Some(settlement.worker).filter(|worker| !worker.is_empty());
         let outcome = Transition::of(settlement.verdict, settlement.ignore_result, settlement.ignore_errors);
         let swap = match &outcome.next {
             Next::Swap(next) => Some(Written::of((**next).clone())?),
-            Next::End | Next::Requeue => None,
+            Next::End | Next::Requeue | Next::Leave => None,
         };
         Ok(Self {
             swap,
@@ -114,7 +115,7 @@ impl Ledger {
             (_, Some(written)) => self.swap((seq, tenant), written.draft(), taken, ending.at)?,
             // Its ETA, if it had one, has been waited for.
             (Next::Requeue, None) => self.put_at_end(seq, taken, ending.at)?,
-            (Next::End | Next::Swap(_), None) => {}
+            (Next::End | Next::Leave | Next::Swap(_), None) => {}
         }
         self.write_state(ender, ending)?;
         self.write_result(ender, ending)?;

@@ -9,7 +9,7 @@ use lovage_model::{Json, Message, Plan, Planned, QueueName, Room, Settlement, St
 use super::MemoryStore;
 use super::tasks::{Held, Task, Tasks};
 use crate::store::record::{Kept, MAX_LEASED_BYTES, Place};
-use crate::store::transition::{again, state_of_its_own};
+use crate::store::transition::{again, planned_only, state_of_its_own};
 use crate::store::{Ask, Broker, Fenced, Lease, LeaseKey, Leased, Redone, Result, Revoked, Submitted};
 
 #[async_trait]
@@ -47,6 +47,7 @@ impl Broker for MemoryStore {
     }
 
     async fn commit(&self, key: LeaseKey, settlement: Settlement) -> Result<Fenced> {
+        planned_only(&settlement)?;
         let tasks = &mut self.open()?.tasks;
         let fenced = tasks.commit(key, settlement);
         self.ring(tasks);

@@ -78,7 +78,7 @@ impl Tasks {
             Next::Swap(planned) => self.place(number, *planned, at),
             // Its ETA, if it had one, has been waited for.
             Next::Requeue => self.requeue(number, at),
-            Next::End => {}
+            Next::End | Next::Leave => {}
         }
         self.store_tasks(&tenant, publish, at);
         if let Some(arrival) = arrival {

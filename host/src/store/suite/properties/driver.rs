@@ -221,7 +221,7 @@ fn arrival(verdict: &Verdict, task: &TaskId) -> Option<Arrival> {
         Verdict::Failure { exception, .. } => failed(exception.clone()),
         Verdict::Revoked { reason } => failed(Exception::revoked(reason)),
         Verdict::Ignored => failed(Exception::new(exc_module::CELERY, "Ignore", "")),
-        Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued => None,
+        Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued | Verdict::HandedOn { .. } => None,
     }
 }
 

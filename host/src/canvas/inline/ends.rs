@@ -1,0 +1,142 @@
+//! What ends without having run: the rest of a chain whose step has failed, the body of a chord whose header has.
+
+use std::collections::VecDeque;
+
+use lovage_model::{
+    Arrival, Exception, InlineEnd, Json, Part, ResultTuple, Sender, State, TaskId, WireShape, WireSignature, exc_module,
+};
+
+use super::links::Request;
+use super::{Inliner, exception_json};
+
+/// What is known of a chord whose parts have all ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChordParts {
+    /// The parts, by their place.
+    pub parts: Vec<(TaskId, Arrival)>,
+    /// How their results are nested; none: they are a plain list.
+    pub nested: Option<ResultTuple>,
+    /// By whose end it became complete.
+    pub sender: Sender,
+}
+
+/// Why something ends.
+pub(super) struct Failed<'a> {
+    pub(super) state: State,
+    pub(super) exception: &'a Exception,
+    pub(super) traceback: Option<&'a str>,
+}
+
+impl Inliner<'_, '_> {
+    /// Ends what follows in a chain, each with the same exception; what is part of a chord is counted.
+    pub(super) fn fail_chain(&mut self, chain: &[WireSignature], failed: &Failed<'_>) {
+        let mut pending: VecDeque<&WireSignature> = chain.iter().collect();
+        while let Some(step) = pending.pop_front() {
+            let options = &step.options;
+            if let Some(id) = &options.task_id {
+                self.end(id, options.group_id.clone(), options.parent_id.clone(), failed, Vec::new());
+            }
+            if let (Some(chord), Some(group), Some(id)) = (&options.chord, &options.group_id, &options.task_id) {
+                self.out.parts.push(Part {
+                    group: group.clone(),
+                    index: options.group_index,
+                    id: id.clone(),
+                    state: failed.state.clone(),
+                    result: exception_json(failed.exception),
+                    chord: chord.clone(),
+                    sender: self.sender.clone(),
+                });
+            }
+            match &step.shape {
+                WireShape::Chord { body: Some(body), .. } => pending.push_back(body),
+                // Their members are what somebody may wait for.
+                WireShape::Group(tasks) | WireShape::Chain(tasks) => pending.extend(tasks),
+                WireShape::Chord { body: None, .. } | WireShape::Task(_) => {}
+            }
+            pending.extend(options.chain.iter().flatten());
+        }
+    }
+
+    fn end(
+        &mut self,
+        id: &TaskId,
+        group: Option<TaskId>,
+        parent_id: Option<TaskId>,
+        failed: &Failed<'_>,
+        children: Vec<ResultTuple>,
+    ) {
+        let Failed { state, exception, traceback } = failed;
+        self.out.ends.push(InlineEnd {
+            id: id.clone(),
+            state: state.clone(),
+            exception: (*exception).clone(),
+            traceback: traceback.map(str::to_owned),
+            children,
+            group,
+            parent_id,
+        });
+    }
+
+    /// Ends the body of a chord whose header has failed: with a `ChordError`, as one task; with the cause, as many.
+    pub(super) fn fail_body(&mut self, body: &WireSignature, text: &str, cause: &Exception) {
+        let error = Exception::new(exc_module::CELERY, "ChordError", text);
+        let chord_error = Failed { state: State::Failure, exception: &error, traceback: None };
+        if let WireShape::Group(members) = &body.shape {
+            self.fail_members(body, members, cause);
+        } else {
+            let id = body.options.task_id.clone().unwrap_or_else(|| self.new_id());
+            self.errbacks(&Request::never_run(&id), &body.options.link_error, &error, None);
+            let children = self.children();
+            self.end(&id, None, None, &chord_error, children);
+            self.count_in_outer(body, &error);
+            match &body.shape {
+                WireShape::Chain(steps) => self.fail_chain(steps, &chord_error),
+                WireShape::Chord { body: Some(body), .. } => self.fail_chain(std::slice::from_ref(body), &chord_error),
+                _ => {}
+            }
+        }
+        self.fail_chain(body.options.chain.as_deref().unwrap_or_default(), &chord_error);
+    }
+
+    fn fail_members(&mut self, body: &WireSignature, members: &[WireSignature], cause: &Exception) {
+        let failed = Failed { state: State::Failure, exception: cause, traceback: None };
+        for member in members {
+            let mut errbacks = member.options.link_error.clone();
+            body.options.link_error.iter().for_each(|errback| super::tree::link_to(&mut errbacks, errback.clone()));
+            let Some(id) = member_id(member) else { continue };
+            self.errbacks(&Request::never_run(&id), &errbacks, cause, None);
+            let children = self.children();
+            self.end(&id, None, None, &failed, children);
+            self.out.revoked.push(id);
+            self.count_in_outer(member, cause);
+        }
+        if let Some(id) = &body.options.task_id {
+            let children = self.children();
+            self.end(id, None, None, &failed, children);
+        }
+    }
+
+    /// What is itself a part of a chord is counted there, so that nobody waits for it.
+    fn count_in_outer(&mut self, sig: &WireSignature, exception: &Exception) {
+        let options = &sig.options;
+        if let (Some(chord), Some(group), Some(id)) = (&options.chord, &options.group_id, member_id(sig)) {
+            let result: Json = exception_json(exception);
+            let (state, index) = (State::Failure, options.group_index);
+            let (group, chord, sender) = (group.clone(), chord.clone(), self.sender.clone());
+            self.out.parts.push(Part { group, index, id, state, result, chord, sender });
+        }
+    }
+
+    fn children(&self) -> Vec<ResultTuple> {
+        self.trail.iter().map(|&node| self.results.tuple(node)).collect()
+    }
+}
+
+/// The id of a signature's result, if it has one: of a chord that of its body, of a chain that of its last step.
+fn member_id(sig: &WireSignature) -> Option<TaskId> {
+    match &sig.shape {
+        WireShape::Chord { body: Some(body), .. } => member_id(body),
+        WireShape::Chain(steps) => steps.last().and_then(member_id),
+        _ => sig.options.task_id.clone(),
+    }
+}

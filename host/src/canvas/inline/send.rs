@@ -1,0 +1,149 @@
+//! Which message is one task of a canvas? What a signature's options say goes where Celery's messages have it.
+
+use std::time::Duration;
+
+use lovage_model::{
+    Embed, Expires, Fields, Json, Message, QueueName, Seconds, TaskDefinition, TaskName, TimeLimit, Timestamp,
+    WireShape, WireSignature,
+};
+
+use super::{Inliner, Invalid};
+use crate::canvas::builtin;
+
+/// Options that are said elsewhere in a message, or were meant for whoever sends it.
+const NOT_PROPERTIES: [&str; 26] = [
+    "add_to_parent",
+    "argsrepr",
+    "compression",
+    "countdown",
+    "eta",
+    "exchange",
+    "expires",
+    "headers",
+    "ignore_result",
+    "kwargsrepr",
+    "max_retries",
+    "origin",
+    "priority",
+    "queue",
+    "replaced_task_nesting",
+    "retries",
+    "retry",
+    "retry_policy",
+    "route_name",
+    "routing_key",
+    "serializer",
+    "shadow",
+    "soft_time_limit",
+    "stamped_headers",
+    "time_limit",
+    "timeout",
+];
+
+impl Inliner<'_, '_> {
+    /// One more message or id.
+    pub(super) fn count(&mut self) -> Result<(), Invalid> {
+        self.made += 1;
+        let most = self.scope.rules.canvas_tasks;
+        // A task of a canvas is frozen, often twice, and sent.
+        if self.made <= most.saturating_mul(4) {
+            return Ok(());
+        }
+        let text = format!("has more than {most} tasks, the limit (limits.canvas_tasks): send several");
+        Err(Invalid::too_large("signature", text))
+    }
+
+    pub(super) fn message(&mut self, sig: WireSignature) -> Result<Message, Invalid> {
+        self.count()?;
+        let WireSignature { task, args, shape, options, .. } = sig;
+        let WireShape::Task(kwargs) = shape else { unreachable!("only tasks are messages") };
+        let kwargs = Json::of(&kwargs).map_err(|error| Invalid::wrong("kwargs", error.to_string()))?;
+        self.check_size(&args, &kwargs)?;
+        let definition = self.scope.tasks.find(&task).ok().flatten();
+        let declared = definition.as_deref().map(|definition| &definition.options);
+        let rest = &options.rest;
+        let id = match options.task_id {
+            Some(id) => id,
+            None => self.new_id(),
+        };
+        let now = self.scope.now;
+        let expires = rest.read("expires").or(declared.and_then(|declared| declared.expires.map(Expires::In)));
+        let queue = self.queue(&task, rest, definition.is_some());
+        let properties = properties(rest);
+        Ok(Message {
+            args,
+            kwargs,
+            queue,
+            priority: rest.read("priority").or(declared.and_then(|declared| declared.priority)).unwrap_or(0),
+            eta: eta(rest, now),
+            expires: expires.map(|expires| match expires {
+                Expires::At(time) => time,
+                Expires::In(seconds) => now.after(seconds.duration()),
+            }),
+            timelimit: TimeLimit { soft: rest.read("soft_time_limit"), hard: rest.read("time_limit") },
+            root_id: options.root_id.unwrap_or_else(|| self.sender.root_id.clone()),
+            parent_id: Some(options.parent_id.unwrap_or_else(|| self.sender.id.clone())),
+            ignore_result: rest.read("ignore_result").or(declared.map(|declared| declared.ignore_result)),
+            shadow: rest.read("shadow"),
+            retries: rest.read("retries").unwrap_or(0),
+            replaced_task_nesting: rest.read("replaced_task_nesting").unwrap_or(0),
+            headers: rest.read("headers").unwrap_or_default(),
+            stamps: stamps(rest),
+            group: options.group_id,
+            group_index: options.group_index.and_then(|index| u32::try_from(index).ok()),
+            embed: Some(Box::new(Embed {
+                callbacks: options.link,
+                errbacks: options.link_error,
+                chain: options.chain.unwrap_or_default(),
+                chord: options.chord,
+                properties,
+                argsrepr: rest.read("argsrepr"),
+                kwargsrepr: rest.read("kwargsrepr"),
+            })),
+            ..Message::new(id, definition_name(definition.as_deref(), task))
+        })
+    }
+
+    /// As it says; else a task that is known here goes where its sender came from, and others to Celery's default queue.
+    fn queue(&self, task: &TaskName, rest: &Fields, known: bool) -> QueueName {
+        let named = ["queue", "routing_key"].into_iter().find_map(|name| rest.read::<QueueName>(name));
+        let known = known || builtin::ALL.contains(&task.as_str());
+        named.unwrap_or_else(|| if known { self.sender.queue.clone() } else { QueueName::default() })
+    }
+
+    fn check_size(&self, args: &Json, kwargs: &Json) -> Result<(), Invalid> {
+        let (bytes, most) = (args.as_str().len() + kwargs.as_str().len(), self.scope.rules.message_bytes);
+        if bytes <= most {
+            return Ok(());
+        }
+        let text = format!("with kwargs are {bytes} bytes, the limit is {most} (limits.message_bytes): return less");
+        Err(Invalid::too_large("args", text))
+    }
+}
+
+fn definition_name(definition: Option<&TaskDefinition>, task: TaskName) -> TaskName {
+    definition.map_or(task, |definition| definition.name.clone())
+}
+
+/// When it runs at the earliest: a time in the past means now.
+fn eta(rest: &Fields, now: Timestamp) -> Option<Timestamp> {
+    let countdown = rest.read::<Seconds>("countdown").filter(|countdown| countdown.duration() > Duration::ZERO);
+    countdown.map(|countdown| now.after(countdown.duration())).or_else(|| rest.read("eta")).filter(|eta| *eta > now)
+}
+
+fn stamps(rest: &Fields) -> std::collections::BTreeMap<String, Json> {
+    let names: Vec<String> = rest.read("stamped_headers").unwrap_or_default();
+    names.into_iter().filter_map(|name| rest.get(&name).cloned().map(|value| (name, value))).collect()
+}
+
+/// What is left is for the message's properties, as Celery hands it to its transport.
+fn properties(rest: &Fields) -> Json {
+    let stamped: Vec<String> = rest.read("stamped_headers").unwrap_or_default();
+    let is_property = |name: &str| !NOT_PROPERTIES.contains(&name) && !stamped.iter().any(|stamp| stamp == name);
+    let properties: Fields = rest
+        .iter()
+        .filter(|(name, _)| is_property(name))
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .collect();
+    Json::of(&properties).unwrap_or_else(|_| Json::empty_object())
+}
