@@ -274,7 +274,9 @@ pub fn store_url(text: &str) -> Result<StoreUrl, String> {
         Some(("redis" | "redis+unix" | "unix", rest)) if rest.starts_with("//") && rest.len() > 2 => {
             Ok(StoreUrl::Redis(text.to_owned()))
         }
-        Some(("rediss", _)) => Err("TLS is not supported by this version: use redis://, through a tunnel if need be".to_owned()),
+        Some(("rediss", _)) => {
+            Err("TLS is not supported by this version: use redis://, through a tunnel if need be".to_owned())
+        }
         _ => Err("must be file:DIR, such as file:./lovage-data, redis://HOST:PORT/DB, or memory:".to_owned()),
     }
 }
@@ -299,7 +301,8 @@ pub(super) fn shown(url: &str) -> String {
 /// Reads the steps of priorities: the first is 0, and each is above the one before it.
 pub(super) fn steps(text: &str) -> Result<Vec<u8>, String> {
     let rule = || "must be numbers from 0 to 9, ascending from 0, such as \"0,3,6,9\"".to_owned();
-    let steps: Vec<u8> = text.split(',').map(|step| step.trim().parse()).collect::<Result<_, _>>().map_err(|_| rule())?;
+    let steps: Vec<u8> =
+        text.split(',').map(|step| step.trim().parse()).collect::<Result<_, _>>().map_err(|_| rule())?;
     let ascends = steps.windows(2).all(|pair| pair[0] < pair[1]);
     if steps.first() == Some(&0) && steps.last() <= Some(&9) && ascends { Ok(steps) } else { Err(rule()) }
 }

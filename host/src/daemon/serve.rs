@@ -119,7 +119,8 @@ fn options(config: &Config, url: &str) -> Options {
 fn cache_of(hostname: &str) -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
-    let name: String = hostname.chars().map(|c| if c.is_ascii_alphanumeric() || "@-_".contains(c) { c } else { '_' }).collect();
+    let name: String =
+        hostname.chars().map(|c| if c.is_ascii_alphanumeric() || "@-_".contains(c) { c } else { '_' }).collect();
     base.unwrap_or_else(std::env::temp_dir).join("lovage").join(name)
 }
 

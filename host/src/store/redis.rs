@@ -121,8 +121,7 @@ impl RedisStore {
             opening,
             ends,
         };
-        let listener =
-            bell::listen(Arc::clone(&bell), ear).await.map_err(|error| link.faults.explain(&error))?;
+        let listener = bell::listen(Arc::clone(&bell), ear).await.map_err(|error| link.faults.explain(&error))?;
         let store = Self {
             link,
             bell,
@@ -213,7 +212,9 @@ async fn alone(link: &Link, options: &Options) -> Result<()> {
             tokio::time::sleep(LOOK).await;
         }
     };
-    let busy = || StoreError::Busy(format!("the name {} (worker.hostname) on redis at {}", options.hostname, link.faults.at()));
+    let busy = || {
+        StoreError::Busy(format!("the name {} (worker.hostname) on redis at {}", options.hostname, link.faults.at()))
+    };
     tokio::time::timeout(FAREWELL, asked).await.unwrap_or_else(|_| Err(busy()))
 }
 

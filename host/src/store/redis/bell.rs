@@ -138,7 +138,8 @@ impl Ear {
         let client = Client::open(info.set_redis_settings(settings))?;
         let (sender, pushes) = mpsc::unbounded_channel();
         let made = async {
-            let mut connection = connect(&client, &self.name, AsyncConnectionConfig::new().set_push_sender(sender)).await?;
+            let mut connection =
+                connect(&client, &self.name, AsyncConnectionConfig::new().set_push_sender(sender)).await?;
             redis::cmd("CLIENT").arg("TRACKING").arg("ON").query_async::<()>(&mut connection).await?;
             connection.subscribe(&self.channel).await?;
             Ok::<_, RedisError>(connection)

@@ -6,8 +6,8 @@ use lovage_model::{Json, Plan, QueueName, Room, Settlement, State, TaskId, Tenan
 use serde::{Deserialize, Serialize};
 
 use super::draft::{Draft, DraftPlan};
-use super::settle::DraftRoom;
 use super::script::Script;
+use super::settle::DraftRoom;
 use super::{RedisStore, Rings};
 use crate::store::transition::{again, state_of_its_own};
 use crate::store::{Ask, Broker, Fenced, LeaseKey, Leased, Quota, Redone, Result, Revoked, StoreError, Submitted};

@@ -4,8 +4,8 @@ use lovage_model::{Arrival, Json, ResultTuple, Sender, State, TaskId, TenantId, 
 use serde::Deserialize;
 
 use super::RedisStore;
-use super::texts;
 use super::script::Script;
+use super::texts;
 use super::wire::Blob;
 use crate::celery::meta::{PartEnd, Unreadable, exception};
 use crate::store::{ChordEnd, Result};

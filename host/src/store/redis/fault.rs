@@ -37,7 +37,9 @@ impl Faults {
         let at = &self.at;
         let says = error.detail().unwrap_or_default();
         match error.kind() {
-            ErrorKind::Io => StoreError::Failed(format!("redis at {at} cannot be reached ({error}): is it running there?")),
+            ErrorKind::Io => {
+                StoreError::Failed(format!("redis at {at} cannot be reached ({error}): is it running there?"))
+            }
             ErrorKind::AuthenticationFailed => StoreError::Failed(format!(
                 "redis at {at} refuses the password: give user and password in store.url, redis://user:password@host/db"
             )),

@@ -122,7 +122,9 @@ impl RedisStore {
             let of = Of { message: Some(message), id: &message.id, extended: self.extended };
             metas.push(Meta { id: message.id.clone(), text: texts::meta(of, &outcome)? });
             // What follows it in its chain never runs either.
-            for id in message.embed.iter().flat_map(|embed| &embed.chain).filter_map(|next| next.options.task_id.clone()) {
+            for id in
+                message.embed.iter().flat_map(|embed| &embed.chain).filter_map(|next| next.options.task_id.clone())
+            {
                 let text = texts::meta(Of { message: None, id: &id, extended: false }, &outcome)?;
                 metas.push(Meta { id, text });
             }

@@ -5,8 +5,8 @@ use lovage_model::{ResultTuple, TaskId, TenantId, Timestamp};
 use serde::Serialize;
 
 use super::RedisStore;
-use super::texts;
 use super::script::Script;
+use super::texts;
 use crate::store::{Groups, Result};
 
 #[derive(Default, Serialize)]

@@ -3,8 +3,8 @@
 use lovage_model::{Inline, InlineEnd, Json, Message, Part, ResultTuple, Sender, State, Timestamp};
 use serde::Serialize;
 
-use super::texts::{self, Outcome};
 use super::draft::text;
+use super::texts::{self, Outcome};
 use crate::store::Result;
 
 /// What follows, for a script.

@@ -23,9 +23,21 @@ use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result, StoreError
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Left {
-    Task { arrival: String },
-    Join { th: String, parts: Vec<String>, #[serde(default)] too_long: bool },
-    Chord { body: String, sender: String, parts: Vec<Blob>, nested: Option<Blob> },
+    Task {
+        arrival: String,
+    },
+    Join {
+        th: String,
+        parts: Vec<String>,
+        #[serde(default)]
+        too_long: bool,
+    },
+    Chord {
+        body: String,
+        sender: String,
+        parts: Vec<Blob>,
+        nested: Option<Blob>,
+    },
 }
 
 #[derive(Debug, Deserialize)]

@@ -45,7 +45,11 @@ impl Link {
     }
 
     /// Calls a script, which answers in MessagePack.
-    pub(super) async fn call<R: DeserializeOwned>(&self, script: Script, args: &(impl Serialize + ?Sized)) -> Result<R> {
+    pub(super) async fn call<R: DeserializeOwned>(
+        &self,
+        script: Script,
+        args: &(impl Serialize + ?Sized),
+    ) -> Result<R> {
         let answer: Vec<u8> = self.ask(script, args).await?;
         unpack(&answer).map_err(|error| self.faults.garbled(script.name(), &error))
     }

@@ -4,10 +4,10 @@ use lovage_model::{Exception, Json, State, TaskId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::broker::Found;
-use super::texts::{self, Outcome};
 use super::inline::DraftPart;
 use super::script::Script;
 use super::settle::Of;
+use super::texts::{self, Outcome};
 use super::{RedisStore, Rings};
 use crate::store::transition::Transition;
 use crate::store::{Result, Revoked};
@@ -63,7 +63,10 @@ impl RedisStore {
         let result = Json::of(&Exception::revoked("revoked")).unwrap_or_else(|_| Json::null());
         let of = Of { message: message.as_ref(), id, extended: self.extended };
         let own_meta = texts::meta(of, &outcome(&result, now))?;
-        let part = message.as_ref().and_then(|message| DraftPart::unrun(message, State::Revoked, &result).transpose()).transpose()?;
+        let part = message
+            .as_ref()
+            .and_then(|message| DraftPart::unrun(message, State::Revoked, &result).transpose())
+            .transpose()?;
         let args = Args { tenant, id, now: now.as_micros(), own_meta, part, texts };
         let answer: Answer = self.link.call(Script::Revoke, &args).await?;
         self.ring(answer.rings);

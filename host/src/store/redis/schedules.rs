@@ -47,8 +47,8 @@ impl Schedules for RedisStore {
         let (entries, runs): (Vec<(String, String)>, BTreeMap<String, String>) =
             self.link.ask(Script::Schedules, &args).await?;
         let read = |(field, written): (String, String)| {
-            let kept: Kept = serde_json::from_str(&written)
-                .map_err(|error| self.link.faults.garbled("a periodic task", &error))?;
+            let kept: Kept =
+                serde_json::from_str(&written).map_err(|error| self.link.faults.garbled("a periodic task", &error))?;
             let run = runs.get(&field).and_then(|text| run(text));
             Ok(Periodic {
                 tenant: kept.tenant,

@@ -3,9 +3,9 @@
 use lovage_model::{Arrival, Message, Settlement, State, TaskId, TenantId};
 use serde::Serialize;
 
-use super::texts::{self, Outcome};
 use super::draft::{Draft, DraftPlan, text};
 use super::inline::DraftInline;
+use super::texts::{self, Outcome};
 use crate::store::Result;
 use crate::store::transition::{Next, Transition};
 
@@ -97,8 +97,7 @@ pub(super) struct Of<'a> {
 impl Ending {
     pub(super) fn of(settlement: &Settlement, of: Of<'_>) -> Result<Self> {
         let silent = settlement.ignore_result && matches!(settlement.verdict, lovage_model::Verdict::Success { .. });
-        let transition =
-            Transition::of(settlement.verdict.clone(), settlement.ignore_result, settlement.ignore_errors);
+        let transition = Transition::of(settlement.verdict.clone(), settlement.ignore_result, settlement.ignore_errors);
         let hidden = settlement.ignore_errors && matches!(transition.state, State::Failure | State::Retry);
         let told = transition.state.is_ready() || transition.state == State::Retry;
         let worker = Some(settlement.worker.clone()).filter(|worker| !worker.is_empty());
@@ -133,7 +132,11 @@ impl Ending {
             log: if settlement.log.is_empty() { None } else { Some(text(&settlement.log)?) },
             children: Some(children).filter(|children| !children.is_empty()),
             grown: grown.collect(),
-            plan: if settlement.publish.is_empty() { None } else { Some(DraftPlan::of(&settlement.publish, settlement.at)?) },
+            plan: if settlement.publish.is_empty() {
+                None
+            } else {
+                Some(DraftPlan::of(&settlement.publish, settlement.at)?)
+            },
             swap,
             requeue: matches!(transition.next, Next::Requeue),
             arrival: settlement.arrival.as_ref().map(text::<Arrival>).transpose()?,

@@ -1,8 +1,6 @@
 //! How does an attempt end? One step for a batch, each of it whole or not at all.
 
-use lovage_model::{
-    Arrival, Exception, Message, Settlement, TaskId, TenantId, Then, Timestamp, Verdict, exc_module,
-};
+use lovage_model::{Arrival, Exception, Message, Settlement, TaskId, TenantId, Then, Timestamp, Verdict, exc_module};
 use serde::{Deserialize, Serialize};
 
 use super::RedisStore;

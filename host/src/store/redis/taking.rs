@@ -7,13 +7,13 @@ use std::time::Duration;
 use lovage_model::{Json, QueueName, State, TaskId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::RedisStore;
 use super::broker::Answers;
-use super::texts::{self, Outcome};
 use super::leases::Taken;
 use super::script::Script;
 use super::settle::Of;
+use super::texts::{self, Outcome};
 use super::wire::Blob;
-use super::RedisStore;
 use crate::store::{Ask, Fenced, LeaseKey, Leased, Result};
 
 /// How often it is looked whether a Celery worker lost something.
@@ -223,8 +223,7 @@ impl RedisStore {
         };
         let of = Of { message: Some(&message), id: &message.id, extended: self.extended };
         let meta = Some(texts::meta(of, &outcome)?).filter(|_| message.ignore_result != Some(true));
-        let args =
-            Args { tenant: &tenant, id: &message.id, tag: &tag, state: &state, own: own.as_str(), meta };
+        let args = Args { tenant: &tenant, id: &message.id, tag: &tag, state: &state, own: own.as_str(), meta };
         let applied: i64 = self.link.ask(Script::Report, &args).await?;
         Ok(if applied == 1 { Fenced::Applied } else { Fenced::Refused })
     }
@@ -245,8 +244,7 @@ impl RedisStore {
             now: i64,
         }
         let Some(Taken { tenant, tag, message }) = self.leases.get(key) else { return Ok(Fenced::Refused) };
-        let one =
-            One { tenant: &tenant, id: &message.id, tag: &tag, begun, until: until.map(Timestamp::as_micros) };
+        let one = One { tenant: &tenant, id: &message.id, tag: &tag, begun, until: until.map(Timestamp::as_micros) };
         let done: Answers<bool> = self.link.call(Script::Give, &Args { batch: [one], now: self.micros() }).await?;
         self.leases.remove(key);
         self.ring(done.rings);

@@ -134,7 +134,10 @@ async fn what_follows_is_on_celerys_keys() {
     let bench = Bench::new().await;
     bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
     let lease = bench.lease_one(at(0)).await;
-    let group = ResultTuple { children: Some(vec![ResultTuple::of("m".parse().unwrap())]), ..ResultTuple::of("h".parse().unwrap()) };
+    let group = ResultTuple {
+        children: Some(vec![ResultTuple::of("m".parse().unwrap())]),
+        ..ResultTuple::of("h".parse().unwrap())
+    };
     let end = lovage_model::InlineEnd {
         id: "never".parse().unwrap(),
         state: State::Failure,

@@ -29,7 +29,10 @@ async fn what_a_lost_host_had_is_back_within_its_lease() {
     let first = again.iter().find(|it| it.message.id.as_str() == "theirs").unwrap();
     assert_eq!(other.commit(first.key, success("2", at(11))).await.unwrap(), Fenced::Applied);
     assert_eq!(bench.meta("theirs").await["result"], 2);
-    assert_eq!(bench.store.task(&tenant(), &"ours".parse().unwrap()).await.unwrap().unwrap().worker.as_deref(), Some("host-2"));
+    assert_eq!(
+        bench.store.task(&tenant(), &"ours".parse().unwrap()).await.unwrap().unwrap().worker.as_deref(),
+        Some("host-2")
+    );
 }
 
 #[tokio::test]
@@ -62,11 +65,23 @@ async fn a_broken_connection_is_made_again_and_rings() {
     bench.submit(vec![message("a")]).await;
     let _ = bench.store.ready().now_or_never();
     let _ = bench.store.any_ended().now_or_never();
-    redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async::<u64>(&mut bench.client.clone()).await.unwrap();
+    redis::cmd("CLIENT")
+        .arg("KILL")
+        .arg("TYPE")
+        .arg("pubsub")
+        .query_async::<u64>(&mut bench.client.clone())
+        .await
+        .unwrap();
     let patience = Duration::from_secs(20);
     tokio::time::timeout(patience, bench.store.ready()).await.expect("it rings after that");
     tokio::time::timeout(patience, bench.store.any_ended()).await.expect("it rings after that");
-    redis::cmd("CLIENT").arg("KILL").arg("SKIPME").arg("yes").query_async::<u64>(&mut bench.client.clone()).await.unwrap();
+    redis::cmd("CLIENT")
+        .arg("KILL")
+        .arg("SKIPME")
+        .arg("yes")
+        .query_async::<u64>(&mut bench.client.clone())
+        .await
+        .unwrap();
     // The first call may notice; the next one has another connection.
     let _ = bench.store.task(&tenant(), &"a".parse().unwrap()).await;
     assert_eq!(bench.lease(9, at(1)).await.len(), 1);
