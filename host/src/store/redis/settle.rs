@@ -35,6 +35,7 @@ pub(super) struct Ending {
     #[serde(skip_serializing_if = "Option::is_none")]
     swap: Option<Draft>,
     requeue: bool,
+    leave: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     arrival: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,7 +117,7 @@ impl Ending {
         };
         let swap = match &transition.next {
             Next::Swap(planned) => Some(Draft::of(planned, settlement.at)?),
-            Next::End | Next::Requeue => None,
+            Next::End | Next::Requeue | Next::Leave => None,
         };
         let children = settlement.children.iter().map(text).collect::<Result<Vec<_>>>()?;
         let grown = settlement.grown.iter().map(|(group, parts)| Grown { group: group.to_string(), parts: *parts });
@@ -139,6 +140,7 @@ impl Ending {
             },
             swap,
             requeue: matches!(transition.next, Next::Requeue),
+            leave: matches!(transition.next, Next::Leave),
             arrival: settlement.arrival.as_ref().map(text::<Arrival>).transpose()?,
             meta,
             room: settlement.room.into(),

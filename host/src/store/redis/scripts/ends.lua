@@ -99,6 +99,11 @@ end
 local function conclude(t, id, r, s)
   local now, f = s.at, { 'st', s.st }
   take(t, id, r)
+  if s.leave then
+    -- It goes on elsewhere, under its id.
+    unlabel(t, id, r)
+    return drop(t, id, r.n)
+  end
   if r.own then
     forget_field(f, 'own')
     forget_field(f, 'ownm')

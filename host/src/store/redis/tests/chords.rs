@@ -167,3 +167,20 @@ async fn what_follows_is_on_celerys_keys() {
     assert!(elements.len() == 1 && elements[0].starts_with("{\"body\": "), "as a client would have sent it");
     assert_eq!(bench.meta("never").await["status"], "FAILURE");
 }
+
+#[tokio::test]
+async fn what_is_handed_on_is_whoevers_takes_it() {
+    let bench = Bench::new().await;
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+    let lease = bench.lease_one(at(0)).await;
+    let sent = Message { args: Json::parse("[9]".to_owned()).unwrap(), embed: Some(Box::default()), ..message("a") };
+    let inline = Inline { messages: vec![sent], ..Inline::default() };
+    let verdict = Verdict::HandedOn { to: "tour.add".parse().unwrap() };
+    let end = Settlement { inline, ..Settlement::of(verdict, at(1)) };
+    assert_eq!(bench.commit(lease.key, end).await, Fenced::Applied);
+    assert_eq!(bench.ask::<u64>("EXISTS", "celery-task-meta-a", &[]).await, 0);
+    let next = bench.lease_one(at(2)).await;
+    assert_eq!((next.message.id.as_str(), next.message.args.as_str(), next.deliveries), ("a", "[9]", 1));
+    assert_eq!(bench.commit(next.key, success("5", at(3))).await, Fenced::Applied);
+    assert_eq!(bench.meta("a").await["result"], 5);
+}
