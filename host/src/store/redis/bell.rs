@@ -173,11 +173,7 @@ impl Ear {
     fn hear(&self, bell: &Bell, push: &PushInfo, waits: &mut bool) -> bool {
         match push.kind {
             PushKind::Disconnection => return false,
-            PushKind::Invalidate => {
-                if std::mem::take(waits) {
-                    bell.ring_ready();
-                }
-            }
+            PushKind::Invalidate if std::mem::take(waits) => bell.ring_ready(),
             PushKind::Message => self.heed(bell, &push.data),
             _ => {}
         }

@@ -174,7 +174,7 @@ local function take_one(source, raw)
   return take_foreign(source, raw)
 end
 
--- What is in a list, read in pieces from its front.
+-- What is in a list, read in pieces from its front: small ones first, since messages may be large.
 local function fill(source)
   if source.at > #source.buffer and not source.over then
     local skip = source.taken
@@ -182,12 +182,13 @@ local function fill(source)
     source.buffer, source.at = {}, 1
     for i = #piece, 1, -1 do source.buffer[#source.buffer + 1] = piece[i] end
     if #piece < source.piece then source.over = true end
+    source.piece = source.piece * 2
   end
   return source.buffer[source.at]
 end
 
 local function open_source(list, step)
-  return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, buffer = {}, at = 1, taken = 0, over = false }
+  return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, buffer = {}, at = 1, taken = 0, piece = 1, over = false }
 end
 
 -- The source whose first element is the oldest; a client's counts as older than any.
@@ -220,8 +221,6 @@ local function take_step(step)
     end
     sources = full_ones
   end
-  local piece = math.ceil((A.max - #leases) / #sources)
-  for _, source in ipairs(sources) do source.piece = piece end
   while #leases < A.max and not more do
     local source = oldest(sources)
     if not source then break end
