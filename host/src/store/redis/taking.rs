@@ -178,26 +178,24 @@ impl RedisStore {
         struct Answer {
             lost: Vec<usize>,
         }
-        let (mut asked, mut lost, mut args) = (Vec::new(), Vec::new(), Vec::new());
-        for key in keys {
-            match self.leases.get(key) {
-                Some(Taken { tenant, tag, message }) => {
-                    asked.push(key);
-                    args.push(One { tenant, id: message.id.clone(), tag });
-                }
-                None => lost.push(key),
+        // Nobody knows of a key that is not known here.
+        let (mut is_lost, mut asked, mut args) = (vec![true; keys.len()], Vec::new(), Vec::new());
+        for (at, key) in keys.iter().enumerate() {
+            if let Some(Taken { tenant, tag, message }) = self.leases.get(*key) {
+                asked.push(at);
+                args.push(One { tenant, id: message.id.clone(), tag });
+                is_lost[at] = false;
             }
         }
-        if args.is_empty() {
-            return Ok(lost);
+        if !args.is_empty() {
+            let args = Args { keys: args, until: until.as_micros() };
+            let answer: Answer = self.link.call(Script::Renew, &args).await?;
+            for at in answer.lost.into_iter().filter_map(|number| asked.get(number - 1)) {
+                is_lost[*at] = true;
+            }
         }
-        let args = Args { keys: args, until: until.as_micros() };
-        let answer: Answer = self.link.call(Script::Renew, &args).await?;
-        for key in answer.lost.into_iter().filter_map(|at| asked.get(at - 1)) {
-            self.leases.remove(*key);
-            lost.push(*key);
-        }
-        lost.sort_unstable();
+        let lost: Vec<LeaseKey> = keys.into_iter().zip(is_lost).filter(|(_, lost)| *lost).map(|(key, _)| key).collect();
+        lost.iter().for_each(|key| self.leases.remove(*key));
         Ok(lost)
     }
 
