@@ -192,7 +192,7 @@ impl<'b, 'a> Inliner<'b, 'a> {
     }
 
     fn next_step(&mut self, next: &WireSignature, rest: &[WireSignature], value: &Json) {
-        let options = WireOptions { chain: Some(rest.to_vec()), ..self.from_sender() };
+        let options = WireOptions { chain: Some(rest.to_vec()), ..self.of_sender() };
         let before = self.out.clone();
         let sent = tree::array([value.as_str()]).map_err(|error| Invalid::wrong("args", error.to_string()));
         let sent = sent.and_then(|args| self.apply(next.clone(), Some(&args), options, true));
@@ -208,7 +208,7 @@ impl<'b, 'a> Inliner<'b, 'a> {
     }
 
     /// What the sender is to whatever it sends.
-    fn from_sender(&self) -> WireOptions {
+    fn of_sender(&self) -> WireOptions {
         let Sender { id, root_id, .. } = self.sender.clone();
         WireOptions { parent_id: Some(id), root_id: Some(root_id), ..WireOptions::default() }
     }

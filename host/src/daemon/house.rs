@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::{EntryName, Followed, Inline, Message, PeriodicTask, Room, TaskId, TenantId, Timestamp};
+use lovage_model::{EntryName, Message, PeriodicTask, Room, TenantId, Timestamp};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -21,7 +21,7 @@ use crate::pipeline::{Arrived, Caps, Committer, Following, Pipeline, Running, St
 use crate::queue;
 use crate::sandbox::{Allocator, Compiler, Sandbox, SandboxError, Settings};
 use crate::scheduler::{self, Scheduler};
-use crate::store::{ChordEnd, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// What a house is built from.
 pub struct Plan {
@@ -148,7 +148,7 @@ impl House {
                 let _alive = alive;
                 // Apart, since it decides about many tasks at once; what is recorded must not wait for that.
                 let mut apart = JoinSet::new();
-                apart.spawn(following.run());
+                apart.spawn(following);
                 apart.spawn(async move { others.follow().await });
                 tokio::join!(scheduler.run(), committer.run(refused), beat.run(), ends(&mut apart));
             }
@@ -245,23 +245,18 @@ impl Drop for House {
     }
 }
 
-fn following(
-    pipeline: &Arc<Pipeline>,
-) -> Following<
-    dyn Store,
-    impl Fn(&Message, Arrived<'_>) -> Followed + use<>,
-    impl Fn(&TenantId, &TaskId, ChordEnd) -> Inline + use<>,
-> {
+/// Deals with those who wait for others, for ever.
+fn following(pipeline: &Arc<Pipeline>) -> impl Future<Output = ()> + Send + use<> {
     let decide = {
         let pipeline = Arc::clone(pipeline);
         move |message: &Message, arrived: Arrived<'_>| pipeline.follow(message, arrived)
     };
     let complete = {
         let pipeline = Arc::clone(pipeline);
-        move |tenant: &TenantId, group: &TaskId, end| pipeline.complete(tenant, group, end)
+        move |tenant: &_, group: &_, end| pipeline.complete(tenant, group, end)
     };
     let (store, hub) = (Arc::clone(&pipeline.store), Arc::clone(&pipeline.hub));
-    Following { store, hub, decide, complete, message_bytes: pipeline.rules.message_bytes }
+    Following { store, hub, decide, complete, message_bytes: pipeline.rules.message_bytes }.run()
 }
 
 /// Waits for loops that run apart; a panic in one of them is one here.

@@ -45,7 +45,7 @@ impl Inliner<'_, '_> {
             callbacks.iter().cloned().partition(|callback| matches!(callback.shape, WireShape::Group(_)));
         let together = if callbacks.len() > 1 && !others.is_empty() { vec![tree::group(others)] } else { others };
         for callback in groups.into_iter().chain(together) {
-            let options = self.from_sender();
+            let options = self.of_sender();
             self.attempt(callback, &args, options, true);
         }
     }
