@@ -5,7 +5,7 @@
 //! ([`KEYS`]) drives the reading, the sample and [`Config::show`]; beside it, only `[beat.NAME]` tables have names of the
 //! operator's own.
 //!
-//! Absent: what the settings do, and secrets (there are none).
+//! Absent: what the settings do. The one secret, the password in the URL of a Redis store, is never shown.
 
 mod keys;
 mod periodic;
@@ -59,6 +59,10 @@ pub struct Config {
     pub compile: Compile,
     /// What is logged, and how.
     pub log: Log,
+    /// How a Redis store is used.
+    pub redis: Redis,
+    /// Where compiled code is kept; none: beside the store.
+    pub cache: Option<PathBuf>,
     entries: Vec<Entry>,
     periodic: BTreeMap<EntryName, Declared>,
 }
@@ -77,6 +81,36 @@ pub enum StoreUrl {
     Memory,
     /// In a directory.
     File(PathBuf),
+    /// On a Redis server.
+    Redis(String),
+}
+
+impl StoreUrl {
+    /// As it may be shown: without a password.
+    pub fn shown(url: &str) -> String {
+        keys::shown(url)
+    }
+}
+
+/// What a Redis store has to agree on with the Celery workers beside it. See Celery's transport options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redis {
+    /// Before every key.
+    pub global_keyprefix: String,
+    /// The first priority of each list of a queue.
+    pub priority_steps: Vec<u8>,
+    /// Between the name of a queue and a step.
+    pub sep: String,
+    /// What was taken and not acknowledged.
+    pub unacked_key: String,
+    /// Since when.
+    pub unacked_index_key: String,
+    /// Who puts back what was lost.
+    pub unacked_mutex_key: String,
+    /// When a Celery worker is thought to be lost.
+    pub visibility_timeout: Duration,
+    /// Whether results say what their task was.
+    pub result_extended: bool,
 }
 
 /// The HTTP API.

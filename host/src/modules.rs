@@ -118,6 +118,27 @@ impl Modules {
         Ok(modules)
     }
 
+    /// Keeps up with what other hosts push, for ever.
+    pub async fn follow(&self) {
+        loop {
+            self.store.modules_changed().await;
+            if let Err(error) = self.refresh_all().await {
+                tracing::error!(%error, "what other hosts have pushed cannot be read; it is tried again when the next is");
+            }
+        }
+    }
+
+    /// Reads what is active of every tenant that has, or had, a module.
+    async fn refresh_all(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.pushing.lock().await;
+        let mut tenants: HashSet<TenantId> = self.store.tenants().await?.into_iter().collect();
+        tenants.extend(self.read().keys().cloned());
+        for tenant in tenants {
+            self.refresh(&tenant).await?;
+        }
+        Ok(())
+    }
+
     /// Checks a component and makes it the active version of its name. With `dry_run` everything but the storing is done,
     /// and the version it would have is returned.
     pub async fn push(

@@ -20,6 +20,8 @@ mod joins;
 /// The reference, in memory.
 pub mod memory;
 mod record;
+/// Redis, as Celery uses it.
+pub mod redis;
 mod schedules;
 #[cfg(test)]
 mod suite;
@@ -341,6 +343,11 @@ pub trait Modules: Send + Sync {
 
     /// The bytes of a component.
     async fn component(&self, digest: &Digest) -> Result<Option<bytes::Bytes>>;
+
+    /// Returns when another host may have changed modules since the last call returned. (Never, where there is no other.)
+    async fn modules_changed(&self) {
+        std::future::pending().await
+    }
 
     /// Every tenant that has a module or a task.
     async fn tenants(&self) -> Result<Vec<TenantId>>;

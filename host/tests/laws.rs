@@ -51,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const ONLY_HERE: &[(&str, &[&str])] = &[
     ("wasmtime", &["sandbox"]),
     ("rusqlite", &["store/file"]),
+    ("redis::", &["store/redis", "daemon/serve"]),
     ("axum", &["api"]),
     ("utoipa", &["api"]),
     ("clap::", &["cli"]),

@@ -60,7 +60,7 @@ pub static KEYS: &[Key] = &[
         "store.url",
         "\"file:./lovage-data\"",
         Kind::Text(check_store),
-        "Where tasks and results are kept: file:DIR, or memory: (gone with the daemon).",
+        "Where tasks and results are kept: file:DIR, redis://HOST:PORT/DB, or memory: (gone with the daemon).",
     ),
     key(
         "http.listen",
@@ -144,6 +144,45 @@ pub static KEYS: &[Key] = &[
         "86400",
         Kind::Number(1, 10 * 366 * DAY),
         "How long a result is kept after its task has ended.",
+    ),
+    key(
+        "results.extended",
+        "\"yes\"",
+        Kind::Choice(&["yes", "no"]),
+        "Whether results in Redis say what task they are of: Celery's result_extended.",
+    ),
+    key(
+        "redis.global_keyprefix",
+        "\"\"",
+        Kind::Text(check_prefix),
+        "Before every key in Redis, as in Celery's transport options.",
+    ),
+    key(
+        "redis.priority_steps",
+        "\"0,3,6,9\"",
+        Kind::Text(check_steps),
+        "The first priority of each list of a queue, as in Celery's transport options.",
+    ),
+    key(
+        "redis.sep",
+        "\"\\u0006\\u0016\"",
+        Kind::Text(check_key),
+        "Between the name of a queue and a step, as in Celery's transport options.",
+    ),
+    key("redis.unacked_key", "\"unacked\"", Kind::Text(check_key), "Where Celery's workers keep what they have taken."),
+    key("redis.unacked_index_key", "\"unacked_index\"", Kind::Text(check_key), "Since when they have it."),
+    key("redis.unacked_mutex_key", "\"unacked_mutex\"", Kind::Text(check_key), "Who of them puts back what was lost."),
+    key(
+        "redis.visibility_timeout_seconds",
+        "3600",
+        Kind::Number(1, 366 * DAY),
+        "What a Celery worker took and gave no sign of for so long is put back.",
+    ),
+    key(
+        "cache.dir",
+        "\"\"",
+        Kind::Text(check_dir),
+        "Where compiled code is kept; empty: in the store's directory, or for Redis in $XDG_CACHE_HOME/lovage/HOSTNAME.",
     ),
     key("compile.time_limit_seconds", "60", Kind::Number(1, 3600), "The longest the compilation of a module may take."),
     key(
@@ -232,11 +271,56 @@ pub fn store_url(text: &str) -> Result<StoreUrl, String> {
         Some(("file", directory)) if !directory.is_empty() => {
             Ok(StoreUrl::File(PathBuf::from(directory.strip_prefix("//").unwrap_or(directory))))
         }
-        Some(("redis" | "rediss", _)) => {
-            Err("a Redis store is not supported by this version; use file:DIR or memory:".to_owned())
+        Some(("redis" | "redis+unix" | "unix", rest)) if rest.starts_with("//") && rest.len() > 2 => {
+            Ok(StoreUrl::Redis(text.to_owned()))
         }
-        _ => Err("must be file:DIR, such as file:./lovage-data, or memory:".to_owned()),
+        Some(("rediss", _)) => {
+            Err("TLS is not supported by this version: use redis://, through a tunnel if need be".to_owned())
+        }
+        _ => Err("must be file:DIR, such as file:./lovage-data, redis://HOST:PORT/DB, or memory:".to_owned()),
     }
+}
+
+/// The URL of a store as it may be shown: without a password.
+pub(super) fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let hidden = |query: &str| {
+        let hide = |pair: &str| if pair.starts_with("pass=") { "pass=***".to_owned() } else { pair.to_owned() };
+        query.split('&').map(hide).collect::<Vec<_>>().join("&")
+    };
+    let rest = match rest.rsplit_once('@') {
+        Some((user, host)) => format!("{}:***@{host}", user.split(':').next().unwrap_or_default()),
+        None => rest.to_owned(),
+    };
+    match rest.split_once('?') {
+        Some((path, query)) => format!("{scheme}://{path}?{}", hidden(query)),
+        None => format!("{scheme}://{rest}"),
+    }
+}
+
+/// Reads the steps of priorities: the first is 0, and each is above the one before it.
+pub(super) fn steps(text: &str) -> Result<Vec<u8>, String> {
+    let rule = || "must be numbers from 0 to 9, ascending from 0, such as \"0,3,6,9\"".to_owned();
+    let steps: Vec<u8> =
+        text.split(',').map(|step| step.trim().parse()).collect::<Result<_, _>>().map_err(|_| rule())?;
+    let ascends = steps.windows(2).all(|pair| pair[0] < pair[1]);
+    if steps.first() == Some(&0) && steps.last() <= Some(&9) && ascends { Ok(steps) } else { Err(rule()) }
+}
+
+fn check_steps(text: &str) -> Result<(), String> {
+    steps(text).map(|_| ())
+}
+
+fn check_prefix(text: &str) -> Result<(), String> {
+    if text.len() <= 200 { Ok(()) } else { Err("must be at most 200 bytes".to_owned()) }
+}
+
+fn check_key(text: &str) -> Result<(), String> {
+    if (1..=200).contains(&text.len()) { Ok(()) } else { Err("must be 1 to 200 bytes".to_owned()) }
+}
+
+fn check_dir(text: &str) -> Result<(), String> {
+    if text.contains('\0') { Err("must be a path".to_owned()) } else { Ok(()) }
 }
 
 fn check_store(text: &str) -> Result<(), String> {

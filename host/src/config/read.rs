@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lovage_model::{EntryName, QueueName};
@@ -10,7 +10,7 @@ use lovage_model::{EntryName, QueueName};
 use super::keys::{self, KEYS, Key, Value};
 use super::periodic::{self, Declared};
 use super::show::{Entry, Origin};
-use super::{Compile, Config, Faults, Flags, Http, Limits, Log, Worker};
+use super::{Compile, Config, Faults, Flags, Http, Limits, Log, Redis, Worker};
 
 const PREFIX: &str = "LOVAGE__";
 
@@ -190,8 +190,24 @@ impl Proven<'_> {
                 memory_bytes: self.number("compile.memory_bytes"),
             },
             log: Log { level: self.text("log.level").to_owned(), json: self.text("log.format") == "json" },
-            entries: self.0.to_vec(),
+            redis: self.redis(),
+            cache: Some(self.text("cache.dir")).filter(|dir| !dir.is_empty()).map(PathBuf::from),
+            entries: self.0.iter().map(Entry::shown).collect(),
             periodic: BTreeMap::new(),
+        }
+    }
+
+    fn redis(&self) -> Redis {
+        let text = |name: &str| self.text(name).to_owned();
+        Redis {
+            global_keyprefix: text("redis.global_keyprefix"),
+            priority_steps: keys::steps(self.text("redis.priority_steps")).expect("checked"),
+            sep: text("redis.sep"),
+            unacked_key: text("redis.unacked_key"),
+            unacked_index_key: text("redis.unacked_index_key"),
+            unacked_mutex_key: text("redis.unacked_mutex_key"),
+            visibility_timeout: self.seconds("redis.visibility_timeout_seconds"),
+            result_extended: self.text("results.extended") == "yes",
         }
     }
 

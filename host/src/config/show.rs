@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::keys::{Key, Value};
+use super::keys::{self, Key, Value};
 use super::{Config, periodic};
 
 /// Where a value was written.
@@ -38,6 +38,17 @@ pub struct Entry {
     pub value: Value,
     /// Where it was written.
     pub origin: Origin,
+}
+
+impl Entry {
+    /// As it may be shown: a URL without its password.
+    pub(super) fn shown(&self) -> Self {
+        let value = match &self.value {
+            Value::Text(url) if self.key.name == "store.url" => Value::Text(keys::shown(url)),
+            value => value.clone(),
+        };
+        Self { value, ..self.clone() }
+    }
 }
 
 impl Config {

@@ -70,7 +70,11 @@ fn every_fault_is_told_at_once_with_where_and_cure() {
 #[test]
 fn what_cannot_be_meant_is_refused() {
     let cases = [
-        ("store.url = \"redis://localhost/0\"", "not supported by this version"),
+        ("store.url = \"rediss://localhost/0\"", "TLS is not supported"),
+        ("store.url = \"redis:\"", "redis://HOST:PORT/DB"),
+        ("redis.priority_steps = \"3,6\"", "ascending from 0"),
+        ("redis.priority_steps = \"0,6,6\"", "ascending from 0"),
+        ("redis.sep = \"\"", "1 to 200 bytes"),
         ("store.url = \"file:\"", "file:DIR"),
         ("store.url = 5", "text in quotes"),
         ("http.listen = \"0.0.0.0:7380\"", "no tokens"),
@@ -163,4 +167,27 @@ fn periodic_tasks_are_tables_with_names() {
     ] {
         assert!(told.iter().any(|fault| fault.starts_with(name) && fault.contains(says)), "{name}: {told:#?}");
     }
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    for (url, expected) in [
+        ("redis://u:secret@host:6379/1", "redis://u:***@host:6379/1"),
+        ("redis://:secret@host", "redis://:***@host"),
+        ("redis+unix:///s?db=1&pass=secret", "redis+unix:///s?db=1&pass=***"),
+        ("redis://host/0", "redis://host/0"),
+    ] {
+        let flags = Flags { store: Some(url.to_owned()), ..Flags::default() };
+        let config = with(None, &[], flags).unwrap();
+        assert_eq!(config.store, StoreUrl::Redis(url.to_owned()));
+        assert!(config.show().contains(&format!("url = \"{expected}\"")), "{}", config.show());
+        assert!(!config.json().to_string().contains("secret"));
+    }
+}
+
+#[test]
+fn a_redis_store_goes_by_celerys_defaults() {
+    let redis = with(None, &[], Flags::default()).unwrap().redis;
+    assert_eq!((redis.priority_steps, redis.sep.as_str()), (vec![0, 3, 6, 9], "\u{6}\u{16}"));
+    assert!(redis.result_extended && redis.global_keyprefix.is_empty());
 }

@@ -56,7 +56,7 @@ pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
     telemetry::start(&config.log);
     let runtime = runtime()?;
     runtime.block_on(async {
-        let place = Place::open(&config.store)?;
+        let place = Place::open(&config).await?;
         let program = std::env::current_exe().context("this program cannot find itself, to start compilers")?;
         let house = Arc::new(House::open(Plan::of(&config, place.store, place.cache.clone(), program)).await?);
         let ready = |ready: super::Ready| {

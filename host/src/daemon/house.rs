@@ -143,12 +143,13 @@ impl House {
         let scheduler = Scheduler::new(pipeline, settings, guests.handle().clone());
         let (alive, ended) = watch::channel(());
         let loops = tokio::spawn({
-            let (scheduler, beat) = (Arc::clone(&scheduler), Arc::clone(&beat));
+            let (scheduler, beat, others) = (Arc::clone(&scheduler), Arc::clone(&beat), Arc::clone(&modules));
             async move {
                 let _alive = alive;
                 // Apart, since it decides about many tasks at once; what is recorded must not wait for that.
                 let mut apart = JoinSet::new();
                 apart.spawn(following);
+                apart.spawn(async move { others.follow().await });
                 tokio::join!(scheduler.run(), committer.run(refused), beat.run(), ends(&mut apart));
             }
         });

@@ -19,6 +19,7 @@ use crate::config::{Config, StoreUrl};
 use crate::store::Store;
 use crate::store::file::FileStore;
 use crate::store::memory::MemoryStore;
+use crate::store::redis::{Options, RedisStore};
 
 /// What a daemon tells when it is ready.
 #[derive(Debug, Clone)]
@@ -46,7 +47,7 @@ pub fn serve(config: &Config, ready: impl FnOnce(Ready)) -> anyhow::Result<()> {
     telemetry::start(&config.log);
     let runtime = runtime()?;
     let served = runtime.block_on(async {
-        let place = Place::open(&config.store)?;
+        let place = Place::open(config).await?;
         let program = std::env::current_exe().context("this program cannot find itself, to start compilers")?;
         let plan = Plan::of(config, place.store, place.cache.clone(), program);
         let house = Arc::new(House::open(plan).await?);
@@ -75,20 +76,52 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn open(url: &StoreUrl) -> anyhow::Result<Self> {
-        match url {
+    pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
+        let chosen = |or: PathBuf| config.cache.clone().unwrap_or(or);
+        match &config.store {
             StoreUrl::Memory => {
                 let temporary = tempfile::Builder::new().prefix("lovage-").tempdir()?;
-                let cache = temporary.path().join("cache");
+                let cache = chosen(temporary.path().join("cache"));
                 Ok(Self { store: Arc::new(MemoryStore::new()), cache, _temporary: Some(temporary) })
             }
             StoreUrl::File(directory) => {
                 let store = FileStore::open(directory, clock::now())
                     .with_context(|| format!("the store in {} cannot be opened", directory.display()))?;
-                Ok(Self { store: Arc::new(store), cache: directory.join("cache"), _temporary: None })
+                Ok(Self { store: Arc::new(store), cache: chosen(directory.join("cache")), _temporary: None })
+            }
+            StoreUrl::Redis(url) => {
+                let store = RedisStore::open(options(config, url), clock::now()).await;
+                let store = store.context("the store in Redis cannot be opened")?;
+                Ok(Self { store: Arc::new(store), cache: chosen(cache_of(&config.worker.hostname)), _temporary: None })
             }
         }
     }
+}
+
+fn options(config: &Config, url: &str) -> Options {
+    let redis = config.redis.clone();
+    Options {
+        url: url.to_owned(),
+        hostname: config.worker.hostname.clone(),
+        global_keyprefix: redis.global_keyprefix,
+        priority_steps: redis.priority_steps,
+        sep: redis.sep,
+        unacked_key: redis.unacked_key,
+        unacked_index_key: redis.unacked_index_key,
+        unacked_mutex_key: redis.unacked_mutex_key,
+        visibility_timeout: redis.visibility_timeout,
+        result_expires: config.results_expire,
+        result_extended: redis.result_extended,
+    }
+}
+
+/// Where a host keeps compiled code that has no directory of its own: each its own, since hosts may share a machine.
+fn cache_of(hostname: &str) -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
+    let name: String =
+        hostname.chars().map(|c| if c.is_ascii_alphanumeric() || "@-_".contains(c) { c } else { '_' }).collect();
+    base.unwrap_or_else(std::env::temp_dir).join("lovage").join(name)
 }
 
 /// Listens, serves and drains.
@@ -165,6 +198,7 @@ fn shown(store: &StoreUrl) -> String {
     match store {
         StoreUrl::Memory => "memory:".to_owned(),
         StoreUrl::File(directory) => format!("file:{}", absolute(directory).display()),
+        StoreUrl::Redis(url) => StoreUrl::shown(url),
     }
 }
 

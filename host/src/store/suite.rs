@@ -27,6 +27,8 @@ use lovage_model::{
 
 use super::file::FileStore;
 use super::memory::MemoryStore;
+use super::redis::tests::server::Server;
+use super::redis::{Options, RedisStore};
 use super::{Ask, Fenced, Lease, LeaseKey, Quota, Store, Submitted};
 
 /// A store under test.
@@ -38,6 +40,7 @@ pub(super) struct Bench {
 enum Kind {
     Memory(Arc<MemoryStore>),
     File(tempfile::TempDir),
+    Redis(Box<Options>),
 }
 
 impl Bench {
@@ -52,14 +55,25 @@ impl Bench {
         Self { store, kind: Kind::File(dir) }
     }
 
+    pub(super) async fn redis() -> Self {
+        // The reference tells ten priorities apart.
+        let options = Options { priority_steps: (0..10).collect(), ..Server::of_all().options() };
+        let store = Arc::new(RedisStore::open(options.clone(), at(0)).await.unwrap());
+        Self { store, kind: Kind::Redis(Box::new(options)) }
+    }
+
     /// Kills the daemon and starts another: what a store must remember is there, leases have ended.
-    pub(super) fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         match &self.kind {
             Kind::Memory(store) => store.restart(),
             Kind::File(dir) => {
                 // Dropped, not closed.
                 self.store = Arc::new(MemoryStore::new());
                 self.store = Arc::new(FileStore::open(dir.path(), at(0)).unwrap());
+            }
+            Kind::Redis(options) => {
+                self.store = Arc::new(MemoryStore::new());
+                self.store = Arc::new(RedisStore::open((**options).clone(), at(0)).await.unwrap());
             }
         }
     }
@@ -117,6 +131,9 @@ macro_rules! for_each_backend {
         }
         mod file {
             $(#[tokio::test] async fn $promise() { super::$promise($crate::store::suite::Bench::file()).await; })*
+        }
+        mod redis {
+            $(#[tokio::test] async fn $promise() { super::$promise($crate::store::suite::Bench::redis().await).await; })*
         }
     };
 }

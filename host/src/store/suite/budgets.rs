@@ -23,7 +23,7 @@ async fn a_plan_is_stored_whole_or_not_at_all(mut bench: Bench) {
     };
     let first = chord("g", &["a", "b"], "body");
     assert_eq!(submit(&bench, vec![first.clone(), first.clone()]).await, [Submitted::Stored, Submitted::Exists]);
-    bench.restart();
+    bench.restart().await;
     let taken = |name: &str| Submitted::Taken(id(name));
     let twice = Plan { joins: vec![join("h", 1), join("h", 1)], ..Plan::of(part("x", "h", 0)) };
     let plans = vec![chain(&["x", "b", "a"]), chain(&["x", "y", "x"]), header("g", &["x"], Then::Next), twice];
@@ -46,7 +46,7 @@ async fn a_plan_needs_room_for_all_its_tasks(mut bench: Bench) {
     assert_eq!(submit(&bench, chain(&["a", "b", "c"]), 2).await, full);
     assert_eq!(submit(&bench, chord("g", &["a", "b"], "body"), 2).await, full);
     assert_eq!(submit(&bench, chain(&["a", "b", "c"]), 3).await, Submitted::Stored);
-    bench.restart();
+    bench.restart().await;
     assert_eq!(submit(&bench, chain(&["d"]), 3).await, full, "what waits for others counts");
     bench.run_next("a", "1", at(1)).await;
     assert_eq!(submit(&bench, chain(&["d"]), 3).await, Submitted::Stored);
@@ -89,7 +89,7 @@ async fn what_a_commit_publishes_needs_room(mut bench: Bench) {
     // A task's own next message has its place.
     let again = Settlement { room: room(0), ..settlement(retry(Message { retries: 1, ..message("a") }), at(1)) };
     assert_eq!(bench.store.commit(key, again).await.unwrap(), Fenced::Applied);
-    bench.restart();
+    bench.restart().await;
     let leases = bench.lease(9, at(1)).await;
     assert_eq!(ids(&leases), ["b", "a"]);
     let by = Verdict::Replaced { by: Box::new(planned(message("a"), "x")) };
@@ -120,7 +120,7 @@ async fn descendants_of_a_call_are_counted(mut bench: Bench) {
         Fenced::Applied,
         "its own root"
     );
-    bench.restart();
+    bench.restart().await;
     let leases = bench.lease(9, at(1)).await;
     assert_eq!(ids(&leases), ["a", "b", "o"]);
     let both = Room { queued_tasks: 0, descendants: 2 };
@@ -151,7 +151,7 @@ async fn the_newest_logs_and_children_are_kept(mut bench: Bench) {
         let again = retry(Message { retries: n + 1, ..message("a") });
         bench.store.commit(key, Settlement { log, children, ..settlement(again, at(0)) }).await.unwrap();
     }
-    bench.restart();
+    bench.restart().await;
     let logs = bench.store.logs(&tenant(), &id("a")).await.unwrap().unwrap();
     assert_eq!(logs.iter().map(|log| log.retries).collect::<Vec<_>>(), (3..23).collect::<Vec<_>>());
     let children = bench.task("a").await.children;

@@ -30,14 +30,14 @@ async fn a_step_waits_for_the_one_before_it(mut bench: Bench) {
     let mut plan = chain(&["a", "b", "c"]);
     plan.tasks[2].message.immutable = true;
     bench.plan(plan, at(0)).await;
-    bench.restart();
+    bench.restart().await;
     let b = bench.task("b").await;
     assert_eq!((b.status, b.waiting_for.as_deref(), b.deliveries), (State::Pending, Some("task a"), 0));
     assert_eq!((bench.followers("a").await, bench.followers("b").await), (vec!["b".to_owned()], vec!["c".to_owned()]));
     assert_eq!(ids(&bench.lease(9, at(1)).await), ["a"]);
-    bench.restart();
+    bench.restart().await;
     bench.run_next("a", "7", at(2)).await;
-    bench.restart();
+    bench.restart().await;
     assert_eq!(bench.waiting_for("b").await.as_deref(), Some("a free slot"));
     assert_eq!(bench.task("b").await.args.as_str(), "[7,1, 2]");
     bench.run_next("b", "8", at(3)).await;
@@ -58,11 +58,11 @@ async fn a_released_step_waits_for_its_eta(mut bench: Bench) {
     bench.plan(Plan { tasks, joins: vec![] }, at(0)).await;
     assert_eq!(bench.waiting_for("eta").await.as_deref(), Some("task a"), "whatever its ETA");
     bench.run_next("a", "1", at(5)).await;
-    bench.restart();
+    bench.restart().await;
     assert_eq!(bench.waiting_for("eta").await.as_deref(), Some("eta"));
     assert_eq!(bench.store.lease(ask(9, at(19))).await.unwrap().next_due, Some(at(20)));
     bench.run_next("eta", "2", at(20)).await;
-    bench.restart();
+    bench.restart().await;
     assert!(bench.lease(9, at(29)).await.is_empty());
     assert_eq!(bench.task("countdown").await.eta, Some(at(30)));
     assert_eq!(bench.lease_one(at(30)).await.message.expires, Some(at(35)));
@@ -81,12 +81,12 @@ async fn a_released_step_stands_last_in_its_line(bench: Bench) {
 async fn a_failure_is_kept_for_those_that_wait(mut bench: Bench) {
     bench.plan(chain(&["a", "b", "c"]), at(0)).await;
     bench.fail_next("a", at(1)).await;
-    bench.restart();
+    bench.restart().await;
     let ended = bench.ended_one().await;
     assert_eq!((&ended.tenant, &ended.id, &ended.outcome), (&tenant(), &id("a"), &Completed::Task(failed("a"))));
     let step = last(vec![(id("b"), fails_with(Some(failed("a")), at(2)))]);
     bench.follow(ended.key, step.clone(), at(2)).await;
-    bench.restart();
+    bench.restart().await;
     assert_eq!(bench.store.follow(ended.key, step, at(3)).await.unwrap(), Fenced::Refused);
     let b = bench.task("b").await;
     assert_eq!((b.status, b.date_done, b.deliveries), (State::Failure, Some(at(2)), 0));
@@ -129,7 +129,7 @@ async fn several_that_wait_are_dealt_with_step_by_step(mut bench: Bench) {
     let given = |name: &str| (id(name), released(Message { args: json("[1]"), ..message(name) }));
     let first = FollowUp { done: false, ..FollowUp::last(vec![given("z"), given("b")]) };
     bench.follow(key, first.clone(), at(2)).await;
-    bench.restart();
+    bench.restart().await;
     assert_eq!((bench.ended_one().await.key, bench.followers("a").await), (key, vec!["y".to_owned()]));
     bench.follow(key, last(vec![]), at(3)).await;
     assert_eq!(bench.ended_one().await.key, key, "it is not over while somebody waits");
@@ -171,7 +171,7 @@ async fn an_end_that_nobody_waits_for_is_not_kept(bench: Bench) {
 async fn an_order_ends_a_step_that_waits(mut bench: Bench) {
     bench.plan(chain(&["a", "b", "c"]), at(0)).await;
     assert_eq!(bench.store.revoke(&tenant(), &id("b"), at(1)).await.unwrap(), Revoked::Waiting);
-    bench.restart();
+    bench.restart().await;
     let b = bench.task("b").await;
     assert_eq!((b.status, b.date_done, b.waiting_for), (State::Revoked, Some(at(1)), None));
     let ended = bench.ended_one().await;
@@ -195,7 +195,7 @@ async fn a_replacement_may_wait_itself(mut bench: Bench) {
     let by = Verdict::Replaced { by: Box::new(planned(Message { args: json("[9]"), ..next("a") }, "first")) };
     let publish = Plan::of(Message { then: Some(lovage_model::Then::Next), ..message("first") });
     bench.store.commit(key, Settlement { publish, ..settlement(by, at(1)) }).await.unwrap();
-    bench.restart();
+    bench.restart().await;
     let a = bench.task("a").await;
     assert_eq!((a.status, a.waiting_for.as_deref(), a.deliveries), (State::Pending, Some("task first"), 1));
     bench.run_next("first", "8", at(2)).await;
@@ -259,7 +259,7 @@ async fn ends_are_told_and_survive(mut bench: Bench) {
     bench.fail_next("e", at(2)).await;
     bench.store.any_ended().await;
     assert!(bench.store.any_ended().now_or_never().is_none(), "it is told once");
-    bench.restart();
+    bench.restart().await;
     bench.store.any_ended().await;
     let ended = bench.store.ended(1).await.unwrap();
     assert_eq!((ended.len(), &ended[0].id), (1, &id("c")), "the oldest first");

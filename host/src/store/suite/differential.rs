@@ -1,5 +1,5 @@
-//! Does the file store do what the reference does? Random histories, with restarts, are told to both; every answer and
-//! every list must be the same.
+//! Does every store do what the reference does? Random histories, with restarts, are told to both; every answer and every
+//! list must be the same.
 
 mod pair;
 mod steps;
@@ -12,7 +12,7 @@ use steps::{Step, queue_of, step};
 
 use super::*;
 use crate::store::Filter;
-use crate::store::file::{CheckReport, check};
+use crate::store::file::check;
 
 fn filters() -> Vec<Filter> {
     let all = Filter { limit: 99, ..Filter::default() };
@@ -22,25 +22,20 @@ fn filters() -> Vec<Filter> {
     [all.clone(), Filter { limit: 3, before: Some(7), ..all }, by_queue].into_iter().chain(by_state).collect()
 }
 
-async fn live(steps: &[Step]) {
-    let mut pair = Pair::new();
+async fn live(other: Bench, steps: &[Step]) {
+    let mut pair = Pair::with(other);
     for step in steps {
         pair.take(step).await;
         pair.compare_tasks(0, Filter { limit: 99, ..Filter::default() }).await;
     }
     pair.compare().await;
-    let report = pair.file.check();
-    assert!(report.is_sound(), "{report:?}");
-    pair.memory.restart();
-    pair.file.restart();
-    pair.compare().await;
-}
-
-impl Bench {
-    fn check(&self) -> CheckReport {
-        let Kind::File(dir) = &self.kind else { unreachable!("only files are checked") };
-        check(dir.path()).unwrap()
+    if let Kind::File(dir) = &pair.other.kind {
+        let report = check(dir.path()).unwrap();
+        assert!(report.is_sound(), "{report:?}");
     }
+    pair.memory.restart().await;
+    pair.other.restart().await;
+    pair.compare().await;
 }
 
 proptest! {
@@ -48,7 +43,15 @@ proptest! {
 
     #[test]
     fn random_histories_end_the_same(steps in prop::collection::vec(step(), 1..80)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(live(&steps));
+        properties::block_on(live(Bench::file(), &steps));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_histories_end_the_same_in_redis(steps in prop::collection::vec(step(), 1..80)) {
+        properties::block_on(async { live(Bench::redis().await, &steps).await });
     }
 }

@@ -21,7 +21,7 @@ for_each_backend!(
 
 async fn success_keeps_the_value(mut bench: Bench) {
     bench.run_to("a", success(r#"{"z": 1.10, "a": 123456789012345678901}"#), at(5)).await;
-    bench.restart();
+    bench.restart().await;
     let task = bench.task("a").await;
     assert_eq!((task.status, task.date_done), (State::Success, Some(at(5))));
     assert_eq!(task.result.as_str(), r#"{"z": 1.10, "a": 123456789012345678901}"#);
@@ -67,7 +67,7 @@ async fn an_order_or_silence_ends_a_task(bench: Bench) {
 async fn a_retry_waits_under_its_id(mut bench: Bench) {
     let again = Message { retries: 1, eta: Some(at(60)), args: json("[9]"), ..message("a") };
     bench.run_to("a", retry(again.clone()), at(5)).await;
-    bench.restart();
+    bench.restart().await;
     let task = bench.task("a").await;
     assert_eq!((task.status, task.date_done, task.retries), (State::Retry, None, 1));
     assert_eq!((task.waiting_for.as_deref(), task.eta), (Some("eta"), Some(at(60))));
@@ -79,7 +79,7 @@ async fn a_retry_waits_under_its_id(mut bench: Bench) {
     let running = bench.task("a").await;
     assert_eq!((running.status, running.result.as_str(), running.traceback), (State::Started, "null", None));
     // It comes back as a retry if its host is lost.
-    bench.restart();
+    bench.restart().await;
     assert_eq!(bench.task("a").await.status, State::Retry);
     let lease = bench.lease_one(at(61)).await;
     bench.commit(lease.key, success("1"), at(61)).await;
@@ -104,7 +104,7 @@ async fn a_replacement_takes_the_place(mut bench: Bench) {
         ..message("a")
     };
     bench.run_to("a", Verdict::Replaced { by: Box::new(Planned { message: by.clone(), awaits: None }) }, at(5)).await;
-    bench.restart();
+    bench.restart().await;
     let task = bench.task("a").await;
     assert_eq!((task.status, task.name.as_str(), task.args.as_str()), (State::Pending, "tour.other", "[3]"));
     assert_eq!((task.result.as_str(), task.date_done, task.submitted_at), ("null", None, at(5)));
@@ -135,7 +135,7 @@ async fn subtasks_come_with_the_commit(mut bench: Bench) {
     publish.append(Plan::of(Message { eta: Some(at(50)), ..child("c2") }));
     let (first, children) = (retry(Message { retries: 1, ..message("a") }), tuples(&["c1", "c2"]));
     bench.store.commit(key, Settlement { publish, children, ..settlement(first, at(1)) }).await.unwrap();
-    bench.restart();
+    bench.restart().await;
     let leases = bench.lease(9, at(2)).await;
     assert_eq!(ids(&leases), ["known", "a", "c1"], "the retry comes before what was published with it");
     let second =
@@ -168,7 +168,7 @@ async fn logs_are_kept_for_each_attempt(mut bench: Bench) {
         let again = Message { retries: u32::try_from(retries).unwrap() + 1, ..message("a") };
         bench.store.commit(key, Settlement { log, ..settlement(retry(again), at(0)) }).await.unwrap();
     }
-    bench.restart();
+    bench.restart().await;
     assert_eq!(logs(&bench).await, Some(vec![log(0, "one"), log(2, "three")]), "silence leaves no log");
     assert_eq!(bench.store.logs(&tenant(), &id("b")).await.unwrap(), None);
 }
@@ -190,7 +190,7 @@ async fn resubmit_starts_afresh(mut bench: Bench) {
     let key = bench.lease_one(at(2)).await.key;
     bench.commit(key, success("1"), at(2)).await;
     assert_eq!(resubmit(&bench, at(5)).await, Redone::Done);
-    bench.restart();
+    bench.restart().await;
     let task = bench.task("a").await;
     assert_eq!((task.status, task.retries, task.deliveries, task.date_done), (State::Pending, 0, 0, None));
     assert_eq!((task.result.as_str(), task.worker, task.usage), ("null", None, None));

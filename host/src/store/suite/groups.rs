@@ -27,11 +27,11 @@ async fn a_saved_group_is_found_by_its_id(mut bench: Bench) {
     assert_eq!(bench.store.group(&stranger, &id("g")).await.unwrap(), None);
     assert!(!bench.store.delete_group(&stranger, &id("g")).await.unwrap());
     save(&bench, "g", &["c"], at(1)).await;
-    bench.restart();
+    bench.restart().await;
     assert_eq!(found(&bench, "g").await, Some(group("g", &["c"])), "the last one counts");
     assert!(bench.store.delete_group(&tenant(), &id("g")).await.unwrap());
     assert!(!bench.store.delete_group(&tenant(), &id("g")).await.unwrap());
-    bench.restart();
+    bench.restart().await;
     assert_eq!(found(&bench, "g").await, None);
     assert_eq!(found(&bench, "h").await, Some(group("h", &[])));
 }

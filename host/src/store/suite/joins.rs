@@ -22,7 +22,7 @@ for_each_backend!(
 
 async fn a_join_gathers_by_place(mut bench: Bench) {
     bench.plan(chord("g", &["a", "b", "c"], "body"), at(0)).await;
-    bench.restart();
+    bench.restart().await;
     let body = bench.task("body").await;
     assert_eq!((body.status, body.waiting_for.as_deref()), (State::Pending, Some("group g")));
     let leases = bench.lease(9, at(1)).await;
@@ -33,13 +33,13 @@ async fn a_join_gathers_by_place(mut bench: Bench) {
     }
     assert!(bench.ended().await.is_empty(), "one part is missing");
     bench.store.commit(leases[1].key, arriving(success("20"), value("20"), at(3))).await.unwrap();
-    bench.restart();
+    bench.restart().await;
     let ended = bench.ended_one().await;
     let complete = Completed::Join { parts: vec![value("10"), value("20"), value("30")], then: Then::Next };
     assert_eq!((&ended.id, &ended.outcome), (&id("g"), &complete));
     assert_eq!(bench.followers("g").await, ["body"]);
     bench.follow(ended.key, last(vec![(id("body"), released(message("body")))]), at(4)).await;
-    bench.restart();
+    bench.restart().await;
     assert!(bench.ended().await.is_empty() && bench.followers("g").await.is_empty());
     assert_eq!(ids(&bench.lease(9, at(5)).await), ["body"]);
     // The join is gone, so that its id is free.
@@ -75,7 +75,7 @@ async fn a_task_counts_once(mut bench: Bench) {
     let leases = bench.lease(9, at(2)).await;
     assert_eq!(ids(&leases), ["b", "a"]);
     bench.store.commit(leases[1].key, arriving(success("1"), value("1"), at(3))).await.unwrap();
-    bench.restart();
+    bench.restart().await;
     assert!(bench.ended().await.is_empty());
     bench.run_next("b", "2", at(4)).await;
     assert_eq!(parts(&bench.ended_one().await), [failed("a"), value("2")], "what came first counts");
@@ -89,7 +89,7 @@ async fn a_join_can_grow(mut bench: Bench) {
     let grown = vec![(id("g"), 2), (id("gone"), 5)];
     let end = Settlement { publish, grown, ..arriving(success("1"), value("1"), at(1)) };
     assert_eq!(bench.store.commit(key, end).await.unwrap(), Fenced::Applied);
-    bench.restart();
+    bench.restart().await;
     bench.run_next("b", "4", at(2)).await;
     assert!(bench.ended().await.is_empty());
     bench.run_next("a2", "2", at(3)).await;
@@ -107,7 +107,7 @@ async fn what_comes_after_the_last_part_is_passed_over(mut bench: Bench) {
     let end = Settlement { publish, grown: vec![(id("g"), 1)], ..arriving(success("2"), value("2"), at(3)) };
     assert_eq!(bench.store.commit(key, end).await.unwrap(), Fenced::Applied);
     bench.run_next("late", "3", at(4)).await;
-    bench.restart();
+    bench.restart().await;
     let ended = bench.ended_one().await;
     assert_eq!(parts(&ended), [value("1")], "it was complete");
     bench.follow(ended.key, last(vec![(id("body"), fails_with(None, at(5)))]), at(5)).await;
@@ -129,7 +129,7 @@ async fn a_join_may_be_a_part_itself(mut bench: Bench) {
     assert_eq!(inner.outcome, Completed::Join { parts: vec![value("2"), value("3")], then });
     let step = FollowUp { part: Some(value("[2,3]")), done: false, ..FollowUp::last(vec![]) };
     bench.follow(inner.key, step.clone(), at(2)).await;
-    bench.restart();
+    bench.restart().await;
     bench.follow(inner.key, FollowUp { done: true, ..step }, at(2)).await;
     let outer = bench.ended_one().await;
     assert_eq!((&outer.id, parts(&outer)), (&id("outer"), &[value("1"), value("[2,3]")][..]), "it counted once");
@@ -150,7 +150,7 @@ async fn a_body_may_be_a_group(bench: Bench) {
 
 async fn a_join_of_no_parts_is_complete(mut bench: Bench) {
     bench.plan(chord("g", &[], "body"), at(0)).await;
-    bench.restart();
+    bench.restart().await;
     let ended = bench.ended_one().await;
     assert_eq!((&ended.id, parts(&ended).len()), (&id("g"), 0));
     bench.store.any_ended().await;
@@ -164,7 +164,7 @@ async fn a_replacement_may_wait_for_a_join(mut bench: Bench) {
     let by = Verdict::Replaced { by: Box::new(planned(message("a"), "g")) };
     let publish = header("g", &["x", "y"], Then::Next);
     bench.store.commit(key, Settlement { publish, ..settlement(by, at(1)) }).await.unwrap();
-    bench.restart();
+    bench.restart().await;
     assert_eq!(bench.waiting_for("a").await.as_deref(), Some("group g"));
     bench.run_next("x", "1", at(2)).await;
     bench.run_next("y", "2", at(2)).await;
@@ -178,7 +178,7 @@ async fn an_open_join_survives(mut bench: Bench) {
     for (count, name) in names.iter().enumerate() {
         bench.run_next(name, &count.to_string(), at(1)).await;
         if count % 10 == 3 {
-            bench.restart();
+            bench.restart().await;
         }
     }
     let expected: Vec<_> = (0..40).map(|n| value(&n.to_string())).collect();

@@ -34,7 +34,7 @@ async fn a_submitted_message_is_leased_as_it_came(mut bench: Bench) {
     assert_eq!((waiting.status, waiting.waiting_for.as_deref()), (State::Pending, Some("a free slot")));
     assert_eq!((waiting.submitted_at, waiting.deliveries, waiting.date_done), (at(0), 0, None));
     assert_eq!(waiting.result.as_str(), "null");
-    bench.restart();
+    bench.restart().await;
     let lease = bench.lease_one(at(1)).await;
     assert_eq!((lease.message, lease.deliveries, lease.tenant), (message("a"), 1, tenant()));
     let running = bench.task("a").await;
@@ -83,7 +83,7 @@ async fn a_full_queue_refuses_and_counts_exactly(mut bench: Bench) {
         [Submitted::Full(Quota::QueuedTasks), Submitted::Full(Quota::QueuedTasks)],
         "a release takes it"
     );
-    bench.restart();
+    bench.restart().await;
     assert_eq!(bench.store.purge(&tenant(), &QueueName::default(), at(2)).await.unwrap(), 4);
     assert_eq!(submit(&bench, "e", at(2)).await, [Submitted::Stored, Submitted::Stored]);
     bench.store.revoke(&tenant(), &id("e"), at(3)).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_full_queue_refuses_and_counts_exactly(mut bench: Bench) {
 async fn priority_then_age_decides(mut bench: Bench) {
     let of = |name: &str, priority| Message { priority, ..message(name) };
     bench.submit(vec![of("last", 9), of("b", 4), of("first", 0), of("c", 4)], at(0)).await;
-    bench.restart();
+    bench.restart().await;
     assert_eq!(ids(&bench.lease(2, at(1)).await), ["first", "b"]);
     assert_eq!(ids(&bench.lease(9, at(1)).await), ["c", "last"]);
 }
@@ -135,7 +135,7 @@ async fn an_eta_is_waited_for(mut bench: Bench) {
     let leased = bench.store.lease(ask(1, at(49))).await.unwrap();
     assert_eq!((ids(&leased.leases), leased.next_due), (vec!["past"], Some(at(50))), "the ETA comes before the lapse");
     bench.commit(leased.leases[0].key, success("1"), at(49)).await;
-    bench.restart();
+    bench.restart().await;
     let leased = bench.store.lease(ask(9, at(50))).await.unwrap();
     assert_eq!((ids(&leased.leases), leased.next_due), (vec!["a"], Some(at(60))));
     let leased = bench.store.lease(ask(9, at(59))).await.unwrap();
@@ -161,7 +161,7 @@ async fn a_restart_gives_leased_messages_back(mut bench: Bench) {
     bench.submit(vec![message("a"), message("b"), message("c")], at(0)).await;
     let leases = bench.lease(2, at(0)).await;
     bench.store.report(leases[0].key, "PROGRESS".to_owned(), json("{}")).await.unwrap();
-    bench.restart();
+    bench.restart().await;
     let back = bench.task("a").await;
     assert_eq!((back.status, back.waiting_for.as_deref(), back.deliveries), (State::Pending, Some("a free slot"), 1));
     assert_eq!((back.worker.as_deref(), back.result.as_str()), (Some("host-1"), "null"));
@@ -179,7 +179,7 @@ async fn tokens_are_never_given_twice(mut bench: Bench) {
         let lease = bench.lease_one(at(round)).await;
         assert!(seen.insert(lease.key.token), "token {} of round {round}", lease.key.token);
         if round % 2 == 0 {
-            bench.restart();
+            bench.restart().await;
         } else {
             bench.store.release(lease.key, false).await.unwrap();
         }
@@ -260,7 +260,7 @@ async fn revoke_ends_what_waits_only(mut bench: Bench) {
     assert_eq!(revoke(&bench, "nothing").await, Revoked::Unknown);
     bench.commit(key, success("1"), at(3)).await;
     assert_eq!(revoke(&bench, "run").await, Revoked::Ended(State::Success));
-    bench.restart();
+    bench.restart().await;
     let task = bench.task("later").await;
     assert_eq!((task.status, task.date_done, task.waiting_for), (State::Revoked, Some(at(2)), None));
     assert_eq!(task.result.read::<Exception>().unwrap(), Exception::revoked("revoked"));
@@ -299,7 +299,7 @@ async fn queues_are_counted(mut bench: Bench) {
         }
     };
     assert_eq!(views(&bench, at(10)).await, ["x 1 1 1 Some(10.0)", "y 1 0 0 Some(6.0)"]);
-    bench.restart();
+    bench.restart().await;
     assert_eq!(views(&bench, at(10)).await, ["x 2 1 0 Some(10.0)", "y 1 0 0 Some(6.0)"]);
     let stranger = TenantId::new("stranger").unwrap();
     assert!(bench.store.queues(&stranger, at(10)).await.unwrap().is_empty());

@@ -56,7 +56,7 @@ async fn a_push_becomes_active(mut bench: Bench) {
     };
     assert_eq!(pushed, expected);
     push(&bench, &tenant(), "digest", b"two", 4).await;
-    bench.restart();
+    bench.restart().await;
     let active = bench.store.active(&tenant()).await.unwrap();
     assert_eq!(active.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["digest", "tour"]);
     assert_eq!(active[1], expected);
@@ -85,7 +85,7 @@ async fn rollback_goes_back_one_by_one(mut bench: Bench) {
         let now = bench.store.rollback(&tenant(), &name("tour")).await.unwrap();
         assert_eq!(now.as_ref().map(|it| it.version), expected);
         assert!(now.is_none_or(|it| it.active));
-        bench.restart();
+        bench.restart().await;
     }
     let versions = bench.store.versions(&tenant(), &name("tour")).await.unwrap();
     assert_eq!(numbers(&versions), [(3, false), (2, false), (1, true)]);
@@ -101,7 +101,7 @@ async fn components_go_with_their_last_module(mut bench: Bench) {
     assert!(!bench.store.remove(&tenant(), &name("tour")).await.unwrap());
     assert_eq!(bench.store.component(&digest(b"own")).await.unwrap(), None);
     assert!(bench.store.component(&digest(b"shared")).await.unwrap().is_some());
-    bench.restart();
+    bench.restart().await;
     assert!(bench.store.component(&digest(b"shared")).await.unwrap().is_some());
     assert!(bench.store.remove(&other, &name("tour")).await.unwrap());
     assert_eq!(bench.store.component(&digest(b"shared")).await.unwrap(), None);
@@ -112,7 +112,7 @@ async fn tenants_have_something(mut bench: Bench) {
     let (worker, author) = (TenantId::new("worker").unwrap(), TenantId::new("author").unwrap());
     bench.offer(&worker, vec![message("a")], at(0), 9).await;
     push(&bench, &author, "tour", b"one", 1).await;
-    bench.restart();
+    bench.restart().await;
     assert_eq!(bench.store.tenants().await.unwrap(), [author.clone(), worker.clone()]);
     bench.store.remove(&author, &name("tour")).await.unwrap();
     bench.store.revoke(&worker, &id("a"), at(1)).await.unwrap();

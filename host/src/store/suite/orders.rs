@@ -22,7 +22,7 @@ async fn a_postponed_message_was_not_delivered(mut bench: Bench) {
     let key = bench.lease_one(at(1)).await.key;
     assert_eq!(bench.store.postpone(key, at(30)).await.unwrap(), Fenced::Applied);
     assert_eq!(bench.store.postpone(key, at(40)).await.unwrap(), Fenced::Refused);
-    bench.restart();
+    bench.restart().await;
     let a = bench.task("a").await;
     assert_eq!((a.status, a.deliveries, a.worker, a.eta), (State::Pending, 0, None, None));
     assert_eq!(a.waiting_for.as_deref(), Some("rate limit"));
@@ -48,7 +48,7 @@ async fn nothing_is_leased_from_a_paused_queue(mut bench: Bench) {
     let pause = async |bench: &Bench, paused| bench.store.pause(&tenant(), &queue("x"), paused).await.unwrap();
     assert!(pause(&bench, true).await);
     assert!(!pause(&bench, true).await, "it is paused already");
-    bench.restart();
+    bench.restart().await;
     assert_eq!(ids(&bench.lease(9, at(1)).await), ["b", "o"], "another tenant's queue goes on");
     assert!(bench.store.lease(ask_of(&["x"], 9, at(1))).await.unwrap().leases.is_empty());
     bench.submit(vec![in_queue("c", "x")], at(2)).await;
@@ -69,7 +69,7 @@ async fn a_paused_queue_is_listed(mut bench: Bench) {
     bench.submit(vec![in_queue("c", "y")], at(0)).await;
     bench.store.pause(&tenant(), &queue("x"), true).await.unwrap();
     bench.store.pause(&tenant(), &queue("empty"), true).await.unwrap();
-    bench.restart();
+    bench.restart().await;
     let views = bench.store.queues(&tenant(), at(5)).await.unwrap();
     let seen: Vec<_> = views.iter().map(|it| (it.name.as_str(), it.ready, it.blocked, it.paused)).collect();
     assert_eq!(seen, [("empty", 0, 0, true), ("x", 1, 1, true), ("y", 1, 0, false)]);
@@ -103,7 +103,7 @@ async fn a_stamp_finds_what_has_not_ended(mut bench: Bench) {
     bench
         .plan(Plan { tasks: vec![planned(stamped("blocked", "job", r#"["y"]"#), "running")], joins: vec![] }, at(1))
         .await;
-    bench.restart();
+    bench.restart().await;
     let key = bench.lease_one(at(2)).await.key;
     let values = [json(r#""x""#), json("7"), json(r#""y""#), json(r#""none""#)];
     let found = bench.store.revoke_stamped(&tenant(), "job", &values, at(3)).await.unwrap();

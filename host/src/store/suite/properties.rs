@@ -94,9 +94,8 @@ fn histories() -> impl Strategy<Value = Vec<Act>> {
     })
 }
 
-fn check(bench: fn() -> Bench, acts: &[Act]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(run(bench(), acts));
+pub(super) fn block_on(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
 fn cases(cases: u32) -> ProptestConfig {
@@ -108,7 +107,7 @@ proptest! {
 
     #[test]
     fn whatever_happens_everything_ends_once(acts in histories()) {
-        check(Bench::memory, &acts);
+        block_on(run(Bench::memory(), &acts));
     }
 }
 
@@ -117,6 +116,15 @@ proptest! {
 
     #[test]
     fn whatever_happens_everything_ends_once_on_disk(acts in histories()) {
-        check(Bench::file, &acts);
+        block_on(run(Bench::file(), &acts));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(16))]
+
+    #[test]
+    fn whatever_happens_everything_ends_once_in_redis(acts in histories()) {
+        block_on(async { run(Bench::redis().await, &acts).await });
     }
 }

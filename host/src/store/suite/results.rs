@@ -65,7 +65,7 @@ async fn filters_narrow_a_list(mut bench: Bench) {
     assert_eq!(names(&list(&bench, both).await), ["again"]);
     let flaky = all(Filter { name: Some(TaskName::new("tour.flaky").unwrap()), ..Filter::default() });
     assert_eq!(names(&list(&bench, flaky.clone()).await), ["again"]);
-    bench.restart();
+    bench.restart().await;
     assert_eq!(names(&list(&bench, of_state("PENDING")).await), ["waiting", "progress", "started"]);
     let lease = bench.store.lease(ask_of(&["slow"], 1, at(1))).await.unwrap();
     assert_eq!(ids(&lease.leases), ["again"]);
@@ -82,7 +82,7 @@ async fn forget_drops_what_has_ended(mut bench: Bench) {
     assert_eq!(forget(&bench, "b").await, Redone::Busy(State::Started));
     assert_eq!(forget(&bench, "a").await, Redone::Done);
     assert_eq!(forget(&bench, "a").await, Redone::Unknown);
-    bench.restart();
+    bench.restart().await;
     assert_eq!(bench.store.task(&tenant(), &id("a")).await.unwrap(), None);
     assert_eq!(bench.store.logs(&tenant(), &id("a")).await.unwrap(), None);
     bench.submit(vec![message("a")], at(1)).await;
@@ -98,7 +98,7 @@ async fn the_oldest_expire_first(mut bench: Bench) {
     assert_eq!(bench.store.expire(at(99), 1).await.unwrap(), 1);
     assert_eq!(bench.store.task(&tenant(), &id("a")).await.unwrap(), None);
     assert_eq!(bench.store.expire(at(30), 9).await.unwrap(), 1);
-    bench.restart();
+    bench.restart().await;
     assert_eq!(bench.task("c").await.status, State::Success);
     assert_eq!(bench.store.expire(at(99), 9).await.unwrap(), 1);
     assert_eq!(bench.task("waiting").await.status, State::Pending, "what has not ended never expires");

@@ -75,6 +75,6 @@ async fn all_of_it_survives_a_restart(mut bench: Bench) {
     let new = entry("a", &tenant(), 10.0);
     bench.store.set_periodic(new.clone()).await.unwrap();
     assert!(bench.store.note_run(&tenant(), &new.name, run(20)).await.unwrap());
-    bench.restart();
+    bench.restart().await;
     assert_eq!(only(&bench).await, Periodic { last_run: Some(run(20)), total_run_count: 1, ..new });
 }

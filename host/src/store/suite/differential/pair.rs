@@ -1,4 +1,4 @@
-//! How is a step told to both stores?
+//! How is a step told to the reference and to another store?
 
 use std::fmt::Debug;
 
@@ -13,7 +13,7 @@ use crate::store::{Completed, Ended, Filter, FollowUp, Leased, Revoked, Upload};
 /// Both stores, and what they have been told.
 pub(super) struct Pair {
     pub(super) memory: Bench,
-    pub(super) file: Bench,
+    pub(super) other: Bench,
     pub(super) now: i64,
     /// Every lease that was given: the reference's, the other's, and its message.
     leases: Vec<(LeaseKey, LeaseKey, Message)>,
@@ -32,7 +32,7 @@ macro_rules! both {
     ($pair:ident, $store:ident => $question:expr) => {{
         let $store = &$pair.memory.store;
         let expected = $question.await.map_err(|error| error.to_string());
-        let $store = &$pair.file.store;
+        let $store = &$pair.other.store;
         let got = $question.await.map_err(|error| error.to_string());
         (expected, got)
     }};
@@ -47,8 +47,8 @@ macro_rules! agree {
 }
 
 impl Pair {
-    pub(super) fn new() -> Self {
-        Self { memory: Bench::memory(), file: Bench::file(), now: 0, leases: Vec::new() }
+    pub(super) fn with(other: Bench) -> Self {
+        Self { memory: Bench::memory(), other, now: 0, leases: Vec::new() }
     }
 
     fn lease_of(&self, index: &Index) -> Option<&(LeaseKey, LeaseKey, Message)> {
@@ -83,8 +83,8 @@ impl Pair {
             Step::Push(..) | Step::Rollback(_) | Step::Remove(_) => self.change_modules(step).await,
             Step::Wait(seconds) => self.now += seconds,
             Step::Restart => {
-                self.memory.restart();
-                self.file.restart();
+                self.memory.restart().await;
+                self.other.restart().await;
             }
         }
     }
@@ -93,7 +93,7 @@ impl Pair {
         let queues = queues.map(|some| some.iter().copied().map(queue_of).collect());
         let ask = Ask { worker: format!("host-{max}"), queues, max, now: at(self.now), until: at(self.now + hold) };
         let expected = self.memory.store.lease(ask.clone()).await.unwrap();
-        let got = self.file.store.lease(ask).await.unwrap();
+        let got = self.other.store.lease(ask).await.unwrap();
         let seen = |leased: &Leased| -> Vec<_> {
             let one = |it: &Lease| (it.key.task, it.tenant.clone(), it.message.clone(), it.deliveries);
             leased.leases.iter().map(one).collect()
@@ -108,7 +108,7 @@ impl Pair {
         let (a, b): (Vec<_>, Vec<_>) = keys.unzip();
         let until = at(self.now + hold);
         let expected = self.memory.store.renew(a, until).await.unwrap();
-        let got = self.file.store.renew(b, until).await.unwrap();
+        let got = self.other.store.renew(b, until).await.unwrap();
         same("lost", expected.len(), got.len());
         assert!(expected.into_iter().zip(got).all(|(a, b)| self.is_pair(a, b)), "the same leases are lost");
     }
@@ -142,7 +142,7 @@ impl Pair {
             };
             answer.map_err(|error| error.to_string())
         };
-        same(&format!("{step:?}"), answer(&self.memory, a).await, answer(&self.file, b).await);
+        same(&format!("{step:?}"), answer(&self.memory, a).await, answer(&self.other, b).await);
     }
 
     fn settlement(&self, outcome: &Outcome, of: &Message) -> Settlement {
@@ -218,7 +218,7 @@ impl Pair {
         let step = FollowUp { part, done, ..FollowUp::last(followed) };
         let now = at(self.now);
         let expected = self.memory.store.follow(a.key, step.clone(), now).await.unwrap();
-        same("follow", expected, self.file.store.follow(b.key, step, now).await.unwrap());
+        same("follow", expected, self.other.store.follow(b.key, step, now).await.unwrap());
     }
 
     fn followed(&self, message: Message, outcome: &Outcome) -> Followed {

@@ -77,7 +77,7 @@ impl Driver {
                 self.bench.store.purge(&tenant(), &QueueName::default(), at(self.now)).await.unwrap();
             }
             Act::Lapse => self.now += 20,
-            Act::Crash => self.bench.restart(),
+            Act::Crash => self.bench.restart().await,
         }
         self.look(ordered.as_ref()).await;
     }

@@ -1,0 +1,227 @@
+//! When is the store to be asked again?
+//!
+//! A connection of its own listens to the channel on which scripts of other hosts tell what they did, and to the lists that
+//! this host takes from: the server tells who has looked at a key (`CLIENT TRACKING`) that it was changed, so that nobody
+//! asks again and again, whoever puts a message there. It looks only while somebody waits.
+//!
+//! Invariant: whoever waits is woken once after each time that the connection was made again: something may have been missed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::link::{PATIENCE, connect};
+
+/// How long to wait before the connection is made again: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often a connection is asked whether it is alive.
+const PULSE: Duration = Duration::from_secs(2);
+
+#[derive(Default)]
+pub(super) struct Bell {
+    ready: Notify,
+    ends: Notify,
+    modules: Notify,
+    /// Somebody waits for messages.
+    waits: Notify,
+    lists: Mutex<Arc<Vec<String>>>,
+}
+
+impl Bell {
+    pub(super) async fn ready(&self) {
+        let rung = self.ready.notified();
+        tokio::pin!(rung);
+        if rung.as_mut().enable() {
+            return;
+        }
+        self.waits.notify_one();
+        rung.await;
+    }
+
+    pub(super) async fn any_ended(&self) {
+        self.ends.notified().await;
+    }
+
+    pub(super) async fn modules_changed(&self) {
+        self.modules.notified().await;
+    }
+
+    pub(super) fn ring_ready(&self) {
+        self.ready.notify_one();
+    }
+
+    pub(super) fn ring_ended(&self) {
+        self.ends.notify_one();
+    }
+
+    /// From now on these lists are looked at.
+    pub(super) fn watch(&self, lists: Vec<String>) {
+        let mut watched = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if **watched != lists {
+            *watched = Arc::new(lists);
+        }
+    }
+
+    fn lists(&self) -> Arc<Vec<String>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn ring_all(&self) {
+        self.ring_ready();
+        self.ring_ended();
+        self.modules.notify_one();
+    }
+}
+
+/// What the listener must know.
+pub(super) struct Ear {
+    pub(super) client: Client,
+    pub(super) name: String,
+    pub(super) channel: String,
+    /// What a host of this store's says on the channel before anything else.
+    pub(super) opening: String,
+    /// Whether there are ends that nobody has dealt with.
+    pub(super) ends: bool,
+}
+
+/// Listens until the task is aborted; returns once it does so the first time.
+pub(super) async fn listen(bell: Arc<Bell>, ear: Ear) -> Result<JoinHandle<()>, RedisError> {
+    let (begun, first) = oneshot::channel();
+    let task = tokio::spawn(async move {
+        let mut begun = Some(begun);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match ear.connect().await {
+                Ok((mut connection, mut pushes)) => {
+                    pause = FIRST_PAUSE;
+                    match begun.take() {
+                        Some(begun) => {
+                            bell.ring_ready();
+                            if ear.ends {
+                                bell.ring_ended();
+                            }
+                            let _ = begun.send(Ok(()));
+                        }
+                        None => bell.ring_all(),
+                    }
+                    ear.attend(&bell, &mut connection, &mut pushes).await;
+                }
+                Err(error) => {
+                    if let Some(begun) = begun.take() {
+                        let _ = begun.send(Err(error));
+                        return;
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    });
+    match first.await {
+        Ok(Ok(())) => Ok(task),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err((redis::ErrorKind::Client, "the listener has ended").into()),
+    }
+}
+
+type Pushes = mpsc::UnboundedReceiver<PushInfo>;
+
+impl Ear {
+    async fn connect(&self) -> Result<(MultiplexedConnection, Pushes), RedisError> {
+        let info = self.client.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(settings))?;
+        let (sender, pushes) = mpsc::unbounded_channel();
+        let made = async {
+            let mut connection =
+                connect(&client, &self.name, AsyncConnectionConfig::new().set_push_sender(sender)).await?;
+            redis::cmd("CLIENT").arg("TRACKING").arg("ON").query_async::<()>(&mut connection).await?;
+            connection.subscribe(&self.channel).await?;
+            Ok::<_, RedisError>(connection)
+        };
+        let made = tokio::time::timeout(PATIENCE, made).await;
+        let late = || RedisError::from((redis::ErrorKind::Io, "it does not answer in time"));
+        Ok((made.map_err(|_| late())??, pushes))
+    }
+
+    /// Rings for what is heard until the connection breaks.
+    async fn attend(&self, bell: &Bell, connection: &mut MultiplexedConnection, pushes: &mut Pushes) {
+        let mut pulse = tokio::time::interval(PULSE);
+        pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut waits = false;
+        loop {
+            let is_alive = tokio::select! {
+                push = pushes.recv() => push.is_some_and(|push| self.hear(bell, &push, &mut waits)),
+                () = bell.waits.notified() => {
+                    waits = true;
+                    look(bell, connection, &mut waits).await
+                }
+                _ = pulse.tick() => is_alive(connection).await,
+            };
+            if !is_alive {
+                return;
+            }
+        }
+    }
+
+    /// Whether the connection goes on.
+    fn hear(&self, bell: &Bell, push: &PushInfo, waits: &mut bool) -> bool {
+        match push.kind {
+            PushKind::Disconnection => return false,
+            PushKind::Invalidate if std::mem::take(waits) => bell.ring_ready(),
+            PushKind::Message => self.heed(bell, &push.data),
+            _ => {}
+        }
+        true
+    }
+
+    /// Somebody said on the channel what he did.
+    fn heed(&self, bell: &Bell, data: &[Value]) {
+        let Some(Value::BulkString(text)) = data.get(1) else { return };
+        let text = String::from_utf8_lossy(text);
+        let mut words = text.split(' ');
+        // What this host did it knows.
+        if words.next() == Some(self.opening.as_str()) {
+            return;
+        }
+        let what = words.next().unwrap_or_default();
+        if what.contains('r') {
+            bell.ring_ready();
+        }
+        if what.contains('e') {
+            bell.ring_ended();
+        }
+        if what.contains('m') {
+            bell.modules.notify_one();
+        }
+    }
+}
+
+/// Looks whether there is something in a list; if not, the server tells when there is.
+async fn look(bell: &Bell, connection: &mut MultiplexedConnection, waits: &mut bool) -> bool {
+    let lists = bell.lists();
+    if lists.is_empty() {
+        return true;
+    }
+    let mut command = redis::cmd("EXISTS");
+    command.arg(&**lists);
+    match tokio::time::timeout(PATIENCE, command.query_async::<u64>(connection)).await {
+        Ok(Ok(0)) => true,
+        Ok(Ok(_)) => {
+            *waits = false;
+            bell.ring_ready();
+            true
+        }
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+async fn is_alive(connection: &mut MultiplexedConnection) -> bool {
+    let ping = redis::cmd("PING");
+    matches!(tokio::time::timeout(PATIENCE, ping.query_async::<()>(connection)).await, Ok(Ok(())))
+}

@@ -1,0 +1,93 @@
+//! What went wrong, and what is to be checked? The server's errors as they reach people: never a type of the driver.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::store::StoreError;
+
+/// Explains the errors of one server.
+#[derive(Debug, Clone)]
+pub(super) struct Faults {
+    /// Where it is, without the password.
+    at: String,
+}
+
+impl Faults {
+    pub(super) fn of(at: String) -> Self {
+        Self { at }
+    }
+
+    /// It does not answer in time.
+    pub(super) fn silent(&self, seconds: u64) -> StoreError {
+        StoreError::Failed(format!(
+            "redis at {} does not answer within {seconds} s: is it running, and not busy with something else? \
+             (redis-cli --latency, SLOWLOG GET)",
+            self.at
+        ))
+    }
+
+    /// An answer that is none.
+    pub(super) fn garbled(&self, what: &str, error: &dyn std::fmt::Display) -> StoreError {
+        StoreError::Corrupt(format!(
+            "redis at {}: the answer to {what} cannot be read ({error}): was something else written to lovage's keys?",
+            self.at
+        ))
+    }
+
+    pub(super) fn explain(&self, error: &RedisError) -> StoreError {
+        let at = &self.at;
+        let says = error.detail().unwrap_or_default();
+        match error.kind() {
+            ErrorKind::Io => {
+                StoreError::Failed(format!("redis at {at} cannot be reached ({error}): is it running there?"))
+            }
+            ErrorKind::AuthenticationFailed => StoreError::Failed(format!(
+                "redis at {at} refuses the password: give user and password in store.url, redis://user:password@host/db"
+            )),
+            ErrorKind::Server(ServerErrorKind::BusyLoading) => {
+                StoreError::Failed(format!("redis at {at} is loading its data from disk: wait until it is ready"))
+            }
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => StoreError::Failed(format!(
+                "redis at {at} is a replica, which takes no writes: point store.url at the primary"
+            )),
+            ErrorKind::Server(ServerErrorKind::NoPerm) => StoreError::Failed(format!(
+                "redis at {at} forbids it ({says}): let the user read and write the keys and channels of lovage, \
+                 and run EVALSHA, EVAL, SUBSCRIBE, CLIENT (ACL SETUSER)"
+            )),
+            ErrorKind::Server(ServerErrorKind::MasterDown) => StoreError::Failed(format!(
+                "redis at {at} is a replica without its primary: point store.url at a primary that runs"
+            )),
+            _ => self.of_code(error, says),
+        }
+    }
+
+    fn of_code(&self, error: &RedisError, says: &str) -> StoreError {
+        let at = &self.at;
+        let code = error.code().unwrap_or_default();
+        let is = |word: &str| code == word || says.contains(word);
+        if is("OOM") {
+            StoreError::Full(format!(
+                "redis at {at} has no memory left: raise maxmemory, or let results expire sooner; nothing needs a restart"
+            ))
+        } else if is("WRONGTYPE") {
+            StoreError::Corrupt(format!(
+                "redis at {at}: a key of lovage's holds something of another kind ({says}): does another program use \
+                 the same names? Give each its own redis.global_keyprefix"
+            ))
+        } else if is("NOAUTH") || is("WRONGPASS") {
+            StoreError::Failed(format!(
+                "redis at {at} wants a password: give it in store.url, redis://user:password@host/db"
+            ))
+        } else if is("MISCONF") {
+            StoreError::Full(format!("redis at {at} cannot write to its disk ({says}): check the disk and its log"))
+        } else if is("BUSY") {
+            StoreError::Failed(format!("redis at {at} is busy with a script of somebody's: SCRIPT KILL ends it"))
+        } else {
+            StoreError::Failed(format!("redis at {at}: {error}"))
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+}

@@ -1,0 +1,215 @@
+//! What waits for others: what has ended, and what becomes of those that waited for it.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use lovage_model::{Arrival, Exception, Followed, Message, Sender, TaskId, TenantId, Timestamp, exc_module};
+use serde::{Deserialize, Serialize};
+
+use super::broker::Answer;
+use super::chord;
+use super::draft::{Draft, read_then, text};
+use super::inline::DraftInline;
+use super::row::Row;
+use super::script::Script;
+use super::settle::{Ending, Of};
+use super::settling::{Waiter, follower};
+use super::wire::Blob;
+use super::{RedisStore, Rings};
+use crate::store::record::MAX_LEASED_BYTES;
+use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result, StoreError};
+
+/// What a script found to have ended.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Left {
+    Task {
+        arrival: String,
+    },
+    Join {
+        th: String,
+        parts: Vec<String>,
+        #[serde(default)]
+        too_long: bool,
+    },
+    Chord {
+        body: String,
+        sender: String,
+        parts: Vec<Blob>,
+        nested: Option<Blob>,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct Found {
+    key: i64,
+    t: TenantId,
+    id: TaskId,
+    #[serde(flatten)]
+    left: Left,
+}
+
+#[derive(Serialize)]
+struct Step {
+    id: TaskId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released: Option<Draft>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled: Option<Ending>,
+}
+
+#[async_trait]
+impl Joins for RedisStore {
+    async fn ended(&self, max: usize) -> Result<Vec<Ended>> {
+        #[derive(Serialize)]
+        struct Args {
+            max: usize,
+        }
+        #[derive(Deserialize)]
+        struct Answer {
+            ended: Vec<Found>,
+        }
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let answer: Answer = self.link.call(Script::Ended, &Args { max }).await?;
+        let mut ended = Vec::with_capacity(answer.ended.len());
+        for found in answer.ended {
+            ended.push(self.read(found).await?);
+        }
+        Ok(ended)
+    }
+
+    async fn any_ended(&self) {
+        self.bell.any_ended().await;
+    }
+
+    async fn followers(&self, tenant: &TenantId, awaited: &TaskId, max: usize) -> Result<Vec<Message>> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let found = self.waiters(&[(tenant, awaited)], max).await?;
+        let read = |m: &Blob| serde_json::from_slice(&m.0);
+        let messages = found.iter().flatten().map(|one| read(&one.m));
+        messages.collect::<std::result::Result<_, _>>().map_err(|error| self.link.faults.garbled("who waits", &error))
+    }
+
+    async fn follow(&self, key: i64, step: FollowUp, now: Timestamp) -> Result<Fenced> {
+        #[derive(Serialize)]
+        struct Args {
+            key: String,
+            followed: Vec<Step>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            part: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            inline: Option<DraftInline>,
+            done: bool,
+            now: i64,
+        }
+        #[derive(Deserialize)]
+        struct Done {
+            #[serde(flatten)]
+            answer: Answer,
+            rings: Option<Rings>,
+        }
+        let part = step.part.as_ref().map(text).transpose()?;
+        let inline = DraftInline::of(&step.inline, now)?;
+        let followed = self.steps(key, &step.followed, now).await?;
+        let args = Args { key: key.to_string(), followed, part, inline, done: step.done, now: now.as_micros() };
+        let done: Done = self.link.call(Script::Follow, &args).await?;
+        if let Some(rings) = done.rings {
+            self.ring(rings);
+        }
+        Ok(done.answer.fenced())
+    }
+}
+
+impl RedisStore {
+    /// What becomes of those that waited, told to the script.
+    async fn steps(&self, key: i64, followed: &[(TaskId, Followed)], now: Timestamp) -> Result<Vec<Step>> {
+        let settled = followed.iter().filter(|(_, one)| matches!(one, Followed::Settled(_)));
+        let ids: Vec<&TaskId> = settled.map(|(id, _)| id).collect();
+        let (messages, mut waiters) = self.of_followers(key, &ids).await?;
+        let mut steps = Vec::with_capacity(followed.len());
+        for (id, one) in followed {
+            let mut step = Step { id: id.clone(), released: None, settled: None };
+            match one {
+                Followed::Released(message) => step.released = Some(Draft::free(message, now)?),
+                Followed::Settled(settlement) => {
+                    let of = Of { message: messages.get(id), id, extended: self.extended };
+                    let mut ending = Ending::of(settlement, of)?;
+                    let waiters = waiters.remove(id).unwrap_or_default();
+                    if let Some(arrival @ Arrival::Value(_)) = &settlement.arrival
+                        && let Some(follower) = follower(arrival, waiters, settlement.at)?
+                    {
+                        ending.hand_to(follower);
+                    }
+                    step.settled = Some(ending);
+                }
+            }
+            steps.push(step);
+        }
+        Ok(steps)
+    }
+
+    /// The messages of tasks that end without having run, and who waits for each of them in turn.
+    async fn of_followers(
+        &self,
+        key: i64,
+        ids: &[&TaskId],
+    ) -> Result<(HashMap<TaskId, Message>, HashMap<TaskId, Vec<Waiter>>)> {
+        let tenant = if ids.is_empty() { None } else { self.tenant_of(key).await? };
+        let Some(tenant) = tenant else { return Ok(Default::default()) };
+        let rows = self.rows(&tenant, ids).await?;
+        let read = |row: Row| row.message(&self.link.faults).ok().map(|message| (message.id.clone(), message));
+        let messages = rows.into_iter().filter_map(read).collect();
+        let awaited: Vec<_> = ids.iter().map(|id| (&tenant, *id)).collect();
+        let waiters = self.waiters(&awaited, 2).await?;
+        Ok((messages, ids.iter().map(|id| (*id).clone()).zip(waiters).collect()))
+    }
+
+    /// Whose something is that ended.
+    async fn tenant_of(&self, key: i64) -> Result<Option<TenantId>> {
+        #[derive(Serialize)]
+        struct Args {
+            key: String,
+        }
+        let name: Option<String> = self.link.ask(Script::Whose, &Args { key: key.to_string() }).await?;
+        Ok(name.and_then(|name| name.parse().ok()))
+    }
+
+    async fn read(&self, Found { key, t: tenant, id, left }: Found) -> Result<Ended> {
+        let garbled = |error: &dyn std::fmt::Display| self.link.faults.garbled(&format!("the end of {id}"), error);
+        let arrival = |text: &String| serde_json::from_str::<Arrival>(text).map_err(|error| garbled(&error));
+        let outcome = match left {
+            Left::Task { arrival: text } => Completed::Task(arrival(&text)?),
+            Left::Join { th, parts, too_long } => {
+                let mut parts = parts.iter().map(arrival).collect::<Result<Vec<_>>>()?;
+                if too_long {
+                    parts.push(too_large(id.clone()));
+                }
+                let then = read_then(&th).ok_or_else(|| garbled(&format!("it is for {th:?}")))?;
+                Completed::Join { parts, then }
+            }
+            Left::Chord { body, sender, parts, nested } => {
+                let body = serde_json::from_str(&body).map_err(|error| garbled(&error))?;
+                let sender: Sender = serde_json::from_str(&sender).map_err(|error| garbled(&error))?;
+                let parts = parts.iter().map(|part| chord::part(&part.0)).collect::<std::result::Result<Vec<_>, _>>();
+                let parts = parts.map_err(|error| garbled(&error))?;
+                Completed::Chord(Box::new(self.chord(&tenant, body, parts, nested, sender).await?))
+            }
+        };
+        Ok(Ended { key, tenant, id, outcome })
+    }
+}
+
+/// Stands for the parts that do not fit into memory.
+fn too_large(group: TaskId) -> Arrival {
+    let text = format!("the results of group {group} are more than {MAX_LEASED_BYTES} bytes together: return less");
+    Arrival::Failed { exception: Exception::new(exc_module::BUILTINS, "ValueError", text), task: group }
+}
+
+/// What is to be done if an answer is none of those there are.
+pub(super) fn unexpected(what: &str, answer: &str) -> StoreError {
+    StoreError::Failed(format!("{what} was answered {answer:?}"))
+}

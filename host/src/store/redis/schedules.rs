@@ -1,0 +1,99 @@
+//! Periodic tasks, for the beats of all hosts.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use lovage_model::{EntryName, PeriodicTask, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::RedisStore;
+use super::draft::text;
+use super::row::micros;
+use super::script::Script;
+use crate::store::{LastRun, Periodic, Result, Schedules};
+
+#[derive(Default, Serialize)]
+struct Args<'a> {
+    what: &'a str,
+    tenant: Option<&'a TenantId>,
+    name: Option<&'a EntryName>,
+    entry: Option<String>,
+    slot: i64,
+    at: i64,
+}
+
+/// An entry as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    tenant: TenantId,
+    name: EntryName,
+    entry: PeriodicTask,
+    of_config: bool,
+    since: i64,
+}
+
+/// The last run and how many there were.
+fn run(text: &str) -> Option<(LastRun, u64)> {
+    let mut words = text.split(' ');
+    let mut time = || words.next().and_then(|word| micros(word).ok());
+    let (slot, at): (Timestamp, Timestamp) = (time()?, time()?);
+    Some((LastRun { slot, at }, words.next()?.parse().ok()?))
+}
+
+#[async_trait]
+impl Schedules for RedisStore {
+    async fn periodic(&self) -> Result<Vec<Periodic>> {
+        let args = Args { what: "all", ..Args::default() };
+        let (entries, runs): (Vec<(String, String)>, BTreeMap<String, String>) =
+            self.link.ask(Script::Schedules, &args).await?;
+        let read = |(field, written): (String, String)| {
+            let kept: Kept =
+                serde_json::from_str(&written).map_err(|error| self.link.faults.garbled("a periodic task", &error))?;
+            let run = runs.get(&field).and_then(|text| run(text));
+            Ok(Periodic {
+                tenant: kept.tenant,
+                name: kept.name,
+                entry: kept.entry,
+                of_config: kept.of_config,
+                since: Timestamp::from_micros(kept.since),
+                last_run: run.map(|(last, _)| last),
+                total_run_count: run.map_or(0, |(_, count)| count),
+            })
+        };
+        let mut all = entries.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        all.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
+        Ok(all)
+    }
+
+    async fn set_periodic(&self, periodic: Periodic) -> Result<()> {
+        let Periodic { tenant, name, entry, of_config, since, .. } = periodic;
+        let kept = Kept { tenant, name, entry, of_config, since: since.as_micros() };
+        let written = Some(text(&kept)?);
+        let args =
+            Args { what: "set", tenant: Some(&kept.tenant), name: Some(&kept.name), entry: written, ..Args::default() };
+        self.link.ask::<i64>(Script::Schedules, &args).await.map(drop)
+    }
+
+    async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool> {
+        let args = Args { what: "remove", tenant: Some(tenant), name: Some(name), ..Args::default() };
+        self.link.ask(Script::Schedules, &args).await
+    }
+
+    async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
+        let (slot, at) = (run.slot.as_micros(), run.at.as_micros());
+        let args = Args { what: "run", tenant: Some(tenant), name: Some(name), slot, at, ..Args::default() };
+        self.link.ask(Script::Schedules, &args).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_read() {
+        let (last, count) = run("5 6 7").unwrap();
+        assert_eq!((last.slot.as_micros(), last.at.as_micros(), count), (5, 6, 7));
+        assert_eq!(run("5 6"), None);
+    }
+}

@@ -1,0 +1,77 @@
+-- Messages that go back to where they were: leases that lapse or are given up, times that have come.
+
+-- Writes that a message is in its line again.
+local function ready_again(f, t, id, r, raw, now)
+  if raw then back(K.list(t, r.q, step_of(tonumber(r.pr))), r.pos, raw) end
+  rings.ready = true
+  if r.inl then
+    set(f, 'pl', 'o')
+    zadd(K.ended, int(now), pad(tonumber(r.n)) .. '\0' .. t .. '\0' .. id)
+  else
+    set(f, 'pl', 'r')
+    count(t, r.q, 'r', 1)
+    waits(t, 1)
+  end
+end
+
+-- Ends a lease without an outcome; its element, if nobody took it back before.
+local function end_lease(f, t, id, r)
+  local text = call('HGET', K.unacked(t), r.tag)
+  if text then call('HDEL', K.unacked(t), r.tag) end
+  take(t, id, r)
+  if r.own then
+    forget_field(f, 'own')
+    forget_field(f, 'ownm')
+  end
+  return text and unheld(text, r.q)
+end
+
+-- Puts the message of a lost host back to its old place.
+local function give_back(t, id, r, now)
+  local f = {}
+  local raw = end_lease(f, t, id, r)
+  set(f, 'wo', r.lw)
+  ready_again(f, t, id, r, raw and returned(raw, r, t, id, true), now)
+  write_row(t, id, f)
+end
+
+local function of_tag(tag) return tag:match('^lovage%-%x+/([^/]+)/(.*)$') end
+
+-- Ends a lease that has lapsed.
+local function lapse(tag, now)
+  local t, id = of_tag(tag)
+  local r = t and read_row(t, id)
+  if r and r.pl == 'l' and r.tag == tag then
+    give_back(t, id, r, now)
+    return
+  end
+  call('ZREM', K.leases, tag)
+  local text = t and call('HGET', K.unacked(t), tag)
+  local q = text and text:match(', "", "([^"]*)"%]$')
+  if q then
+    -- Nobody had read it yet.
+    call('HDEL', K.unacked(t), tag)
+    call('ZREM', K.unacked_index(t), tag)
+    count(t, q, 'l', -1)
+    call('RPUSH', K.list(t, q, 1), unheld(text, q))
+    rings.ready = true
+  end
+end
+
+-- Moves a message that waits for its time into its line.
+local function promote(member, now, since)
+  local pos, t, id = member:match('^(%d+)%z([^%z]+)%z(.*)$')
+  local r = read_row(t, id)
+  if not r or r.pl ~= 's' or tonumber(r.pos) ~= tonumber(pos) then
+    call('ZREM', K.scheduled, member)
+    return false
+  end
+  local el = call('HGET', K.task(t, id), 'el')
+  local f = {}
+  take(t, id, r)
+  forget_field(f, 'el')
+  if since then set(f, 'si', int(since)) end
+  ready_again(f, t, id, r, element(r.pos, t, id, el), now)
+  write_row(t, id, f)
+  return true
+end

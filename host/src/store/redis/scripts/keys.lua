@@ -1,0 +1,86 @@
+-- What is each key called? The only place that knows; the texts before this one give G (the global prefix), STEPS, SEP,
+-- UNACKED and UNACKED_INDEX.
+--
+-- Celery's keys of tenant `default` are plain below G; those of any other tenant T are the same below `G lovage:{T}:`. What
+-- is ours of a tenant is below `lovage:` there, and what is ours of all tenants below `G lovage:`.
+
+local OURS = G .. 'lovage:'
+
+local function celery(t)
+  if t == 'default' then return G end
+  return OURS .. '{' .. t .. '}:'
+end
+
+local function own(t)
+  return celery(t) .. 'lovage:'
+end
+
+local K = {
+  -- Of all tenants.
+  counters = OURS .. 'counters',   -- hash: schema, opens, number, pos, key, part, registry, modules
+  hosts = OURS .. 'hosts',         -- hash: number of an opening (hex) -> the host that opened
+  tenants = OURS .. 'tenants',     -- hash: tenant -> how many tasks and modules it has
+  waiting = OURS .. 'waiting',     -- hash: tenant -> how many of its tasks wait
+  queues = OURS .. 'queues',       -- zset: "T\0queue" by when it was used last, micros: where leases look
+  paused = OURS .. 'paused',       -- set: "T\0queue"
+  leases = OURS .. 'leases',       -- zset: delivery tag by when the lease lapses, micros
+  scheduled = OURS .. 'scheduled', -- zset: "<pos>\0T\0id" by when it is due, micros
+  ended = OURS .. 'ended',         -- zset: "<number>\0T\0id" by when the task ended, micros
+  ends = OURS .. 'ends',           -- zset: key of an end with followers, by itself
+  ending = OURS .. 'ending',       -- hash: that key -> what ended
+  groups = OURS .. 'groups',       -- zset: "T\0id" of a saved group by when it was saved, micros
+  periodic = OURS .. 'periodic',   -- hash: "T\0name" -> the entry
+  runs = OURS .. 'runs',           -- hash: "T\0name" -> "<last slot> <at> <count>"
+  users = OURS .. 'components',    -- hash: digest -> how many versions have it
+  dead = OURS .. 'dead',           -- list: messages that nobody can read, the newest first
+  bell = OURS .. 'bell',           -- channel: who must look again
+}
+
+-- hash: what is known of a task; the fields are in rows.lua
+function K.task(t, id) return own(t) .. 'task:' .. id end
+-- list: the logs of its attempts
+function K.log(t, id) return own(t) .. 'log:' .. id end
+-- list: the tasks that it sent
+function K.children(t, id) return own(t) .. 'children:' .. id end
+-- string: how many tasks come from a call
+function K.descendants(t, root) return own(t) .. 'descendants:' .. root end
+-- zset: its tasks by number
+function K.tasks(t) return own(t) .. 'tasks' end
+-- hash: "queue\0kind" -> how many messages; kinds: r(eady) s(cheduled) b(locked) l(eased), and x: elements of no worth
+function K.lines(t) return own(t) .. 'lines' end
+-- zset: the scheduled of one queue, as in K.scheduled
+function K.later(t, q) return own(t) .. 'later:' .. q end
+-- zset: ids of those that wait for something, by number
+function K.blocked(t, id) return own(t) .. 'blocked:' .. id end
+-- zset: ids of the tasks that have not ended with a stamp, by number
+function K.stamp(t, label) return own(t) .. 'stamp:' .. label end
+-- hash: size, n (parts that came), done, th (what it is for)
+function K.join(t, id) return own(t) .. 'join:' .. id end
+-- hash: part -> "index\0seq\0arrival"
+function K.parts(t, id) return own(t) .. 'parts:' .. id end
+-- hash: module -> its versions, JSON
+function K.modules(t) return own(t) .. 'modules' end
+-- string: the bytes of a component
+function K.component(digest) return OURS .. 'component:' .. digest end
+
+-- Celery's.
+function K.unacked(t) return celery(t) .. UNACKED end
+function K.unacked_index(t) return celery(t) .. UNACKED_INDEX end
+function K.unacked_mutex(t) return celery(t) .. UNACKED_MUTEX end
+function K.meta(t, id) return celery(t) .. 'celery-task-meta-' .. id end
+function K.group(t, id) return celery(t) .. 'celery-taskset-meta-' .. id end
+
+-- The list of a queue's step: the last step that is not above the priority.
+local function step_of(priority)
+  local found = 1
+  for i = 2, #STEPS do
+    if STEPS[i] <= priority then found = i end
+  end
+  return found
+end
+
+function K.list(t, q, step)
+  local n = STEPS[step]
+  if n == 0 then return celery(t) .. q end
+  return celery(t) .. q .. SEP .. n
+end

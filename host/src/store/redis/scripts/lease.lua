@@ -1,0 +1,253 @@
+-- Takes messages that are due: each is in unacked, under a tag that was never given before, in the step that takes it from
+-- its list.
+
+if (call('HGET', K.counters, 'registry') or '0') ~= A.registry then
+  return cmsgpack.pack({ stale = true })
+end
+
+local PAGE = 1000
+
+-- What was granted to this host by a call whose answer it never got.
+if A.void then
+  for _, tag in ipairs(call('ZRANGE', K.leases, 0, -1)) do
+    local opening, number = tag:match('^lovage%-(%x%x%x%x%x%x)(%x+)/')
+    if opening == OPENING and tonumber(number, 16) >= A.void then lapse(tag, A.now) end
+  end
+end
+
+for _, tag in ipairs(call('ZRANGE', K.leases, '-inf', int(A.now), 'BYSCORE', 'LIMIT', 0, PAGE)) do lapse(tag, A.now) end
+for _, member in ipairs(call('ZRANGE', K.scheduled, '-inf', int(A.now), 'BYSCORE', 'LIMIT', 0, PAGE)) do
+  promote(member, A.now)
+end
+put_back()
+
+local leases, bytes, more, dropped = {}, 0, false, 0
+local unacked, mine = {}, {}
+
+-- Gives a message to who asks; `raw` is the element as it was.
+local function grant(t, id, q, raw)
+  local number = A.first + #leases
+  local tag = 'lovage-' .. OPENING .. string.format('%010x', number) .. '/' .. t .. '/' .. id
+  local of = unacked[t]
+  if not of then
+    of = {}
+    unacked[t] = of
+  end
+  of[#of + 1] = tag
+  of[#of + 1] = held(raw, q)
+  mine[tag] = true
+  zadd(K.unacked_index(t), string.format('%.6f', A.now / 1000000), tag)
+  zadd(K.leases, int(A['until']), tag)
+  count(t, q, 'l', 1)
+  return number, tag
+end
+
+local function granted(f, r, tag)
+  local de = tonumber(r and r.de or 0) + 1
+  set(f, 'pl', 'l', 'tag', tag, 'un', int(A['until']), 'lw', A.worker, 'de', de)
+  return de
+end
+
+-- Whether somebody has the message of a row that is leased: it may have been taken back.
+local function is_held(t, r) return mine[r.tag] or call('HEXISTS', K.unacked(t), r.tag) == 1 end
+
+-- One of ours. Whether it was taken, or was of no worth.
+local function take_ours(source, raw, t, id, pos)
+  local r = read_row(t, id, #FIELDS)
+  local is_current = r and r.pos == pos
+  local was_ready = is_current and (r.pl == 'r' or r.pl == 'o')
+  -- Taken back from a host that is thought to be lost.
+  local was_lost = is_current and r.pl == 'l' and not is_held(t, r)
+  if not was_ready and not was_lost then
+    count(source.t, source.q, 'x', -1)
+    dropped = dropped + 1
+    return true
+  end
+  bytes = bytes + tonumber(r.sz)
+  if bytes > MAX_BYTES and #leases > 0 then
+    more = true
+    return false
+  end
+  if was_lost then
+    take(t, id, r)
+  elseif r.pl == 'r' then
+    count(t, r.q, 'r', -1)
+    waits(t, -1)
+  else
+    zrem(K.ended, pad(tonumber(r.n)) .. '\0' .. t .. '\0' .. id)
+  end
+  local number, tag = grant(t, id, r.q, raw)
+  local f = {}
+  if was_lost and r.own then
+    forget_field(f, 'own')
+    forget_field(f, 'ownm')
+  end
+  local de = granted(f, r, tag)
+  write_row(t, id, f)
+  leases[#leases + 1] = { n = tonumber(r.n), token = number, t = t, id = id, m = r.m, raw = r.raw, de = de, q = r.q }
+  return true
+end
+
+-- Whether an id can be one.
+local function is_id(id) return type(id) == 'string' and #id > 0 and #id <= 255 and not id:find('[%s%c]') end
+
+local function text_of(value) return type(value) == 'string' and value or nil end
+
+-- Takes a message that only the host can read; it has no row until then.
+local function take_unread(source, raw)
+  local number = grant(source.t, '', source.q, raw)
+  leases[#leases + 1] = { n = 0, token = number, t = source.t, id = '', m = raw, raw = '1', de = 1, q = source.q }
+end
+
+-- What a row says of a client's message.
+local function describe(f, source, h, priority, raw)
+  if step_of(priority) ~= source.step then priority = STEPS[source.step] end
+  set(f, 'm', raw, 'raw', 1, 'na', h.task, 'q', source.q, 'pr', priority, 'ro', text_of(h.root_id) or h.id, 'sz', #raw,
+    'rt', tonumber(h.retries) or 0, 'inl', 1)
+end
+
+-- Whether a second message of a task is to be taken instead of the first.
+local function is_newer(t, r, retries)
+  local before = tonumber(r.rt or 0)
+  if r.pl == 'l' then return not is_held(t, r) end
+  if r.pl == 'e' or r.pl == 'o' then return retries >= before or r.pl == 'e' end
+  return retries > before
+end
+
+-- Makes a row that is not leased ready to be, for a message that takes the place of the old one.
+local function replace(f, t, id, r, now)
+  take(t, id, r)
+  unlabel(t, id, r)
+  for _, name in ipairs({ 'own', 'ownm', 'el', 'aw', 'ag', 'sl', 'ut' }) do forget_field(f, name) end
+  if r.pl ~= 'e' then return end
+  zrem(K.ended, pad(tonumber(r.n)) .. '\0' .. t .. '\0' .. id)
+  for _, name in ipairs({ 'en', 're', 'tb', 'fa', 'us', 'ch', 'wo' }) do forget_field(f, name) end
+  call('DEL', K.log(t, id), K.children(t, id))
+  set(f, 'st', 'PENDING', 'sub', int(now))
+  r.de = 0
+end
+
+-- A message that a client put there, in Celery's words. It gets a row now, unless it is a second one of a task that is
+-- dealt with already.
+local function take_foreign(source, raw)
+  if bytes + #raw > MAX_BYTES and #leases > 0 then
+    more = true
+    return false
+  end
+  bytes = bytes + #raw
+  local is_read, msg = pcall(cjson.decode, raw)
+  local h = is_read and type(msg) == 'table' and type(msg.headers) == 'table' and msg.headers
+  if not h or not is_id(h.id) or not text_of(h.task) or raw:sub(1, 1) ~= '{' then
+    take_unread(source, raw)
+    return true
+  end
+  local t, id, f = source.t, h.id, {}
+  local r = read_row(t, id)
+  if r and not is_newer(t, r, tonumber(h.retries) or 0) then
+    dropped = dropped + 1
+    return true
+  end
+  local n = r and r.n or int(next_of('number'))
+  if r then
+    replace(f, t, id, r, A.now)
+  else
+    set(f, 'n', n, 'st', 'PENDING', 'sub', int(A.now))
+    zadd(K.tasks(t), n, id)
+    add(K.tenants, t, 1)
+  end
+  local properties = type(msg.properties) == 'table' and msg.properties or {}
+  describe(f, source, h, tonumber(properties.priority) or 0, raw)
+  set(f, 'pos', int(next_of('pos')), 'si', int(A.now))
+  local number, tag = grant(t, id, source.q, raw)
+  local de = granted(f, r, tag)
+  write_row(t, id, f)
+  leases[#leases + 1] = { n = tonumber(n), token = number, t = t, id = id, m = raw, raw = '1', de = de, q = source.q }
+  return true
+end
+
+local function take_one(source, raw)
+  local pos, t, id = raw:match('^{"lovage": "(%d+)/([^/"]+)/([^"]*)"')
+  if pos and t == source.t then
+    id = id:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
+    return take_ours(source, raw, t, id, pos)
+  end
+  return take_foreign(source, raw)
+end
+
+-- What is in a list, read in pieces from its front: small ones first, since messages may be large.
+local function fill(source)
+  if source.at > #source.buffer and not source.over then
+    local skip = source.taken
+    local piece = call('LRANGE', source.key, -skip - source.piece, -skip - 1)
+    source.buffer, source.at = {}, 1
+    for i = #piece, 1, -1 do source.buffer[#source.buffer + 1] = piece[i] end
+    if #piece < source.piece then source.over = true end
+    source.piece = source.piece * 2
+  end
+  return source.buffer[source.at]
+end
+
+local function open_source(list, step)
+  return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, buffer = {}, at = 1, taken = 0, piece = 1, over = false }
+end
+
+-- The source whose first element is the oldest; a client's counts as older than any.
+local function oldest(sources)
+  local found, best = nil, nil
+  for _, source in ipairs(sources) do
+    local raw = fill(source)
+    if raw then
+      local pos = #sources > 1 and position(raw) or -1
+      if not best or pos < best then found, best = source, pos end
+    end
+  end
+  return found
+end
+
+local function take_step(step)
+  local sources = {}
+  for _, list in ipairs(A.lists) do sources[#sources + 1] = open_source(list, step) end
+  if #sources > 1 then
+    local keys = {}
+    for i, source in ipairs(sources) do keys[i] = source.key end
+    local is_any = false
+    for from = 1, #keys, 4000 do
+      if call('EXISTS', unpack(keys, from, math.min(from + 3999, #keys))) > 0 then is_any = true end
+    end
+    if not is_any then return end
+    local full_ones = {}
+    for _, source in ipairs(sources) do
+      if call('EXISTS', source.key) == 1 then full_ones[#full_ones + 1] = source end
+    end
+    sources = full_ones
+  end
+  while #leases < A.max and not more do
+    local source = oldest(sources)
+    if not source then break end
+    if take_one(source, source.buffer[source.at]) then
+      source.at = source.at + 1
+      source.taken = source.taken + 1
+    end
+  end
+  for _, source in ipairs(sources) do
+    if source.taken > 0 then call('LTRIM', source.key, 0, -source.taken - 1) end
+  end
+end
+
+if A.max > 0 and #A.lists > 0 then
+  for step = 1, #STEPS do
+    if #leases < A.max and not more then take_step(step) end
+  end
+end
+for t, of in pairs(unacked) do spread('HSET', K.unacked(t), of) end
+-- Who asks needs no bell for what it got; others may take what it left.
+rings.ready = rings.ready and #leases >= A.max
+finish()
+
+local due = nil
+for _, key in ipairs({ K.leases, K.scheduled }) do
+  local first = tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or nil)
+  if first and (not due or first < due) then due = first end
+end
+if more then due = A.now end
+return cmsgpack.pack({ leases = leases, due = due, dropped = dropped })

@@ -1,0 +1,62 @@
+-- Revokes a page of what waits in a queue: of each list no more than was there when the order was given.
+
+local t, q = A.tenant, A.queue
+local rest, doomed, foreign = {}, {}, 0
+
+local function doom(id, r)
+  doomed[#doomed + 1] = { id = id, n = tonumber(r.n) }
+end
+
+local function of_element(raw)
+  local pos, of, id = raw:match('^{"lovage": "(%d+)/([^/"]+)/([^"]*)"')
+  if pos and of == t then
+    id = id:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
+    local r = read_row(t, id)
+    -- Whatever it was, it is gone from its list.
+    count(t, q, 'x', -1)
+    if r and r.pos == pos and (r.pl == 'r' or r.pl == 'o') then doom(id, r) end
+    return
+  end
+  foreign = foreign + 1
+  local is_read, msg = pcall(cjson.decode, raw)
+  local h = is_read and type(msg) == 'table' and type(msg.headers) == 'table' and msg.headers
+  if h and type(h.id) == 'string' and not exists(t, h.id) then
+    put_meta(t, h.id, A.meta_head .. cjson.encode(h.id) .. A.meta_tail)
+  end
+end
+
+local left = A.most
+for step = 1, #STEPS do
+  local key = K.list(t, q, step)
+  local there = A.rest and A.rest[step] or call('LLEN', key)
+  local now = math.min(left, there)
+  if now > 0 then
+    local popped = call('RPOP', key, now)
+    for _, raw in ipairs(popped or {}) do of_element(raw) end
+  end
+  left = left - now
+  rest[step] = there - now
+end
+local later = {}
+if left > 0 then later = call('ZRANGE', K.later(t, q), 0, left - 1) end
+for _, member in ipairs(later) do
+  local id = member:match('^%d+%z[^%z]+%z(.*)$')
+  local r = read_row(t, id)
+  if r and r.pl == 's' then
+    doom(id, r)
+  else
+    call('ZREM', K.later(t, q), member)
+  end
+end
+table.sort(doomed, function(a, b) return a.n < b.n end)
+local purged = foreign
+for _, one in ipairs(doomed) do
+  local r = read_row(t, one.id)
+  if r and r.pl ~= 'e' and r.pl ~= 'l' then
+    revoked(t, one.id, r, A.now)
+    purged = purged + 1
+  end
+end
+local done = left > #later
+finish()
+return cmsgpack.pack({ purged = purged, rest = rest, done = done, rings = told() })

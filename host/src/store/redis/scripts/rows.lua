@@ -1,0 +1,385 @@
+-- What is known of a task, and where is its message? The moves that every script is made of.
+--
+-- Fields of a row: n number, st state that the last settlement left, pl place (r ready, s scheduled, b blocked, l leased,
+-- o out: in Celery's form on a list that others take from as well, e ended), pos place in the line, si since when it is
+-- ready or will be, q queue, pr priority, na name, m message (raw=1: as it came), sz its size, el its element while it is
+-- scheduled, th what its end is for ("N", or "P<index>:<group>"), ro root, ut untracked, inl in Celery's form, rt retries,
+-- sl labels of stamps, de deliveries, tag and un lease, lw who has it, own and ownm a state of the task's own, wo who had
+-- it last, last the tag of the last settlement, sub when it came, en when it ended, re tb fa us what its last settlement
+-- left, ch whether it has children, aw and ag what it waits for.
+
+local call = redis.call
+local FIELDS = { 'pl', 'tag', 'n', 'pos', 'q', 'pr', 'th', 'ro', 'de', 'own', 'sl', 'ut', 'inl', 'si', 'un', 'aw', 'st',
+  'lw', 'last', 'rt', 'sz', 'raw', 'm' }
+local LIGHT = #FIELDS - 1
+
+local function int(x) return string.format('%.0f', x) end
+
+local function pad(x) return string.format('%016.0f', x) end
+
+local function read_row(t, id, fields)
+  local v = call('HMGET', K.task(t, id), unpack(FIELDS, 1, fields or LIGHT))
+  if not v[1] then return nil end
+  local r = {}
+  for i = 1, fields or LIGHT do
+    if v[i] then r[FIELDS[i]] = v[i] end
+  end
+  return r
+end
+
+local function exists(t, id) return call('EXISTS', K.task(t, id)) == 1 end
+
+-- What a script changes in many places is gathered, and written once at its end.
+local counted, gathered, pushes, push_order = nil, {}, {}, {}
+local rings = { ready = false, ended = false }
+
+local function counters()
+  if not counted then
+    local v = call('HMGET', K.counters, 'number', 'pos', 'key', 'part')
+    counted = { number = tonumber(v[1] or 0), pos = tonumber(v[2] or 0), key = tonumber(v[3] or 0), part = tonumber(v[4] or 0) }
+  end
+  return counted
+end
+
+local function next_of(what)
+  local c = counters()
+  c[what] = c[what] + 1
+  c.dirty = true
+  return c[what]
+end
+
+-- Something to be added to a hash's field at the end.
+local function add(key, field, d)
+  local of = gathered[key]
+  if not of then
+    of = {}
+    gathered[key] = of
+  end
+  of[field] = (of[field] or 0) + d
+end
+
+local function added(key, field)
+  return gathered[key] and gathered[key][field] or 0
+end
+
+local function count(t, q, kind, d) add(K.lines(t), q .. '\0' .. kind, d) end
+
+local function waits(t, d) add(K.waiting, t, d) end
+
+local function waiting(t)
+  return tonumber(call('HGET', K.waiting, t) or 0) + added(K.waiting, t)
+end
+
+local function push(key, element)
+  local of = pushes[key]
+  if not of then
+    of = {}
+    pushes[key] = of
+    push_order[#push_order + 1] = key
+  end
+  of[#of + 1] = element
+end
+
+-- A command with any number of values.
+local function spread(command, key, values, pairwise)
+  local most = 4000
+  for from = 1, #values, most do
+    call(command, key, unpack(values, from, math.min(from + most - 1, #values)))
+  end
+end
+
+local zadds, zrems, used = {}, {}, {}
+
+local function zadd(key, score, member)
+  local of = zadds[key]
+  if not of then
+    of = {}
+    zadds[key] = of
+  end
+  of[#of + 1] = score
+  of[#of + 1] = member
+end
+
+local function zrem(key, member)
+  local of = zrems[key]
+  if not of then
+    of = {}
+    zrems[key] = of
+  end
+  of[#of + 1] = member
+end
+
+-- Notes that a queue is used, so that leases look there.
+local function use(t, q, now) used[t .. '\0' .. q] = now end
+
+local function registry_changed()
+  call('HINCRBY', K.counters, 'registry', 1)
+end
+
+local function ring(what)
+  call('PUBLISH', K.bell, OPENING .. ' ' .. what)
+end
+
+-- Writes what was gathered.
+local function finish()
+  if counted and counted.dirty then
+    local c = counted
+    call('HSET', K.counters, 'number', int(c.number), 'pos', int(c.pos), 'key', int(c.key), 'part', int(c.part))
+  end
+  for key, of in pairs(gathered) do
+    for field, d in pairs(of) do
+      if d ~= 0 and call('HINCRBY', key, field, d) <= 0 then call('HDEL', key, field) end
+    end
+  end
+  for key, of in pairs(zrems) do spread('ZREM', key, of) end
+  for key, of in pairs(zadds) do spread('ZADD', key, of) end
+  for _, key in ipairs(push_order) do spread('LPUSH', key, pushes[key]) end
+  local is_new = false
+  for queue, now in pairs(used) do
+    if call('ZADD', K.queues, 'GT', int(now), queue) == 1 then is_new = true end
+  end
+  if is_new then registry_changed() end
+  if rings.ready and rings.ended then
+    ring('re')
+  elseif rings.ready then
+    ring('r')
+  elseif rings.ended then
+    ring('e')
+  end
+end
+
+local function told()
+  return { ready = rings.ready, ended = rings.ended }
+end
+
+local function encoded(id)
+  if not id:find('[^%w_.:@-]') then return id end
+  return (id:gsub('[^%w_.:@-]', function(c) return string.format('%%%02X', c:byte()) end))
+end
+
+-- The element of a message whose text begins behind its "{".
+local function element(pos, t, id, rest)
+  return '{"lovage": "' .. pos .. '/' .. t .. '/' .. encoded(id) .. '", ' .. rest
+end
+
+local function position(raw) return tonumber(raw:match('^{"lovage": "(%d+)/')) end
+
+-- A message as it is kept in unacked, and back.
+local function held(raw, q) return '[' .. raw .. ', "", "' .. q .. '"]' end
+
+local function unheld(text, q) return text:sub(2, -#q - 10) end
+
+-- A message that says that it is delivered again.
+local function redelivered(raw)
+  local head, rest = raw:match('^(.-"delivery_info": {)(".*)$')
+  if head and rest:sub(1, 13) ~= '"redelivered"' then return head .. '"redelivered": true, ' .. rest end
+  return raw
+end
+
+-- The text of a message that goes back, with its place in the line.
+local function returned(raw, r, t, id, again)
+  if raw:sub(1, 11) ~= '{"lovage": ' then raw = element(r.pos, t, id, raw:sub(2)) end
+  return again and redelivered(raw) or raw
+end
+
+-- An element without its place, so that it can get another one.
+local function without_place(raw)
+  return raw:match('^{"lovage": "[^"]*", (.*)$') or raw:sub(2)
+end
+
+-- Puts elements back into a line, each to its old place. (What has none, since a client put it there, stays behind them.)
+local function restore(key, items)
+  table.sort(items, function(a, b) return a.pos > b.pos end)
+  local older, last = {}, items[1].pos
+  for _ = 1, 1000 do
+    local tail = call('LINDEX', key, -1)
+    local pos = tail and position(tail)
+    if not pos or pos > last then break end
+    older[#older + 1] = { pos = pos, raw = tail }
+    call('RPOP', key)
+  end
+  local at = #older
+  for _, item in ipairs(items) do
+    while at > 0 and older[at].pos > item.pos do
+      call('RPUSH', key, older[at].raw)
+      at = at - 1
+    end
+    call('RPUSH', key, item.raw)
+  end
+  while at > 0 do
+    call('RPUSH', key, older[at].raw)
+    at = at - 1
+  end
+end
+
+-- Gathers what goes back to its line; see put_back.
+local backs, back_order = {}, {}
+
+local function back(key, pos, raw)
+  local of = backs[key]
+  if not of then
+    of = {}
+    backs[key] = of
+    back_order[#back_order + 1] = key
+  end
+  of[#of + 1] = { pos = tonumber(pos), raw = raw }
+end
+
+local function put_back()
+  for _, key in ipairs(back_order) do restore(key, backs[key]) end
+  backs, back_order = {}, {}
+end
+
+local function due_member(t, id, r) return pad(tonumber(r.pos)) .. '\0' .. t .. '\0' .. id end
+
+-- Takes a message from wherever it is. The row still says that it is there: the caller writes the row.
+local function take(t, id, r)
+  local pl = r.pl
+  if pl == 'r' then
+    count(t, r.q, 'r', -1)
+    count(t, r.q, 'x', 1)
+    waits(t, -1)
+  elseif pl == 's' then
+    local member = due_member(t, id, r)
+    call('ZREM', K.scheduled, member)
+    call('ZREM', K.later(t, r.q), member)
+    count(t, r.q, 's', -1)
+    waits(t, -1)
+  elseif pl == 'b' then
+    call('ZREM', K.blocked(t, r.aw), id)
+    count(t, r.q, 'b', -1)
+    waits(t, -1)
+  elseif pl == 'l' then
+    zrem(K.unacked_index(t), r.tag)
+    zrem(K.leases, r.tag)
+    count(t, r.q, 'l', -1)
+  elseif pl == 'o' then
+    count(t, r.q, 'x', 1)
+    zrem(K.ended, pad(tonumber(r.n)) .. '\0' .. t .. '\0' .. id)
+  end
+end
+
+local function unlabel(t, id, r)
+  if not r.sl then return end
+  for _, label in ipairs(cmsgpack.unpack(r.sl)) do call('ZREM', K.stamp(t, label), id) end
+end
+
+local function set(f, ...)
+  for i = 1, select('#', ...), 2 do
+    local name, value = select(i, ...)
+    f[#f + 1] = name
+    f[#f + 1] = value
+  end
+end
+
+local function forget_field(f, name)
+  f.gone = f.gone or {}
+  f.gone[#f.gone + 1] = name
+end
+
+local function write_row(t, id, f)
+  local key = K.task(t, id)
+  if f.gone then call('HDEL', key, unpack(f.gone)) end
+  if #f > 0 then call('HSET', key, unpack(f)) end
+end
+
+-- Puts a message to the end of its line.
+local function to_line(f, t, id, d, pos, now)
+  set(f, 'si', int(now), 'pos', pos)
+  push(K.list(t, d.q, step_of(d.pr)), element(pos, t, id, d.el))
+  rings.ready = true
+  use(t, d.q, now)
+  if d.inl then
+    set(f, 'pl', 'o')
+    zadd(K.ended, int(now), pad(tonumber(f.n)) .. '\0' .. t .. '\0' .. id)
+  else
+    set(f, 'pl', 'r')
+    count(t, d.q, 'r', 1)
+    waits(t, 1)
+  end
+end
+
+local function schedule(f, t, id, r, until_, el, now)
+  set(f, 'pl', 's', 'si', int(until_), 'el', el)
+  local member = due_member(t, id, r)
+  call('ZADD', K.scheduled, int(until_), member)
+  call('ZADD', K.later(t, r.q), int(until_), member)
+  count(t, r.q, 's', 1)
+  waits(t, 1)
+  use(t, r.q, now)
+  rings.ready = true
+end
+
+-- Gives a message its place: what waits for another is blocked, what is due later is scheduled, all others are ready.
+local function place(f, t, id, n, d, now)
+  f.n = n
+  if d.aw then
+    set(f, 'pl', 'b', 'aw', d.aw, 'ag', call('EXISTS', K.join(t, d.aw)))
+    call('ZADD', K.blocked(t, d.aw), n, id)
+    count(t, d.q, 'b', 1)
+    waits(t, 1)
+    use(t, d.q, now)
+    return
+  end
+  local pos = int(next_of('pos'))
+  if d.eta and d.eta > now then
+    set(f, 'pos', pos)
+    return schedule(f, t, id, { pos = pos, q = d.q }, d.eta, d.el, now)
+  end
+  to_line(f, t, id, d, pos, now)
+end
+
+-- Writes a message into a row.
+local function message(f, t, id, n, d)
+  set(f, 'm', d.m, 'na', d.na, 'q', d.q, 'pr', d.pr, 'ro', d.ro, 'sz', d.sz, 'rt', d.rt)
+  for name, value in pairs({ th = d.th or false, ut = d.ut and 1 or false, inl = d.inl and 1 or false,
+    sl = d.sl and cmsgpack.pack(d.sl) or false }) do
+    if value then set(f, name, value) end
+  end
+  for _, label in ipairs(d.sl or {}) do call('ZADD', K.stamp(t, label), n, id) end
+end
+
+-- Gives a task another message: the old one has been taken.
+local function swap(f, t, id, r, d, now)
+  unlabel(t, id, r)
+  for _, name in ipairs({ 'th', 'ut', 'inl', 'sl', 'raw', 'aw', 'ag' }) do
+    if r[name] then forget_field(f, name) end
+  end
+  if r.pl == 's' then forget_field(f, 'el') end
+  message(f, t, id, r.n, d)
+  place(f, t, id, r.n, d, now)
+end
+
+-- Stores a new task, whose id is free.
+local function insert(t, d, now)
+  local n = int(next_of('number'))
+  local f = { 'n', n, 'st', 'PENDING', 'de', 0, 'sub', int(now) }
+  message(f, t, d.id, n, d)
+  place(f, t, d.id, n, d, now)
+  write_row(t, d.id, f)
+  zadd(K.tasks(t), n, d.id)
+  add(K.tenants, t, 1)
+end
+
+-- Forgets a task that has ended.
+local function drop(t, id, n)
+  call('DEL', K.task(t, id), K.log(t, id), K.children(t, id), K.descendants(t, id))
+  zrem(K.tasks(t), id)
+  zrem(K.ended, pad(tonumber(n)) .. '\0' .. t .. '\0' .. id)
+  add(K.tenants, t, -1)
+end
+
+-- Stores a result for Celery's clients, unless a success is there.
+local function put_meta(t, id, text)
+  local key = K.meta(t, id)
+  if call('GETRANGE', key, 0, 40):find('^{"status": *"SUCCESS"') then return end
+  call('SETEX', key, TTL, text)
+  call('PUBLISH', key, text)
+end
+
+local function status(r)
+  if r.pl ~= 'l' then return r.st end
+  return r.own or (r.ut and 'PENDING') or 'STARTED'
+end
+
+local function token(tag) return tag:match('^lovage%-(%x+)') end

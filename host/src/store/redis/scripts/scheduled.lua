@@ -1,0 +1,12 @@
+-- Messages of a tenant that wait for their time, the earliest first: one page of all tenants'.
+
+local found = {}
+local page = call('ZRANGE', K.scheduled, A.from, A.from + A.page - 1, 'WITHSCORES')
+for i = 1, #page, 2 do
+  local t, id = page[i]:match('^%d+%z([^%z]+)%z(.*)$')
+  if t == A.tenant and #found < A.max then
+    local v = call('HMGET', K.task(t, id), 'm', 'si', 'raw', 'q')
+    if v[1] then found[#found + 1] = { m = v[1], si = v[2], raw = v[3] or nil, q = v[4] } end
+  end
+end
+return cmsgpack.pack({ found = found, over = #page < 2 * A.page })

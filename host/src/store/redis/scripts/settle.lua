@@ -1,0 +1,33 @@
+-- Ends attempts, each whole or not at all, while their leases hold.
+
+local function settle(s)
+  local t, id = s.tenant, s.id
+  local r = read_row(t, id)
+  if not r or r.pl ~= 'l' or r.tag ~= s.tag then
+    -- The answer to the first time was lost on its way.
+    if s.doubtful and r and r.last == s.tag then return { kind = 'applied' } end
+    return { kind = 'refused' }
+  end
+  if s.plan then
+    local taken = clash(t, s.plan)
+    if taken then return { kind = 'taken', id = taken } end
+    local descendants = tonumber(call('GET', K.descendants(t, r.ro)) or 0)
+    local quota = full(s.room, #s.plan.tasks, waiting(t), descendants)
+    if quota then return { kind = quota } end
+  end
+  if s.requeue then
+    local raw = unhold(t, r)
+    if not raw then return { kind = 'refused' } end
+    s.element = without_place(raw)
+  end
+  -- Whoever took the element back has it on a list again: it is delivered once more, and that one counts.
+  if call('HDEL', K.unacked(t), r.tag) == 0 then return { kind = 'refused' } end
+  conclude(t, id, r, s)
+  if s.inline then apply_inline(t, s.inline, s.at) end
+  return { kind = 'applied' }
+end
+
+local answers = {}
+for i, s in ipairs(A.batch) do answers[i] = settle(s) end
+finish()
+return cmsgpack.pack({ answers = answers, rings = told() })

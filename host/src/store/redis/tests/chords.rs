@@ -1,0 +1,186 @@
+//! Chords in Celery's own form, whose parts come from both sides.
+
+use lovage_model::{Arrival, Inline, Part, ResultTuple, Sender, State, WireSignature};
+use serde_json::json;
+
+use super::*;
+use crate::store::{ChordEnd, Completed, Ended, Fenced, FollowUp, Joins};
+
+fn body() -> WireSignature {
+    let text = r#"{"task":"tour.sum","args":[],"kwargs":{},"options":{"task_id":"body"},"subtask_type":null,"immutable":false}"#;
+    serde_json::from_str(text).unwrap()
+}
+
+fn part_of(id: &str, index: u64) -> String {
+    let body = json!([[2, 3], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": body()}]);
+    envelope(id, &json!({"group": "g", "group_index": index}), &body)
+}
+
+fn ends(lease: &Lease, state: State, result: &str) -> Settlement {
+    let result = Json::parse(result.to_owned()).unwrap();
+    let message = &lease.message;
+    let part = Part {
+        group: "g".parse().unwrap(),
+        index: message.group_index.map(u64::from),
+        id: message.id.clone(),
+        state,
+        result: result.clone(),
+        chord: message.embed.as_ref().unwrap().chord.clone().unwrap(),
+        sender: Sender::of(message),
+    };
+    let inline = Inline { parts: vec![part], ..Inline::default() };
+    Settlement { inline, ..Settlement::of(Verdict::Success { result }, at(1)) }
+}
+
+/// As a Python worker counts a part.
+async fn returned_by_python(bench: &Bench, id: &str, index: &str, result: &str) {
+    let member = format!("[1, \"{id}\", \"SUCCESS\", {result}]");
+    bench.ask::<u64>("ZADD", "celery-taskset-meta-g.j", &[index, &member]).await;
+    bench.ask::<u64>("SADD", "celery-taskset-meta-g.d", &[&format!("{id}:{index}")]).await;
+}
+
+async fn the_end(bench: &Bench) -> (i64, ChordEnd) {
+    let mut ended = bench.store.ended(9).await.unwrap();
+    assert_eq!(ended.len(), 1);
+    let Ended { key, id, outcome: Completed::Chord(chord), .. } = ended.remove(0) else { panic!("no chord has ended") };
+    assert_eq!(id.as_str(), "g");
+    (key, *chord)
+}
+
+fn value(text: &str) -> Arrival {
+    Arrival::Value(Json::parse(text.to_owned()).unwrap())
+}
+
+#[tokio::test]
+async fn parts_of_both_sides_come_together() {
+    let bench = Bench::new().await;
+    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["3"]).await;
+    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0), &part_of("c", 2)]).await;
+    let leases = bench.lease(9, at(0)).await;
+    assert_eq!(bench.commit(leases[1].key, ends(&leases[1], State::Success, "30")).await, Fenced::Applied);
+    returned_by_python(&bench, "b", "1", "20").await;
+    assert!(bench.store.ended(9).await.unwrap().is_empty());
+    assert_eq!(bench.commit(leases[0].key, ends(&leases[0], State::Success, "10")).await, Fenced::Applied);
+    bench.store.any_ended().await;
+    let (key, chord) = the_end(&bench).await;
+    let parts: Vec<_> = chord.parts.iter().map(|(id, arrival)| (id.as_str(), arrival.clone())).collect();
+    assert_eq!(parts, [("a", value("10")), ("b", value("20")), ("c", value("30"))]);
+    assert_eq!((chord.body, chord.nested, chord.sender.id.as_str()), (body(), None, "a"));
+    let claimed: String = bench.ask("GET", "celery-taskset-meta-g.c", &[]).await;
+    assert!(claimed.starts_with("lovage-"), "no Python worker sends the body as well");
+    let sent = Message { embed: Some(Box::default()), ..message("body") };
+    let inline = Inline { messages: vec![sent], ..Inline::default() };
+    let step = FollowUp { inline, ..FollowUp::last(vec![]) };
+    assert_eq!(bench.store.follow(key, step.clone(), at(2)).await.unwrap(), Fenced::Applied);
+    assert_eq!(bench.store.follow(key, step, at(2)).await.unwrap(), Fenced::Refused, "the body is sent once");
+    for suffix in ["j", "s", "t", "d"] {
+        assert_eq!(bench.ask::<u64>("EXISTS", &format!("celery-taskset-meta-g.{suffix}"), &[]).await, 0);
+    }
+    assert_eq!(bench.ask::<String>("GET", "celery-taskset-meta-g.c", &[]).await, "done");
+    let next = bench.lease(9, at(3)).await;
+    assert_eq!((next.len(), next[0].message.id.as_str(), next[0].message.embed.is_some()), (1, "body", true));
+}
+
+#[tokio::test]
+async fn a_chord_that_python_completes_is_pythons() {
+    let bench = Bench::new().await;
+    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["2"]).await;
+    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
+    let lease = bench.lease_one(at(0)).await;
+    bench.commit(lease.key, ends(&lease, State::Success, "10")).await;
+    returned_by_python(&bench, "b", "1", "20").await;
+    bench.ask::<()>("SET", "celery-taskset-meta-g.c", &["their-token"]).await;
+    // The same part once more counts nothing, and the chord is taken.
+    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
+    let again = bench.lease_one(at(2)).await;
+    bench.commit(again.key, ends(&again, State::Success, "11")).await;
+    assert!(bench.store.ended(9).await.unwrap().is_empty());
+    assert_eq!(bench.ask::<u64>("ZCARD", "celery-taskset-meta-g.j", &[]).await, 2);
+}
+
+#[tokio::test]
+async fn nested_results_come_with_their_leaves() {
+    let bench = Bench::new().await;
+    let tuple = r#"{"result": [["g", null], [[["a", null], null], [["inner", null], [[["x", null], null]]]]]}"#;
+    bench.ask::<()>("SET", "celery-taskset-meta-g", &[tuple]).await;
+    let meta = r#"{"status": "SUCCESS", "result": 7, "traceback": null, "children": [], "task_id": "x"}"#;
+    bench.ask::<()>("SET", "celery-task-meta-x", &[meta]).await;
+    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["1"]).await;
+    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
+    let lease = bench.lease_one(at(0)).await;
+    bench.commit(lease.key, ends(&lease, State::Success, "10")).await;
+    let (_, chord) = the_end(&bench).await;
+    assert_eq!(chord.parts[1], ("x".parse().unwrap(), value("7")));
+    assert_eq!(chord.nested.unwrap().children.unwrap()[1].id.as_str(), "inner");
+}
+
+#[tokio::test]
+async fn a_part_that_is_revoked_while_it_waits_counts() {
+    let bench = Bench::new().await;
+    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["1"]).await;
+    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
+    let lease = bench.lease_one(at(0)).await;
+    bench.store.release(lease.key, false).await.unwrap();
+    let found = bench.store.revoke(&tenant(), &lease.message.id, at(1)).await.unwrap();
+    assert_eq!(found, crate::store::Revoked::Waiting);
+    assert_eq!(bench.meta("a").await["status"], "REVOKED");
+    let (_, chord) = the_end(&bench).await;
+    assert!(matches!(&chord.parts[0].1, Arrival::Failed { exception, .. } if exception.exc_type == "TaskRevokedError"));
+    assert!(bench.lease(9, at(2)).await.is_empty(), "its element is of no worth");
+}
+
+#[tokio::test]
+async fn what_follows_is_on_celerys_keys() {
+    let bench = Bench::new().await;
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+    let lease = bench.lease_one(at(0)).await;
+    let group = ResultTuple {
+        children: Some(vec![ResultTuple::of("m".parse().unwrap())]),
+        ..ResultTuple::of("h".parse().unwrap())
+    };
+    let end = lovage_model::InlineEnd {
+        id: "never".parse().unwrap(),
+        state: State::Failure,
+        exception: lovage_model::Exception::new("builtins", "ValueError", "x"),
+        traceback: None,
+        children: vec![],
+        group: None,
+        parent_id: Some("a".parse().unwrap()),
+    };
+    bench.ask::<()>("SET", "celery-taskset-meta-h.c", &["done"]).await;
+    let sent = Message { priority: 6, embed: Some(Box::default()), ..message("m") };
+    let inline = Inline {
+        groups: vec![group],
+        sizes: vec![("h".parse().unwrap(), 1)],
+        grown: vec!["h".parse().unwrap()],
+        messages: vec![sent],
+        ends: vec![end],
+        ..Inline::default()
+    };
+    assert_eq!(bench.commit(lease.key, Settlement { inline, ..success("1", at(1)) }).await, Fenced::Applied);
+    assert_eq!(bench.ask::<String>("GET", "celery-taskset-meta-h.s", &[]).await, "1");
+    assert_eq!(bench.ask::<String>("GET", "celery-taskset-meta-h.t", &[]).await, "1");
+    assert_eq!(bench.ask::<u64>("EXISTS", "celery-taskset-meta-h.c", &[]).await, 0);
+    let saved: String = bench.ask("GET", "celery-taskset-meta-h", &[]).await;
+    assert_eq!(saved, r#"{"result": [["h", null], [[["m", null], null]]]}"#);
+    let elements: Vec<String> = bench.ask("LRANGE", "celery\u{6}\u{16}6", &["0", "-1"]).await;
+    assert!(elements.len() == 1 && elements[0].starts_with("{\"body\": "), "as a client would have sent it");
+    assert_eq!(bench.meta("never").await["status"], "FAILURE");
+}
+
+#[tokio::test]
+async fn what_is_handed_on_is_whoevers_takes_it() {
+    let bench = Bench::new().await;
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+    let lease = bench.lease_one(at(0)).await;
+    let sent = Message { args: Json::parse("[9]".to_owned()).unwrap(), embed: Some(Box::default()), ..message("a") };
+    let inline = Inline { messages: vec![sent], ..Inline::default() };
+    let verdict = Verdict::HandedOn { to: "tour.add".parse().unwrap() };
+    let end = Settlement { inline, ..Settlement::of(verdict, at(1)) };
+    assert_eq!(bench.commit(lease.key, end).await, Fenced::Applied);
+    assert_eq!(bench.ask::<u64>("EXISTS", "celery-task-meta-a", &[]).await, 0);
+    let next = bench.lease_one(at(2)).await;
+    assert_eq!((next.message.id.as_str(), next.message.args.as_str(), next.deliveries), ("a", "[9]", 1));
+    assert_eq!(bench.commit(next.key, success("5", at(3))).await, Fenced::Applied);
+    assert_eq!(bench.meta("a").await["result"], 5);
+}

@@ -1,0 +1,216 @@
+//! What clients of Celery's put on lists, and what they and its workers read.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use lovage_model::{Exception, State};
+use serde_json::json;
+
+use super::*;
+use crate::store::{Fenced, Orders, Results, Revoked};
+
+#[tokio::test]
+async fn four_lists_tell_four_priorities_apart() {
+    let bench = Bench::new().await;
+    let of = |(name, priority): (&str, u8)| Message { priority, ..message(name) };
+    let sent = [("i", 9), ("h", 8), ("f", 4), ("g", 3), ("b", 2), ("a", 0), ("c", 1)];
+    bench.submit(sent.map(of).to_vec()).await;
+    assert_eq!(bench.ask::<u64>("LLEN", "celery\u{6}\u{16}3", &[]).await, 2);
+    let leases = bench.lease(9, at(1)).await;
+    let ids: Vec<_> = leases.iter().map(|lease| lease.message.id.as_str()).collect();
+    assert_eq!(ids, ["b", "a", "c", "f", "g", "h", "i"], "by age within a list");
+}
+
+#[tokio::test]
+async fn a_clients_message_runs_and_its_result_is_celerys() {
+    let bench = Bench::new().await;
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a-1")]).await;
+    let lease = bench.lease_one(at(1)).await;
+    assert_eq!((lease.message.id.as_str(), lease.message.task.as_str()), ("a-1", "tour.add"));
+    assert_eq!((lease.message.args.as_str(), lease.message.queue.as_str()), ("[2,3]", "celery"));
+    assert_eq!((lease.deliveries, lease.message.embed.is_some()), (1, true));
+    let index: Vec<String> = bench.ask("ZRANGE", "unacked_index", &["0", "-1"]).await;
+    assert!(index.len() == 1 && index[0].starts_with("lovage-"), "{index:?}");
+    assert_eq!(bench.ask::<u64>("HEXISTS", "unacked", &[&index[0]]).await, 1);
+    let shown = bench.store.task(&tenant(), &lease.message.id).await.unwrap().unwrap();
+    assert_eq!((shown.status, shown.args.as_str()), (State::Started, "[2,3]"));
+    assert_eq!(bench.commit(lease.key, success("5", at(2))).await, Fenced::Applied);
+    let meta = bench.meta("a-1").await;
+    assert_eq!(meta["status"], "SUCCESS");
+    assert_eq!((&meta["result"], &meta["traceback"], &meta["children"]), (&json!(5), &json!(null), &json!([])));
+    assert_eq!((&meta["task_id"], &meta["name"], &meta["retries"]), (&json!("a-1"), &json!("tour.add"), &json!(0)));
+    assert_eq!(meta["date_done"], "2027-01-15T08:00:02.000000+00:00");
+    for (key, command) in [("celery", "LLEN"), ("unacked", "HLEN"), ("unacked_index", "ZCARD")] {
+        assert_eq!(bench.ask::<u64>(command, key, &[]).await, 0, "{key}");
+    }
+    let lifetime: i64 = bench.ask("TTL", "celery-task-meta-a-1", &[]).await;
+    assert!((1..=86_400).contains(&lifetime));
+}
+
+#[tokio::test]
+async fn a_message_wakes_who_waits() {
+    let bench = Bench::new().await;
+    assert!(bench.lease(1, at(0)).await.is_empty());
+    let _ = bench.store.ready().now_or_never();
+    let waits = bench.store.ready();
+    tokio::pin!(waits);
+    assert!(waits.as_mut().now_or_never().is_none());
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+    tokio::time::timeout(Duration::from_secs(20), waits).await.expect("nobody looked");
+    assert_eq!(bench.lease(9, at(1)).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_kombu_restores_is_the_same_message() {
+    let bench = Bench::new().await;
+    bench.submit(vec![message("ours")]).await;
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("theirs")]).await;
+    let leases = bench.lease(2, at(0)).await;
+    let held: Vec<String> = bench.ask("HVALS", "unacked", &[]).await;
+    assert_eq!(held.len(), 2);
+    // As kombu does it: out of unacked, marked, back on the list.
+    for text in held {
+        let raw = text.strip_prefix('[').unwrap().strip_suffix(", \"\", \"celery\"]").unwrap();
+        let marked = raw.replacen("\"delivery_info\": {", "\"delivery_info\": {\"redelivered\": true, ", 1);
+        assert_ne!(raw, marked);
+        bench.ask::<u64>("RPUSH", "celery", &[&marked]).await;
+    }
+    bench.ask::<u64>("DEL", "unacked", &[]).await;
+    let again = bench.lease(9, at(1)).await;
+    let mut seen: Vec<_> = again.iter().map(|lease| (lease.message.id.as_str(), lease.deliveries)).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [("ours", 2), ("theirs", 2)]);
+    for old in leases {
+        assert_eq!(bench.commit(old.key, success("1", at(2))).await, Fenced::Refused);
+    }
+    for new in again {
+        assert_eq!(bench.commit(new.key, success("2", at(2))).await, Fenced::Applied);
+    }
+    assert_eq!(bench.meta("ours").await["result"], 2);
+    assert!(bench.lease(9, at(99)).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_success_is_never_overwritten() {
+    let bench = Bench::new().await;
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+    let lease = bench.lease_one(at(0)).await;
+    let theirs = r#"{"status": "SUCCESS", "result": 7, "traceback": null, "children": [], "task_id": "a"}"#;
+    bench.ask::<()>("SET", "celery-task-meta-a", &[theirs]).await;
+    let exception = Exception::new("builtins", "ValueError", "late");
+    let verdict = Verdict::Failure { exception, traceback: None, fault: None };
+    assert_eq!(bench.commit(lease.key, Settlement::of(verdict, at(1))).await, Fenced::Applied);
+    assert_eq!(bench.meta("a").await["result"], 7);
+}
+
+#[tokio::test]
+async fn a_second_message_of_a_task_is_not_run_beside_the_first() {
+    let bench = Bench::new().await;
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a"), &plain("a")]).await;
+    let lease = bench.lease(9, at(0)).await;
+    assert_eq!(lease.len(), 1);
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+    assert!(bench.lease(9, at(1)).await.is_empty(), "it runs");
+    bench.commit(lease[0].key, success("1", at(2))).await;
+    // Whoever sends it again once it has ended means it.
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+    let again = bench.lease_one(at(3)).await;
+    assert_eq!((again.key.task, again.deliveries), (lease[0].key.task, 1));
+    bench.commit(again.key, success("2", at(4))).await;
+    assert_eq!(bench.meta("a").await["result"], 1, "a success stays");
+}
+
+#[tokio::test]
+async fn an_eta_is_waited_for_in_redis() {
+    let bench = Bench::new().await;
+    let eta = envelope("a", &json!({"eta": at(60).to_string()}), &plain_body());
+    bench.ask::<u64>("LPUSH", "celery", &[&eta]).await;
+    let first = lease(&bench.store, 9, at(0)).await;
+    assert_eq!((first.leases.len(), first.next_due), (0, Some(at(0))), "there may be more");
+    assert_eq!(lease(&bench.store, 9, at(1)).await.next_due, Some(at(60)));
+    for (command, key) in [("LLEN", "celery"), ("HLEN", "unacked")] {
+        assert_eq!(bench.ask::<u64>(command, key, &[]).await, 0);
+    }
+    let shown = bench.store.task(&tenant(), &"a".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((shown.waiting_for.as_deref(), shown.deliveries), (Some("eta"), 0));
+    let due = bench.lease_one(at(60)).await;
+    assert_eq!((due.message.id.as_str(), due.message.args.as_str(), due.deliveries), ("a", "[2,3]", 1));
+    assert_eq!(bench.commit(due.key, success("5", at(61))).await, Fenced::Applied);
+}
+
+#[tokio::test]
+async fn what_nobody_can_run_is_answered_and_kept() {
+    let bench = Bench::new().await;
+    let bad = envelope("bad", &json!({"group": "g", "group_index": 0}), &json!(["no", "triple"]));
+    let other = plain("other").replace("application/json", "application/x-python-serialize");
+    bench.ask::<u64>("LPUSH", "celery", &["no JSON at all", &bad, &other, "{}", &plain("good")]).await;
+    let mut leases = Vec::new();
+    for round in 0..6 {
+        leases.extend(bench.lease(9, at(round)).await);
+    }
+    assert_eq!(leases.len(), 1, "the others are not in its way");
+    assert_eq!(leases[0].message.id.as_str(), "good");
+    for (id, why) in [("bad", "ValueError"), ("other", "ContentDisallowed")] {
+        let meta = bench.meta(id).await;
+        assert_eq!((&meta["status"], &meta["result"]["exc_type"]), (&json!("FAILURE"), &json!(why)));
+        let shown = bench.store.task(&tenant(), &id.parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!((shown.status, shown.fault.as_deref()), (State::Failure, Some("unreadable")), "{id}");
+    }
+    let dead: Vec<String> = bench.ask("LRANGE", "lovage:dead", &["0", "-1"]).await;
+    let expected = ["{}", &other, &bad, "no JSON at all"];
+    assert_eq!(dead, expected);
+    assert_eq!(bench.ask::<u64>("HLEN", "unacked", &[]).await, 1);
+}
+
+#[tokio::test]
+async fn a_message_of_the_first_protocol_runs() {
+    let bench = Bench::new().await;
+    let body = json!({"task": "tour.add", "id": "old", "args": [2, 3], "kwargs": {}, "retries": 0, "eta": null});
+    let mut whole: Value = serde_json::from_str(&envelope("old", &json!({}), &body)).unwrap();
+    whole["headers"] = json!({});
+    bench.ask::<u64>("LPUSH", "celery", &[&pythonic(&whole.to_string())]).await;
+    let lease = bench.lease_one(at(0)).await;
+    assert_eq!((lease.message.id.as_str(), lease.message.args.as_str()), ("old", "[2,3]"));
+    assert_eq!(bench.commit(lease.key, success("5", at(1))).await, Fenced::Applied);
+    assert_eq!(bench.meta("old").await["result"], 5);
+    assert_eq!(bench.ask::<u64>("HLEN", "unacked", &[]).await, 0);
+}
+
+#[tokio::test]
+async fn stamps_of_a_clients_message_are_found() {
+    let bench = Bench::new().await;
+    let stamped = envelope("a", &json!({"stamped_headers": ["job"], "stamps": {"job": ["x"]}}), &plain_body());
+    bench.ask::<u64>("LPUSH", "celery", &[&stamped]).await;
+    let lease = bench.lease_one(at(0)).await;
+    let values = [Json::parse("\"x\"".to_owned()).unwrap()];
+    let found = bench.store.revoke_stamped(&tenant(), "job", &values, at(1)).await.unwrap();
+    assert_eq!(found, [("a".parse().unwrap(), Revoked::Running(lease.key))]);
+}
+
+#[tokio::test]
+async fn what_a_celery_worker_lost_is_put_back() {
+    let bench = Bench::new().await;
+    let held = format!("[{}, \"\", \"celery\"]", plain("lost"));
+    bench.ask::<u64>("HSET", "unacked", &["their-tag", &held]).await;
+    bench.ask::<u64>("ZADD", "unacked_index", &["5", "their-tag"]).await;
+    assert_eq!(bench.lease_one(at(0)).await.message.id.as_str(), "lost");
+    assert_eq!(bench.ask::<u64>("ZCARD", "unacked_index", &[]).await, 1, "ours");
+}
+
+#[tokio::test]
+async fn what_is_given_back_is_a_message_still() {
+    let bench = Bench::new().await;
+    bench.submit(vec![message("a \"quoted\"".replace(' ', "-").as_str())]).await;
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("theirs")]).await;
+    for lease in bench.lease(2, at(0)).await {
+        bench.store.release(lease.key, true).await.unwrap();
+    }
+    let elements: Vec<String> = bench.ask("LRANGE", "celery", &["0", "-1"]).await;
+    assert_eq!(elements.len(), 2);
+    for element in elements {
+        let read: Value = serde_json::from_str(&element).unwrap();
+        assert_eq!(read["properties"]["delivery_info"]["redelivered"], true, "{element}");
+        assert!(read["lovage"].is_string() && read["body"].is_string());
+    }
+    assert_eq!(bench.lease(9, at(1)).await.len(), 2);
+}

@@ -1,0 +1,80 @@
+//! Servers that are not as they should be.
+
+use super::*;
+use crate::store::{Modules, Results, Store, StoreError};
+
+#[tokio::test]
+async fn scripts_are_loaded_again() {
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
+    bench.submit(vec![message("a")]).await;
+    redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut bench.client.clone()).await.unwrap();
+    assert_eq!(bench.lease(9, at(1)).await.len(), 1);
+}
+
+#[tokio::test]
+async fn something_else_under_our_keys_is_an_error() {
+    let bench = Bench::new().await;
+    bench.ask::<()>("SET", "lovage:tasks", &["x"]).await;
+    let answer = bench.store.submit(&tenant(), vec![Plan::of(message("a"))], at(0), Room::UNLIMITED).await;
+    assert!(matches!(answer, Err(StoreError::Corrupt(why)) if why.contains("global_keyprefix")));
+    bench.ask::<()>("HSET", "lovage:modules", &["tour", "no JSON"]).await;
+    assert!(matches!(bench.store.active(&tenant()).await, Err(StoreError::Corrupt(why)) if why.contains("module")));
+    bench.ask::<()>("SET", "lovage:task:b", &["x"]).await;
+    let answer = bench.store.task(&tenant(), &"b".parse().unwrap()).await;
+    assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_message_of_ours_that_cannot_be_read_ends_its_task() {
+    let bench = Bench::new().await;
+    bench.submit(vec![message("a"), message("b")]).await;
+    bench.ask::<u64>("HSET", "lovage:task:a", &["m", "{\"no\": 1}"]).await;
+    let leased = lease(&bench.store, 9, at(0)).await;
+    assert_eq!((leased.leases.len(), leased.next_due), (1, Some(at(0))));
+    assert_eq!(leased.leases[0].message.id.as_str(), "b");
+    assert_eq!(bench.meta("a").await["result"]["exc_type"], "StoreCorrupt");
+}
+
+#[tokio::test]
+async fn a_full_server_says_so() {
+    let server = Server::start(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
+    let bench = Bench::on(&server).await;
+    let large = Json::parse(format!("[\"{}\"]", "x".repeat(4 << 20))).unwrap();
+    let plan = Plan::of(Message { args: large, ..message("a") });
+    for _ in 0..2 {
+        let _ = bench.store.submit(&tenant(), vec![plan.clone()], at(0), Room::UNLIMITED).await;
+    }
+    let answer = bench.store.healthy().await;
+    assert!(matches!(&answer, Err(StoreError::Full(why)) if why.contains("maxmemory")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_may_drop_tasks_is_refused() {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let opened = RedisStore::open(server.options(), at(0)).await.map(drop);
+    assert!(matches!(opened, Err(StoreError::Failed(why)) if why.contains("noeviction")));
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for() {
+    let server = Server::start(&["--requirepass", "secret"]);
+    let opened = RedisStore::open(server.options(), at(0)).await.map(drop);
+    assert!(matches!(opened, Err(StoreError::Failed(why)) if why.contains("password")));
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_with_the_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(format!("redis+unix://{}/none", dir.path().display()), "host-1");
+    let opened = RedisStore::open(options, at(0)).await.map(drop);
+    assert!(matches!(opened, Err(StoreError::Failed(why)) if why.contains("/none") && why.contains("is it running")));
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let bench = Bench::new().await;
+    bench.ask::<u64>("HSET", "lovage:counters", &["schema", "99"]).await;
+    let opened = RedisStore::open(Options { hostname: "host-2".to_owned(), ..bench.options.clone() }, at(0)).await;
+    assert!(matches!(opened.map(drop), Err(StoreError::Newer { found: 99, .. })));
+}

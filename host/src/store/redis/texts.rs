@@ -1,0 +1,106 @@
+//! What do Celery's workers and clients read of a task? Its element on a list, and its result.
+
+use lovage_model::{InlineEnd, Json, Message, ResultTuple, State, TaskId, Timestamp};
+
+use super::settle::Of;
+use crate::celery::meta::{self, Extended, Meta, PartEnd};
+use crate::celery::{Envelope, Limits, Poison, Received, read, write};
+use crate::store::{Result, StoreError};
+
+/// Who sends what nobody here knows the sender of.
+const ORIGIN: &str = "lovage";
+/// The most bytes of a message or a result that are unpacked.
+const LIMITS: Limits = Limits { body_bytes: 64 << 20 };
+
+/// The element of a message on its list.
+pub(super) fn element(message: &Message, now: Timestamp) -> Result<String> {
+    let tag = uuid::Uuid::new_v4().to_string();
+    let envelope = Envelope { ours: None, tag: &tag, origin: ORIGIN, redelivered: false, now };
+    write(message, &envelope).map_err(|error| unwritable(&error))
+}
+
+/// Reads the element of a list of this queue.
+pub(super) fn received(raw: &[u8], queue: &lovage_model::QueueName) -> std::result::Result<Message, Box<Poison>> {
+    let in_queue = |message: Message| Message { queue: queue.clone(), ..message };
+    match read(raw, &LIMITS) {
+        Ok(Received { message, .. }) => Ok(in_queue(message)),
+        Err(mut poison) => {
+            poison.message = poison.message.take().map(|message| Box::new(in_queue(*message)));
+            Err(poison)
+        }
+    }
+}
+
+fn unwritable(error: &serde_json::Error) -> StoreError {
+    StoreError::Failed(format!("it cannot be written as Celery does: {error}"))
+}
+
+/// The end of a task, or where it is on its way there.
+pub(super) struct Outcome<'a> {
+    pub(super) state: &'a State,
+    pub(super) result: &'a Json,
+    pub(super) traceback: Option<&'a str>,
+    pub(super) children: &'a [ResultTuple],
+    pub(super) worker: Option<&'a str>,
+    pub(super) at: Timestamp,
+}
+
+impl Outcome<'_> {
+    fn meta(&self, id: &TaskId) -> Meta {
+        Meta {
+            task_id: id.clone(),
+            status: self.state.clone(),
+            result: self.result.clone(),
+            traceback: self.traceback.map(str::to_owned),
+            children: self.children.to_vec(),
+            date_done: self.state.is_ready().then_some(self.at),
+            group_id: None,
+            parent_id: None,
+            extended: None,
+        }
+    }
+}
+
+/// The result of a task, as Celery's clients read it.
+pub(super) fn meta(of: Of<'_>, outcome: &Outcome<'_>) -> Result<String> {
+    let mut meta = outcome.meta(of.id);
+    if let Some(message) = of.message {
+        meta.group_id.clone_from(&message.group);
+        meta.parent_id.clone_from(&message.parent_id);
+        meta.extended = of.extended.then(|| Extended::of(message, outcome.worker.unwrap_or_default()));
+    }
+    meta::write(&meta).map_err(|error| unwritable(&error))
+}
+
+/// The result of a task that has not run.
+pub(super) fn meta_of_other(end: &InlineEnd, outcome: &Outcome<'_>) -> Result<String> {
+    let (group_id, parent_id) = (end.group.clone(), end.parent_id.clone());
+    let meta = Meta { group_id, parent_id, ..outcome.meta(&end.id) };
+    meta::write(&meta).map_err(|error| unwritable(&error))
+}
+
+/// What a result says: the state, and the value or the exception.
+pub(super) fn read_meta(written: &[u8]) -> Option<(State, Json)> {
+    meta::read(written, &LIMITS).ok().map(|Meta { status, result, .. }| (status, result))
+}
+
+/// The result of a group that is kept, as Celery's clients read it.
+pub(super) fn group(group: &ResultTuple) -> Result<String> {
+    meta::write_group(group).map_err(|error| unwritable(&error))
+}
+
+/// The same, read.
+pub(super) fn read_group(written: &[u8]) -> Option<ResultTuple> {
+    meta::read_group(written, &LIMITS).ok()
+}
+
+/// The end of one part of a chord.
+pub(super) fn part(id: &TaskId, state: &State, result: &Json) -> Result<String> {
+    let part = PartEnd { id: id.clone(), state: state.clone(), result: result.clone() };
+    meta::write_part(&part).map_err(|error| unwritable(&error))
+}
+
+/// The same, read.
+pub(super) fn read_part(written: &[u8]) -> std::result::Result<PartEnd, meta::Unreadable> {
+    meta::read_part(written, &LIMITS)
+}

@@ -1,0 +1,85 @@
+//! Messages that wait for their time.
+
+use async_trait::async_trait;
+use lovage_model::{Message, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::row::{micros, read_message};
+use super::script::Script;
+use super::wire::Blob;
+use super::{RedisStore, Rings};
+use crate::store::{Result, Waiting};
+
+/// How many of all tenants one step looks at.
+const PAGE: usize = 500;
+
+#[async_trait]
+impl Waiting for RedisStore {
+    async fn scheduled(&self, tenant: &TenantId, max: usize) -> Result<Vec<(Timestamp, Message)>> {
+        #[derive(Serialize)]
+        struct Args<'a> {
+            tenant: &'a TenantId,
+            from: usize,
+            page: usize,
+            max: usize,
+        }
+        #[derive(Deserialize)]
+        struct One {
+            m: Blob,
+            si: String,
+            raw: Option<String>,
+            q: String,
+        }
+        #[derive(Deserialize)]
+        struct Found {
+            found: Vec<One>,
+            over: bool,
+        }
+        let (mut all, mut from) = (Vec::new(), 0);
+        while all.len() < max {
+            let args = Args { tenant, from, page: PAGE, max: max - all.len() };
+            let page: Found = self.link.call(Script::Scheduled, &args).await?;
+            for one in page.found {
+                let message = read_message(&one.m, one.raw.is_some(), &one.q)
+                    .map_err(|error| self.link.faults.garbled("a message that waits for its time", &error))?;
+                all.push((micros(&one.si)?, message));
+            }
+            if page.over {
+                break;
+            }
+            from += PAGE;
+        }
+        Ok(all)
+    }
+
+    async fn hasten(&self, postponed: Vec<(i64, Timestamp)>, now: Timestamp) -> Result<u64> {
+        #[derive(Serialize)]
+        struct One {
+            tenant: TenantId,
+            id: lovage_model::TaskId,
+            n: String,
+            si: String,
+        }
+        #[derive(Serialize)]
+        struct Args {
+            batch: Vec<One>,
+            now: i64,
+        }
+        #[derive(Deserialize)]
+        struct Answer {
+            hastened: u64,
+            rings: Rings,
+        }
+        let one = |(number, until): (i64, Timestamp)| {
+            let (tenant, id) = self.leases.postponed(number)?;
+            Some(One { tenant, id, n: number.to_string(), si: until.as_micros().to_string() })
+        };
+        let batch: Vec<One> = postponed.into_iter().filter_map(one).collect();
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let answer: Answer = self.link.call(Script::Hasten, &Args { batch, now: now.as_micros() }).await?;
+        self.ring(answer.rings);
+        Ok(answer.hastened)
+    }
+}
