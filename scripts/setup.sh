@@ -8,19 +8,25 @@ missing() {
     exit 1
 }
 
-apt_package() { # command, package
-    command -v "$1" >/dev/null && return
+apt_install() { # package
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "setup: installing $2"
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends "$2"
+        echo "setup: installing $1"
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1"
     else
-        missing "'$1' is missing. Install it, on Debian or Ubuntu with: sudo apt-get install $2"
+        missing "the package '$1' is missing. Install it, on Debian or Ubuntu with: sudo apt-get install $1"
     fi
+}
+
+apt_package() { # command, package
+    command -v "$1" >/dev/null || apt_install "$2"
 }
 
 command -v cargo >/dev/null || missing "cargo is missing. Install Rust from https://rustup.rs, then open a new shell"
 apt_package cc build-essential
 apt_package python3 python3
+# A server for the tests, which start their own: the one of the system is not needed, and not touched.
+apt_package redis-server redis-server
+python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
 
 # rust-toolchain.toml names compiler and targets; where rustup is not set to install those by itself, it is done here.
 has_target() {
