@@ -19,7 +19,7 @@ BUILD := cargo build --locked --workspace --bin lovage --test daemon
 BUILD_TASKS := env -u RUSTFLAGS cargo build --locked --profile guest --target wasm32-wasip2 --target-dir target/guests \
                -p lovage-digest -p thumbnail -p tour -p wordcount
 
-.PHONY: help setup build test lint demo bench clean
+.PHONY: help setup build test lint demo example bench clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,11 @@ demo: setup ## Build everything and watch it at work, from the first task to a k
 	$(BUILD)
 	$(BUILD_TASKS)
 	@python3 scripts/demo.py $(LOVAGE) $(GUESTS)
+
+example: setup ## Run a Celery worker and Lovage beside each other, with one client of both
+	$(BUILD)
+	$(BUILD_TASKS)
+	@LOVAGE=$(abspath $(LOVAGE)) MODULES=$(abspath $(GUESTS)) examples/beside-celery/run.sh
 
 bench: setup ## Measure, in release mode: one table
 	cargo bench --locked -p lovage --bench lovage

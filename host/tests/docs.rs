@@ -15,7 +15,8 @@ fn read(path: &str) -> String {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let folders = ["", "docs", "tasks/digest", "tasks/thumbnail", "tasks/tour", "tasks/wordcount"];
+    let folders =
+        ["", "docs", "examples/beside-celery", "tasks/digest", "tasks/thumbnail", "tasks/tour", "tasks/wordcount"];
     let files = folders.iter().flat_map(|folder| fs::read_dir(root().join(folder)).expect("a folder"));
     files
         .map(|entry| entry.expect("an entry").path())
@@ -73,7 +74,8 @@ fn files_that_pages_name_are_there() {
     for page in pages() {
         let text = fs::read_to_string(&page).expect("a page");
         for word in text.split('`').skip(1).step_by(2) {
-            let of_ours = ["host/", "model/", "client/", "guest-sdk/", "tests/", "tasks/", "docs/", "scripts/"];
+            let of_ours =
+                ["host/", "model/", "client/", "guest-sdk/", "tests/", "tasks/", "docs/", "examples/", "scripts/"];
             if of_ours.iter().any(|folder| word.starts_with(folder)) && !root().join(word).exists() {
                 missing.push(format!("{}: {word}", page.display()));
             }
@@ -86,10 +88,12 @@ fn files_that_pages_name_are_there() {
 fn what_the_readme_lets_people_make_can_be_made() {
     let (readme, makefile) = (read("README.md"), read("Makefile"));
     let targets = readme.split("make ").skip(1).filter_map(|rest| rest.split(|c: char| !c.is_alphabetic()).next());
-    for target in targets.filter(|target| ["demo", "build", "test", "bench", "lint", "setup"].contains(target)) {
+    for target in
+        targets.filter(|target| ["demo", "example", "build", "test", "bench", "lint", "setup"].contains(target))
+    {
         assert!(makefile.contains(&format!("\n{target}: ")), "make {target}");
     }
-    for target in ["demo", "build", "test", "bench"] {
+    for target in ["demo", "example", "build", "test", "bench"] {
         assert!(readme.contains(&format!("make {target}")), "README.md does not name make {target}");
     }
 }

@@ -1,5 +1,6 @@
 //! The real binary, from its command line and over HTTP: what people see of it.
 
+mod beside_celery;
 mod canvas;
 mod control;
 mod ending;
