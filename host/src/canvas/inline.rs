@@ -11,6 +11,7 @@
 //! Absent: how any of it is written (see the room of Celery's wire), and which chords are complete, which stores know.
 
 mod apply;
+mod chunks;
 mod ends;
 mod freeze;
 mod links;
@@ -227,7 +228,7 @@ fn as_wire(call: &Signature) -> Result<WireSignature, Invalid> {
     let wire = Json::of(call).and_then(|json| json.read::<WireSignature>());
     let mut wire = wire.map_err(|error| Invalid::wrong("signature", error.to_string()))?;
     wire.options.rest.remove("add_to_parent");
-    Ok(tree::typed(wire))
+    tree::typed(wire)
 }
 
 /// The body of a chord, shared by the tasks of its header.

@@ -7,16 +7,7 @@ use lovage_model::{Json, WireOptions, WireShape, WireSignature};
 use super::freeze::{Given, flat};
 use super::results::Node;
 use super::tree::{self, merged};
-use super::{Body, Inliner, Invalid};
-use crate::canvas::builtin;
-
-/// What chunks are made of.
-#[derive(serde::Deserialize)]
-struct Chunks {
-    task: WireSignature,
-    it: Vec<Json>,
-    n: usize,
-}
+use super::{Body, Inliner, Invalid, chunks};
 
 impl Inliner<'_, '_> {
     /// Sends a signature with arguments before its own, and options before its own. `listed`: its result is a child of the
@@ -29,9 +20,7 @@ impl Inliner<'_, '_> {
         listed: bool,
     ) -> Result<Node, Invalid> {
         match sig.shape {
-            WireShape::Task(_) if sig.subtask_type.as_deref() == Some("chunks") => {
-                self.apply_chunks(&sig, options, listed)
-            }
+            WireShape::Task(_) if chunks::are(&sig) => self.apply_group(chunks::group_of(&sig)?, None, options, listed),
             WireShape::Task(_) => self.apply_task(sig, args, options, listed),
             WireShape::Chain(_) => self.apply_chain(sig, args, options, listed),
             WireShape::Group(_) => self.apply_group(sig, args, options, listed),
@@ -55,25 +44,6 @@ impl Inliner<'_, '_> {
         self.out.messages.push(message);
         self.trail.extend(Some(result).filter(|_| listed));
         Ok(result)
-    }
-
-    fn apply_chunks(&mut self, sig: &WireSignature, options: WireOptions, listed: bool) -> Result<Node, Invalid> {
-        let wrong = |error: serde_json::Error| Invalid::wrong("kwargs", format!("do not make chunks: {error}"));
-        let WireShape::Task(kwargs) = &sig.shape else { unreachable!("chunks are written as a task") };
-        let Chunks { task, it, n } = Json::of(kwargs).and_then(|kwargs| kwargs.read()).map_err(wrong)?;
-        if n == 0 {
-            return Err(Invalid::wrong("kwargs.n", "is 0: a chunk has at least one item"));
-        }
-        let starmap = |items: &[Json]| -> Result<WireSignature, serde_json::Error> {
-            let it = tree::array(items.iter().map(Json::as_str))?;
-            let kwargs = [("task".to_owned(), Json::of(&task)?), ("it".to_owned(), it)].into_iter().collect();
-            let name = builtin::STARMAP.parse().expect("a name of Celery's own");
-            let starmap = WireSignature::task(name, Json::empty_array(), kwargs);
-            Ok(WireSignature { subtask_type: Some("xstarmap".to_owned()), immutable: true, ..starmap })
-        };
-        let tasks = it.chunks(n).map(starmap).collect::<Result<_, _>>().map_err(wrong)?;
-        let group = tree::group(tasks);
-        self.apply_group(group, None, merged(&sig.options, options), listed)
     }
 
     fn apply_chain(

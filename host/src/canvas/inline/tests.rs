@@ -303,6 +303,25 @@ fn a_group_that_replaces_a_part_gives_its_list() {
 }
 
 #[test]
+fn chunks_of_a_guest_are_awaited_as_a_whole() {
+    let call = signature(json!({ "task": "celery.chain", "subtask_type": "chain", "kwargs": { "tasks": [
+        { "task": "celery.chunks", "kwargs": { "task": { "task": "t.add" }, "it": [[1, 2], [3, 4], [5, 6]], "n": 2 } },
+        { "task": "t.total" }] } }));
+    let sent = with(|scope| replacement(&message(Embed::default()), &call, scope)).unwrap();
+    let [(_, 2)] = sent.inline.sizes.as_slice() else { panic!("{:?}", sent.inline.sizes) };
+    for message in &sent.inline.messages {
+        let body = message.embed.as_ref().unwrap().chord.as_ref().unwrap();
+        assert_eq!((message.task.as_str(), body.task.as_str()), ("celery.starmap", "t.total"));
+        assert_eq!(body.options.task_id, Some(id("a")));
+    }
+    let none = signature(
+        json!({ "task": "celery.chunks", "kwargs": { "task": { "task": "t.add" }, "it": [[1, 2]], "n": 0 } }),
+    );
+    let refused = with(|scope| replacement(&message(Embed::default()), &none, scope)).unwrap_err();
+    assert!(refused.to_string().contains("kwargs.n"), "{refused}");
+}
+
+#[test]
 fn an_added_part_makes_the_chord_larger() {
     let embed = Embed { chord: Some(Arc::new(sig(task("t.body", "body")))), ..Embed::default() };
     let part = Message { group: Some(id("g")), group_index: Some(1), ..message(embed) };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lovage_model::{Fields, Json, ResultTuple, TaskId, WireOptions, WireShape, WireSignature};
 
+use super::{Invalid, chunks};
 use crate::canvas::builtin;
 
 /// The names that Celery gives its canvases.
@@ -39,27 +40,32 @@ pub(super) fn accumulate() -> WireSignature {
     WireSignature::task(builtin::ACCUMULATE.parse().expect("a name of Celery's own"), Json::empty_array(), index)
 }
 
-/// A map names its type, so that who reads it knows that it takes no arguments. (Guests leave it out.)
-pub(super) fn typed(mut sig: WireSignature) -> WireSignature {
+/// What a guest wrote: a map names its type, so that who reads it knows that it takes no arguments, and chunks are the group
+/// that they mean, since only a group is awaited as a whole by what comes after it.
+pub(super) fn typed(mut sig: WireSignature) -> Result<WireSignature, Invalid> {
     if sig.subtask_type.is_none() {
         let kind = match sig.task.as_str() {
             builtin::MAP => Some("xmap"),
             builtin::STARMAP => Some("xstarmap"),
-            "celery.chunks" => Some("chunks"),
+            builtin::CHUNKS => Some("chunks"),
             _ => None,
         };
         sig.subtask_type = kind.map(str::to_owned);
     }
-    let list = |all: Vec<WireSignature>| all.into_iter().map(typed).collect();
+    if chunks::are(&sig) {
+        return chunks::group_of(&sig);
+    }
+    let list = |all: Vec<WireSignature>| all.into_iter().map(typed).collect::<Result<_, _>>();
     sig.shape = match sig.shape {
         WireShape::Task(kwargs) => WireShape::Task(kwargs),
-        WireShape::Chain(tasks) => WireShape::Chain(list(tasks)),
-        WireShape::Group(tasks) => WireShape::Group(list(tasks)),
+        WireShape::Chain(tasks) => WireShape::Chain(list(tasks)?),
+        WireShape::Group(tasks) => WireShape::Group(list(tasks)?),
         WireShape::Chord { header, body, kwargs } => {
-            WireShape::Chord { header: list(header), body: body.map(|body| Box::new(typed(*body))), kwargs }
+            let body = body.map(|body| typed(*body).map(Box::new)).transpose()?;
+            WireShape::Chord { header: list(header)?, body, kwargs }
         }
     };
-    sig
+    Ok(sig)
 }
 
 pub(super) fn is_map(sig: &WireSignature) -> bool {
