@@ -39,6 +39,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::beat::Beat;
+use crate::clock::Logical;
 use crate::control::Control;
 pub use crate::control::Host;
 use crate::events::Hub;
@@ -70,6 +71,8 @@ pub struct Api {
     pub limits: queue::Limits,
     /// How large bodies may be.
     pub bodies: Bodies,
+    /// Counts what is said to other hosts.
+    pub clock: Arc<Logical>,
     /// What is told about this host.
     pub host: Host,
     /// Its settings, as they are shown.
@@ -115,7 +118,8 @@ impl Rooms {
 pub fn router(api: Api) -> Router {
     let (store, running, hub) = (Arc::clone(&api.store), Arc::clone(&api.running), Arc::clone(&api.hub));
     let (modules, standing) = (Arc::clone(&api.modules), Arc::clone(&api.standing));
-    let control = Control { store, running, hub, modules, standing, host: api.host.clone() };
+    let (clock, host) = (Arc::clone(&api.clock), api.host.clone());
+    let control = Control { store, running, hub, modules, standing, clock, host };
     let rooms = Rooms { api, control, uploads: Semaphore::new(UPLOADS) };
     let (router, _) = table().split_for_parts();
     router

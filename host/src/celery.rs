@@ -11,6 +11,7 @@ mod content;
 mod envelope;
 pub mod event;
 mod headers;
+pub mod inspected;
 mod json;
 mod matcher;
 pub mod meta;

@@ -12,3 +12,41 @@ pub fn now() -> Timestamp {
 pub fn instant() -> std::time::Instant {
     std::time::Instant::now()
 }
+
+/// Lamport's clock, which orders what hosts say to each other: each counts what it says, and goes on from the largest count
+/// that it has heard. See <https://docs.celeryq.dev/en/stable/internals/protocol.html>.
+#[derive(Debug, Default)]
+pub struct Logical(std::sync::atomic::AtomicU64);
+
+impl Logical {
+    /// Counts something that this host says.
+    pub fn forward(&self) -> u64 {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1
+    }
+
+    /// Hears another's count.
+    pub fn adjust(&self, heard: u64) -> u64 {
+        // Nobody gets that far by counting: it would only stop at the end.
+        let heard = heard.min(u64::MAX / 2);
+        self.0.fetch_max(heard, std::sync::atomic::Ordering::Relaxed);
+        self.forward()
+    }
+
+    /// The count now.
+    pub fn value(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Logical;
+
+    #[test]
+    fn what_is_said_comes_after_what_was_heard() {
+        let clock = Logical::default();
+        assert_eq!((clock.forward(), clock.adjust(7), clock.forward(), clock.adjust(3)), (1, 8, 9, 10));
+        clock.adjust(u64::MAX);
+        assert!(clock.forward() < clock.forward());
+    }
+}

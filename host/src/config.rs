@@ -133,6 +133,8 @@ pub struct Worker {
     pub queues: Option<BTreeSet<QueueName>>,
     /// How long running tasks may take to end when the daemon goes down.
     pub drain: Duration,
+    /// Whether Celery's monitors are told of tasks from the start.
+    pub task_events: bool,
     /// How long a task is held without a sign of life.
     pub lease: Duration,
 }

@@ -28,9 +28,10 @@ pub use commit::{Committer, Outcomes};
 pub use following::{Arrived, Following};
 pub use grant::{Caps, grant, timelimit};
 pub use running::{Brief, Listed, Running};
-pub use standing::{Ordered, Standing, TaskType};
+pub use standing::{Foretold, Ordered, Share, Standing, TaskType};
 
 use crate::canvas::Rules;
+use crate::clock;
 use crate::events::Hub;
 use crate::modules::Modules;
 use crate::sandbox::Sandbox;
@@ -83,9 +84,13 @@ struct Interrupted {
 }
 
 impl Pipeline {
-    /// Lists a message that was leased: from now on its lease is renewed, and it can be stopped.
+    /// Lists a message that was leased: from now on its lease is renewed, and it can be stopped. One that was revoked before
+    /// it came is.
     pub fn list(&self, lease: Lease) -> Delivery {
         let listed = self.running.list(&lease);
+        if self.standing.foretold.has(&lease.tenant, &lease.message, clock::now()) {
+            self.running.stop_waiting(&lease.tenant, &lease.message.id);
+        }
         Delivery { lease, listed }
     }
 

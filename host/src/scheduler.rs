@@ -9,13 +9,13 @@
 
 mod rate;
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lovage_model::{QueueName, Timestamp};
+use lovage_model::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 
@@ -27,10 +27,8 @@ use rate::{Rates, Turn};
 /// What the operator wants of the scheduler.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Attempts at once.
+    /// The most attempts at once, whatever is ordered.
     pub concurrency: usize,
-    /// Serve these queues only; none: all.
-    pub queues: Option<BTreeSet<QueueName>>,
     /// How long a lease holds without being renewed.
     pub lease: Duration,
 }
@@ -68,7 +66,7 @@ impl Scheduler {
     pub fn new(pipeline: Arc<Pipeline>, settings: Settings, guests: Handle) -> Arc<Self> {
         let (handed, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (slot_freed, draining) = (Notify::new(), watch::Sender::new(false));
-        let slots = Arc::new(Semaphore::new(settings.concurrency));
+        let slots = Arc::new(Semaphore::new(slots_of(&pipeline, &settings)));
         let renewed = AtomicI64::new(clock::now().as_micros());
         let rates = Mutex::default();
         Arc::new(Self { pipeline, settings, guests, slots, handed, ended, slot_freed, renewed, draining, rates })
@@ -76,7 +74,7 @@ impl Scheduler {
 
     /// Runs until it is drained.
     pub async fn run(self: &Arc<Self>) {
-        tokio::join!(self.lease_loop(), self.renew_loop(), self.sweep_loop(), self.rate_loop());
+        tokio::join!(self.lease_loop(), self.renew_loop(), self.sweep_loop(), self.rate_loop(), self.slot_loop());
     }
 
     /// Whether no more messages are taken.
@@ -105,7 +103,7 @@ impl Scheduler {
 
     async fn lease_loop(self: &Arc<Self>) {
         let mut draining = self.draining.subscribe();
-        let mut resting = self.pipeline.standing.resting();
+        let (mut resting, mut share) = (self.pipeline.standing.resting(), self.pipeline.standing.share());
         while !*draining.borrow_and_update() {
             let pause = if *resting.borrow_and_update() { Pause::Order } else { self.lease_once().await };
             // Only a pause is cut short: a lease call that was given up would leave its messages leased to nobody.
@@ -113,6 +111,7 @@ impl Scheduler {
                 biased;
                 _ = draining.changed() => {}
                 _ = resting.changed() => {}
+                _ = share.changed() => {}
                 () = self.rest(pause) => {}
             }
         }
@@ -152,7 +151,7 @@ impl Scheduler {
     /// Free slots, and as many as have become free lately: short tasks are taken ahead, long ones are not.
     fn room(&self) -> usize {
         let ahead = self.ended.swap(0, Ordering::Relaxed).min(MAX_AHEAD);
-        (self.settings.concurrency + ahead).saturating_sub(self.handed.load(Ordering::Acquire))
+        (slots_of(&self.pipeline, &self.settings) + ahead).saturating_sub(self.handed.load(Ordering::Acquire))
     }
 
     async fn lease(self: &Arc<Self>, max: usize) -> Result<(usize, Option<Timestamp>), StoreError> {
@@ -163,7 +162,7 @@ impl Scheduler {
         let now = clock::now();
         let ask = Ask {
             worker: self.pipeline.hostname.clone(),
-            queues: self.settings.queues.clone(),
+            queues: self.pipeline.standing.share().borrow().queues.clone(),
             max,
             now,
             until: now.after(self.settings.lease),
@@ -280,6 +279,30 @@ impl Scheduler {
         });
     }
 
+    /// Keeps as many slots as are ordered. Those to be taken away are, as they become free.
+    async fn slot_loop(&self) {
+        let (mut share, mut draining) = (self.pipeline.standing.share(), self.draining.subscribe());
+        let mut there = slots_of(&self.pipeline, &self.settings);
+        loop {
+            let wanted = share.borrow_and_update().slots.min(self.settings.concurrency);
+            if there < wanted {
+                self.slots.add_permits(wanted - there);
+                there = wanted;
+            }
+            tokio::select! {
+                () = self.drained(&mut draining) => return,
+                _ = share.changed() => {}
+                slot = self.slots.acquire(), if there > wanted => {
+                    // The semaphore is never closed.
+                    if let Ok(slot) = slot {
+                        slot.forget();
+                        there -= 1;
+                    }
+                }
+            }
+        }
+    }
+
     async fn renew_loop(&self) {
         let mut draining = self.draining.subscribe();
         loop {
@@ -337,6 +360,11 @@ impl Scheduler {
         let _ = draining.wait_for(|draining| *draining).await;
         self.idle().await;
     }
+}
+
+/// Attempts at once: as ordered, and no more than there is room for.
+fn slots_of(pipeline: &Pipeline, settings: &Settings) -> usize {
+    pipeline.standing.share().borrow().slots.min(settings.concurrency)
 }
 
 /// What the lease loop waits for.

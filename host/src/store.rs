@@ -14,6 +14,7 @@
 
 mod admission;
 mod advance;
+mod fanout;
 /// Files: SQLite in a directory.
 pub mod file;
 mod joins;
@@ -37,6 +38,7 @@ use lovage_model::{
     Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Timestamp,
 };
 
+pub use fanout::Fanout;
 pub use joins::{ChordEnd, Completed, Ended, FollowUp, Joins};
 pub use schedules::{LastRun, Periodic, Schedules};
 pub use waiting::Waiting;
@@ -361,4 +363,9 @@ pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedule
 
     /// Writes everything out and stops; later calls fail.
     async fn close(&self) -> Result<()>;
+
+    /// How Celery's clients and workers, and other hosts, are spoken to; none: there are no others.
+    fn fanout(&self) -> Option<&dyn Fanout> {
+        None
+    }
 }

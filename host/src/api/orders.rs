@@ -119,7 +119,7 @@ fn answer(id: TaskId, found: Found, cure: &str) -> Reply<ControlReply> {
         Found::Done(state, outcome) | Found::Unchanged(state, outcome) => {
             Ok(ControlReply { id, state, outcome: outcome.to_owned() })
         }
-        Found::Busy(state) => Err(TASK_BUSY.because(format!("{id} is {state}: {cure}"))),
+        Found::Busy(state) | Found::Elsewhere(state) => Err(TASK_BUSY.because(format!("{id} is {state}: {cure}"))),
         Found::Unknown => Err(Failure::unknown_id(&id)),
     }
 }

@@ -23,6 +23,7 @@ use tower::ServiceExt;
 use self::fake::Fake;
 use super::*;
 use crate::attempt::Stop;
+use crate::pipeline::Share;
 use crate::queue::Rules;
 use crate::sandbox::Sandbox;
 use crate::store::{Lease, LeaseKey};
@@ -97,7 +98,8 @@ async fn site() -> Site {
         hub: Arc::clone(&hub),
         limits: LIMITS,
         bodies: Bodies { module_bytes: 1000, batch_bytes: 100_000 },
-        standing: Arc::default(),
+        standing: Arc::new(Standing::of(Share { queues: None, slots: 4 })),
+        clock: Arc::default(),
         host: Host {
             hostname: "lovage@test".to_owned(),
             concurrency: 4,

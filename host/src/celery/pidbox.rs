@@ -17,9 +17,9 @@ pub const EXCHANGE: &str = "celery.pidbox";
 /// Where replies go.
 pub const REPLY_EXCHANGE: &str = "reply.celery.pidbox";
 
-/// What cannot be read as a request.
+/// What cannot be read as a request, or as an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("no request of Celery's remote control: {0}")]
+#[error("nothing of Celery's remote control: {0}")]
 pub struct NoRequest(String);
 
 /// Something that is asked of hosts.
@@ -139,6 +139,14 @@ impl Request {
         Ok(Self::cast("revoke", arguments.into_iter().collect(), clock))
     }
 
+    /// Tells all hosts that tasks with a stamp are revoked.
+    pub fn revoke_stamped(stamp: &str, values: &[Json], terminate: bool, clock: u64) -> serde_json::Result<Self> {
+        let of = |name: &str, value: Json| (name.to_owned(), value);
+        let headers: Fields = [of(stamp, Json::of(values)?)].into_iter().collect();
+        let arguments = [of("headers", Json::of(&headers)?), of("terminate", Json::of(&terminate)?)];
+        Ok(Self::cast("revoke_by_stamped_headers", arguments.into_iter().collect(), clock))
+    }
+
     /// Reads what was published on the channel of [`EXCHANGE`].
     pub fn read(raw: &[u8], limits: &Limits) -> Result<Self, NoRequest> {
         let text = Text::of(raw).map_err(NoRequest)?;
@@ -210,6 +218,14 @@ impl Reply<'_> {
         let to = Address { exchange, routing_key, delivery_mode: 1, tag };
         channel::envelope(&body, Headers { ticket: self.ticket, clock: self.clock }, to)
     }
+}
+
+/// Reads what hosts answered, by their names.
+pub fn read_answers(raw: &[u8], limits: &Limits) -> Result<Fields, NoRequest> {
+    let text = Text::of(raw).map_err(NoRequest)?;
+    let element = Element::parse(&text).map_err(NoRequest)?;
+    let body = content::body(&element, limits.body_bytes).map_err(|error| NoRequest(error.to_string()))?;
+    Json::parse(body.text).and_then(|body| body.read()).map_err(|error| NoRequest(error.to_string()))
 }
 
 /// The answer to what went wrong: `{"error": "KeyError('nosuch')"}`.

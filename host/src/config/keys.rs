@@ -78,6 +78,12 @@ pub static KEYS: &[Key] = &[
     key("worker.concurrency", "256", Kind::Number(1, 100_000), "Tasks this host runs at once."),
     key("worker.queues", "[]", Kind::Queues, "Queues this host takes tasks from; an empty list: from all."),
     key(
+        "worker.task_events",
+        "\"no\"",
+        Kind::Choice(&["yes", "no"]),
+        "Whether Celery's monitors are told of tasks from the start (celery worker -E), and not when they ask for it.",
+    ),
+    key(
         "worker.drain_seconds",
         "30",
         Kind::Number(0, DAY),

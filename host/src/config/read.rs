@@ -221,6 +221,7 @@ impl Proven<'_> {
             concurrency: self.size("worker.concurrency"),
             queues: Some(queues).filter(|queues: &std::collections::BTreeSet<_>| !queues.is_empty()),
             drain: self.seconds("worker.drain_seconds"),
+            task_events: self.text("worker.task_events") == "yes",
             lease: self.seconds("worker.lease_seconds"),
         }
     }

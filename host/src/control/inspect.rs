@@ -1,11 +1,12 @@
 //! What does this host say of itself? The answers of Celery's `inspect`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use lovage_model::inspect::{OrderedLimits, Pool, ScheduledInfo, Stats, TaskInfo};
 use lovage_model::{DeliveryInfo, Message, QueueName, ResultMeta, State, TaskId, TaskName, TenantId, Timestamp};
 
 use super::Control;
+use crate::clock;
 use crate::pipeline::{Brief, Ordered};
 use crate::store::{Filter, Result};
 
@@ -44,10 +45,23 @@ impl Control {
         Ok(all.into_iter().map(info).collect())
     }
 
-    /// What was revoked, the newest first.
+    /// What was revoked: before anybody had it, then the others, the newest first.
     pub async fn revoked(&self, tenant: &TenantId) -> Result<Vec<TaskId>> {
         let filter = Filter { state: Some(State::Revoked), limit: SHOWN, ..Filter::default() };
-        Ok(self.store.list(tenant, filter).await?.tasks.into_iter().map(|meta| meta.task_id).collect())
+        let mut all = self.standing.foretold.ids(tenant, clock::now());
+        all.extend(self.store.list(tenant, filter).await?.tasks.into_iter().map(|meta| meta.task_id));
+        let mut seen = HashSet::new();
+        all.retain(|id| seen.insert(id.clone()));
+        Ok(all)
+    }
+
+    /// The queues that this host takes messages from: those that it was told to, or all there are and the default one.
+    pub async fn queues(&self, tenant: &TenantId, now: Timestamp) -> Result<BTreeSet<QueueName>> {
+        if let Some(told) = self.standing.share().borrow().queues.clone() {
+            return Ok(told);
+        }
+        let all = self.store.queues(tenant, now).await?.into_iter().filter_map(|queue| queue.name.parse().ok());
+        Ok(all.chain([QueueName::default()]).collect())
     }
 
     /// The tasks there are, each with its rate limit if it has one.
@@ -76,7 +90,7 @@ impl Control {
             uptime: now.since(self.host.since).as_secs(),
             pool: Pool {
                 implementation: "sandbox".to_owned(),
-                max_concurrency: self.host.concurrency,
+                max_concurrency: self.standing.share().borrow().slots.min(self.host.concurrency),
                 processes: vec![std::process::id()],
                 max_tasks_per_child: 1,
                 timeouts: self.host.timeouts.map(|limit| limit.as_secs()),

@@ -13,11 +13,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::api::{Api, Bodies, Host};
 use crate::beat::Beat;
 use crate::canvas::Rules;
-use crate::clock;
+use crate::clock::{self, Logical};
 use crate::config::{Compile, Config, Limits, Worker};
+use crate::control::Control;
 use crate::events::Hub;
 use crate::modules::Modules;
-use crate::pipeline::{Arrived, Caps, Committer, Following, Pipeline, Running, Standing};
+use crate::pipeline::{Arrived, Caps, Committer, Following, Pipeline, Running, Share, Standing};
 use crate::queue;
 use crate::sandbox::{Allocator, Compiler, Sandbox, SandboxError, Settings};
 use crate::scheduler::{self, Scheduler};
@@ -74,6 +75,7 @@ pub struct House {
     /// What may be queued.
     pub admission: queue::Limits,
     beat: Arc<Beat>,
+    clock: Arc<Logical>,
     since: Timestamp,
     results_expire: Duration,
     limits: Limits,
@@ -111,7 +113,7 @@ impl House {
         let sandbox = Arc::new(Sandbox::new(settings)?);
         warn_of_slow_memory(&sandbox, worker.concurrency);
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await?);
-        let standing = Arc::new(Standing::default());
+        let standing = Arc::new(Standing::of(Share { queues: worker.queues.clone(), slots: worker.concurrency }));
         let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now()).of_host(&worker.hostname)));
         let (outcomes, committer) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
         let admission = admission(&limits);
@@ -133,8 +135,7 @@ impl House {
         let beat = Arc::new(Beat::new(Arc::clone(&store), Arc::clone(&modules), Arc::clone(&hub), admission));
         beat.declare(&declared, clock::now()).await?;
         let guests = guest_threads().map_err(HouseError::Threads)?;
-        let settings =
-            scheduler::Settings { concurrency: worker.concurrency, queues: worker.queues.clone(), lease: worker.lease };
+        let settings = scheduler::Settings { concurrency: worker.concurrency, lease: worker.lease };
         let following = following(&pipeline);
         let refused = {
             let pipeline = Arc::clone(&pipeline);
@@ -163,6 +164,7 @@ impl House {
             hub,
             admission,
             beat,
+            clock: Arc::default(),
             since: clock::now(),
             results_expire,
             limits,
@@ -185,9 +187,23 @@ impl House {
             beat: Arc::clone(&self.beat),
             limits: self.admission,
             bodies: Bodies { module_bytes: self.limits.module_bytes, batch_bytes: self.limits.batch_bytes },
+            clock: Arc::clone(&self.clock),
             host: self.host(),
             conf: serde_json::Value::Null,
             draining,
+        }
+    }
+
+    /// Gives orders to this host, and to others.
+    pub fn control(&self) -> Control {
+        Control {
+            store: Arc::clone(&self.store),
+            running: Arc::clone(&self.running),
+            hub: Arc::clone(&self.hub),
+            modules: Arc::clone(&self.modules),
+            standing: Arc::clone(&self.standing),
+            clock: Arc::clone(&self.clock),
+            host: self.host(),
         }
     }
 

@@ -16,6 +16,7 @@ use super::telemetry;
 use crate::api::{self, Api, Door};
 use crate::clock;
 use crate::config::{Config, StoreUrl};
+use crate::control::{Celeryev, Pidbox};
 use crate::store::Store;
 use crate::store::file::FileStore;
 use crate::store::memory::MemoryStore;
@@ -134,6 +135,8 @@ pub(super) async fn keep<F: Future<Output = ()>>(
     let listener = TcpListener::bind(config.http.listen).await.with_context(|| taken(config.http.listen))?;
     let (drain, draining) = watch::channel(false);
     let router = api::router(Api { conf: config.json(), ..house.api(draining.clone()) });
+    let celeryev = Celeryev::new(house.control(), config.worker.task_events);
+    let pidbox = Pidbox { control: house.control(), celeryev: Arc::clone(&celeryev), conf: config.json() };
     let door =
         Door { max_connections: config.http.max_connections, header_timeout: HEADER_TIMEOUT, farewell: FAREWELL };
     ready(Ready {
@@ -145,6 +148,7 @@ pub(super) async fn keep<F: Future<Output = ()>>(
         modules: house.module_count().await?,
     });
     let (finish, mut finished) = watch::channel(false);
+    let mut over = finished.clone();
     let serving = api::serve(listener, router, door, async move {
         // Gone together with the daemon: then it is over as well.
         let _ = finished.wait_for(|finished| *finished).await;
@@ -153,6 +157,7 @@ pub(super) async fn keep<F: Future<Output = ()>>(
         tokio::select! {
             stopped = stop_signal() => stopped?,
             () = meanwhile(Arc::clone(house)) => {}
+            () = house.standing.left() => {}
             () = house.broken() => {
                 // Nothing can be drained any more. Whoever supervises starts a new one, which runs what is left again.
                 finish.send_replace(true);
@@ -175,7 +180,16 @@ pub(super) async fn keep<F: Future<Output = ()>>(
         finish.send_replace(true);
         anyhow::Ok(())
     };
-    let ((), ended) = tokio::join!(serving, ending);
+    // Until the last task has ended: who asks meanwhile is answered, and monitors learn how it ended.
+    let told = async {
+        tokio::select! {
+            () = pidbox.run() => {}
+            () = celeryev.run() => {}
+            _ = over.wait_for(|over| *over) => {}
+        }
+        celeryev.leave().await;
+    };
+    let ((), ended, ()) = tokio::join!(serving, ending, told);
     ended
 }
 

@@ -87,6 +87,11 @@ impl Running {
         told
     }
 
+    /// Whether an attempt of a task is listed here.
+    pub fn has(&self, tenant: &TenantId, id: &TaskId) -> bool {
+        self.lock().contains_key(&(tenant.clone(), id.clone()))
+    }
+
     /// Changes with every order to stop.
     pub fn orders(&self) -> watch::Receiver<()> {
         self.orders.subscribe()

@@ -1,13 +1,18 @@
 //! What has been ordered of this host, until it restarts?
 //!
-//! Limits of task types that are changed while it runs, and whether it takes messages at all. As in Celery nothing of it is
-//! kept: after a restart what tasks and the configuration declare holds again.
+//! Limits of task types that are changed while it runs, which queues it takes messages from, how many at once and whether at
+//! all, and which tasks it must not run. As in Celery nothing of it is kept: after a restart what tasks and the configuration
+//! declare holds again.
 
-use std::collections::{BTreeMap, HashMap};
+mod revoked;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
-use lovage_model::{Message, RateLimit, TaskName, TaskOptions, TenantId, TimeLimit};
+use lovage_model::{Message, QueueName, RateLimit, TaskName, TaskOptions, TenantId, TimeLimit};
 use tokio::sync::{mpsc, watch};
+
+pub use revoked::Foretold;
 
 /// One task type of one tenant.
 pub type TaskType = (TenantId, TaskName);
@@ -21,25 +26,38 @@ pub struct Ordered {
     pub time_limit: Option<TimeLimit>,
 }
 
+/// Which part of the work a host takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// From these queues; none: from all.
+    pub queues: Option<BTreeSet<QueueName>>,
+    /// So many attempts at once.
+    pub slots: usize,
+}
+
 /// The standing orders of one host.
 #[derive(Debug)]
 pub struct Standing {
+    /// Tasks that it must not run if they come.
+    pub foretold: Foretold,
     orders: RwLock<HashMap<TaskType, Ordered>>,
     rates: mpsc::UnboundedSender<TaskType>,
     changed_rates: tokio::sync::Mutex<mpsc::UnboundedReceiver<TaskType>>,
     resting: watch::Sender<bool>,
-}
-
-impl Default for Standing {
-    /// Nothing was ordered.
-    fn default() -> Self {
-        let (rates, changed_rates) = mpsc::unbounded_channel();
-        let (orders, changed_rates) = (RwLock::default(), tokio::sync::Mutex::new(changed_rates));
-        Self { orders, rates, changed_rates, resting: watch::Sender::new(false) }
-    }
+    leaving: watch::Sender<bool>,
+    share: watch::Sender<Share>,
 }
 
 impl Standing {
+    /// Nothing was ordered of a host that takes this much.
+    pub fn of(share: Share) -> Self {
+        let (rates, changed_rates) = mpsc::unbounded_channel();
+        let (orders, changed_rates) = (RwLock::default(), tokio::sync::Mutex::new(changed_rates));
+        let (resting, leaving, share) =
+            (watch::Sender::new(false), watch::Sender::new(false), watch::Sender::new(share));
+        Self { foretold: Foretold::default(), orders, rates, changed_rates, resting, leaving, share }
+    }
+
     /// Changes the rate limit of a task type: 0 is no limit; none: what is declared holds again.
     pub fn set_rate_limit(&self, of: TaskType, limit: Option<RateLimit>) {
         self.change(of.clone(), |ordered| ordered.rate_limit = limit);
@@ -103,6 +121,27 @@ impl Standing {
     pub fn resting(&self) -> watch::Receiver<bool> {
         self.resting.subscribe()
     }
+
+    /// Tells this host to end as if by a signal: it drains.
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
+    }
+
+    /// Returns once this host was told to end.
+    pub async fn left(&self) {
+        // Closed only together with this, which is borrowed.
+        let _ = self.leaving.subscribe().wait_for(|leaving| *leaving).await;
+    }
+
+    /// Changes which part of the work this host takes.
+    pub fn take(&self, change: impl FnOnce(&mut Share)) {
+        self.share.send_modify(change);
+    }
+
+    /// Which part of the work this host takes; follows it.
+    pub fn share(&self) -> watch::Receiver<Share> {
+        self.share.subscribe()
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +156,7 @@ mod tests {
 
     #[test]
     fn an_order_goes_before_the_sender_and_the_task() {
-        let standing = Standing::default();
+        let standing = Standing::of(Share { queues: None, slots: 1 });
         let declared = TaskOptions { rate_limit: "1/s".parse().ok(), ..TaskOptions::default() };
         let message = Message::new("a".parse().unwrap(), "t".parse().unwrap());
         let asks =
@@ -138,7 +177,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_out_starts_learns_of_changed_rates() {
-        let standing = Standing::default();
+        let standing = Standing::of(Share { queues: None, slots: 1 });
         standing.set_time_limit(of("t"), Some(TimeLimit { soft: None, hard: Seconds::new(1.0).ok() }));
         standing.set_rate_limit(of("u"), "3/s".parse().ok());
         assert_eq!(standing.changed_rate().await, of("u"));

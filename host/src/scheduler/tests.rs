@@ -7,7 +7,7 @@ use lovage_model::{
 use super::*;
 use crate::canvas::Rules;
 use crate::modules::Modules;
-use crate::pipeline::{Caps, Committer};
+use crate::pipeline::{Caps, Committer, Share, Standing};
 use crate::sandbox::{Compiler, Sandbox};
 use crate::store::memory::MemoryStore;
 use crate::store::{Broker, Results, Store, Upload};
@@ -44,7 +44,7 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
         sandbox,
         modules,
         running,
-        standing: Arc::default(),
+        standing: Arc::new(Standing::of(Share { queues: None, slots: 1 })),
         hub,
         outcomes,
         caps,
@@ -55,7 +55,7 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
         eager,
     };
     let pipeline = Arc::new(pipeline);
-    let settings = Settings { concurrency: 1, queues: None, lease: LEASE };
+    let settings = Settings { concurrency: 1, lease: LEASE };
     Scheduler::new(pipeline, settings, Handle::current())
 }
 

@@ -10,13 +10,14 @@
 //!   leases, at once if it comes back itself.
 //! - A SUCCESS that Celery's clients see is never overwritten, whoever wrote it.
 //!
-//! Absent: clusters, TLS, events and remote control.
+//! Absent: clusters, TLS; what is said on Celery's exchanges for everybody (it is carried, not read).
 
 mod bell;
 mod broker;
 mod check;
 mod chord;
 mod draft;
+mod fanout;
 mod fault;
 mod foreign;
 mod groups;
@@ -51,7 +52,8 @@ use lovage_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use super::{Result, Store, StoreError};
+use super::{Fanout, Result, Store, StoreError};
+use crate::celery::pidbox;
 use bell::{Bell, Ear};
 use fault::Faults;
 use leases::Leases;
@@ -118,6 +120,7 @@ impl RedisStore {
             client: link.client().clone(),
             name: link.name().to_owned(),
             channel: format!("{}lovage:bell", options.global_keyprefix),
+            pidbox: fanout::channel_of(&options.global_keyprefix, link.db(), pidbox::EXCHANGE, ""),
             opening,
             ends,
         };
@@ -259,5 +262,9 @@ impl Store for RedisStore {
         self.bell.ring_ready();
         self.bell.ring_ended();
         Ok(())
+    }
+
+    fn fanout(&self) -> Option<&dyn Fanout> {
+        Some(self)
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! A connection of its own listens to the channel on which scripts of other hosts tell what they did, and to the lists that
 //! this host takes from: the server tells who has looked at a key (`CLIENT TRACKING`) that it was changed, so that nobody
-//! asks again and again, whoever puts a message there. It looks only while somebody waits.
+//! asks again and again, whoever puts a message there. It looks only while somebody waits. The same connection hears what is
+//! asked of all hosts by remote control, and passes it on unread.
 //!
 //! Invariant: whoever waits is woken once after each time that the connection was made again: something may have been missed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::link::{PATIENCE, connect};
@@ -22,7 +24,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often a connection is asked whether it is alive.
 const PULSE: Duration = Duration::from_secs(2);
 
-#[derive(Default)]
+/// Requests that may wait for their reader.
+const ASKED_BACKLOG: usize = 1024;
+
 pub(super) struct Bell {
     ready: Notify,
     ends: Notify,
@@ -30,9 +34,21 @@ pub(super) struct Bell {
     /// Somebody waits for messages.
     waits: Notify,
     lists: Mutex<Arc<Vec<String>>>,
+    asked: broadcast::Sender<Bytes>,
+}
+
+impl Default for Bell {
+    fn default() -> Self {
+        let (ready, ends, modules, waits) = <(Notify, Notify, Notify, Notify)>::default();
+        Self { ready, ends, modules, waits, lists: Mutex::default(), asked: broadcast::Sender::new(ASKED_BACKLOG) }
+    }
 }
 
 impl Bell {
+    pub(super) fn asked(&self) -> broadcast::Receiver<Bytes> {
+        self.asked.subscribe()
+    }
+
     pub(super) async fn ready(&self) {
         let rung = self.ready.notified();
         tokio::pin!(rung);
@@ -83,6 +99,8 @@ pub(super) struct Ear {
     pub(super) client: Client,
     pub(super) name: String,
     pub(super) channel: String,
+    /// The channel of remote control.
+    pub(super) pidbox: String,
     /// What a host of this store's says on the channel before anything else.
     pub(super) opening: String,
     /// Whether there are ends that nobody has dealt with.
@@ -141,7 +159,7 @@ impl Ear {
             let mut connection =
                 connect(&client, &self.name, AsyncConnectionConfig::new().set_push_sender(sender)).await?;
             redis::cmd("CLIENT").arg("TRACKING").arg("ON").query_async::<()>(&mut connection).await?;
-            connection.subscribe(&self.channel).await?;
+            connection.subscribe(&[&self.channel, &self.pidbox]).await?;
             Ok::<_, RedisError>(connection)
         };
         let made = tokio::time::timeout(PATIENCE, made).await;
@@ -180,9 +198,14 @@ impl Ear {
         true
     }
 
-    /// Somebody said on the channel what he did.
+    /// Somebody said on the channel what he did, or asked something of everybody.
     fn heed(&self, bell: &Bell, data: &[Value]) {
-        let Some(Value::BulkString(text)) = data.get(1) else { return };
+        let [Value::BulkString(channel), Value::BulkString(text)] = data else { return };
+        if *channel == self.pidbox.as_bytes() {
+            // Nobody may listen, as in a command that only opens the store.
+            let _ = bell.asked.send(Bytes::copy_from_slice(text));
+            return;
+        }
         let text = String::from_utf8_lossy(text);
         let mut words = text.split(' ');
         // What this host did it knows.

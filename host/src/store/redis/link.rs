@@ -146,6 +146,11 @@ impl Link {
         &self.client
     }
 
+    /// The number of the database.
+    pub(super) fn db(&self) -> i64 {
+        self.client.get_connection_info().redis_settings().db()
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
