@@ -1,7 +1,7 @@
 //! Where is a Redis to be tested against? One for all tests of a process, started by the first and gone with the process.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,10 +32,6 @@ impl Server {
         // Whatever else it says is read, or it would stand still.
         std::thread::spawn(move || lines.for_each(drop));
         Self { socket, _child: child }
-    }
-
-    pub(in crate::store) fn socket(&self) -> &Path {
-        &self.socket
     }
 
     /// How it is opened: with keys that no other test has.
