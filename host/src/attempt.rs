@@ -3,11 +3,16 @@
 //! In goes an [`Attempt`] with its [`Grants`]; while it runs, [`Progress`] comes out and a [`Stop`] may go in; at the end
 //! comes a [`Report`]. Nothing here knows of WebAssembly, of stores or of Celery's states.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lovage_model::{
     AttemptLog, Digest, Exception, Handler, Json, LogRecord, Request, Seconds, Signature, TaskId, Timestamp, Usage,
 };
+use serde::{Deserialize, Serialize};
 
 /// One run of one task, as the sandbox is asked for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +46,33 @@ pub struct Grants {
     pub handler_limit: Duration,
     /// Units of fuel for each handler that follows the run; none: not metered. As with [`Grants::fuel`], both or neither.
     pub handler_fuel: Option<u64>,
+    /// What it may reach outside of its sandbox.
+    pub capabilities: Arc<Capabilities>,
+}
+
+/// What the tasks of a module may reach outside of their sandbox: nothing, unless the operator grants it by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capabilities {
+    /// Peers that it may open TCP connections to: addresses with a port, no names.
+    pub tcp: Vec<SocketAddr>,
+    /// Directories that it may open files in.
+    pub directories: Vec<Directory>,
+    /// Its environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A directory of the host's that a module may open files in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// Where it is on the host: an absolute path.
+    pub host: PathBuf,
+    /// Where the module finds it: an absolute path.
+    pub guest: String,
+    /// Whether it may be written to.
+    #[serde(default)]
+    pub write: bool,
 }
 
 /// Told while an attempt runs. Receivers must not block: a running guest waits for them.

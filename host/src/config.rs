@@ -7,23 +7,27 @@
 //!
 //! Absent: what the settings do. The one secret, the password in the URL of a Redis store, is never shown.
 
+mod granted;
 mod keys;
 mod periodic;
 mod read;
 mod show;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lovage_model::{EntryName, PeriodicTask, QueueName};
+use lovage_model::{EntryName, ModuleName, PeriodicTask, QueueName};
+
+use crate::attempt::Capabilities;
 
 pub use keys::{KEYS, Key, Value, store_url};
 pub use read::load;
 pub use show::{Entry, Origin};
 
-use periodic::Declared;
+use tables::Declared;
 
 /// What was given on the command line.
 #[derive(Debug, Clone, Default)]
@@ -64,13 +68,19 @@ pub struct Config {
     /// Where compiled code is kept; none: beside the store.
     pub cache: Option<PathBuf>,
     entries: Vec<Entry>,
-    periodic: BTreeMap<EntryName, Declared>,
+    periodic: BTreeMap<EntryName, Declared<PeriodicTask>>,
+    granted: BTreeMap<ModuleName, Declared<Capabilities>>,
 }
 
 impl Config {
     /// The periodic tasks that are declared.
     pub fn beat(&self) -> BTreeMap<EntryName, PeriodicTask> {
-        self.periodic.iter().map(|(name, declared)| (name.clone(), declared.entry.clone())).collect()
+        self.periodic.iter().map(|(name, declared)| (name.clone(), declared.it.clone())).collect()
+    }
+
+    /// What some modules may reach outside of their sandboxes.
+    pub fn grants(&self) -> BTreeMap<ModuleName, Capabilities> {
+        self.granted.iter().map(|(name, declared)| (name.clone(), declared.it.clone())).collect()
     }
 }
 

@@ -26,7 +26,7 @@ use lovage_model::Room;
 
 pub use commit::{Committer, Outcomes};
 pub use following::{Arrived, Following};
-pub use grant::{Caps, grant, timelimit};
+pub use grant::{Caps, Granted, grant, timelimit};
 pub use running::{Brief, Listed, Running};
 pub use standing::{Foretold, Ordered, Share, Standing, TaskType};
 
@@ -60,6 +60,8 @@ pub struct Pipeline {
     pub outcomes: Outcomes,
     /// What the operator allows.
     pub caps: Caps,
+    /// What he grants to some modules beside.
+    pub granted: Granted,
     /// How far what tasks send may go.
     pub rules: Rules,
     /// How much of it may be stored.

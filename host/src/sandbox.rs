@@ -9,6 +9,7 @@
 mod admission;
 mod artifacts;
 mod bindings;
+mod capabilities;
 mod compile;
 mod ending;
 mod engine;
@@ -208,6 +209,7 @@ impl Sandbox {
             subtasks: 0,
             handler_limit: Duration::ZERO,
             handler_fuel: None,
+            capabilities: Arc::default(),
         }
     }
 

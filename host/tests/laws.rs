@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "trace",
         ],
     ),
-    ("config", &["beat", "queue", "pipeline", "clock"]),
+    ("config", &["beat", "queue", "pipeline", "attempt", "clock"]),
     ("api", &["beat", "control", "pipeline", "queue", "modules", "sandbox", "events", "store", "attempt", "clock"]),
     ("beat", &["queue", "modules", "events", "store", "clock"]),
     ("control", &["pipeline", "modules", "events", "store", "attempt", "clock", "celery"]),

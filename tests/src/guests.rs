@@ -27,6 +27,8 @@ guests! {
     liar = "GUEST_LIAR";
     /// Does not describe itself as JSON.
     mumbling = "GUEST_MUMBLING";
+    /// Reaches for what is outside.
+    reaching = "GUEST_REACHING";
     /// Never describes itself.
     restless = "GUEST_RESTLESS";
     /// Runs into every wall.
@@ -34,6 +36,6 @@ guests! {
 }
 
 /// Those that a sandbox admits.
-pub fn admissible() -> [&'static Path; 7] {
-    [digest(), thumbnail(), tour(), wordcount(), handlers(), liar(), walls()]
+pub fn admissible() -> [&'static Path; 8] {
+    [digest(), thumbnail(), tour(), wordcount(), handlers(), liar(), reaching(), walls()]
 }

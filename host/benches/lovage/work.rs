@@ -90,6 +90,7 @@ impl Bench {
             subtasks: 0,
             handler_limit: limit,
             handler_fuel: fuel,
+            capabilities: Arc::default(),
         };
         let (_keep, stop) = watch::channel(None::<Stop>);
         let started = Instant::now();

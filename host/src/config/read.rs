@@ -5,12 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lovage_model::{EntryName, QueueName};
+use lovage_model::{EntryName, ModuleName, PeriodicTask, QueueName};
 
 use super::keys::{self, KEYS, Key, Value};
-use super::periodic::{self, Declared};
 use super::show::{Entry, Origin};
+use super::tables::Declared;
 use super::{Compile, Config, Faults, Flags, Http, Limits, Log, Redis, Worker};
+use super::{granted, periodic};
+use crate::attempt::Capabilities;
 
 const PREFIX: &str = "LOVAGE__";
 
@@ -35,7 +37,8 @@ pub fn load(
 #[derive(Default)]
 struct Written {
     values: HashMap<&'static str, (toml::Value, Origin)>,
-    periodic: BTreeMap<EntryName, Declared>,
+    periodic: BTreeMap<EntryName, Declared<PeriodicTask>>,
+    granted: BTreeMap<ModuleName, Declared<Capabilities>>,
     faults: Vec<String>,
 }
 
@@ -54,24 +57,43 @@ impl Written {
                 self.unknown(&section, &section, &path.display().to_string());
                 continue;
             };
-            if section == "beat" {
-                self.beat(keys, &Origin::File(path.display().to_string()));
-                continue;
-            }
-            for (short, value) in keys {
-                let name = format!("{section}.{short}");
-                match known(&name) {
-                    Some(key) => self.put(key, value, Origin::File(path.display().to_string())),
-                    None => self.unknown(&name, &name, &path.display().to_string()),
-                }
+            let origin = Origin::File(path.display().to_string());
+            match section.as_str() {
+                "beat" => self.named(
+                    keys,
+                    |name, written| periodic::read(name, written, origin.clone()),
+                    |all| &mut all.periodic,
+                ),
+                "grants" => self.named(
+                    keys,
+                    |name, written| granted::read(name, written, origin.clone()),
+                    |all| &mut all.granted,
+                ),
+                _ => self.section(&section, keys, &origin),
             }
         }
     }
 
-    fn beat(&mut self, tables: toml::Table, origin: &Origin) {
+    fn section(&mut self, section: &str, keys: toml::Table, origin: &Origin) {
+        for (short, value) in keys {
+            let name = format!("{section}.{short}");
+            match known(&name) {
+                Some(key) => self.put(key, value, origin.clone()),
+                None => self.unknown(&name, &name, &origin.to_string()),
+            }
+        }
+    }
+
+    /// Tables with names of the operator's own.
+    fn named<K: Ord, T>(
+        &mut self,
+        tables: toml::Table,
+        read: impl Fn(&str, toml::Value) -> Result<(K, T), String>,
+        all: impl Fn(&mut Self) -> &mut BTreeMap<K, T>,
+    ) {
         for (name, written) in tables {
-            match periodic::read(&name, written, origin.clone()) {
-                Ok((name, declared)) => _ = self.periodic.insert(name, declared),
+            match read(&name, written) {
+                Ok((name, declared)) => _ = all(self).insert(name, declared),
                 Err(fault) => self.faults.push(fault),
             }
         }
@@ -129,7 +151,7 @@ impl Written {
         if !self.faults.is_empty() {
             return Err(Faults(self.faults));
         }
-        Ok(Config { periodic: self.periodic, ..Proven(&entries).config() })
+        Ok(Config { periodic: self.periodic, granted: self.granted, ..Proven(&entries).config() })
     }
 }
 
@@ -194,6 +216,7 @@ impl Proven<'_> {
             cache: Some(self.text("cache.dir")).filter(|dir| !dir.is_empty()).map(PathBuf::from),
             entries: self.0.iter().map(Entry::shown).collect(),
             periodic: BTreeMap::new(),
+            granted: BTreeMap::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::keys::{self, Key, Value};
-use super::{Config, periodic};
+use super::{Config, granted, periodic};
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,15 +76,22 @@ impl Config {
         if self.periodic.is_empty() {
             text.push_str(periodic::SAMPLE);
         }
-        text.extend(self.periodic.iter().map(|(name, declared)| declared.show(name)));
+        if self.granted.is_empty() {
+            text.push_str(granted::SAMPLE);
+        }
+        text.extend(self.periodic.iter().map(|(name, declared)| declared.show("beat", name.as_str())));
+        text.extend(self.granted.iter().map(|(name, declared)| declared.show("grants", name.as_str())));
         text
     }
 
     /// The settings as JSON: an array of objects with `name`, `value`, `origin` and `doc`.
     pub fn json(&self) -> serde_json::Value {
         let entry = |Entry { key, value, origin }: &Entry| serde_json::json!({"name": key.name, "value": value, "origin": origin.to_string(), "doc": key.doc});
-        let periodic = self.periodic.iter().map(|(name, declared)| declared.json(name));
-        self.entries.iter().map(entry).chain(periodic).collect()
+        let periodic =
+            self.periodic.iter().map(|(name, declared)| declared.json("beat", name.as_str(), "A periodic task."));
+        let doc = "What the tasks of a module may reach.";
+        let granted = self.granted.iter().map(|(name, declared)| declared.json("grants", name.as_str(), doc));
+        self.entries.iter().map(entry).chain(periodic).chain(granted).collect()
     }
 }
 

@@ -191,3 +191,32 @@ fn a_redis_store_goes_by_celerys_defaults() {
     assert_eq!((redis.priority_steps, redis.sep.as_str()), (vec![0, 3, 6, 9], "\u{6}\u{16}"));
     assert!(redis.result_extended && redis.global_keyprefix.is_empty());
 }
+
+#[test]
+fn grants_are_checked_and_their_secrets_are_not_shown() {
+    let file = "[grants.report]\ntcp = [\"10.0.0.5:5432\"]\nenv = {PASSWORD = \"hunter2\"}\n\
+                [[grants.report.directories]]\nhost = \"/\"\nguest = \"/data\"";
+    let config = from_file(file).unwrap();
+    let granted = &config.grants()[&"report".parse().unwrap()];
+    assert_eq!((granted.tcp[0].port(), granted.env["PASSWORD"].as_str()), (5432, "hunter2"));
+    assert!(!granted.directories[0].write);
+    for shown in [config.show(), config.json().to_string()] {
+        assert!(shown.contains("10.0.0.5:5432") && shown.contains("PASSWORD") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    let file = "[grants.a]\ntcp = [\"localhost:80\"]\n[grants.b]\ntcp = [\"0.0.0.0:80\"]\n[grants.c]\nudp = []\n\
+                [grants.d]\ndirectories = [{host = \"/nowhere-at-all\", guest = \"/x\"}]\n\
+                [grants.e]\ndirectories = [{host = \"tmp\", guest = \"/x\"}]\n[grants.f]\nenv = {\"a=b\" = \"c\"}\n[grants]\ng = 1";
+    let told = faults(from_file(file));
+    for (name, says) in [
+        ("grants.a (lovage.toml): ", "invalid socket address"),
+        ("grants.b", "the address and the port of one peer"),
+        ("grants.c", "unknown field `udp`"),
+        ("grants.d", "No such file"),
+        ("grants.e", "absolute"),
+        ("grants.f", "a name has no ="),
+        ("grants.g", "must be a table"),
+    ] {
+        assert!(told.iter().any(|fault| fault.starts_with(name) && fault.contains(says)), "{name}: {told:#?}");
+    }
+}

@@ -66,6 +66,7 @@ fn plan(args: &ExecArgs, cache: PathBuf) -> anyhow::Result<Plan> {
         limits: config.limits,
         results_expire: config.results_expire,
         beat: BTreeMap::new(),
+        granted: crate::pipeline::Granted::default(),
         eager: true,
     })
 }

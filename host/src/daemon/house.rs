@@ -18,7 +18,7 @@ use crate::config::{Compile, Config, Limits, Worker};
 use crate::control::Control;
 use crate::events::Hub;
 use crate::modules::Modules;
-use crate::pipeline::{Arrived, Caps, Committer, Following, Pipeline, Running, Share, Standing};
+use crate::pipeline::{Arrived, Caps, Committer, Following, Granted, Pipeline, Running, Share, Standing};
 use crate::queue;
 use crate::sandbox::{Allocator, Compiler, Sandbox, SandboxError, Settings};
 use crate::scheduler::{self, Scheduler};
@@ -40,6 +40,8 @@ pub struct Plan {
     pub results_expire: Duration,
     /// What is sent again and again.
     pub beat: BTreeMap<EntryName, PeriodicTask>,
+    /// What some modules may reach outside of their sandboxes.
+    pub granted: Granted,
     /// Whether retries run at once and tasks are told that they run without a daemon.
     pub eager: bool,
 }
@@ -99,6 +101,7 @@ impl Plan {
             limits: config.limits.clone(),
             results_expire: config.results_expire,
             beat: config.beat(),
+            granted: Granted::of(config.grants()),
             eager: false,
         }
     }
@@ -107,7 +110,7 @@ impl Plan {
 impl House {
     /// Builds every room and starts to take messages.
     pub async fn open(plan: Plan) -> Result<Self, HouseError> {
-        let Plan { store, cache, compiler, worker, limits, results_expire, beat: declared, eager } = plan;
+        let Plan { store, cache, compiler, worker, limits, results_expire, beat: declared, granted, eager } = plan;
         let concurrency = u32::try_from(worker.concurrency).unwrap_or(u32::MAX);
         let settings = Settings { concurrency, memory_bytes: limits.memory_bytes, cache, compiler };
         let sandbox = Arc::new(Sandbox::new(settings)?);
@@ -126,6 +129,7 @@ impl House {
             hub: Arc::clone(&hub),
             outcomes,
             caps: caps(&limits),
+            granted,
             rules: admission.rules,
             room: admission.room,
             result_expires: results_expire,

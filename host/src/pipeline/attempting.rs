@@ -146,6 +146,7 @@ impl Pipeline {
     }
 
     async fn run(&self, lease: &Lease, listed: &Listed, code: &Code, grants: Grants, options: &TaskOptions) -> Report {
+        let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
         let attending = self.attend(lease, listed);
         let request = self.request(lease, &grants, options);
         let attempt = Attempt { module: code.digest.clone(), request, handlers: code.definition.handlers.clone() };

@@ -1,10 +1,12 @@
 //! What may this attempt use? The least of what the operator allows, the task declares and the message asks for.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::{Message, Seconds, TaskOptions, TimeLimit};
+use lovage_model::{Message, ModuleName, Seconds, TaskOptions, TenantId, TimeLimit};
 
-use crate::attempt::Grants;
+use crate::attempt::{Capabilities, Grants};
 
 /// The longest that each of a task's handlers may take after its run.
 const HANDLER_LIMIT: Duration = Duration::from_secs(10);
@@ -28,6 +30,24 @@ pub struct Caps {
     pub subtasks: usize,
 }
 
+/// What the operator grants to modules, by their names. They are modules of the operator's own: another tenant may well call
+/// one of his the same.
+#[derive(Debug, Clone, Default)]
+pub struct Granted(BTreeMap<ModuleName, Arc<Capabilities>>);
+
+impl Granted {
+    /// What is granted to whom.
+    pub fn of(all: impl IntoIterator<Item = (ModuleName, Capabilities)>) -> Self {
+        Self(all.into_iter().map(|(module, capabilities)| (module, Arc::new(capabilities))).collect())
+    }
+
+    /// What is granted to a module: nothing, if nobody said otherwise.
+    pub fn to(&self, tenant: &TenantId, module: &ModuleName) -> Arc<Capabilities> {
+        let own = self.0.get(module).filter(|_| *tenant == TenantId::default());
+        own.cloned().unwrap_or_default()
+    }
+}
+
 /// What one attempt gets.
 pub fn grant(caps: &Caps, task: &TaskOptions, message: &Message) -> Grants {
     let asked = message.timelimit.hard.or(task.time_limit).map(Seconds::duration);
@@ -47,6 +67,8 @@ pub fn grant(caps: &Caps, task: &TaskOptions, message: &Message) -> Grants {
         subtasks: caps.subtasks,
         handler_limit: hard_limit.min(HANDLER_LIMIT),
         handler_fuel: fuel,
+        // Those of the module, which is not known before the code is.
+        capabilities: Arc::default(),
     }
 }
 

@@ -172,6 +172,7 @@ mod tests {
             subtasks: 10,
             handler_limit: Duration::ZERO,
             handler_fuel: None,
+            capabilities: std::sync::Arc::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use lovage_model::{Exception, exc_module};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::capabilities;
 use super::limiter::Limiter;
 use super::output::Output;
 use crate::attempt::{Attempt, Effects, Grants, Progress};
@@ -63,9 +64,10 @@ impl Guest {
     fn of(attempt: Attempt, grants: Grants, output: Output, deadline: Deadline, progress: Arc<dyn Progress>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        // Nothing else is given: no files, environment, arguments, network; standard input is at its end.
+        // Nothing else is given but what was granted: no files, environment, arguments, network; standard input is at its end.
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.stdout()).stderr(output.stderr()).max_random_size(MAX_RANDOM_BYTES);
+        capabilities::give(&mut wasi, &grants.capabilities);
         Self {
             attempt,
             deadline,

@@ -305,6 +305,7 @@ mod tests {
             subtasks: 1000,
             handler_limit: hard_limit,
             handler_fuel: None,
+            capabilities: Arc::default(),
         };
         let deadline = Deadline::start(&grants, clock::instant());
         Guest::new(admission::question(&Digest::from_bytes(&[7; 32])), grants, Arc::new(Nobody), deadline)

@@ -7,7 +7,7 @@ use lovage_model::{
 use super::*;
 use crate::canvas::Rules;
 use crate::modules::Modules;
-use crate::pipeline::{Caps, Committer, Share, Standing};
+use crate::pipeline::{Caps, Committer, Granted, Share, Standing};
 use crate::sandbox::{Compiler, Sandbox};
 use crate::store::memory::MemoryStore;
 use crate::store::{Broker, Results, Store, Upload};
@@ -50,6 +50,7 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
         caps,
         rules,
         room,
+        granted: Granted::default(),
         result_expires,
         hostname,
         eager,

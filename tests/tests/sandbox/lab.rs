@@ -64,6 +64,7 @@ impl Run {
                 subtasks: 1000,
                 handler_limit: Duration::from_secs(30),
                 handler_fuel: None,
+                capabilities: Arc::default(),
             },
         }
     }

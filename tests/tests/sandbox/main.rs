@@ -4,6 +4,7 @@
 
 mod admission;
 mod compiling;
+mod grants;
 mod handlers;
 mod isolation;
 mod lab;

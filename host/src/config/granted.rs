@@ -1,0 +1,54 @@
+//! What modules may reach outside of their sandboxes: `[grants.NAME]`.
+
+use lovage_model::ModuleName;
+
+use super::show::Origin;
+use super::tables::Declared;
+use crate::attempt::{Capabilities, Directory};
+
+/// For the sample.
+pub(super) const SAMPLE: &str = "
+# What the tasks of a module may reach outside of their sandboxes, which is nothing unless a table says so, such as
+# [grants.report]
+# tcp = [\"10.0.0.5:5432\"]          # peers that they may connect to
+# directories = [{host = \"/srv/reports\", guest = \"/reports\", write = true}]
+# env = {DATABASE = \"10.0.0.5:5432\"}
+";
+
+/// Reads one table; the error says what it should be.
+pub(super) fn read(
+    name: &str,
+    written: toml::Value,
+    origin: Origin,
+) -> Result<(ModuleName, Declared<Capabilities>), String> {
+    let fault = |why: String| format!("grants.{name} ({origin}): {why}");
+    let module: ModuleName = name.parse().map_err(|error: lovage_model::NameError| fault(error.to_string()))?;
+    let such_as = "[grants.report] with tcp = [\"10.0.0.5:5432\"]";
+    let declared = Declared::<Capabilities>::read(written, origin.clone(), such_as).map_err(fault)?;
+    check(&declared.it).map_err(fault)?;
+    // Such as passwords.
+    Ok((module, declared.hide("env")))
+}
+
+fn check(Capabilities { tcp, directories, env }: &Capabilities) -> Result<(), String> {
+    if let Some(peer) = tcp.iter().find(|peer| peer.port() == 0 || peer.ip().is_unspecified()) {
+        return Err(format!("tcp has {peer}: must be the address and the port of one peer"));
+    }
+    directories.iter().try_for_each(check_directory)?;
+    match env.iter().find(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')) {
+        Some((name, _)) => Err(format!("env has {name:?}: a name has no =, and neither it nor its value a NUL")),
+        None => Ok(()),
+    }
+}
+
+fn check_directory(Directory { host, guest, .. }: &Directory) -> Result<(), String> {
+    let of = |what: &str| format!("directories has {{host = {:?}, guest = {guest:?}}}: {what}", host.display());
+    if !host.is_absolute() || !guest.starts_with('/') {
+        return Err(of("both must be absolute paths"));
+    }
+    match std::fs::metadata(host) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(of("the first must be a directory")),
+        Err(error) => Err(of(&format!("the first cannot be used: {error}"))),
+    }
+}

@@ -1,0 +1,64 @@
+//! Tasks that reach for what is outside of the sandbox, and say what they got.
+#![allow(missing_docs)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+
+use lovage_guest::prelude::*;
+
+fn refused(error: std::io::Error) -> TaskError {
+    TaskError::builtin("OSError", error.kind().to_string())
+}
+
+/// Says something to a peer, and returns what it answers.
+#[task]
+fn say(peer: SocketAddr, text: String) -> TaskResult<String> {
+    let mut stream = TcpStream::connect(peer).map_err(refused)?;
+    stream.write_all(text.as_bytes()).map_err(refused)?;
+    let mut answer = vec![0; text.len()];
+    stream.read_exact(&mut answer).map_err(refused)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[task]
+fn listen(at: SocketAddr) -> TaskResult<String> {
+    TcpListener::bind(at).map(|_| "listens".to_owned()).map_err(refused)
+}
+
+#[task]
+fn datagram(peer: SocketAddr) -> TaskResult<String> {
+    let socket = UdpSocket::bind("0.0.0.0:0").map_err(refused)?;
+    socket.send_to(b"x", peer).map(|_| "sent".to_owned()).map_err(refused)
+}
+
+#[task]
+fn resolve(name: String) -> TaskResult<usize> {
+    (name.as_str(), 80).to_socket_addrs().map(Iterator::count).map_err(refused)
+}
+
+#[task]
+fn read(path: String) -> TaskResult<String> {
+    fs::read_to_string(path).map_err(refused)
+}
+
+#[task]
+fn write(path: String) -> TaskResult<String> {
+    fs::write(path, "written").map(|()| "written".to_owned()).map_err(refused)
+}
+
+/// Makes a link in a directory that leads out of it, and reads through it.
+#[task]
+fn escape(directory: String, to: String) -> TaskResult<String> {
+    let link = format!("{directory}/way-out");
+    #[allow(deprecated)]
+    fs::soft_link(&to, &link).map_err(refused)?;
+    fs::read_to_string(link).map_err(refused)
+}
+
+#[task]
+fn variables() -> Vec<String> {
+    std::env::vars().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+export_tasks!(say, listen, datagram, resolve, read, write, escape, variables);
