@@ -19,10 +19,13 @@ BUILD := cargo build --locked --workspace --bin lovage --test daemon
 BUILD_TASKS := env -u RUSTFLAGS cargo build --locked --profile guest --target wasm32-wasip2 --target-dir target/guests \
                -p lovage-digest -p thumbnail -p tour -p wordcount
 
-.PHONY: help setup build test lint demo example bench clean
+BUILD_SUITE := env -u RUSTFLAGS cargo build --locked --profile guest --target wasm32-wasip2 --target-dir target/guests \
+               -p lovage-test-guests --example celery_suite
+
+.PHONY: help setup build test lint demo example celery-suite bench clean
 
 help: ## List what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## Install what a build needs and is missing (the wasm32-wasip2 target)
 	@scripts/setup.sh
@@ -51,6 +54,11 @@ example: setup ## Run a Celery worker and Lovage beside each other, with one cli
 	$(BUILD)
 	$(BUILD_TASKS)
 	@LOVAGE=$(abspath $(LOVAGE)) MODULES=$(abspath $(GUESTS)) examples/beside-celery/run.sh
+
+celery-suite: setup ## Run Celery's own integration suite, from PyPI, against Lovage (about 20 minutes)
+	$(BUILD)
+	$(BUILD_SUITE)
+	@LOVAGE=$(abspath $(LOVAGE)) scripts/celery-suite.sh
 
 bench: setup ## Measure, in release mode: one table
 	cargo bench --locked -p lovage --bench lovage

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::definition::{Parameter, ParameterKind};
 use crate::{Definition, TaskError};
 
 /// The arguments of one call, not yet matched to parameters.
@@ -30,25 +31,34 @@ impl Arguments {
 
     /// Gives each parameter its argument. Fails with Python's TypeError if they do not fit.
     pub fn bind(self, task: &Definition) -> Result<Bound, TaskError> {
-        let parameters = task.parameters;
-        let given = self.positional.len();
-        let mut values: Vec<Option<Box<RawValue>>> = self.positional.into_iter().map(Some).collect();
-        values.truncate(parameters.len());
-        values.resize_with(parameters.len(), || None);
+        // Those that take one come first: `#[task]` sees to it.
+        let (ones, given) = (ones(task), self.positional.len());
+        let mut positional = self.positional.into_iter();
+        let mut values: Vec<Option<Box<RawValue>>> = positional.by_ref().take(ones.len()).map(Some).collect();
+        values.resize_with(ones.len(), || None);
+        let rest = positional.collect();
+        let takes = |kind| task.parameters.iter().any(|parameter| parameter.kind == kind);
+        let mut named = BTreeMap::new();
         for (name, value) in self.keyword {
-            let Some(place) = parameters.iter().position(|p| p.name == name) else {
-                return Err(fault(task, format!("got an unexpected keyword argument '{name}'")));
-            };
-            if values[place].replace(value).is_some() {
-                return Err(fault(task, format!("got multiple values for argument '{name}'")));
+            match ones.iter().position(|parameter| parameter.name == name) {
+                Some(place) if values[place].is_some() => {
+                    return Err(fault(task, format!("got multiple values for argument '{name}'")));
+                }
+                Some(place) => values[place] = Some(value),
+                None if takes(ParameterKind::Kwargs) => _ = named.insert(name, value),
+                None => return Err(fault(task, format!("got an unexpected keyword argument '{name}'"))),
             }
         }
-        if given > parameters.len() {
+        if given > ones.len() && !takes(ParameterKind::Args) {
             return Err(fault(task, too_many(task, given)));
         }
         let missing: Vec<&str> =
-            parameters.iter().zip(&values).filter(|(p, v)| p.required && v.is_none()).map(|(p, _)| p.name).collect();
-        if missing.is_empty() { Ok(Bound { task: *task, values }) } else { Err(fault(task, lacking(&missing))) }
+            ones.iter().zip(&values).filter(|(p, v)| p.required && v.is_none()).map(|(p, _)| p.name).collect();
+        if missing.is_empty() {
+            Ok(Bound { task: *task, values, rest, named })
+        } else {
+            Err(fault(task, lacking(&missing)))
+        }
     }
 }
 
@@ -57,6 +67,8 @@ impl Arguments {
 pub struct Bound {
     task: Definition,
     values: Vec<Option<Box<RawValue>>>,
+    rest: Vec<Box<RawValue>>,
+    named: BTreeMap<String, Box<RawValue>>,
 }
 
 impl Bound {
@@ -64,6 +76,18 @@ impl Bound {
     pub fn required<T: DeserializeOwned>(&mut self, place: usize) -> Result<T, TaskError> {
         let name = self.task.parameters[place].name;
         self.optional(place)?.ok_or_else(|| fault(&self.task, lacking(&[name])))
+    }
+
+    /// Reads the arguments that no other parameter takes: those without a name as a list, or those with one as an object.
+    /// Fails with a TypeError that names the parameter, if one is ill-typed.
+    pub fn all<T: DeserializeOwned>(&mut self, place: usize) -> Result<T, TaskError> {
+        let parameter = self.task.parameters[place];
+        let text = match parameter.kind {
+            ParameterKind::Kwargs => serde_json::to_string(&std::mem::take(&mut self.named)),
+            _ => serde_json::to_string(&std::mem::take(&mut self.rest)),
+        };
+        let read = text.and_then(|text| serde_json::from_str(&text));
+        read.map_err(|error| type_error(format!("{}() argument '{}': {error}", self.task.function, parameter.name)))
     }
 
     /// Reads the argument at a place, if it was passed. Fails with a TypeError that names it, if it is ill-typed.
@@ -94,9 +118,15 @@ fn fault(task: &Definition, what: String) -> TaskError {
     type_error(format!("{}() {what}", task.function))
 }
 
+/// The parameters that take one argument each.
+fn ones(task: &Definition) -> &'static [Parameter] {
+    let count = task.parameters.iter().take_while(|parameter| parameter.kind.is_one()).count();
+    &task.parameters[..count]
+}
+
 fn too_many(task: &Definition, given: usize) -> String {
-    let most = task.parameters.len();
-    let least = task.parameters.iter().filter(|p| p.required).count();
+    let most = ones(task).len();
+    let least = ones(task).iter().filter(|p| p.required).count();
     let (takes, one) =
         if least == most { (most.to_string(), most == 1) } else { (format!("from {least} to {most}"), false) };
     let plural = if one { "" } else { "s" };
@@ -118,21 +148,26 @@ fn lacking(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Json, Parameter, TaskOptions};
+    use crate::{Json, TaskOptions};
 
     const fn definition(function: &'static str, parameters: &'static [Parameter]) -> Definition {
         Definition { name: "m.f", function, doc: "", parameters, options: TaskOptions::DEFAULT }
     }
 
     const fn must(name: &'static str) -> Parameter {
-        Parameter { name, required: true }
+        Parameter { name, required: true, kind: ParameterKind::One }
     }
 
     const fn may(name: &'static str) -> Parameter {
-        Parameter { name, required: false }
+        Parameter { name, required: false, kind: ParameterKind::One }
     }
 
-    const FUNCTIONS: [Definition; 5] = [
+    const fn all(name: &'static str, kind: ParameterKind) -> Parameter {
+        Parameter { name, required: false, kind }
+    }
+
+    const FUNCTIONS: [Definition; 6] = [
+        definition("any", &[must("x"), all("rest", ParameterKind::Args), all("named", ParameterKind::Kwargs)]),
         definition("add", &[must("x"), must("y")]),
         definition("opt", &[must("x"), may("y")]),
         definition("three", &[must("a"), must("b"), must("c")]),
@@ -185,6 +220,20 @@ mod tests {
         assert_eq!(read, [1, 2, 3]);
         let mut bound = bind("opt", "[1]", "{}").unwrap();
         assert_eq!(bound.optional::<i64>(1).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_left_over_is_taken_by_who_takes_all() {
+        let mut bound = bind("any", "[1,2,[3]]", r#"{"rest":4,"z":5}"#).unwrap();
+        assert_eq!(bound.required::<i64>(0).unwrap(), 1);
+        assert_eq!(bound.all::<Json>(1).unwrap().as_str(), "[2,[3]]");
+        assert_eq!(bound.all::<Json>(2).unwrap().as_str(), r#"{"rest":4,"z":5}"#);
+        let mut bound = bind("any", "[1]", "{}").unwrap();
+        assert_eq!((bound.all::<Vec<u8>>(1).unwrap(), bound.all::<Json>(2).unwrap().as_str()), (vec![], "{}"));
+        let mut bound = bind("any", r#"[1,"a"]"#, "{}").unwrap();
+        let told = bound.all::<Vec<u8>>(1).unwrap_err().exception().message();
+        assert!(told.starts_with("any() argument 'rest': invalid type: string"), "{told}");
+        assert!(bind("any", "[]", "{}").unwrap_err().contains("missing 1 required positional argument: 'x'"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod options;
 
 use lovage_model::Handler;
+pub use lovage_model::ParameterKind;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -51,6 +52,9 @@ pub struct Parameter {
     pub name: &'static str,
     /// Whether it must be passed.
     pub required: bool,
+    /// What it takes.
+    #[serde(skip_serializing_if = "ParameterKind::is_one")]
+    pub kind: ParameterKind,
 }
 
 impl Definition {

@@ -44,7 +44,7 @@ pub mod testing;
 
 pub use arguments::{Arguments, Bound};
 pub use context::Context;
-pub use definition::{Definition, Entry, Parameter, Task, TaskOptions};
+pub use definition::{Definition, Entry, Parameter, ParameterKind, Task, TaskOptions};
 pub use error::{TaskError, TaskResult};
 pub use handlers::{Handlers, Retval};
 pub use host::Raised;

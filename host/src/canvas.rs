@@ -11,6 +11,7 @@
 //!
 //! Absent: maps, which are one message for whoever runs it, and the store's word on ids that are taken already.
 
+mod again;
 mod build;
 pub mod inline;
 mod one;
@@ -25,7 +26,7 @@ use lovage_model::{
     Timestamp, exc_module,
 };
 
-use crate::attempt::RetryRequest;
+pub use again::again;
 use build::{Builder, Place};
 pub use one::Mapped;
 
@@ -224,17 +225,6 @@ fn in_place_of(replaced: &Message, mut by: Message, nesting: u32) -> Message {
         replaced_task_nesting: nesting,
         successor: replaced.successor.clone(),
         ..by
-    }
-}
-
-/// The next attempt of a task that asked for one.
-pub fn again(message: &Message, retry: RetryRequest) -> Message {
-    Message {
-        retries: message.retries + 1,
-        eta: Some(retry.eta),
-        args: retry.args.unwrap_or_else(|| message.args.clone()),
-        kwargs: retry.kwargs.unwrap_or_else(|| message.kwargs.clone()),
-        ..message.clone()
     }
 }
 

@@ -10,7 +10,8 @@ mod unsent;
 
 use lovage_model::{
     Arrival, AttemptLog, Event, EventKind, Exception, Inline, Json, LogLevel, LogRecord, Message, Plan, Planned,
-    ResultTuple, Room, Settlement, State, TaskId, TaskOptions, Then, Timestamp, Usage, Verdict, exc_module,
+    ResultTuple, Room, Settlement, State, TaskDefinition, TaskId, TaskOptions, Then, Timestamp, Usage, Verdict,
+    exc_module,
 };
 
 use crate::attempt::{Effects, Outcome, Report, RetryRequest, Stop};
@@ -149,7 +150,8 @@ fn verdict(
 ) -> Verdict {
     // Also if it asked for another attempt and went on: the last attempt's outcome is the task's.
     if let Some(retry) = effects.retry_after(&outcome) {
-        return retried(attempted, retry.clone());
+        let task = scope.tasks.find(&attempted.message.task).ok().flatten();
+        return retried(attempted, retry.clone(), task.as_deref());
     }
     match outcome {
         Outcome::Returned(result) => {
@@ -176,10 +178,10 @@ fn verdict(
     }
 }
 
-fn retried(attempted: Attempted<'_>, retry: RetryRequest) -> Verdict {
+fn retried(attempted: Attempted<'_>, retry: RetryRequest, task: Option<&TaskDefinition>) -> Verdict {
     let exception = retry.exception.clone();
     let traceback = Some(format!("Retry in {}s: {exception}\n", retry.countdown.get()));
-    let again = canvas::again(attempted.message, retry);
+    let again = canvas::again(attempted.message, retry, task);
     let (eta, earlier_deliveries) = (again.eta.filter(|_| !attempted.eager), attempted.deliveries);
     Verdict::Retry {
         exception,

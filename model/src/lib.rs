@@ -37,7 +37,7 @@ pub use inline::{Embed, Inline, InlineEnd, Part, Sender};
 pub use json::Json;
 pub use message::{Message, Then, TimeLimit};
 pub use meta::ResultMeta;
-pub use module::{Digest, Handler, ModuleVersion, Parameter, TaskDefinition};
+pub use module::{Digest, Handler, ModuleVersion, Parameter, ParameterKind, TaskDefinition};
 pub use names::{EntryName, ModuleName, NameError, QueueName, TaskId, TaskName, TenantId};
 pub use options::{BadOption, Compression, RateLimit, Serializer, TaskOptions};
 pub use periodic::{Crontab, PeriodicTask, Schedule};

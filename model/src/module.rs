@@ -116,6 +116,54 @@ pub struct Parameter {
     pub name: String,
     /// Whether it must be passed.
     pub required: bool,
+    /// What it takes.
+    #[serde(default, skip_serializing_if = "ParameterKind::is_one")]
+    pub kind: ParameterKind,
+}
+
+impl Parameter {
+    /// One that takes one argument.
+    pub fn one(name: &str, required: bool) -> Self {
+        Self { name: name.to_owned(), required, kind: ParameterKind::One }
+    }
+}
+
+/// What an argument of a task takes, as in a function of Python's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ParameterKind {
+    /// One argument, by place or by name.
+    #[default]
+    One,
+    /// All further ones without a name, as a list: `*args`.
+    Args,
+    /// All further ones with a name, as an object: `**kwargs`.
+    Kwargs,
+}
+
+impl ParameterKind {
+    /// Whether it takes one.
+    pub fn is_one(&self) -> bool {
+        *self == Self::One
+    }
+}
+
+impl TaskDefinition {
+    /// The parameters that take one argument each.
+    pub fn ones(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|parameter| parameter.kind.is_one())
+    }
+
+    /// Whether it takes any number of arguments of a kind.
+    pub fn takes_any(&self, kind: ParameterKind) -> bool {
+        self.parameters.iter().any(|parameter| parameter.kind == kind)
+    }
+
+    /// How many arguments without a name it takes; none: any number.
+    pub fn most_args(&self) -> Option<usize> {
+        if self.takes_any(ParameterKind::Args) { None } else { Some(self.ones().count()) }
+    }
 }
 
 /// One push of a module. Versions are never changed; which one is active may be.

@@ -17,6 +17,8 @@ guests! {
     tour = "GUEST_TOUR";
     /// `tasks/wordcount`
     wordcount = "GUEST_WORDCOUNT";
+    /// The tasks of Celery's own integration suite.
+    celery_suite = "GUEST_CELERY_SUITE";
     /// Two tasks of one name.
     duplicate = "GUEST_DUPLICATE";
     /// No tasks.

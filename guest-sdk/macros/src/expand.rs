@@ -50,7 +50,16 @@ fn definition(options: &Options, function: &Function) -> TokenStream {
     let doc = &function.doc;
     let parameters = function.parameters.iter().map(|parameter| {
         let (name, required) = (parameter.name(), parameter.is_required());
-        quote!(::lovage_guest::Parameter { name: #name, required: #required })
+        let kind = match parameter.absent {
+            Absent::Args => quote!(Args),
+            Absent::Kwargs => quote!(Kwargs),
+            _ => quote!(One),
+        };
+        quote!(::lovage_guest::Parameter {
+            name: #name,
+            required: #required,
+            kind: ::lovage_guest::ParameterKind::#kind,
+        })
     });
     quote! {
         ::lovage_guest::Definition {
@@ -125,6 +134,7 @@ fn read(place: usize, parameter: &Parameter) -> TokenStream {
     let (ty, span) = (&parameter.ty, at(parameter.ty.span()));
     match &parameter.absent {
         Absent::Required => quote_spanned!(span=> __bound.required::<#ty>(#place)?),
+        Absent::Args | Absent::Kwargs => quote_spanned!(span=> __bound.all::<#ty>(#place)?),
         Absent::Default => quote_spanned!(span=> __bound.optional::<#ty>(#place)?.unwrap_or_default()),
         Absent::Value(value) => {
             let (given, value) = (quote_spanned!(span=> __bound.optional::<#ty>(#place)?), owned(value));

@@ -31,12 +31,25 @@ pub(crate) enum Absent {
     Default,
     /// This.
     Value(Box<Expr>),
+    /// It takes all further ones without a name, so there may be none.
+    Args,
+    /// It takes all further ones with a name.
+    Kwargs,
 }
 
 impl Parameter {
     /// The name that callers use: without the `r#` of a keyword.
     pub(crate) fn name(&self) -> String {
         self.ident.unraw().to_string()
+    }
+
+    /// As in Python: those that take one, then `*args`, then `**kwargs`, each of these once.
+    fn may_stand_before(&self, next: &Self) -> bool {
+        match self.absent {
+            Absent::Args => matches!(next.absent, Absent::Kwargs),
+            Absent::Kwargs => false,
+            _ => true,
+        }
     }
 
     pub(crate) fn is_required(&self) -> bool {
@@ -81,11 +94,14 @@ impl Function {
     }
 }
 
-/// Removes `#[default]`, which the compiler does not know, from the parameters.
+/// The attributes of parameters, which the compiler does not know.
+const ATTRIBUTES: [&str; 3] = ["default", "args", "kwargs"];
+
+/// Removes them from the parameters.
 pub(crate) fn strip(item: &mut ItemFn) {
     for input in &mut item.sig.inputs {
         if let FnArg::Typed(input) = input {
-            input.attrs.retain(|attribute| !attribute.path().is_ident("default"));
+            input.attrs.retain(|attribute| !ATTRIBUTES.iter().any(|known| attribute.path().is_ident(known)));
         }
     }
 }
@@ -153,7 +169,26 @@ fn context(input: &PatType, place: usize) -> Result<()> {
     }
 }
 
+/// Whether it takes all further ones.
+fn takes_all(input: &PatType) -> Result<Option<Absent>> {
+    let mut found = input.attrs.iter().filter(|it| it.path().is_ident("args") || it.path().is_ident("kwargs"));
+    let Some(first) = found.next() else { return Ok(None) };
+    if let Some(other) = found.next().or_else(|| input.attrs.iter().find(|it| it.path().is_ident("default"))) {
+        return Err(Error::new(
+            other.span(),
+            "one of `#[args]`, `#[kwargs]` and `#[default]`: the first two may be empty anyway",
+        ));
+    }
+    if !matches!(first.meta, Meta::Path(_)) {
+        return Err(Error::new(first.span(), "write `#[args]` or `#[kwargs]`, without a value"));
+    }
+    Ok(Some(if first.path().is_ident("args") { Absent::Args } else { Absent::Kwargs }))
+}
+
 fn absent(input: &PatType) -> Result<Absent> {
+    if let Some(all) = takes_all(input)? {
+        return Ok(all);
+    }
     let mut defaults = input.attrs.iter().filter(|attribute| attribute.path().is_ident("default"));
     let first = defaults.next();
     if let Some(second) = defaults.next() {
@@ -174,6 +209,10 @@ fn absent(input: &PatType) -> Result<Absent> {
 
 /// As in Python: an argument that must be passed does not come after one that may be left out.
 fn order_fault(before: Option<&Parameter>, this: &Parameter) -> Option<Error> {
+    if let Some(after) = before.filter(|before| !before.may_stand_before(this)) {
+        let text = format!("`{}` takes all that is left, so it comes after `{}`", after.name(), this.name());
+        return Some(Error::new(this.ident.span(), text));
+    }
     let before = before.filter(|before| this.is_required() && !before.is_required())?;
     let text =
         format!("`{}` must be passed, so it comes before `{}`, which may be left out", this.name(), before.name());

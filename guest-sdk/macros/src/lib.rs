@@ -30,7 +30,8 @@ use crate::options::Options;
 /// - `fetch::apply_async(ctx, (url,), Options::new().countdown(3.0))`: sends it with options.
 ///
 /// Parameters: the first may be `&Context`; all others are owned and implement `Deserialize`. An `Option` may be left
-/// out; so may one with `#[default]` (its type's default) or `#[default(value)]`. Those that must be passed come first.
+/// out; so may one with `#[default]` (its type's default) or `#[default(value)]`. Those that must be passed come first. One with
+/// `#[args]` takes all further ones without a name, as a list, and one with `#[kwargs]` all further ones with a name.
 /// It returns anything that implements `Serialize`, or a `Result` of that whose error converts into `TaskError`.
 ///
 /// Options, with Celery's names and defaults (but where Celery loses work by them, see `TaskOptions`):

@@ -36,4 +36,16 @@ fn default_misspelt(#[default = 1] x: i64) {}
 #[task]
 fn default_empty(#[default()] x: i64) {}
 
+#[task]
+fn args_first(#[args] all: Vec<i64>, x: i64) {}
+
+#[task]
+fn kwargs_before_args(#[kwargs] named: Json, #[args] all: Vec<i64>) {}
+
+#[task]
+fn args_and_default(#[args] #[default] all: Vec<i64>) {}
+
+#[task]
+fn args_with_a_value(#[args(2)] all: Vec<i64>) {}
+
 fn main() {}

@@ -54,7 +54,7 @@ fn version(module: &str, version: u32, active: bool, tasks: &[&str]) -> ModuleVe
     let task = |name: &&str| TaskDefinition {
         name: name.parse().unwrap(),
         doc: String::new(),
-        parameters: ["x", "y"].map(|name| Parameter { name: name.to_owned(), required: false }).to_vec(),
+        parameters: ["x", "y"].map(|name| Parameter::one(name, false)).to_vec(),
         options: Default::default(),
         handlers: vec![],
     };

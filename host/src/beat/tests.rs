@@ -40,7 +40,7 @@ async fn store() -> Arc<MemoryStore> {
     let task = TaskDefinition {
         name: "tour.add".parse().unwrap(),
         doc: String::new(),
-        parameters: vec![lovage_model::Parameter { name: "x".to_owned(), required: true }],
+        parameters: vec![lovage_model::Parameter::one("x", true)],
         options: Default::default(),
         handlers: vec![],
     };

@@ -2,7 +2,7 @@
 //!
 //! Absent: their types, which only the task knows.
 
-use lovage_model::{Json, TaskDefinition};
+use lovage_model::{Json, ParameterKind, TaskDefinition};
 
 use super::Invalid;
 
@@ -14,13 +14,15 @@ pub(super) fn check(task: &TaskDefinition, args: &Json, kwargs: &Json) -> Result
         Err(Invalid::wrong(field, format!("do not fit: {function}() {text} (typing = false sends it unchecked)")))
     };
     let count = args.read::<Vec<Json>>().map_or(0, |args| args.len());
-    if count > task.parameters.len() {
-        let most = task.parameters.len();
+    if let Some(most) = task.most_args()
+        && count > most
+    {
         return wrong("args", format!("takes {most} positional argument{} but {count} were given", plural(most)));
     }
     let named: std::collections::BTreeMap<String, Json> = kwargs.read().unwrap_or_default();
     for name in named.keys() {
-        match task.parameters.iter().position(|parameter| parameter.name == *name) {
+        match task.ones().position(|parameter| parameter.name == *name) {
+            None if task.takes_any(ParameterKind::Kwargs) => {}
             None => return wrong("kwargs", format!("got an unexpected keyword argument '{name}'")),
             Some(place) if place < count => {
                 return wrong("kwargs", format!("got multiple values for argument '{name}'"));
@@ -28,7 +30,7 @@ pub(super) fn check(task: &TaskDefinition, args: &Json, kwargs: &Json) -> Result
             Some(_) => {}
         }
     }
-    let missing = task.parameters.iter().skip(count).filter(|it| it.required && !named.contains_key(&it.name));
+    let missing = task.ones().skip(count).filter(|it| it.required && !named.contains_key(&it.name));
     let missing: Vec<_> = missing.map(|parameter| format!("'{}'", parameter.name)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -64,6 +66,13 @@ mod tests {
         for (args, kwargs) in [("[1]", "{}"), ("[1,2]", "{}"), ("[]", r#"{"x":1}"#), ("[1]", r#"{"y":1}"#)] {
             assert_eq!(says(args, kwargs), "");
         }
+        let any: TaskDefinition = serde_json::from_str(
+            r#"{"name": "t.any", "parameters": [{"name": "x", "required": true}, {"name": "rest", "required": false, "kind": "args"},
+                {"name": "named", "required": false, "kind": "kwargs"}]}"#,
+        )
+        .unwrap();
+        assert!(check(&any, &json("[1,2,3]"), &json(r#"{"rest":1,"other":2}"#)).is_ok());
+        assert!(check(&any, &json("[]"), &json(r#"{"other":2}"#)).unwrap_err().message.contains("argument: 'x'"));
         for (args, kwargs, text) in [
             ("[1,2,3]", "{}", "args: do not fit: add() takes 2 positional arguments but 3 were given"),
             ("[1]", r#"{"z":1}"#, "kwargs: do not fit: add() got an unexpected keyword argument 'z'"),

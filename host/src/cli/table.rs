@@ -4,7 +4,7 @@ mod hosts;
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use lovage_model::api::{Health, QueueView};
-use lovage_model::{ModuleVersion, ResultMeta, State, TaskDefinition, Timestamp};
+use lovage_model::{ModuleVersion, Parameter, ParameterKind, ResultMeta, State, TaskDefinition, Timestamp};
 
 use super::escape;
 use crate::daemon::CheckReport;
@@ -143,8 +143,7 @@ pub(crate) fn modules(versions: &[ModuleVersion]) -> String {
 pub(crate) fn definitions(tasks: &[TaskDefinition]) -> String {
     let mut table = table(&["TASK", "LIMITS", "RETRIES", "ABOUT"]);
     for task in tasks {
-        let parameters: Vec<_> =
-            task.parameters.iter().map(|p| if p.required { p.name.clone() } else { format!("[{}]", p.name) }).collect();
+        let parameters: Vec<_> = task.parameters.iter().map(parameter).collect();
         let limits = [task.options.soft_time_limit, task.options.time_limit].map(|limit| limit.map(|l| l.get()));
         table.add_row([
             cell(format!("{}({})", task.name, parameters.join(", "))),
@@ -192,6 +191,16 @@ pub(crate) fn store(found: &CheckReport) -> String {
     let problems = found.problems.len() as u64;
     table.add_row([found.tasks, found.unfinished, found.components, problems]);
     text_of(table)
+}
+
+/// As it is called: `[y]` may be left out, `*args` takes all further ones.
+fn parameter(of: &Parameter) -> String {
+    match of.kind {
+        ParameterKind::Args => format!("*{}", of.name),
+        ParameterKind::Kwargs => format!("**{}", of.name),
+        ParameterKind::One if of.required => of.name.clone(),
+        ParameterKind::One => format!("[{}]", of.name),
+    }
 }
 
 #[cfg(test)]

@@ -162,7 +162,11 @@ impl Pipeline {
             fuel: grants.fuel,
             ignore_result: message.ignore_result.unwrap_or(options.ignore_result),
             is_eager: self.eager,
-            options: options.clone(),
+            options: TaskOptions {
+                time_limit: message.timelimit.hard.or(options.time_limit),
+                soft_time_limit: message.timelimit.soft.or(options.soft_time_limit),
+                ..options.clone()
+            },
             ..Request::of(message, &self.hostname, is_redelivered(lease) || message.requeued)
         }
     }

@@ -19,7 +19,7 @@ struct One(TaskOptions);
 
 impl Tasks for One {
     fn find(&self, _: &TaskName) -> Result<Option<Arc<TaskDefinition>>, Refusal> {
-        let parameter = |name: &str| Parameter { name: name.to_owned(), required: false };
+        let parameter = |name: &str| Parameter::one(name, false);
         Ok(Some(Arc::new(TaskDefinition {
             name: "tour.add".parse().unwrap(),
             doc: String::new(),

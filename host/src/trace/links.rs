@@ -33,7 +33,8 @@ pub(super) fn errbacks(
 ) -> Linked {
     let mut linked = Linked::default();
     for call in &message.errbacks {
-        let takes = scope.tasks.find(&call.task).ok().flatten().map_or(1, |task| task.parameters.len());
+        let takes =
+            scope.tasks.find(&call.task).ok().flatten().map_or(1, |task| task.most_args().unwrap_or(usize::MAX));
         let first = if takes > 1 { json!([request(message), exception, traceback]) } else { json!([message.id]) };
         linked.send(message, call, call.args.after_all(&first.into()), scope);
     }

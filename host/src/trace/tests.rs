@@ -47,7 +47,7 @@ struct Tour;
 impl Tasks for Tour {
     fn find(&self, name: &TaskName) -> Result<Option<Arc<TaskDefinition>>, Invalid> {
         let count = if name.as_str() == "tour.explain" { 3 } else { 1 };
-        let parameter = |n: usize| Parameter { name: format!("p{n}"), required: false };
+        let parameter = |n: usize| Parameter::one(&format!("p{n}"), false);
         Ok(Some(Arc::new(TaskDefinition {
             name: name.clone(),
             doc: String::new(),

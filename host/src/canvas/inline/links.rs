@@ -75,14 +75,14 @@ impl Inliner<'_, '_> {
     /// Whether it takes the request, the exception and the traceback: its own arguments count, unless it takes no others.
     fn takes_all(&self, errback: &WireSignature) -> bool {
         let Ok(Some(task)) = self.scope.tasks.find(&errback.task) else { return false };
-        let count = task.parameters.len();
+        let Some(count) = task.most_args() else { return true };
         if errback.immutable {
             return count > 1;
         }
         let positional = errback.args.read::<Vec<Json>>().map_or(0, |args| args.len());
         let WireShape::Task(kwargs) = &errback.shape else { return false };
         let names: BTreeMap<&str, ()> = kwargs.iter().map(|(name, _)| (name, ())).collect();
-        let named = task.parameters.iter().skip(positional).filter(|it| names.contains_key(it.name.as_str())).count();
+        let named = task.ones().skip(positional).filter(|it| names.contains_key(it.name.as_str())).count();
         count.saturating_sub(positional + named) > 1
     }
 
