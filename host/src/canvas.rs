@@ -56,6 +56,11 @@ pub mod builtin {
     pub const ALL: [&str; 5] = [MAP, STARMAP, ACCUMULATE, BACKEND_CLEANUP, PING];
     /// Canvases, which clients of Celery may call as tasks.
     pub const CANVASES: [&str; 4] = [CHUNKS, GROUP, CHORD, CHAIN];
+
+    /// Whether it is one of them.
+    pub fn has(name: &str) -> bool {
+        ALL.contains(&name) || CANVASES.contains(&name)
+    }
 }
 
 /// Why a call cannot become a plan.

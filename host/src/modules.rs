@@ -5,6 +5,7 @@
 //! tasks before the store sees it. A task name belongs to one module of a tenant.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -103,6 +104,8 @@ pub struct Modules {
     table: RwLock<Table>,
     /// One push at a time: two that export the same name must not both find it free.
     pushing: tokio::sync::Mutex<()>,
+    /// How often what is active was read.
+    looks: AtomicU64,
     /// One load at a time: a hundred messages for a module that is not loaded must not compile it a hundred times.
     loading: tokio::sync::Mutex<()>,
 }
@@ -110,8 +113,8 @@ pub struct Modules {
 impl Modules {
     /// Reads what is active. Nothing is compiled: artifacts are loaded at first use.
     pub async fn open(store: Arc<dyn Store>, sandbox: Arc<Sandbox>) -> Result<Self, StoreError> {
-        let modules =
-            Self { store, sandbox, table: RwLock::default(), pushing: Default::default(), loading: Default::default() };
+        let (table, pushing, looks, loading) = Default::default();
+        let modules = Self { store, sandbox, table, pushing, looks, loading };
         for tenant in modules.store.tenants().await? {
             modules.refresh(&tenant).await?;
         }
@@ -209,6 +212,24 @@ impl Modules {
         self.read().get(tenant)?.get(task).cloned()
     }
 
+    /// The same, after another look at the store where another host may have pushed it just now: who sends a task right after its
+    /// push must not meet a host that has not heard of it.
+    pub async fn code_anywhere(&self, tenant: &TenantId, task: &TaskName) -> Option<Arc<Code>> {
+        let known = self.code(tenant, task);
+        if known.is_some() || !self.store.is_shared() {
+            return known;
+        }
+        let seen = self.looks.load(Ordering::Acquire);
+        let _one_at_a_time = self.pushing.lock().await;
+        // Whoever waited here need not look again if somebody has begun to after it came.
+        if self.looks.load(Ordering::Acquire) == seen
+            && let Err(error) = self.refresh(tenant).await
+        {
+            tracing::error!(%task, %error, "whether another host has pushed a task cannot be read");
+        }
+        self.code(tenant, task)
+    }
+
     /// The code a person means: a whole name, or its last part while only one task ends in it.
     pub fn resolve(&self, tenant: &TenantId, name: &str) -> Result<Arc<Code>, Unresolved> {
         let table = self.read();
@@ -249,6 +270,7 @@ impl Modules {
     }
 
     async fn refresh(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        self.looks.fetch_add(1, Ordering::AcqRel);
         let mut tasks = HashMap::new();
         for version in self.store.active(tenant).await? {
             for definition in version.tasks {

@@ -368,4 +368,9 @@ pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedule
     fn fanout(&self) -> Option<&dyn Fanout> {
         None
     }
+
+    /// Whether other hosts may have it open as well.
+    fn is_shared(&self) -> bool {
+        self.fanout().is_some()
+    }
 }

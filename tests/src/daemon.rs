@@ -154,6 +154,7 @@ pub struct Daemon {
     process: Process,
     url: String,
     home: TempDir,
+    store: String,
     flags: Vec<String>,
     settings: Option<NamedTempFile>,
 }
@@ -163,13 +164,28 @@ impl Daemon {
     pub fn start(modules: &[&Path], flags: &[&str]) -> Self {
         let home = TempDir::with_prefix("lovage-test-").expect("a temporary directory");
         artifacts::seed(&home.path().join("store/cache"), modules).expect("a temporary directory");
-        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
-        let (process, url) = serve(&home, &flags);
-        let daemon = Self { process, url, home, flags, settings: None };
+        let store = store_url(&home);
+        let daemon = Self::on(home, store, flags);
         for module in modules {
             daemon.push(module).ok();
         }
         daemon
+    }
+
+    /// A host of its own name on a store that others may be on, too, with settings in TOML. What was compiled before it finds,
+    /// wherever it is pushed.
+    pub fn host(store: &str, name: &str, compiled: &[&Path], settings: &str) -> Self {
+        let home = TempDir::with_prefix("lovage-test-").expect("a temporary directory");
+        artifacts::seed(&home.path().join("store/cache"), compiled).expect("a temporary directory");
+        let file = home.path().join("lovage.toml");
+        std::fs::write(&file, settings).expect("a temporary directory");
+        Self::on(home, store.to_owned(), &["--hostname", name, "--config", &file.to_string_lossy()])
+    }
+
+    fn on(home: TempDir, store: String, flags: &[&str]) -> Self {
+        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+        let (process, url) = serve(&home, &store, &flags);
+        Self { process, url, home, store, flags, settings: None }
     }
 
     /// A daemon with these modules and these settings, in TOML.
@@ -221,7 +237,7 @@ impl Daemon {
 
     /// Its store, as `--store` takes it.
     pub fn store_url(&self) -> String {
-        store_url(&self.home)
+        self.store.clone()
     }
 
     /// Its process.
@@ -243,7 +259,7 @@ impl Daemon {
 
     /// Starts it again on the same store; at another port.
     pub fn restart(&mut self) {
-        (self.process, self.url) = serve(&self.home, &self.flags);
+        (self.process, self.url) = serve(&self.home, &self.store, &self.flags);
     }
 
     /// Starts it again with other flags.
@@ -257,9 +273,9 @@ fn store_url(home: &TempDir) -> String {
     format!("file:{}", home.path().join("store").display())
 }
 
-fn serve(home: &TempDir, flags: &[String]) -> (Process, String) {
-    let mut command = command(["serve", "--store", &store_url(home), "--listen", "127.0.0.1:0"]);
-    command.args(flags).current_dir(home.path());
+fn serve(home: &TempDir, store: &str, flags: &[String]) -> (Process, String) {
+    let mut command = command(["serve", "--store", store, "--listen", "127.0.0.1:0"]);
+    command.args(flags).current_dir(home.path()).env("LOVAGE__CACHE__DIR", home.path().join("store/cache"));
     let mut process = Process::start(command);
     let line = process.wait_for("api ");
     let url = line.split_whitespace().last().expect("the address").to_owned();

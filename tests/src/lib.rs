@@ -1,6 +1,8 @@
-//! What the end-to-end tests share: the guests, components written by hand, and daemons that end with their test.
+//! What the end-to-end tests share: the guests, components written by hand, daemons and Redis
+//! servers that end with their test.
 
 pub mod artifacts;
 pub mod components;
 pub mod daemon;
 pub mod guests;
+pub mod redis;

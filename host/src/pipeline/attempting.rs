@@ -41,7 +41,11 @@ impl Pipeline {
     /// Attempts a message and says what follows.
     pub(super) async fn settle(&self, lease: &Lease, listed: &Listed) -> Result<Settlement, Interrupted> {
         let message = &lease.message;
-        let code = self.modules.code(&lease.tenant, &message.task);
+        let code = if builtin::has(message.task.as_str()) {
+            None
+        } else {
+            self.modules.code_anywhere(&lease.tenant, &message.task).await
+        };
         let options = self.as_ordered(&lease.tenant, message, in_force(code.as_deref(), message));
         let attempted = Attempted {
             message,

@@ -79,10 +79,16 @@ impl Faults {
             ))
         } else if is("MISCONF") {
             StoreError::Full(format!("redis at {at} cannot write to its disk ({says}): check the disk and its log"))
+        } else if says.contains("DB index is out of range") {
+            StoreError::Failed(format!(
+                "redis at {at} has no database of that number: name one that it has in store.url, redis://host:port/0 \
+                 (`databases` in redis.conf says how many, 16 if nothing)"
+            ))
         } else if is("BUSY") {
             StoreError::Failed(format!("redis at {at} is busy with a script of somebody's: SCRIPT KILL ends it"))
         } else {
-            StoreError::Failed(format!("redis at {at}: {error}"))
+            let what = if says.is_empty() { error.to_string() } else { says.to_owned() };
+            StoreError::Failed(format!("redis at {at} answers: {what}"))
         }
     }
 
