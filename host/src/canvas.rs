@@ -86,9 +86,16 @@ pub enum Fault {
     UnknownTask,
     /// It names a task by a part of its name that others have too.
     AmbiguousTask,
+    /// It is to take a task's place, and there is nothing in it.
+    Empty,
 }
 
 impl Invalid {
+    /// Nothing is to take a task's place; in Celery's words.
+    fn empty() -> Self {
+        Self { kind: Fault::Empty, ..Self::wrong("replace", "Cannot replace with an empty chain") }
+    }
+
     /// A field that is not what it must be.
     pub fn wrong(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into(), kind: Fault::Wrong }
@@ -210,7 +217,7 @@ pub fn replacement(
     let Sent { mut plan, .. } = Builder::new(scope, Some(replaced)).build(call, place)?;
     check_ids(&plan)?;
     let last = plan.tasks.iter().rposition(|task| task.message.id == replaced.id);
-    let Some(last) = last else { return Err(Invalid::wrong("replace", "needs at least one task to run instead")) };
+    let Some(last) = last else { return Err(Invalid::empty()) };
     let Planned { message, awaits } = plan.tasks.remove(last);
     Ok((Box::new(Planned { message: in_place_of(replaced, message, nesting), awaits }), plan))
 }

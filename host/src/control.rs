@@ -9,6 +9,7 @@
 //! Absent: HTTP, and what running attempts do when they are told to stop.
 
 mod celeryev;
+mod elsewhere;
 mod inspect;
 mod pidbox;
 mod stamped;

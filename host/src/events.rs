@@ -196,6 +196,21 @@ impl Hub {
         channel.watched.recheck();
     }
 
+    /// The same for those who follow one of some tasks: something happened to them elsewhere.
+    pub fn recheck_tasks(&self, tasks: &[(TenantId, TaskId)]) {
+        let state = self.lock();
+        if state.tenants.is_empty() {
+            return;
+        }
+        for (tenant, id) in tasks {
+            let Some(channel) = state.tenants.get(tenant) else { continue };
+            if let Some(followers) = channel.tasks.get(id) {
+                let _ = followers.send(Notice::Recheck);
+            }
+            channel.watched.recheck_one(id);
+        }
+    }
+
     /// Whether somebody follows this task: whether pieces of its log are worth announcing.
     pub fn watched(&self, tenant: &TenantId, id: &TaskId) -> bool {
         self.followed.load(Ordering::Acquire) > 0

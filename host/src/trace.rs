@@ -15,7 +15,7 @@ use lovage_model::{
 };
 
 use crate::attempt::{Effects, Outcome, Report, RetryRequest, Stop};
-use crate::canvas::{self, Invalid, Scope, Sent, inline};
+use crate::canvas::{self, Fault, Invalid, Scope, Sent, inline};
 
 pub use follow::{Awaited, follow};
 pub use unsent::{Unsent, refused, unsent};
@@ -61,14 +61,18 @@ pub enum Unrun {
 
 /// What follows from an attempt; none: nothing, the message goes back to its queue untouched.
 pub fn settle(attempted: Attempted<'_>, report: Report, scope: &mut Scope<'_>) -> Option<Settlement> {
-    let Report { outcome, effects, usage, log } = report;
-    let value = match &outcome {
-        Outcome::Stopped(Stop::Interrupted) => return None,
-        Outcome::Returned(value) => Some(value.clone()),
-        _ => None,
-    };
+    let Report { mut outcome, effects, usage, log } = report;
+    if matches!(outcome, Outcome::Stopped(Stop::Interrupted)) {
+        return None;
+    }
     let mut left = Left { usage, log, ..Left::default() };
-    let verdict = match sent(attempted.message, &effects, scope, &mut left) {
+    let sent = sent(attempted.message, &effects, scope, &mut left);
+    let mut value = None;
+    if let Outcome::Returned(returned) = &mut outcome {
+        complete_result(returned, &left.results);
+        value = Some(returned.clone());
+    }
+    let verdict = match sent {
         Ok(()) => verdict(attempted, outcome, effects, scope, &mut left),
         // Who ordered its end was told that it is revoked.
         Err(_) if matches!(outcome, Outcome::Stopped(_)) => Verdict::Revoked { reason: "terminated" },
@@ -97,11 +101,26 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, scope: &mut Scope<'_>)
     settlement(attempted, verdict, None, Left::default(), scope)
 }
 
+/// A task that returns the result of a call that it has sent knows no more of it than its id; what came before it in its chain, and
+/// who its members are, is known here.
+fn complete_result(returned: &mut Json, results: &[ResultTuple]) {
+    if results.is_empty() || !returned.as_str().starts_with("[[") {
+        return;
+    }
+    let Ok(result) = returned.read::<ResultTuple>() else { return };
+    let sent = results.iter().find(|child| child.id == result.id);
+    if let Some(Ok(whole)) = sent.filter(|_| result == ResultTuple::of(result.id.clone())).map(Json::of) {
+        *returned = whole;
+    }
+}
+
 /// What an attempt leaves behind besides its verdict.
 #[derive(Default)]
 struct Left {
     publish: Plan,
     children: Vec<ResultTuple>,
+    /// Of each call.
+    results: Vec<ResultTuple>,
     grown: Vec<(TaskId, u32)>,
     inline: Inline,
     usage: Usage,
@@ -121,9 +140,10 @@ fn sent(message: &Message, effects: &Effects, scope: &mut Scope<'_>, left: &mut 
         let is_part = effects.add_to_chord.contains(id);
         if message.embed.is_some() {
             let sent = if is_part { inline::added_part } else { inline::subtask };
-            let (sent, _) = sent(message, call, id.clone(), scope).inspect_err(|_| left.drop_sent())?;
+            let (sent, result) = sent(message, call, id.clone(), scope).inspect_err(|_| left.drop_sent())?;
             left.inline.append(sent.inline);
             left.children.extend(sent.children);
+            left.results.push(result);
             continue;
         }
         let expanded = if is_part {
@@ -133,6 +153,7 @@ fn sent(message: &Message, effects: &Effects, scope: &mut Scope<'_>, left: &mut 
         };
         let Sent { plan, result } = expanded.inspect_err(|_| left.drop_sent())?;
         left.publish.append(plan);
+        left.results.push(result.clone());
         left.children.extend(Some(result).filter(|_| listed));
         if let (true, Some(Then::Part { group, .. })) = (is_part, &message.then) {
             left.grown.push((group.clone(), 1));
@@ -226,6 +247,9 @@ fn without_request(what: &str) -> Verdict {
 }
 
 fn value_error(invalid: &Invalid) -> Verdict {
+    if invalid.kind == Fault::Empty {
+        return failed(Exception::new(exc_module::CELERY, "ImproperlyConfigured", invalid.message.clone()));
+    }
     failed(Exception::new(exc_module::BUILTINS, "ValueError", invalid.to_string()))
 }
 

@@ -25,6 +25,12 @@ impl AsyncResult {
         &self.id
     }
 
+    /// As Celery passes results around, `[[id, null], null]`: a client makes a result of it again (`result_from_tuple`). What came
+    /// before it in its chain is filled in when a task returns it.
+    pub fn as_tuple(&self) -> Json {
+        Json::of(&((&self.id, ()), ())).expect("a text is JSON")
+    }
+
     /// Always fails, with Celery's RuntimeError: a task never waits for another.
     ///
     /// A task that waits holds a sandbox, while the one that it waits for may find none: enough of them, and nothing runs

@@ -140,7 +140,7 @@ impl From<Refusal> for Failure {
             field => format!("{field}: {}", refusal.message),
         };
         match refusal.kind {
-            RefusalCode::Wrong => INVALID_REQUEST.because(refusal.to_string()),
+            RefusalCode::Wrong | RefusalCode::Empty => INVALID_REQUEST.because(refusal.to_string()),
             RefusalCode::TooLarge => MESSAGE_TOO_LARGE.because(refusal.to_string()),
             RefusalCode::UnknownTask => {
                 UNKNOWN_TASK.because(format!("{text}; `lovage module list` shows what there is"))

@@ -136,6 +136,7 @@ pub(super) async fn keep<F: Future<Output = ()>>(
     let (drain, draining) = watch::channel(false);
     let router = api::router(Api { conf: config.json(), ..house.api(draining.clone()) });
     let celeryev = Celeryev::new(house.control(), config.worker.task_events);
+    let control = house.control();
     let pidbox = Pidbox { control: house.control(), celeryev: Arc::clone(&celeryev), conf: config.json() };
     let door =
         Door { max_connections: config.http.max_connections, header_timeout: HEADER_TIMEOUT, farewell: FAREWELL };
@@ -185,6 +186,7 @@ pub(super) async fn keep<F: Future<Output = ()>>(
         tokio::select! {
             () = pidbox.run() => {}
             () = celeryev.run() => {}
+            () = control.follow_elsewhere() => {}
             _ = over.wait_for(|over| *over) => {}
         }
         celeryev.leave().await;

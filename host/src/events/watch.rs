@@ -57,6 +57,11 @@ impl Watched {
         }
     }
 
+    /// Tells those who watch a task that it may have ended.
+    pub(super) fn recheck_one(&self, id: &TaskId) {
+        self.0.get(id).into_iter().flatten().for_each(|waiting| waiting.wake(id));
+    }
+
     /// Tells everybody that anything may have ended.
     pub(super) fn recheck(&self) {
         for (id, all) in &self.0 {

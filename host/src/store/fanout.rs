@@ -1,9 +1,10 @@
 //! How do hosts, Celery's workers and its clients reach all of each other at once?
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lovage_model::{TaskId, Timestamp};
+use lovage_model::{TaskId, TenantId, Timestamp};
 use tokio::sync::broadcast;
 
 use super::Result;
@@ -29,6 +30,10 @@ pub trait Fanout: Send + Sync {
 
     /// What is asked of all hosts by remote control, from now on, own questions included.
     fn asked(&self) -> broadcast::Receiver<bytes::Bytes>;
+
+    /// Which tasks have ended at other hosts, from now on, those of one step together. None of them: any may have,
+    /// since nobody could say so for a while.
+    fn ended_elsewhere(&self) -> broadcast::Receiver<Arc<[(TenantId, TaskId)]>>;
 
     /// Writes REVOKED as the result of tasks of which nothing is known yet, so that nobody waits for them.
     async fn revoke_unseen(&self, ids: &[TaskId], now: Timestamp) -> Result<()>;

@@ -7,7 +7,7 @@ use lovage_model::{
 };
 
 use super::links::Request;
-use super::{Inliner, exception_json};
+use super::{Body, Inliner, exception_json};
 
 /// What is known of a chord whose parts have all ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +88,7 @@ impl Inliner<'_, '_> {
             self.errbacks(&Request::never_run(&id), &body.options.link_error, &error, None);
             let children = self.children();
             self.end(&id, None, None, &chord_error, children);
-            self.count_in_outer(body, &error);
+            self.count_in_outer(body, &error, &body.options.link_error);
             match &body.shape {
                 WireShape::Chain(steps) => self.fail_chain(steps, &chord_error),
                 WireShape::Chord { body: Some(body), .. } => self.fail_chain(std::slice::from_ref(body), &chord_error),
@@ -101,14 +101,14 @@ impl Inliner<'_, '_> {
     fn fail_members(&mut self, body: &WireSignature, members: &[WireSignature], cause: &Exception) {
         let failed = Failed { state: State::Failure, exception: cause, traceback: None };
         for member in members {
-            let mut errbacks = member.options.link_error.clone();
+            let mut errbacks = errbacks_of(member);
             body.options.link_error.iter().for_each(|errback| super::tree::link_to(&mut errbacks, errback.clone()));
             let Some(id) = member_id(member) else { continue };
             self.errbacks(&Request::never_run(&id), &errbacks, cause, None);
             let children = self.children();
             self.end(&id, None, None, &failed, children);
             self.out.revoked.push(id);
-            self.count_in_outer(member, cause);
+            self.count_in_outer(member, cause, &errbacks);
         }
         if let Some(id) = &body.options.task_id {
             let children = self.children();
@@ -116,13 +116,17 @@ impl Inliner<'_, '_> {
         }
     }
 
-    /// What is itself a part of a chord is counted there, so that nobody waits for it.
-    fn count_in_outer(&mut self, sig: &WireSignature, exception: &Exception) {
+    /// What is itself a part of a chord is counted there, so that nobody waits for it. (Celery's outer chord waits for ever.) Errbacks
+    /// that the body there has as well were told already, and are told once, as in Celery.
+    fn count_in_outer(&mut self, sig: &WireSignature, exception: &Exception, told: &[WireSignature]) {
         let options = &sig.options;
         if let (Some(chord), Some(group), Some(id)) = (&options.chord, &options.group_id, member_id(sig)) {
             let result: Json = exception_json(exception);
             let (state, index) = (State::Failure, options.group_index);
-            let (group, chord, sender) = (group.clone(), chord.clone(), self.sender.clone());
+            let (group, mut chord, sender) = (group.clone(), chord.clone(), self.sender.clone());
+            if chord.options.link_error.iter().any(|errback| told.contains(errback)) {
+                Body::make_mut(&mut chord).options.link_error.retain(|errback| !told.contains(errback));
+            }
             self.out.parts.push(Part { group, index, id, state, result, chord, sender });
         }
     }
@@ -130,6 +134,20 @@ impl Inliner<'_, '_> {
     fn children(&self) -> Vec<ResultTuple> {
         self.trail.iter().map(|&node| self.results.tuple(node)).collect()
     }
+}
+
+/// Who is told of the failure of a signature's result: of a chord that is its body's, of a group also that of its members.
+fn errbacks_of(sig: &WireSignature) -> Vec<WireSignature> {
+    let mut all = Vec::new();
+    let add =
+        |all: &mut Vec<_>, some: Vec<WireSignature>| some.into_iter().for_each(|one| super::tree::link_to(all, one));
+    add(&mut all, sig.options.link_error.clone());
+    match &sig.shape {
+        WireShape::Chord { body: Some(body), .. } => add(&mut all, errbacks_of(body)),
+        WireShape::Group(members) => members.iter().for_each(|member| add(&mut all, errbacks_of(member))),
+        _ => {}
+    }
+    all
 }
 
 /// The id of a signature's result, if it has one: of a chord that of its body, of a chain that of its last step.

@@ -15,8 +15,8 @@ pub fn replacement(replaced: &Message, call: &Signature, scope: &mut Scope<'_>) 
     }
     let embed = replaced.embed.as_deref().cloned().unwrap_or_default();
     let mut sig = gathered(as_wire(call)?);
-    if tree::is_empty_chain(&sig) || tree::is_empty_group(&sig) {
-        return Err(Invalid::wrong("replace", "needs at least one task to run instead"));
+    if tree::is_empty_chain(&sig) {
+        return Err(Invalid::empty());
     }
     embed.callbacks.iter().for_each(|callback| tree::link(&mut sig, callback.clone()));
     embed.errbacks.iter().for_each(|errback| tree::link_error(&mut sig, errback));
@@ -45,7 +45,9 @@ pub fn replacement(replaced: &Message, call: &Signature, scope: &mut Scope<'_>) 
 /// What ends in a group has no result of its own: it goes on with a task that gives the list.
 fn gathered(mut sig: WireSignature) -> WireSignature {
     match &mut sig.shape {
-        WireShape::Group(tasks) if !tasks.is_empty() => tree::then(sig, tree::accumulate()),
+        // The list of nothing is empty.
+        WireShape::Group(tasks) if tasks.is_empty() => tree::accumulated(),
+        WireShape::Group(_) => tree::then(sig, tree::accumulate()),
         WireShape::Chain(steps) => {
             if let Some(last) = steps.pop() {
                 let is_group = matches!(last.shape, WireShape::Group(_));

@@ -40,6 +40,12 @@ pub(super) fn accumulate() -> WireSignature {
     WireSignature::task(builtin::ACCUMULATE.parse().expect("a name of Celery's own"), Json::empty_array(), index)
 }
 
+/// The same, for no results.
+pub(super) fn accumulated() -> WireSignature {
+    let args = Json::parse("[[]]".to_owned()).expect("a list in a list");
+    WireSignature { args, immutable: true, ..accumulate() }
+}
+
 /// What a guest wrote: a map names its type, so that who reads it knows that it takes no arguments, and chunks are the group
 /// that they mean, since only a group is awaited as a whole by what comes after it.
 pub(super) fn typed(mut sig: WireSignature) -> Result<WireSignature, Invalid> {

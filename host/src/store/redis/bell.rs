@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use lovage_model::{TaskId, TenantId};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
@@ -24,8 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often a connection is asked whether it is alive.
 const PULSE: Duration = Duration::from_secs(2);
 
-/// Requests that may wait for their reader.
-const ASKED_BACKLOG: usize = 1024;
+/// Requests, and ends, that may wait for their reader.
+const BACKLOG: usize = 1024;
 
 pub(super) struct Bell {
     ready: Notify,
@@ -35,16 +36,22 @@ pub(super) struct Bell {
     waits: Notify,
     lists: Mutex<Arc<Vec<String>>>,
     asked: broadcast::Sender<Bytes>,
+    elsewhere: broadcast::Sender<Arc<[(TenantId, TaskId)]>>,
 }
 
 impl Default for Bell {
     fn default() -> Self {
         let (ready, ends, modules, waits) = <(Notify, Notify, Notify, Notify)>::default();
-        Self { ready, ends, modules, waits, lists: Mutex::default(), asked: broadcast::Sender::new(ASKED_BACKLOG) }
+        let (asked, elsewhere) = (broadcast::Sender::new(BACKLOG), broadcast::Sender::new(BACKLOG));
+        Self { ready, ends, modules, waits, lists: Mutex::default(), asked, elsewhere }
     }
 }
 
 impl Bell {
+    pub(super) fn ended_elsewhere(&self) -> broadcast::Receiver<Arc<[(TenantId, TaskId)]>> {
+        self.elsewhere.subscribe()
+    }
+
     pub(super) fn asked(&self) -> broadcast::Receiver<Bytes> {
         self.asked.subscribe()
     }
@@ -91,6 +98,8 @@ impl Bell {
         self.ring_ready();
         self.ring_ended();
         self.modules.notify_one();
+        // Any may have: nobody can say which.
+        let _ = self.elsewhere.send(Arc::default());
     }
 }
 
@@ -207,10 +216,20 @@ impl Ear {
             return;
         }
         let text = String::from_utf8_lossy(text);
+        let (text, ended) = text.split_once('\n').unwrap_or((&text, ""));
         let mut words = text.split(' ');
         // What this host did it knows.
         if words.next() == Some(self.opening.as_str()) {
             return;
+        }
+        let task = |line: &str| {
+            let (tenant, id) = line.split_once('\0')?;
+            Some((tenant.parse().ok()?, id.parse().ok()?))
+        };
+        let ended: Arc<[_]> = ended.lines().filter_map(task).collect();
+        if !ended.is_empty() {
+            // As above.
+            let _ = bell.elsewhere.send(ended);
         }
         let what = words.next().unwrap_or_default();
         if what.contains('r') {

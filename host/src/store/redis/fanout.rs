@@ -1,10 +1,11 @@
 //! How is everybody spoken to? By what is published on the channels of kombu's fanout exchanges, and lists for answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Exception, Json, State, TaskId, Timestamp};
+use lovage_model::{Exception, Json, State, TaskId, TenantId, Timestamp};
 use redis::ConnectionAddr;
 use tokio::sync::broadcast;
 
@@ -67,6 +68,10 @@ impl Fanout for RedisStore {
             "hostname": hostname, "port": port, "transport": "redis", "virtual_host": self.link.db().to_string(),
             "userid": info.redis_settings().username(), "ssl": false, "alternates": [],
         })
+    }
+
+    fn ended_elsewhere(&self) -> broadcast::Receiver<Arc<[(TenantId, TaskId)]>> {
+        self.bell.ended_elsewhere()
     }
 
     fn asked(&self) -> broadcast::Receiver<Bytes> {

@@ -30,7 +30,7 @@ pub(crate) fn add_chord_to_chord(ctx: &Context, nums: Vec<Value>, val: Value) ->
 }
 
 #[task(name = "t.integration.tasks.build_chain_inside_task")]
-pub(crate) fn build_chain_inside_task(ctx: &Context) -> TaskResult<AsyncResult> {
+pub(crate) fn build_chain_inside_task(ctx: &Context) -> TaskResult<Json> {
     let more = |y: i64| add::partial().arg(y);
-    (adding(1, 1) | more(2) | group([more(3), more(4)]) | more(5)).delay(ctx)
+    (adding(1, 1) | more(2) | group([more(3), more(4)]) | more(5)).delay(ctx).map(|sent| sent.as_tuple())
 }

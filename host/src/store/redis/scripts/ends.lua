@@ -114,7 +114,7 @@ local function conclude(t, id, r, s)
   if s.done then
     unlabel(t, id, r)
     set(f, 'pl', 'e', 'en', int(now))
-    zadd(K.ended, int(now), pad(tonumber(r.n)) .. '\0' .. t .. '\0' .. id)
+    note_end(t, id, r.n, now)
     if r.pl == 's' then forget_field(f, 'el') end
   end
   if s.children then

@@ -41,7 +41,7 @@ elseif A.done then
   call('HDEL', K.ending, A.key)
   call('ZREM', K.ends, A.key)
   if ended.kind == 'join' then call('DEL', K.join(t, id), K.parts(t, id)) end
-  if ended.kind == 'chord' then close_chord(t, id) end
+  if ended.kind == 'chord' then close_chord(t, id, A.inline and #A.inline.ends > 0) end
 end
 finish()
 return cmsgpack.pack({ kind = 'applied', rings = told() })

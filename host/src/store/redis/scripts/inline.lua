@@ -42,9 +42,11 @@ local function apply_inline(t, inline, now)
   for _, part in ipairs(inline.parts) do return_part(t, part) end
 end
 
--- The keys of a chord that has been dealt with.
-local function close_chord(t, group)
+-- The keys of a chord that has been dealt with. Of one that failed the parts are kept for a while, as in Celery: who wants to
+-- know what the others came to finds them there.
+local function close_chord(t, group, failed)
   local base = K.group(t, group)
-  call('DEL', base .. '.j', base .. '.t', base .. '.s', base .. '.d')
+  call('DEL', base .. '.t', base .. '.s', base .. '.d')
+  if not failed then call('DEL', base .. '.j') end
   call('SET', base .. '.c', 'done', 'EX', DONE_TTL)
 end

@@ -32,6 +32,8 @@ local function exists(t, id) return call('EXISTS', K.task(t, id)) == 1 end
 -- What a script changes in many places is gathered, and written once at its end.
 local counted, gathered, pushes, push_order = nil, {}, {}, {}
 local rings = { ready = false, ended = false }
+-- Which tasks have ended, each after a line break.
+local ended_ids = {}
 
 local function counters()
   if not counted then
@@ -120,6 +122,12 @@ local function ring(what)
   call('PUBLISH', K.bell, OPENING .. ' ' .. what)
 end
 
+-- Notes that a task has ended: other hosts have clients that wait for it.
+local function note_end(t, id, n, now)
+  zadd(K.ended, int(now), pad(tonumber(n)) .. '\0' .. t .. '\0' .. id)
+  ended_ids[#ended_ids + 1] = '\n' .. t .. '\0' .. id
+end
+
 -- Writes what was gathered.
 local function finish()
   if counted and counted.dirty then
@@ -139,13 +147,8 @@ local function finish()
     if call('ZADD', K.queues, 'GT', int(now), queue) == 1 then is_new = true end
   end
   if is_new then registry_changed() end
-  if rings.ready and rings.ended then
-    ring('re')
-  elseif rings.ready then
-    ring('r')
-  elseif rings.ended then
-    ring('e')
-  end
+  local what = (rings.ready and 'r' or '') .. (rings.ended and 'e' or '') .. table.concat(ended_ids)
+  if what ~= '' then ring(what) end
 end
 
 local function told()
