@@ -38,6 +38,6 @@ guests! {
 }
 
 /// Those that a sandbox admits.
-pub fn admissible() -> [&'static Path; 8] {
-    [digest(), thumbnail(), tour(), wordcount(), handlers(), liar(), reaching(), walls()]
+pub fn admissible() -> [&'static Path; 9] {
+    [digest(), thumbnail(), tour(), wordcount(), celery_suite(), handlers(), liar(), reaching(), walls()]
 }

@@ -5,4 +5,5 @@ pub mod artifacts;
 pub mod components;
 pub mod daemon;
 pub mod guests;
+pub mod python;
 pub mod redis;

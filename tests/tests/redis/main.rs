@@ -1,5 +1,6 @@
 //! On a real Redis server: several hosts as one system, the server's faults, and what Celery's own tools make of it.
 
+mod celery;
 mod faults;
 mod hosts;
 mod poison;

@@ -1,0 +1,52 @@
+//! What Celery's own tools and Celery's own tests make of Lovage.
+
+use std::process::Command;
+
+use lovage_tests::daemon::{Daemon, program, run};
+use lovage_tests::python::{python, root};
+use lovage_tests::redis::RedisServer;
+use lovage_tests::{artifacts, guests};
+use tempfile::TempDir;
+
+#[test]
+fn celerys_command_line_and_flower_see_lovage_as_they_see_a_worker() {
+    let server = RedisServer::start();
+    let settings = "[worker]\nqueues = [\"sandboxed\"]\nconcurrency = 4\ntask_events = \"yes\"\n";
+    let host = Daemon::host(&server.url(), "lovage@control", &[guests::tour()], settings);
+    host.push(guests::tour()).ok();
+    let mut script = Command::new(python());
+    script.current_dir(root().join("tests/parity")).env("PYTHONDONTWRITEBYTECODE", "1");
+    script.args(["control.py", &server.url(), "lovage@control"]);
+    let seen = run(script).ok();
+    assert_eq!(seen.matches("same shape: ").count(), 9, "{seen}");
+    assert_eq!(seen.matches("same answer: ").count(), 9, "{seen}");
+    assert!(seen.ends_with("seen: Flower, with both nodes and every task"), "{seen}");
+}
+
+/// Some of Celery's integration suite; `make celery-suite` runs all of it.
+fn suite(list: &str) {
+    let cache = TempDir::with_prefix("lovage-test-").expect("a temporary directory");
+    artifacts::seed(cache.path(), &[guests::celery_suite()]).expect("a temporary directory");
+    // The sources are fetched once, whoever comes first.
+    python();
+    let mut suite = Command::new(root().join("scripts/celery-suite.sh"));
+    suite
+        .env("LOVAGE", program())
+        .env("SUITE_MODULE", guests::celery_suite())
+        .env("SUITE_TESTS", root().join("tests/parity").join(list))
+        .env("LOVAGE__CACHE__DIR", cache.path());
+    let ran = run(suite);
+    let summary = ran.stdout.lines().last().unwrap_or_default();
+    assert!(ran.code == Some(0) && summary.contains(" passed"), "{}\n{}", ran.stdout, ran.stderr);
+    println!("{summary}");
+}
+
+#[test]
+fn celerys_own_tests_of_tasks_pass() {
+    suite("suite-tasks.txt");
+}
+
+#[test]
+fn celerys_own_tests_of_canvases_pass() {
+    suite("suite-canvas.txt");
+}
