@@ -22,6 +22,9 @@ BUILD_TASKS := env -u RUSTFLAGS cargo build --locked --profile guest --target wa
 BUILD_SUITE := env -u RUSTFLAGS cargo build --locked --profile guest --target wasm32-wasip2 --target-dir target/guests \
                -p lovage-test-guests --example celery_suite
 
+BUILD_LOAD := env -u RUSTFLAGS cargo build --locked --profile guest --target wasm32-wasip2 --target-dir target/guests \
+              -p lovage-test-guests --example load
+
 .PHONY: help setup build test lint demo example celery-suite bench clean
 
 help: ## List what there is to make
@@ -60,8 +63,11 @@ celery-suite: setup ## Run Celery's own integration suite, from PyPI, against Lo
 	$(BUILD_SUITE)
 	@LOVAGE=$(abspath $(LOVAGE)) scripts/celery-suite.sh
 
-bench: setup ## Measure, in release mode: one table
+bench: setup ## Measure, in release mode: a table for Lovage by itself, and one for it beside Celery
 	cargo bench --locked -p lovage --bench lovage
+	cargo build --release --locked -p lovage --bin lovage
+	$(BUILD_LOAD)
+	@"$$(scripts/python.sh)" scripts/bench-celery.py $(TARGET)/release/lovage $(GUESTS)/examples/load.wasm
 
 clean: ## Remove everything that was built
 	cargo clean

@@ -123,18 +123,24 @@ def timed(call):
 
 
 def measure(worker, home, redis, tasks):
+    try:
+        return figures_of(worker, home, redis, tasks)
+    finally:
+        worker.stop()
+
+
+def figures_of(worker, home, redis, tasks):
     figures = {"drain, tasks/s": drain(worker, home, redis, tasks)}
     calls = sorted(timed(lambda: noop.delay()) for _ in range(CALLS))
     figures["delay().get() p50, ms"] = statistics.median(calls) * 1e3
     figures["delay().get() p99, ms"] = calls[CALLS * 99 // 100] * 1e3
     repeated = {
         "group(1000), ms": lambda: group(pass_on.s(n) for n in range(1000)).delay(),
-        "chord(1000), ms": lambda: chord([pass_on.s(n) for n in range(1000)], count.s()).delay(),
+        "chord(1000), ms": lambda: chord([noop.s() for _ in range(1000)], count.s()).delay(),
         "chain(100), ms": lambda: chain(pass_on.s(1), *(pass_on.s() for _ in range(99))).delay(),
     }
     for name, call in repeated.items():
         figures[name] = statistics.median(timed(call) for _ in range(3)) * 1e3
-    worker.stop()
     return figures
 
 

@@ -23,17 +23,16 @@ fn celerys_command_line_and_flower_see_lovage_as_they_see_a_worker() {
     assert!(seen.ends_with("seen: Flower, with both nodes and every task"), "{seen}");
 }
 
-/// Some of Celery's integration suite; `make celery-suite` runs all of it.
-fn suite(list: &str) {
+/// Those of Celery's integration tests that any worker can pass (`tests/parity/suite.txt`) and that are chosen by pytest's `-k`.
+/// `make celery-suite` runs all of them.
+fn suite(chosen: &str) {
     let cache = TempDir::with_prefix("lovage-test-").expect("a temporary directory");
     artifacts::seed(cache.path(), &[guests::celery_suite()]).expect("a temporary directory");
-    // The sources are fetched once, whoever comes first.
-    python();
     let mut suite = Command::new(root().join("scripts/celery-suite.sh"));
     suite
+        .args(["-k", chosen])
         .env("LOVAGE", program())
         .env("SUITE_MODULE", guests::celery_suite())
-        .env("SUITE_TESTS", root().join("tests/parity").join(list))
         .env("LOVAGE__CACHE__DIR", cache.path());
     let ran = run(suite);
     let summary = ran.stdout.lines().last().unwrap_or_default();
@@ -41,12 +40,20 @@ fn suite(list: &str) {
     println!("{summary}");
 }
 
+/// Those that wait for minutes for what must not happen.
+const SLOW: &str = "allow_error_cb_on_chord_header or test_nested_chord_header_link_error or test_retry";
+
 #[test]
-fn celerys_own_tests_of_tasks_pass() {
-    suite("suite-tasks.txt");
+fn celerys_own_tests_of_tasks_and_remote_control_pass() {
+    suite(&format!("not test_canvas and not test_beat and not ({SLOW}) or test_retry_"));
 }
 
 #[test]
-fn celerys_own_tests_of_canvases_pass() {
-    suite("suite-canvas.txt");
+fn celerys_own_tests_of_chains_and_groups_pass() {
+    suite(&format!("test_canvas and not test_chord and not ({SLOW})"));
+}
+
+#[test]
+fn celerys_own_tests_of_chords_pass() {
+    suite(&format!("test_canvas and test_chord and not ({SLOW})"));
 }

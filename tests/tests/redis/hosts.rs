@@ -124,3 +124,22 @@ async fn a_host_that_stood_still_for_longer_than_its_lease_changes_nothing() {
         metas.iter().map(|meta| (&meta.worker, meta.date_done)).collect::<Vec<_>>()
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_was_revoked_before_it_came_runs_on_no_host() {
+    let server = RedisServer::start();
+    let a = host(&server.url(), "a@test");
+    a.push(guests::tour()).ok();
+    let id = "unseen".parse().unwrap();
+    let told = a.client().revoke(&id, false).await.unwrap();
+    assert_eq!((told.state, told.outcome.contains("will not run")), (State::Revoked, true), "{}", told.outcome);
+    // This one comes later, and asks the others.
+    let b = host(&server.url(), "b@test");
+    let known = || b.lovage(["inspect", "revoked", "-o", "json"]).json()["b@test"].to_string().contains("unseen");
+    lovage_tests::redis::until("it has learnt what was revoked", || known().then_some(()));
+    a.lovage(["worker", "drain"]).ok();
+    crate::poison::put(&server, &id);
+    let meta = ended(&b.client(), &[id]).await.pop().unwrap();
+    assert_eq!((meta.status, meta.deliveries), (State::Revoked, 1), "{:?}", meta.result);
+    assert!(meta.result.as_str().contains("\"revoked\""), "{:?}", meta.result);
+}

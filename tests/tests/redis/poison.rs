@@ -22,6 +22,11 @@ fn plain(id: &str, body: &str) -> Value {
     element(id, "application/json", body.as_bytes())
 }
 
+/// Sends a task as a client of Celery does.
+pub(crate) fn put(server: &RedisServer, id: &lovage_model::TaskId) {
+    server.connect().lpush::<_, _, ()>("celery", plain(id.as_str(), "[[1, 2], {}, {}]").to_string()).unwrap();
+}
+
 /// What is read of a meta: its arguments may be no JSON to us.
 #[derive(Debug, serde::Deserialize)]
 struct Meta {
