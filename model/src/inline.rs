@@ -68,8 +68,6 @@ pub struct Inline {
     pub ends: Vec<InlineEnd>,
     /// What chords wait for.
     pub parts: Vec<Part>,
-    /// Tasks that every worker must be told are revoked.
-    pub revoked: Vec<TaskId>,
 }
 
 impl Inline {
@@ -86,7 +84,6 @@ impl Inline {
         self.messages.extend(other.messages);
         self.ends.extend(other.ends);
         self.parts.extend(other.parts);
-        self.revoked.extend(other.revoked);
     }
 }
 

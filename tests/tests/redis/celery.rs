@@ -1,6 +1,6 @@
 //! What Celery's own tools and Celery's own tests make of Lovage.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use lovage_tests::daemon::{Daemon, program, run};
 use lovage_tests::python::{python, root};
@@ -8,19 +8,63 @@ use lovage_tests::redis::RedisServer;
 use lovage_tests::{artifacts, guests};
 use tempfile::TempDir;
 
+/// A script of `tests/parity`.
+fn script(name: &str) -> Command {
+    let mut script = Command::new(python());
+    script.arg(name).current_dir(root().join("tests/parity")).env("PYTHONDONTWRITEBYTECODE", "1");
+    script
+}
+
 #[test]
 fn celerys_command_line_and_flower_see_lovage_as_they_see_a_worker() {
     let server = RedisServer::start();
     let settings = "[worker]\nqueues = [\"sandboxed\"]\nconcurrency = 4\ntask_events = \"yes\"\n";
     let host = Daemon::host(&server.url(), "lovage@control", &[guests::tour()], settings);
     host.push(guests::tour()).ok();
-    let mut script = Command::new(python());
-    script.current_dir(root().join("tests/parity")).env("PYTHONDONTWRITEBYTECODE", "1");
-    script.args(["control.py", &server.url(), "lovage@control"]);
-    let seen = run(script).ok();
+    let mut control = script("control.py");
+    control.args([&server.url(), "lovage@control"]);
+    let seen = run(control).ok();
     assert_eq!(seen.matches("same shape: ").count(), 9, "{seen}");
     assert_eq!(seen.matches("same answer: ").count(), 9, "{seen}");
     assert!(seen.ends_with("seen: Flower, with both nodes and every task"), "{seen}");
+}
+
+/// What came of the work of `differential.py`.
+fn differential(server: &RedisServer) -> String {
+    let mut work = script("differential.py");
+    work.args(["work", &server.url()]);
+    run(work).ok()
+}
+
+#[test]
+fn what_is_left_in_redis_and_told_to_monitors_is_what_celery_leaves_and_tells() {
+    let celery = {
+        let server = RedisServer::start();
+        let mut worker = script("differential.py");
+        let mut worker =
+            worker.args(["worker", &server.url()]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let done = differential(&server);
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        done
+    };
+    let lovage = {
+        let server = RedisServer::start();
+        let settings = "[worker]\nqueues = [\"celery\", \"other\"]\nconcurrency = 2\ntask_events = \"yes\"\n";
+        let host = Daemon::host(&server.url(), "lovage@differential", &[guests::tour()], settings);
+        host.push(guests::tour()).ok();
+        differential(&server)
+    };
+    let home = TempDir::with_prefix("lovage-test-").expect("a temporary directory");
+    let [of_celery, of_lovage] = [("celery", celery), ("lovage", lovage)].map(|(name, done)| {
+        let file = home.path().join(name);
+        std::fs::write(&file, done).unwrap();
+        file
+    });
+    let mut compare = script("differential.py");
+    compare.arg("compare").args([of_celery, of_lovage]);
+    let said = run(compare).ok();
+    assert!(said.contains("31 cases"), "{said}");
 }
 
 /// Those of Celery's integration tests that any worker can pass (`tests/parity/suite.txt`) and that are chosen by pytest's `-k`.

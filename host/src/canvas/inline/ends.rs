@@ -107,7 +107,6 @@ impl Inliner<'_, '_> {
             self.errbacks(&Request::never_run(&id), &errbacks, cause, None);
             let children = self.children();
             self.end(&id, None, None, &failed, children);
-            self.out.revoked.push(id);
             self.count_in_outer(member, cause, &errbacks);
         }
         if let Some(id) = &body.options.task_id {

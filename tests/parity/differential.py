@@ -1,0 +1,223 @@
+"""One client's work, done by a Celery worker and by Lovage: what is left in Redis, and what monitors were told, must be the same.
+
+    differential.py worker REDIS_URL                     is the Celery worker
+    differential.py work REDIS_URL                       does the work, and prints what came of it as JSON
+    differential.py compare CELERY.json LOVAGE.json      holds both against each other
+
+Ids, times, host names and tracebacks are left out. The tasks are those of the tour, here in Python.
+"""
+
+import json
+import re
+import sys
+import threading
+import time
+
+from celery import Celery, chain, chord, group
+from celery.exceptions import SoftTimeLimitExceeded
+from kombu import Queue
+
+PATIENCE = 30
+url = sys.argv[2] if sys.argv[1] in ("worker", "work") else None
+app = Celery("differential", broker=url, backend=url)
+app.conf.update(
+    result_extended=True, task_send_sent_event=True, worker_send_task_events=True, worker_prefetch_multiplier=1,
+    task_acks_late=True, task_reject_on_worker_lost=True, task_track_started=True, accept_content=["json", "msgpack"],
+    task_queues=[Queue("celery"), Queue("other")], broker_transport_options={"queue_order_strategy": "sorted"},
+)
+
+
+@app.task(name="tour.add")
+def add(x, y):
+    return x + y
+
+
+@app.task(name="tour.total")
+def total(numbers):
+    return sum(numbers)
+
+
+@app.task(name="tour.divide")
+def divide(x, y):
+    return x / y
+
+
+@app.task(name="tour.hear", bind=True)
+def hear(self, told):
+    return told
+
+
+@app.task(name="tour.sleepy")
+def sleepy(seconds):
+    try:
+        time.sleep(seconds)
+    except SoftTimeLimitExceeded:
+        raise
+
+
+@app.task(name="tour.shaky", bind=True, autoretry_for=(ConnectionError,), retry_backoff=0.5, retry_backoff_max=5, max_retries=5,
+          retry_jitter=False)
+def shaky(self, fails=2):
+    if self.request.retries < fails:
+        raise ConnectionError(f"attempt {self.request.retries + 1} got no answer")
+    return f"worked after {self.request.retries} retries"
+
+
+def calls():
+    """Every case: its name, and the results whose end is waited for."""
+    yield "plain", [add.delay(2, 3)]
+    yield "keywords", [add.delay(x=2, y=3)]
+    yield "failure", [divide.delay(1, 0)]
+    yield "wrong arguments", [app.send_task("tour.add", (1,))]
+    yield "unknown", [app.send_task("nobody.knows", (1,))]
+    yield "tagged", [hear.delay({"bytes": b"\xff", "more": [b"text", 1.5, None, 2**70]})]
+    yield "unicode", [hear.delay("häå®ƒ \u2028 \U0001f600")]
+    for way in ["zlib", "bzip2", "gzip"]:
+        yield way, [add.apply_async((2, 3), compression=way)]
+    yield "msgpack", [add.apply_async((2, 3), serializer="msgpack")]
+    yield "protocol 1", [old_protocol()]
+    yield "queue", [add.apply_async((2, 3), queue="other")]
+    yield "priority", [add.apply_async((2, 3), priority=7)]
+    yield "countdown", [add.apply_async((2, 3), countdown=0.5)]
+    yield "expired", [add.apply_async((2, 3), countdown=0.5, expires=0.2)]
+    yield "retried", [shaky.delay(2)]
+    yield "headers", [add.apply_async((2, 3), headers={"x-a": "1"})]
+    yield "ignored", [add.apply_async((2, 3), ignore_result=True)]
+    yield "soft limit", [sleepy.apply_async((20,), soft_time_limit=1, time_limit=10)]
+    yield "hard limit", [sleepy.apply_async((20,), time_limit=1)]
+    yield "chain", family(chain(add.s(1, 2), add.s(3), add.s(4)).delay())
+    yield "broken chain", family(chain(divide.s(1, 0), add.s(3), add.s(4)).delay())
+    yield "group", group(add.s(n, n) for n in range(3)).delay().results
+    yield "chord", family(chord([add.s(n, n) for n in range(3)], total.s()).delay())
+    yield "broken chord", family(chord([add.s(1, 1), divide.s(1, 0)], total.s()).delay())
+    yield "nested", family((group(add.s(n, n) for n in range(3)) | total.s() | add.s(1)).delay())
+    yield "map", [add.starmap([(1, 2), (3, 4)]).delay()]
+    yield "linked", [add.apply_async((1, 2), link=hear.s())]
+    yield "stamped", [stamped(add.s(1, 2))]
+    yield "terminated", [terminated(sleepy.delay(60))]
+
+
+def old_protocol():
+    app.conf.task_protocol = 1
+    try:
+        return app.send_task("tour.add", (2, 3))
+    finally:
+        app.conf.task_protocol = 2
+
+
+def terminated(result):
+    deadline = time.monotonic() + PATIENCE
+    while result.state != "STARTED" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    result.revoke(terminate=True)
+    return result
+
+
+def stamped(signature):
+    signature.stamp(batch="b1")
+    return signature.delay()
+
+
+def family(result):
+    """A result and everything before it."""
+    found = []
+    while result is not None:
+        found.extend(result.results if hasattr(result, "results") and result.results is not None else [result])
+        result = result.parent
+    return found
+
+
+def ended(result):
+    deadline = time.monotonic() + PATIENCE
+    key = app.backend.get_key_for_task(result.id)
+    while time.monotonic() < deadline:
+        meta = app.backend.client.get(key)
+        if meta and json.loads(meta)["status"] in ("SUCCESS", "FAILURE", "REVOKED"):
+            return json.loads(meta)
+        time.sleep(0.02)
+    return None
+
+
+def shown(meta):
+    """A meta without what is another one each time."""
+    if meta is None:
+        return None
+    children = meta.get("children") or []
+    kept = {name: meta[name] for name in sorted(meta) if name not in
+            ("task_id", "date_done", "traceback", "children", "worker", "parent_id", "group_id")}
+    has = {name: meta.get(name) is not None for name in ("date_done", "parent_id", "group_id", "worker")}
+    return {**kept, "has": has, "children": len(children)}
+
+
+class Told:
+    """What monitors are told, by task."""
+
+    def __init__(self):
+        self.events, self.online = [], threading.Event()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        with app.connection() as connection:
+            def heard(event):
+                self.online.set()
+                self.events.append(event)
+            app.events.Receiver(connection, handlers={"*": heard}).capture(limit=None, timeout=None, wakeup=False)
+
+    def of(self, task_id):
+        """Their names, and which fields each has. That it was sent comes first: who sends tells of it when it gets to it."""
+        events = sorted(self.events, key=lambda event: event["type"] != "task-sent")
+        return [[event["type"], sorted(name for name, value in event.items() if name not in ("local_received", "traceback") and value is not None)]
+                for event in events if event.get("uuid") == task_id]
+
+
+def work():
+    told = Told()
+    if not told.online.wait(PATIENCE):
+        sys.exit("no worker says that it is there")
+    cases = {}
+    for name, results in calls():
+        metas = [ended(result) for result in results if name != "ignored"]
+        cases[name] = {"metas": [shown(meta) for meta in metas], "ids": [result.id for result in results]}
+    time.sleep(3)
+    for case in cases.values():
+        case["events"] = [told.of(task_id) for task_id in case.pop("ids")]
+    redis = app.backend.client
+    left = [key.decode() for key in redis.keys("*") if not key.startswith((b"lovage:", b"celery-task-meta-", b"_kombu."))]
+    kinds = sorted({key.split("-")[-1].split(".")[-1] if key.startswith("celery-taskset-meta-") else key for key in left})
+    done = json.dumps({"cases": cases, "left": kinds}, ensure_ascii=False)
+    print(re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", done))
+
+
+# What differs, and why.
+DIFFERENCES = {
+    ("unknown", "metas"): "Celery does not say which task it did not know, or at which worker",
+    ("unknown", "events"): "Celery never says that it was received",
+    ("retried", "metas"): "in Celery a task that is tried again is its own parent",
+    ("retried", "events"): "Celery sends the next attempt before it tells of this one",
+    ("hard limit", "events"): "Celery tells twice that it failed",
+    ("broken chain", "metas"): "Celery says what the steps that never ran would have been",
+}
+
+
+def compare(ours, theirs):
+    wrong = []
+    for name, case in theirs["cases"].items():
+        for part in ("metas", "events"):
+            if case[part] != ours["cases"][name][part] and (name, part) not in DIFFERENCES:
+                wrong.append(f"{name}, {part}:\n  celery {json.dumps(case[part])}\n  lovage {json.dumps(ours['cases'][name][part])}")
+    stale = [case for case in DIFFERENCES if theirs["cases"][case[0]][case[1]] == ours["cases"][case[0]][case[1]]]
+    wrong += [f"{name}, {part}: is the same by now" for name, part in stale]
+    wrong += [f"left behind: {key}" for key in set(ours["left"]) - set(theirs["left"])]
+    for text in wrong:
+        print(text)
+    print(f"{len(theirs['cases'])} cases, {len(DIFFERENCES)} known differences, {len(wrong)} others")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "compare":
+        sys.exit(compare(json.load(open(sys.argv[3])), json.load(open(sys.argv[2]))))
+    elif sys.argv[1] == "worker":
+        app.worker_main(["worker", "--concurrency", "2", "-E", "--loglevel", "ERROR"])
+    else:
+        work()
