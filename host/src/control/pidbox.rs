@@ -145,11 +145,9 @@ impl Pidbox {
             Ok(answers) => answers,
             Err(error) => return tracing::warn!(%error, "what other hosts know of revoked tasks could not be read"),
         };
-        let answers = answers.iter().filter_map(|raw| pidbox::read_answers(raw, &limits()).ok());
-        for (_, known) in answers
-            .flat_map(|answers| answers.iter().map(|(of, known)| (of.to_owned(), known.clone())).collect::<Vec<_>>())
-        {
-            let Ok(known) = known.read::<Fields>() else { continue };
+        let answers: Vec<Fields> = answers.iter().filter_map(|raw| pidbox::read_answers(raw, &limits()).ok()).collect();
+        let known = answers.iter().flat_map(Fields::iter).filter_map(|(_, known)| known.read::<Fields>().ok());
+        for known in known {
             self.control.clock.adjust(known.read("clock").unwrap_or_default());
             if let Ok(ids) = ordered::ids_of(&known, "revoked") {
                 self.control.standing.foretold.revoke(&TenantId::default(), &ids, clock::now());
