@@ -53,12 +53,20 @@ impl Orders for RedisStore {
         #[derive(Deserialize)]
         struct One {
             id: TaskId,
-            found: Found,
+            found: Option<Found>,
         }
         let labels = values.iter().map(|value| label(stamp, &canonical(value))).collect();
         let args = Args { tenant, labels, now: now.as_micros(), texts: Texts::of(now)? };
         let done: Answers<One> = self.link.call(Script::Stamped, &args).await?;
         self.ring(done.rings);
-        Ok(done.answers.into_iter().map(|one| (one.id, one.found.revoked())).collect())
+        let mut all = Vec::with_capacity(done.answers.len());
+        for One { id, found } in done.answers {
+            let revoked = match found {
+                Some(found) => found.revoked(),
+                None => self.order_end(tenant, &id, now).await?,
+            };
+            all.push((id, revoked));
+        }
+        Ok(all)
     }
 }

@@ -4,7 +4,7 @@ use lovage_model::{Arrival, Inline, Part, ResultTuple, Sender, State, WireSignat
 use serde_json::json;
 
 use super::*;
-use crate::store::{ChordEnd, Completed, Ended, Fenced, FollowUp, Joins};
+use crate::store::{ChordEnd, Completed, Ended, Fenced, FollowUp, Joins, Orders, Revoked};
 
 fn body() -> WireSignature {
     let text = r#"{"task":"tour.sum","args":[],"kwargs":{},"options":{"task_id":"body"},"subtask_type":null,"immutable":false}"#;
@@ -122,11 +122,27 @@ async fn a_part_that_is_revoked_while_it_waits_counts() {
     let lease = bench.lease_one(at(0)).await;
     bench.store.release(lease.key, false).await.unwrap();
     let found = bench.store.revoke(&tenant(), &lease.message.id, at(1)).await.unwrap();
-    assert_eq!(found, crate::store::Revoked::Waiting);
+    assert_eq!(found, Revoked::Waiting);
     assert_eq!(bench.meta("a").await["status"], "REVOKED");
     let (_, chord) = the_end(&bench).await;
     assert!(matches!(&chord.parts[0].1, Arrival::Failed { exception, .. } if exception.exc_type == "TaskRevokedError"));
     assert!(bench.lease(9, at(2)).await.is_empty(), "its element is of no worth");
+}
+
+#[tokio::test]
+async fn a_part_that_is_revoked_by_its_stamp_counts() {
+    let bench = Bench::new().await;
+    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["1"]).await;
+    let body = json!([[2, 3], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": body()}]);
+    let headers = json!({"group": "g", "group_index": 0, "stamped_headers": ["batch"], "stamps": {"batch": "b1"}});
+    bench.ask::<u64>("LPUSH", "celery", &[&envelope("a", &headers, &body)]).await;
+    let lease = bench.lease_one(at(0)).await;
+    bench.store.release(lease.key, false).await.unwrap();
+    let stamp = [Json::of("b1").unwrap()];
+    let found = bench.store.revoke_stamped(&TenantId::default(), "batch", &stamp, at(1)).await.unwrap();
+    assert_eq!(found, [("a".parse().unwrap(), Revoked::Waiting)]);
+    let (_, chord) = the_end(&bench).await;
+    assert!(matches!(chord.parts.as_slice(), [(_, Arrival::Failed { .. })]), "{:?}", chord.parts);
 }
 
 #[tokio::test]
