@@ -30,7 +30,7 @@ BUILD_LOAD := env -u RUSTFLAGS cargo build --locked --profile guest --target was
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: ## Install what a build needs and is missing (the wasm32-wasip2 target)
+setup: ## Install what builds and tests need and is missing (the wasm32-wasip2 target, redis-server, python3-venv)
 	@scripts/setup.sh
 
 build: setup ## Build the binary, and the modules in tasks/ as components
