@@ -9,6 +9,8 @@ show both. Prints a line for each thing that was seen, and ends with 1 at the fi
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -174,6 +176,22 @@ class Flower:
         self.process.wait(PATIENCE)
 
 
+def rendered(page):
+    """What a browser makes of the page of workers, whose table is filled by a script."""
+    browser = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    if browser is None:
+        return "not seen: Flower in a browser, since there is none"
+    with tempfile.TemporaryDirectory() as profile:
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
+                   "--virtual-time-budget=10000", "--dump-dom", page]
+        dom = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE).stdout
+    rows = [row for row in re.findall(r"<tr.*?</tr>", dom, re.S) if "Online" in row]
+    for of in (node, CELERY_NODE):
+        if not any(of in row for row in rows):
+            fail(f"a browser does not show {of} as online: {rows or dom[-2000:]}")
+    return "seen: Flower in a browser, with both nodes online"
+
+
 def flower():
     flower = Flower()
     try:
@@ -201,6 +219,7 @@ def flower():
             page = flower.get(path)
             if not page or (path != "/tasks" and node not in page):
                 fail(f"Flower's page {path} does not show {node}")
+        print(rendered(f"http://127.0.0.1:{flower.port}/workers"))
         print("seen: Flower, with both nodes and every task")
     finally:
         flower.stop()
