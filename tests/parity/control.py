@@ -182,9 +182,12 @@ def rendered(page):
     if browser is None:
         return "not seen: Flower in a browser, since there is none"
     with tempfile.TemporaryDirectory() as profile:
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}",
                    "--virtual-time-budget=10000", "--dump-dom", page]
-        dom = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE).stdout
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    if ran.returncode != 0 or "<table" not in ran.stdout:
+        return f"not seen: Flower in a browser, since {browser} does not run here: {ran.stderr[-300:]}"
+    dom = ran.stdout
     rows = [row for row in re.findall(r"<tr.*?</tr>", dom, re.S) if "Online" in row]
     for of in (node, CELERY_NODE):
         if not any(of in row for row in rows):
