@@ -19,6 +19,7 @@
 //! - Proxies named in the environment are not used.
 #![deny(missing_docs)]
 
+mod access;
 mod beat;
 mod client;
 mod control;

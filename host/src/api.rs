@@ -6,10 +6,10 @@
 //! Invariants:
 //! - Every error is a `Problem` of a kind listed in [`problem::KINDS`]; also those of axum itself.
 //! - The OpenAPI document is made from the table that routes are made from.
-//! - The tenant comes from one extractor, never from a body.
+//! - The tenant comes from the token, never from a body; a handler gets it by saying which scope it needs.
 //! - A 2xx answer to a submit is given after the store has said that the message survives.
 //!
-//! Absent: tokens. Without them the daemon listens on loopback only, and the guard refuses what a web page could send.
+//! Without tokens the daemon listens on loopback only, and the guard refuses what a web page could send.
 
 mod beat;
 mod body;
@@ -27,17 +27,20 @@ mod results;
 mod serve;
 mod submit;
 mod tasks;
+mod tenants;
+mod tokens;
 mod watching;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::{Access, Caller};
 use crate::beat::Beat;
 use crate::clock::Logical;
 use crate::control::Control;
@@ -65,6 +68,8 @@ pub struct Api {
     pub standing: Arc<Standing>,
     /// Who is told.
     pub hub: Arc<Hub>,
+    /// Who may do what.
+    pub access: Arc<Access>,
     /// What is sent again and again.
     pub beat: Arc<Beat>,
     /// What may be queued.
@@ -104,6 +109,14 @@ impl Rooms {
         *self.api.draining.borrow()
     }
 
+    /// Returns when who listens must leave: the daemon goes down, or he may not any more.
+    async fn over(&self, caller: &Caller) {
+        tokio::select! {
+            () = self.drained() => {}
+            () = self.api.access.barred(caller) => {}
+        }
+    }
+
     /// Returns when the daemon goes down.
     async fn drained(&self) {
         let mut draining = self.api.draining.clone();
@@ -120,13 +133,13 @@ pub fn router(api: Api) -> Router {
     let (modules, standing) = (Arc::clone(&api.modules), Arc::clone(&api.standing));
     let (clock, host) = (Arc::clone(&api.clock), api.host.clone());
     let control = Control { store, running, hub, modules, standing, clock, host };
-    let rooms = Rooms { api, control, uploads: Semaphore::new(UPLOADS) };
+    let rooms = Arc::new(Rooms { api, control, uploads: Semaphore::new(UPLOADS) });
     let (router, _) = table().split_for_parts();
     router
         .fallback(guard::unknown_route)
         .method_not_allowed_fallback(guard::method_not_allowed)
-        .layer(from_fn(guard::guard))
-        .with_state(Arc::new(rooms))
+        .layer(from_fn_with_state(Arc::clone(&rooms), guard::guard))
+        .with_state(rooms)
 }
 
 /// The OpenAPI 3.1 document of all routes.
@@ -173,6 +186,10 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(beat::list_beat))
         .routes(routes!(beat::set_beat, beat::show_beat, beat::remove_beat))
         .routes(routes!(beat::run_beat))
+        .routes(routes!(tenants::list_tenants))
+        .routes(routes!(tenants::set_tenant, tenants::remove_tenant))
+        .routes(routes!(tokens::list_tokens, tokens::issue_token))
+        .routes(routes!(tokens::revoke_token))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::openapi))

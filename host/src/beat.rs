@@ -21,6 +21,7 @@ use std::time::Duration;
 use lovage_model::{EntryName, Event, PeriodicTask, ResultTuple, Signature, TaskId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
+use crate::access::Access;
 use crate::clock;
 use crate::events::Hub;
 use crate::modules::Modules;
@@ -74,6 +75,7 @@ pub struct Beat {
     store: Arc<dyn Store>,
     modules: Arc<Modules>,
     hub: Arc<Hub>,
+    access: Arc<Access>,
     limits: queue::Limits,
     /// Since when this daemon runs.
     awake: Timestamp,
@@ -83,9 +85,15 @@ pub struct Beat {
 
 impl Beat {
     /// A beat that is not running yet.
-    pub fn new(store: Arc<dyn Store>, modules: Arc<Modules>, hub: Arc<Hub>, limits: queue::Limits) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        modules: Arc<Modules>,
+        hub: Arc<Hub>,
+        access: Arc<Access>,
+        limits: queue::Limits,
+    ) -> Self {
         let awake = clock::now();
-        Self { store, modules, hub, limits, awake, changed: Notify::new(), errors: Mutex::default() }
+        Self { store, modules, hub, access, limits, awake, changed: Notify::new(), errors: Mutex::default() }
     }
 
     /// Makes what the configuration declares what there is: for the default tenant, beside what the API has set.
@@ -208,7 +216,8 @@ impl Beat {
     ) -> Result<ResultTuple, BeatError> {
         let Sent { plan, result } = self.admit(tenant, entry, id, now)?;
         let messages: Vec<_> = plan.tasks.iter().map(|task| task.message.clone()).collect();
-        let answers = self.store.submit(tenant, vec![plan], now, self.limits.room).await?;
+        let room = self.access.room(tenant, self.limits.room);
+        let answers = self.store.submit(tenant, vec![plan], now, room).await?;
         match answers.first() {
             Some(Submitted::Stored) => {
                 self.hub.announce_with(tenant, || messages.iter().map(|it| Event::sent(it, now)).collect());

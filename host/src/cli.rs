@@ -4,6 +4,7 @@
 //! and `config` ask the daemon's and the configuration's own rooms. Data goes to standard output, everything else to
 //! standard error. Only here does anything print, and only here does the process end.
 
+mod access;
 mod beat;
 mod escape;
 mod events;
@@ -56,7 +57,7 @@ struct Globals {
     /// Address of the daemon
     #[arg(long, global = true, env = "LOVAGE_URL", default_value = "http://127.0.0.1:7380")]
     url: String,
-    /// Token that says who asks; sent with each request, but daemons of this version ask for none
+    /// Token that says who asks, if the daemon needs one
     #[arg(long, global = true, env = "LOVAGE_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// How data is written; everything that is not data goes to standard error
@@ -96,6 +97,12 @@ enum Command {
     /// What is sent again and again
     #[command(subcommand)]
     Beat(beat::BeatCommand),
+    /// Who shares the daemon, and what each may use
+    #[command(subcommand)]
+    Tenant(access::TenantCommand),
+    /// What proves who asks
+    #[command(subcommand)]
+    Token(access::TokenCommand),
     /// Whether the daemon is there and can take tasks; exit 1 if it cannot, 6 if none answers
     Status,
     /// Check or copy a store
@@ -154,6 +161,8 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<ExitCode> {
         Command::Control(command) => ask(cli.globals, screen, async |session| host::control(command, session).await)?,
         Command::Events => ask(cli.globals, screen, events::watch)?,
         Command::Beat(command) => ask(cli.globals, screen, async |session| beat::execute(command, session).await)?,
+        Command::Tenant(command) => ask(cli.globals, screen, async |session| access::tenant(command, session).await)?,
+        Command::Token(command) => ask(cli.globals, screen, async |session| access::token(command, session).await)?,
         Command::Status => ask(cli.globals, screen, status)?,
     };
     Ok(exit.into())

@@ -126,8 +126,10 @@ pub struct Redis {
 /// The HTTP API.
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// A loopback address.
+    /// A loopback address, unless every request needs a token.
     pub listen: SocketAddr,
+    /// Whether every request needs a token, also before there is one.
+    pub tokens: bool,
     /// Connections at once.
     pub max_connections: usize,
 }

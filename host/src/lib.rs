@@ -4,6 +4,7 @@
 //! `tests/laws.rs` holds the code to it.
 #![deny(missing_docs)]
 
+pub mod access;
 pub mod api;
 pub mod attempt;
 pub mod beat;

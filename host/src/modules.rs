@@ -12,6 +12,7 @@ use bytes::Bytes;
 use lovage_model::{Digest, ModuleName, ModuleVersion, TaskDefinition, TaskName, TenantId, Timestamp};
 use sha2::{Digest as _, Sha256};
 
+use crate::access::Access;
 use crate::sandbox::{Refusal, Sandbox};
 use crate::store::{Store, StoreError, Upload};
 
@@ -30,6 +31,20 @@ pub enum PushError {
         task: TaskName,
         /// Who has it.
         module: ModuleName,
+    },
+    /// The tenant has as much as it may.
+    #[error(
+        "the tenant has {there} of {most} {what}, and this push needs {more} more: remove modules, or ask the operator for more"
+    )]
+    Full {
+        /// What of: the name of the quota.
+        what: &'static str,
+        /// How much there is.
+        there: u64,
+        /// How much there may be.
+        most: u64,
+        /// How much would come.
+        more: u64,
     },
     /// The store failed.
     #[error(transparent)]
@@ -101,6 +116,7 @@ type Table = HashMap<TenantId, HashMap<TaskName, Arc<Code>>>;
 pub struct Modules {
     store: Arc<dyn Store>,
     sandbox: Arc<Sandbox>,
+    access: Arc<Access>,
     table: RwLock<Table>,
     /// One push at a time: two that export the same name must not both find it free.
     pushing: tokio::sync::Mutex<()>,
@@ -112,9 +128,9 @@ pub struct Modules {
 
 impl Modules {
     /// Reads what is active. Nothing is compiled: artifacts are loaded at first use.
-    pub async fn open(store: Arc<dyn Store>, sandbox: Arc<Sandbox>) -> Result<Self, StoreError> {
+    pub async fn open(store: Arc<dyn Store>, sandbox: Arc<Sandbox>, access: Arc<Access>) -> Result<Self, StoreError> {
         let (table, pushing, looks, loading) = Default::default();
-        let modules = Self { store, sandbox, table, pushing, looks, loading };
+        let modules = Self { store, sandbox, access, table, pushing, looks, loading };
         for tenant in modules.store.tenants().await? {
             modules.refresh(&tenant).await?;
         }
@@ -153,11 +169,17 @@ impl Modules {
         now: Timestamp,
     ) -> Result<ModuleVersion, PushError> {
         let digest = Digest::from_bytes(&Sha256::digest(&component).into());
+        // Before it is compiled, which costs far more; and again below, when nobody else pushes here.
+        self.refuse_full(tenant, name, component.len() as u64, &digest).await?;
         let tasks = self.sandbox.admit(&digest, &component).await?;
         let _one_at_a_time = self.pushing.lock().await;
-        if let Err(taken) = self.refuse_taken(tenant, name, &tasks) {
+        let mut refused = self.refuse_taken(tenant, name, &tasks);
+        if refused.is_ok() {
+            refused = self.refuse_full(tenant, name, component.len() as u64, &digest).await;
+        }
+        if let Err(refused) = refused {
             self.forget_unless_stored(&digest).await?;
-            return Err(taken);
+            return Err(refused);
         }
         if dry_run {
             self.forget_unless_stored(&digest).await?;
@@ -269,6 +291,38 @@ impl Modules {
         Ok(())
     }
 
+    /// Refuses what a tenant has no room for. The version that is active already takes none.
+    async fn refuse_full(
+        &self,
+        tenant: &TenantId,
+        name: &ModuleName,
+        size_bytes: u64,
+        digest: &Digest,
+    ) -> Result<(), PushError> {
+        let policy = self.access.policy(tenant);
+        if policy.modules.is_none() && policy.module_bytes.is_none() {
+            return Ok(());
+        }
+        let active = self.store.active(tenant).await?;
+        if active.iter().any(|version| version.name == *name && version.digest == *digest) {
+            return Ok(());
+        }
+        let mut bytes = 0;
+        for module in &active {
+            bytes += self.store.versions(tenant, &module.name).await?.iter().map(|one| one.size_bytes).sum::<u64>();
+        }
+        let is_new = active.iter().all(|version| version.name != *name);
+        let (modules, one_more) = (active.len() as u64, u64::from(is_new));
+        for (what, there, most, more) in
+            [("modules", modules, policy.modules, one_more), ("module_bytes", bytes, policy.module_bytes, size_bytes)]
+        {
+            if let Some(most) = most.filter(|most| more > 0 && there.saturating_add(more) > *most) {
+                return Err(PushError::Full { what, there, most, more });
+            }
+        }
+        Ok(())
+    }
+
     async fn refresh(&self, tenant: &TenantId) -> Result<(), StoreError> {
         self.looks.fetch_add(1, Ordering::AcqRel);
         let mut tasks = HashMap::new();
@@ -335,6 +389,8 @@ fn nearest<'a>(names: impl Iterator<Item = &'a TaskName>, wanted: &str) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use lovage_model::TenantPolicy;
+
     use super::*;
     use crate::sandbox::{Compiler, Settings};
     use crate::store::memory::MemoryStore;
@@ -377,7 +433,9 @@ mod tests {
         let (memory_bytes, cache) = (1 << 20, cache.to_owned());
         let settings = Settings { concurrency: 1, memory_bytes, cache, compiler: Compiler::InProcess };
         let sandbox = Arc::new(Sandbox::new(settings).unwrap());
-        Modules::open(Arc::new(MemoryStore::new()), sandbox).await.unwrap()
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let access = Arc::new(Access::open(Arc::clone(&store), false).await.unwrap());
+        Modules::open(store, sandbox, access).await.unwrap()
     }
 
     #[tokio::test]
@@ -407,6 +465,29 @@ mod tests {
         assert!(modules.remove(&tenant, &name).await.unwrap());
         assert_eq!(compiled(), 0, "a removed module leaves nothing");
         assert!(!modules.sandbox.has(&first, false));
+    }
+
+    #[tokio::test]
+    async fn a_tenant_has_no_more_modules_than_it_may() {
+        let cache = tempfile::tempdir().unwrap();
+        let modules = modules(cache.path()).await;
+        let (now, size) = (Timestamp::from_micros(0), component(1).len() as u64);
+        let allow = async |modules_of: Option<u64>, module_bytes: Option<u64>| {
+            let policy = TenantPolicy { modules: modules_of, module_bytes, ..TenantPolicy::default() };
+            modules.access.set_tenant(TenantId::default(), policy, now).await.unwrap();
+        };
+        let push = async |name: &str, pages: u32| {
+            let name = ModuleName::new(name).unwrap();
+            modules.push(&TenantId::default(), &name, component(pages), false, now).await.map_err(|e| e.to_string())
+        };
+        allow(Some(1), Some(2 * size)).await;
+        push("it", 1).await.unwrap();
+        push("it", 1).await.expect("the same again takes no room");
+        assert!(push("other", 2).await.unwrap_err().contains("1 of 1 modules"));
+        push("it", 2).await.expect("another version is no other module");
+        assert!(push("it", 3).await.unwrap_err().contains(&format!("{} of {} module_bytes", 2 * size, 2 * size)));
+        allow(None, None).await;
+        push("it", 3).await.unwrap();
     }
 
     #[tokio::test]

@@ -30,6 +30,7 @@ pub use grant::{Caps, Granted, grant, timelimit};
 pub use running::{Brief, Listed, Running};
 pub use standing::{Foretold, Ordered, Share, Standing, TaskType};
 
+use crate::access::Access;
 use crate::canvas::Rules;
 use crate::clock;
 use crate::events::Hub;
@@ -58,7 +59,9 @@ pub struct Pipeline {
     pub hub: Arc<Hub>,
     /// Where settlements are recorded.
     pub outcomes: Outcomes,
-    /// What the operator allows.
+    /// What each tenant may use.
+    pub access: Arc<Access>,
+    /// What the operator allows everybody.
     pub caps: Caps,
     /// What he grants to some modules beside.
     pub granted: Granted,

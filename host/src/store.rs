@@ -12,6 +12,7 @@
 //!
 //! Absent: clocks (every call that needs one is told the time), policies, HTTP, Celery's wire.
 
+mod access;
 mod admission;
 mod advance;
 mod fanout;
@@ -38,6 +39,7 @@ use lovage_model::{
     Settlement, State, TaskDefinition, TaskId, TaskName, TenantId, Timestamp,
 };
 
+pub use access::{Access, Token};
 pub use fanout::Fanout;
 pub use joins::{ChordEnd, Completed, Ended, FollowUp, Joins};
 pub use schedules::{LastRun, Periodic, Schedules};
@@ -357,7 +359,7 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules + Waiting {
+pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules + Waiting + Access {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 

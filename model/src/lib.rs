@@ -5,6 +5,7 @@
 //! into. Nothing here does IO, reads a clock, or knows about async; everything builds for `wasm32-wasip2` too.
 #![deny(missing_docs)]
 
+mod access;
 pub mod api;
 mod canvas;
 mod change;
@@ -29,6 +30,7 @@ mod time;
 mod usage;
 mod wire;
 
+pub use access::{IssuedToken, MAX_WEIGHT, NewToken, Scope, TenantPolicy, TenantView, TokenView};
 pub use canvas::Canvas;
 pub use change::{CHANGES, CUSTOM, Change, is_legal};
 pub use event::{Called, Event, EventKind};
@@ -38,7 +40,7 @@ pub use json::Json;
 pub use message::{Message, Then, TimeLimit};
 pub use meta::ResultMeta;
 pub use module::{Digest, Handler, ModuleVersion, Parameter, ParameterKind, TaskDefinition};
-pub use names::{EntryName, ModuleName, NameError, QueueName, TaskId, TaskName, TenantId};
+pub use names::{EntryName, ModuleName, NameError, QueueName, TaskId, TaskName, TenantId, TokenId};
 pub use options::{BadOption, Compression, RateLimit, Serializer, TaskOptions};
 pub use periodic::{Crontab, PeriodicTask, Schedule};
 pub use plan::{Arrival, Join, Plan, Planned, ResultTuple};

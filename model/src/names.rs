@@ -120,6 +120,12 @@ name!(
     |t| of(t, 128, |c| c.is_ascii_alphanumeric() || c == '_', |c| c.is_ascii_alphanumeric() || "_.-:".contains(c))
 );
 
+name!(
+    /// The part of a token that may be shown, by which it is listed and revoked.
+    TokenId, "token id", "1 to 63 of a-z and 0-9",
+    |t| of(t, 63, |_| true, |c| c.is_ascii_lowercase() || c.is_ascii_digit())
+);
+
 impl Default for TenantId {
     /// The tenant of a daemon that was given no tokens: `default`.
     fn default() -> Self {

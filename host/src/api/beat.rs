@@ -9,7 +9,7 @@ use lovage_model::{EntryName, PeriodicTask, State as TaskState};
 
 use super::Shared;
 use super::body::{self, Cap};
-use super::input::{Named, Tenant};
+use super::input::{Deploys, Named, Reads, Submits};
 use super::problem::{DRAINING, Reply};
 use super::submit::location;
 use crate::beat::Shown;
@@ -18,7 +18,7 @@ use crate::clock;
 /// Every periodic task.
 #[utoipa::path(get, path = "/v1/beat", tag = "beat", responses((status = 200, body = Vec<PeriodicView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn list_beat(State(rooms): State<Shared>, Tenant(tenant): Tenant) -> Reply<Json<Vec<PeriodicView>>> {
+pub(crate) async fn list_beat(State(rooms): State<Shared>, Reads(tenant): Reads) -> Reply<Json<Vec<PeriodicView>>> {
     Ok(Json(rooms.api.beat.list(&tenant, clock::now()).await?.into_iter().map(view).collect()))
 }
 
@@ -28,7 +28,7 @@ pub(crate) async fn list_beat(State(rooms): State<Shared>, Tenant(tenant): Tenan
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn show_beat(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Reads(tenant): Reads,
     Named(name): Named<EntryName>,
 ) -> Reply<Json<PeriodicView>> {
     Ok(Json(view(rooms.api.beat.show(&tenant, &name, clock::now()).await?)))
@@ -43,7 +43,7 @@ pub(crate) async fn show_beat(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn set_beat(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Deploys(tenant): Deploys,
     Named(name): Named<EntryName>,
     request: Request,
 ) -> Reply<Response> {
@@ -59,7 +59,7 @@ pub(crate) async fn set_beat(
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn remove_beat(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Deploys(tenant): Deploys,
     Named(name): Named<EntryName>,
 ) -> Reply<StatusCode> {
     rooms.api.beat.remove(&tenant, &name).await?;
@@ -73,7 +73,7 @@ pub(crate) async fn remove_beat(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn run_beat(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Submits(tenant): Submits,
     Named(name): Named<EntryName>,
 ) -> Reply<Response> {
     if rooms.is_draining() {

@@ -13,11 +13,12 @@ use axum::response::Sse;
 use axum::response::sse::Event as Line;
 use futures_util::stream::{self, Stream};
 use lovage_model::api::Problem;
-use lovage_model::{Called, Event, EventKind, Exception, ResultMeta, State as TaskState, TaskId, TenantId};
+use lovage_model::{Called, Event, EventKind, Exception, ResultMeta, State as TaskState, TaskId};
 
 use super::Shared;
-use super::input::{Named, Tenant, header};
+use super::input::{Listens, Named, header};
 use super::problem::{BAD_QUERY, Failure, Reply};
+use crate::access::Caller;
 use crate::events::{Notice, Numbered, Subscription};
 
 /// A comment is sent after so long without an event, and the store is looked at.
@@ -32,14 +33,14 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn task_events(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Listens(caller): Listens,
     Named(id): Named<TaskId>,
     headers: HeaderMap,
 ) -> Reply<Sse<impl Stream<Item = Result<Line, Infallible>>>> {
     let after = last_event_id(&headers)?;
-    let subscription = rooms.api.hub.follow(&tenant, &id, after);
-    let meta = rooms.api.store.task(&tenant, &id).await?.ok_or_else(|| Failure::unknown_id(&id))?;
-    let mut feed = Feed::new(rooms, tenant, Some(id), subscription);
+    let subscription = rooms.api.hub.follow(&caller.tenant, &id, after);
+    let meta = rooms.api.store.task(&caller.tenant, &id).await?.ok_or_else(|| Failure::unknown_id(&id))?;
+    let mut feed = Feed::new(rooms, caller, Some(id), subscription);
     // Who resumes without a gap has seen the start; an end that is not among what follows must still be told.
     let resumes = after.is_some() && feed.subscription.complete();
     if !resumes || (meta.status.is_terminal() && !feed.subscription.has_missed()) {
@@ -55,11 +56,11 @@ pub(crate) async fn task_events(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn all_events(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Listens(caller): Listens,
     headers: HeaderMap,
 ) -> Reply<Sse<impl Stream<Item = Result<Line, Infallible>>>> {
-    let subscription = rooms.api.hub.listen(&tenant, last_event_id(&headers)?);
-    Ok(Sse::new(Feed::new(rooms, tenant, None, subscription).stream()))
+    let subscription = rooms.api.hub.listen(&caller.tenant, last_event_id(&headers)?);
+    Ok(Sse::new(Feed::new(rooms, caller, None, subscription).stream()))
 }
 
 fn last_event_id(headers: &HeaderMap) -> Reply<Option<u64>> {
@@ -71,7 +72,7 @@ fn last_event_id(headers: &HeaderMap) -> Reply<Option<u64>> {
 /// One stream on its way.
 struct Feed {
     rooms: Shared,
-    tenant: TenantId,
+    caller: Caller,
     /// The task; none: all of the tenant's.
     task: Option<TaskId>,
     subscription: Subscription,
@@ -80,9 +81,9 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(rooms: Shared, tenant: TenantId, task: Option<TaskId>, subscription: Subscription) -> Self {
+    fn new(rooms: Shared, caller: Caller, task: Option<TaskId>, subscription: Subscription) -> Self {
         let lagged = (!subscription.complete()).then(|| lagged(None));
-        Self { rooms, tenant, task, subscription, lines: lagged.into_iter().collect(), ended: false }
+        Self { rooms, caller, task, subscription, lines: lagged.into_iter().collect(), ended: false }
     }
 
     fn stream(self) -> impl Stream<Item = Result<Line, Infallible>> {
@@ -100,7 +101,7 @@ impl Feed {
             let next = tokio::time::timeout(HEARTBEAT, self.subscription.next());
             let notice = tokio::select! {
                 notice = next => notice,
-                () = self.rooms.drained() => return None,
+                () = self.rooms.over(&self.caller) => return None,
             };
             match notice {
                 Ok(notice) => self.take(notice).await,
@@ -129,7 +130,7 @@ impl Feed {
     /// Reads the store: an end whose event was lost, or never was, ends the stream too.
     async fn look(&mut self) {
         let Some(id) = &self.task else { return };
-        match self.rooms.api.store.task(&self.tenant, id).await {
+        match self.rooms.api.store.task(&self.caller.tenant, id).await {
             Ok(Some(meta)) if meta.status.is_terminal() => self.tell_known(&meta),
             Ok(Some(_)) => {}
             // Forgotten or not readable: the next request will be told which.

@@ -8,7 +8,7 @@ use lovage_model::{ResultTuple, TaskId};
 
 use super::Shared;
 use super::body::{self, Cap};
-use super::input::{Named, Tenant};
+use super::input::{Named, Reads, Submits};
 use super::problem::{Failure, INVALID_REQUEST, Reply};
 use crate::clock;
 
@@ -19,7 +19,7 @@ use crate::clock;
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn save_group(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Submits(tenant): Submits,
     Named(id): Named<TaskId>,
     request: Request,
 ) -> Reply<StatusCode> {
@@ -41,7 +41,7 @@ pub(crate) async fn save_group(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn restore_group(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Reads(tenant): Reads,
     Named(id): Named<TaskId>,
 ) -> Reply<Json<ResultTuple>> {
     let group = rooms.api.store.group(&tenant, &id).await?;
@@ -55,7 +55,7 @@ pub(crate) async fn restore_group(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn delete_group(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Submits(tenant): Submits,
     Named(id): Named<TaskId>,
 ) -> Reply<StatusCode> {
     match rooms.api.store.delete_group(&tenant, &id).await? {

@@ -12,7 +12,7 @@ use lovage_model::{TaskId, TimeLimit};
 use serde::{Deserialize, Serialize};
 
 use super::body::{self, Cap};
-use super::input::{Asked, Tenant};
+use super::input::{Administers, Asked, Deploys, Reads};
 use super::problem::{BAD_QUERY, INVALID_REQUEST, Reply};
 use super::{Rooms, Shared};
 use crate::clock;
@@ -52,7 +52,8 @@ pub(crate) struct InspectQuery {
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn inspect(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Reads(tenant): Reads,
+    admin: Reply<Administers>,
     path: axum::extract::Path<String>,
     Asked(query): Asked<InspectQuery>,
 ) -> Reply<Response> {
@@ -67,7 +68,11 @@ pub(crate) async fn inspect(
         What::Stats => by_host(&rooms, control.stats(&tenant, clock::now())),
         What::QueryTask => by_host(&rooms, control.query_task(&tenant, &ids(query.ids)?).await?),
         What::Ping => by_host(&rooms, serde_json::json!({"ok": "pong"})),
-        What::Conf => by_host(&rooms, rooms.api.conf.clone()),
+        What::Conf => {
+            // The settings are the operator's.
+            admin?;
+            by_host(&rooms, rooms.api.conf.clone())
+        }
     })
 }
 
@@ -97,7 +102,7 @@ fn by_host<T: Serialize>(rooms: &Rooms, says: T) -> Response {
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn rate_limit(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Deploys(tenant): Deploys,
     request: Request,
 ) -> Reply<Json<OrderReply>> {
     let RateLimitRequest { task, rate_limit } = body::json(request, Cap::call(0)).await?;
@@ -113,7 +118,7 @@ pub(crate) async fn rate_limit(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn time_limit(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Deploys(tenant): Deploys,
     request: Request,
 ) -> Reply<Json<OrderReply>> {
     let TimeLimitRequest { task, soft, hard } = body::json(request, Cap::call(0)).await?;
@@ -129,14 +134,14 @@ pub(crate) async fn time_limit(
 /// Drops the results whose time is over, now.
 #[utoipa::path(post, path = "/v1/control/cleanup", tag = "hosts", responses((status = 200, body = CleanupReply),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn cleanup(State(rooms): State<Shared>, _: Tenant) -> Reply<Json<CleanupReply>> {
+pub(crate) async fn cleanup(State(rooms): State<Shared>, _: Administers) -> Reply<Json<CleanupReply>> {
     Ok(Json(CleanupReply { expired: rooms.control.cleanup(clock::now()).await? }))
 }
 
 /// The workers: this host.
 #[utoipa::path(get, path = "/v1/workers", tag = "hosts", responses((status = 200, body = Vec<WorkerView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn list_workers(State(rooms): State<Shared>, Tenant(tenant): Tenant) -> Reply<Json<Vec<WorkerView>>> {
+pub(crate) async fn list_workers(State(rooms): State<Shared>, Reads(tenant): Reads) -> Reply<Json<Vec<WorkerView>>> {
     Ok(Json(vec![worker(&rooms, &tenant)]))
 }
 
@@ -147,7 +152,7 @@ pub(crate) async fn list_workers(State(rooms): State<Shared>, Tenant(tenant): Te
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn drain_worker(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Administers(tenant): Administers,
     request: Request,
 ) -> Reply<Json<WorkerView>> {
     let DrainRequest { resume } = body::json_or_default(request, Cap::call(0)).await?;

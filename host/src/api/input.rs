@@ -1,25 +1,58 @@
-//! What a request says outside its body: whose it is, names in the path, the query.
+//! What a request says outside its body: whose it is and what he may do, names in the path, the query.
 
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
-use lovage_model::{NameError, TenantId};
+use axum::http::{HeaderMap, HeaderName, header::AUTHORIZATION};
+use lovage_model::{NameError, Scope, TenantId};
 use serde::de::DeserializeOwned;
 
+use super::Shared;
 use super::problem::{BAD_QUERY, Failure, INVALID_REQUEST, Reply};
+use crate::access::Caller;
+use crate::clock;
 
-/// Whose request it is. The only place that decides this.
-#[derive(Debug)]
-pub(crate) struct Tenant(pub(crate) TenantId);
+/// Who asks, if he may do this. The only place that decides it: a handler gets a tenant by naming what it needs.
+fn identify(parts: &Parts, rooms: &Shared, scope: Scope) -> Reply<Caller> {
+    let presented = parts.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    let token = presented.map(|text| {
+        let (scheme, token) = text.split_once(' ').unwrap_or_default();
+        if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" }
+    });
+    Ok(rooms.api.access.identify(token, scope, clock::now())?)
+}
 
-impl<S: Sync> FromRequestParts<S> for Tenant {
-    type Rejection = Failure;
+macro_rules! may {
+    ($($(#[$doc:meta])* $name:ident($it:ty) = $scope:ident, $of:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub(crate) struct $name(pub(crate) $it);
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Reply<Self> {
-        Ok(Self(TenantId::default()))
-    }
+            impl FromRequestParts<Shared> for $name {
+                type Rejection = Failure;
+
+                async fn from_request_parts(parts: &mut Parts, rooms: &Shared) -> Reply<Self> {
+                    let of: fn(Caller) -> $it = $of;
+                    identify(parts, rooms, Scope::$scope).map(of).map(Self)
+                }
+            }
+        )*
+    };
+}
+
+may! {
+    /// Whose things may be looked at.
+    Reads(TenantId) = Read, |caller| caller.tenant;
+    /// The same, for as long as he may.
+    Listens(Caller) = Read, |caller| caller;
+    /// Who may send tasks and stop them.
+    Submits(TenantId) = Submit, |caller| caller.tenant;
+    /// Who may push modules and change how tasks run.
+    Deploys(TenantId) = Deploy, |caller| caller.tenant;
+    /// Who may do what concerns the host, and everybody.
+    Administers(TenantId) = Admin, |caller| caller.tenant;
 }
 
 /// The one name in the path.

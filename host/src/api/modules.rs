@@ -15,7 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::body::{Cap, expect_type, read};
-use super::input::{Asked, Named, Tenant, header};
+use super::input::{Asked, Deploys, Named, Reads, header};
 use super::problem::{BAD_DIGEST, BAD_QUERY, DRAINING, Failure, NO_OLDER_VERSION, Reply};
 use super::{Rooms, Shared};
 use crate::clock;
@@ -54,7 +54,7 @@ impl PushQuery {
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn push_module(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Deploys(tenant): Deploys,
     Named(name): Named<ModuleName>,
     Asked(query): Asked<PushQuery>,
     request: Request,
@@ -106,10 +106,7 @@ fn sha256_in(field: &str) -> Reply<Vec<u8>> {
 /// The active version of every module.
 #[utoipa::path(get, path = "/v1/modules", tag = "modules", responses((status = 200, body = Vec<ModuleVersion>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn list_modules(
-    State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
-) -> Reply<Json<Vec<ModuleVersion>>> {
+pub(crate) async fn list_modules(State(rooms): State<Shared>, Reads(tenant): Reads) -> Reply<Json<Vec<ModuleVersion>>> {
     Ok(Json(rooms.api.modules.list(&tenant).await?))
 }
 
@@ -120,7 +117,7 @@ pub(crate) async fn list_modules(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn show_module(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Reads(tenant): Reads,
     Named(name): Named<ModuleName>,
 ) -> Reply<Json<Vec<ModuleVersion>>> {
     let versions = rooms.api.modules.versions(&tenant, &name).await?;
@@ -134,7 +131,7 @@ pub(crate) async fn show_module(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn rollback_module(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Deploys(tenant): Deploys,
     Named(name): Named<ModuleName>,
 ) -> Reply<Json<ModuleVersion>> {
     if let Some(version) = rooms.api.modules.rollback(&tenant, &name).await? {
@@ -153,7 +150,7 @@ pub(crate) async fn rollback_module(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn remove_module(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Deploys(tenant): Deploys,
     Named(name): Named<ModuleName>,
 ) -> Reply<StatusCode> {
     if rooms.api.modules.remove(&tenant, &name).await? {

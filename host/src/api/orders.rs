@@ -11,7 +11,7 @@ use lovage_model::{Json as Raw, TaskId};
 
 use super::Shared;
 use super::body::{self, Cap};
-use super::input::{Named, Tenant};
+use super::input::{Named, Submits};
 use super::problem::{DRAINING, Failure, INVALID_REQUEST, Reply, TASK_BUSY};
 use super::submit::location;
 use crate::clock;
@@ -29,7 +29,7 @@ const PASSING: &str = "it is passing from one host to another just now: try agai
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn revoke_task(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Submits(tenant): Submits,
     Named(id): Named<TaskId>,
     request: Request,
 ) -> Reply<Json<ControlReply>> {
@@ -44,7 +44,7 @@ pub(crate) async fn revoke_task(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn revoke_tasks(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Submits(tenant): Submits,
     request: Request,
 ) -> Reply<Json<RevokeReply>> {
     let asked: RevokeManyRequest = body::json(request, Cap::batch(rooms.api.bodies.batch_bytes)).await?;
@@ -89,7 +89,7 @@ fn one_or_many(stamp: &str, values: &Raw) -> Reply<Vec<Raw>> {
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn retry_task(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Submits(tenant): Submits,
     Named(id): Named<TaskId>,
 ) -> Reply<Response> {
     if rooms.is_draining() {
@@ -107,7 +107,7 @@ pub(crate) async fn retry_task(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn forget_task(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Submits(tenant): Submits,
     Named(id): Named<TaskId>,
 ) -> Reply<Json<ControlReply>> {
     let found = rooms.control.forget(&tenant, &id).await?;

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::Problem;
 
+use crate::access::{AccessError, Denied, Later};
 use crate::beat::BeatError;
 use crate::modules::PushError;
 use crate::queue::{Refusal, RefusalCode};
@@ -44,6 +45,9 @@ kinds! {
     BAD_QUERY = BAD_REQUEST, "bad_query", "The query string is not understood";
     BAD_DIGEST = BAD_REQUEST, "bad_digest", "The body is not what its Content-Digest says";
     BODY_INCOMPLETE = BAD_REQUEST, "body_incomplete", "The body ended early", retry in 1;
+    MISSING_TOKEN = UNAUTHORIZED, "missing_token", "A token is needed";
+    INVALID_TOKEN = UNAUTHORIZED, "invalid_token", "The token is none, has expired or was revoked";
+    INSUFFICIENT_SCOPE = FORBIDDEN, "insufficient_scope", "The token is good for other things";
     FOREIGN_HOST = FORBIDDEN, "foreign_host", "The request was meant for another host";
     FOREIGN_ORIGIN = FORBIDDEN, "foreign_origin", "The request comes from a web page of another origin";
     UNKNOWN_ROUTE = NOT_FOUND, "unknown_route", "There is no such route";
@@ -52,12 +56,15 @@ kinds! {
     UNKNOWN_GROUP = NOT_FOUND, "unknown_group", "No group was saved under this id";
     UNKNOWN_MODULE = NOT_FOUND, "unknown_module", "There is no such module";
     UNKNOWN_ENTRY = NOT_FOUND, "unknown_entry", "There is no such periodic task";
+    UNKNOWN_TENANT = NOT_FOUND, "unknown_tenant", "There is no such tenant";
+    UNKNOWN_TOKEN = NOT_FOUND, "unknown_token", "There is no token with this id";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not take this method";
     BODY_TIMEOUT = REQUEST_TIMEOUT, "body_timeout", "The body took too long to arrive", retry in 1;
     ID_TAKEN = CONFLICT, "id_taken", "Another task has this id";
     TASK_BUSY = CONFLICT, "task_busy", "The task is in a state in which this cannot be done", retry in 1;
     TASK_NAME_TAKEN = CONFLICT, "task_name_taken", "Another module exports a task of the same name";
     NO_OLDER_VERSION = CONFLICT, "no_older_version", "The module has no version before the active one";
+    TENANT_BUSY = CONFLICT, "tenant_busy", "The tenant has modules, or tasks that have not ended";
     ENTRY_OF_CONFIG = CONFLICT, "entry_of_config", "The configuration declares the periodic task";
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than allowed";
     MESSAGE_TOO_LARGE = PAYLOAD_TOO_LARGE, "message_too_large", "The task's arguments are larger than allowed";
@@ -66,6 +73,8 @@ kinds! {
     AMBIGUOUS_TASK = UNPROCESSABLE_ENTITY, "ambiguous_task", "Several tasks end in this name";
     MODULE_REFUSED = UNPROCESSABLE_ENTITY, "module_refused", "The component is not acceptable";
     QUEUE_FULL = TOO_MANY_REQUESTS, "queue_full", "As many tasks wait as may", retry in 1;
+    QUOTA_EXCEEDED = TOO_MANY_REQUESTS, "quota_exceeded", "The tenant has as much as it may";
+    RATE_EXCEEDED = TOO_MANY_REQUESTS, "rate_exceeded", "The tenant sends faster than it may", retry in 1;
     STORE_FAILED = INTERNAL_SERVER_ERROR, "store_failed", "The store failed", retry in 1;
     DRAINING = SERVICE_UNAVAILABLE, "draining", "The daemon is going down", retry in 2;
     STORE_FULL = INSUFFICIENT_STORAGE, "store_full", "The disk is full", retry in 10;
@@ -76,6 +85,8 @@ kinds! {
 pub(crate) struct Failure {
     pub(crate) kind: &'static Kind,
     pub(crate) detail: String,
+    /// Seconds after which to try again, if that is not as for others of its kind.
+    retry_after: Option<u32>,
 }
 
 /// What handlers return.
@@ -83,7 +94,7 @@ pub(crate) type Reply<T> = Result<T, Failure>;
 
 impl Kind {
     pub(crate) fn because(&'static self, detail: impl Into<String>) -> Failure {
-        Failure { kind: self, detail: detail.into() }
+        Failure { kind: self, detail: detail.into(), retry_after: self.retry_after }
     }
 }
 
@@ -107,19 +118,22 @@ impl Failure {
             status: self.kind.status.as_u16(),
             detail: self.detail,
             code: self.kind.code.to_owned(),
-            retryable: self.kind.retry_after.is_some(),
+            retryable: self.retry_after.is_some(),
         }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let kind = self.kind;
+        let (kind, retry_after) = (self.kind, self.retry_after);
         let mut response = (kind.status, axum::Json(self.problem())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = kind.retry_after {
+        if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if kind.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -130,6 +144,38 @@ impl From<StoreError> for Failure {
         let kind = if matches!(error, StoreError::Full(_)) { &STORE_FULL } else { &STORE_FAILED };
         tracing::error!(%error, "store");
         kind.because(error.to_string())
+    }
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        let kind = match denied {
+            Denied::Missing => &MISSING_TOKEN,
+            Denied::Unknown => &INVALID_TOKEN,
+            Denied::Scope { .. } => &INSUFFICIENT_SCOPE,
+        };
+        kind.because(denied.to_string())
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        let text = error.to_string();
+        match error {
+            AccessError::Invalid(_) => INVALID_REQUEST.because(text),
+            AccessError::UnknownTenant(_) => UNKNOWN_TENANT.because(text),
+            AccessError::UnknownToken(_) => UNKNOWN_TOKEN.because(text),
+            AccessError::TenantBusy { .. } => TENANT_BUSY.because(text),
+            AccessError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Later> for Failure {
+    fn from(Later { rate, wait }: Later) -> Self {
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let text = format!("the tenant may send {rate} tasks in a second (submits_per_second): again in {seconds} s");
+        Self { retry_after: Some(seconds), ..RATE_EXCEEDED.because(text) }
     }
 }
 
@@ -170,6 +216,7 @@ impl From<PushError> for Failure {
             PushError::Refused(refusal) if refusal.code == "disk_full" => STORE_FULL.because(refusal.message),
             PushError::Refused(refusal) if refusal.is_of_host() => STORE_FAILED.because(refusal.message),
             PushError::Refused(refusal) => MODULE_REFUSED.because(format!("{} ({})", refusal.message, refusal.code)),
+            PushError::Full { .. } => QUOTA_EXCEEDED.because(error.to_string()),
             PushError::TaskTaken { .. } => TASK_NAME_TAKEN.because(error.to_string()),
             PushError::Store(error) => error.into(),
         }

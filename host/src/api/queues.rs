@@ -5,7 +5,7 @@ use axum::extract::State;
 use lovage_model::api::{PauseReply, Problem, PurgeReply, QueueView};
 use lovage_model::{QueueName, TenantId};
 
-use super::input::{Named, Tenant};
+use super::input::{Deploys, Named, Reads};
 use super::problem::Reply;
 use super::{Rooms, Shared};
 use crate::clock;
@@ -13,7 +13,7 @@ use crate::clock;
 /// Every queue that has a message.
 #[utoipa::path(get, path = "/v1/queues", tag = "queues", responses((status = 200, body = Vec<QueueView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn list_queues(State(rooms): State<Shared>, Tenant(tenant): Tenant) -> Reply<Json<Vec<QueueView>>> {
+pub(crate) async fn list_queues(State(rooms): State<Shared>, Reads(tenant): Reads) -> Reply<Json<Vec<QueueView>>> {
     Ok(Json(rooms.api.store.queues(&tenant, clock::now()).await?))
 }
 
@@ -24,7 +24,7 @@ pub(crate) async fn list_queues(State(rooms): State<Shared>, Tenant(tenant): Ten
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn purge_queue(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Deploys(tenant): Deploys,
     Named(queue): Named<QueueName>,
 ) -> Reply<Json<PurgeReply>> {
     Ok(Json(PurgeReply { purged: rooms.control.purge(&tenant, &queue, clock::now()).await? }))
@@ -37,7 +37,7 @@ pub(crate) async fn purge_queue(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn pause_queue(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Deploys(tenant): Deploys,
     Named(queue): Named<QueueName>,
 ) -> Reply<Json<PauseReply>> {
     pause(&rooms, &tenant, &queue, true).await
@@ -50,7 +50,7 @@ pub(crate) async fn pause_queue(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn resume_queue(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Deploys(tenant): Deploys,
     Named(queue): Named<QueueName>,
 ) -> Reply<Json<PauseReply>> {
     pause(&rooms, &tenant, &queue, false).await

@@ -10,9 +10,10 @@ use lovage_model::api::Problem;
 use lovage_model::{EventKind, ResultMeta, TaskId, TenantId};
 use serde::Deserialize;
 
-use super::input::{Asked, Named, Tenant};
+use super::input::{Asked, Listens, Named};
 use super::problem::{BAD_QUERY, Failure, Reply};
 use super::{Rooms, Shared};
+use crate::access::{Caller, Denied};
 use crate::events::{Notice, Subscription};
 
 /// The longest a request waits, in seconds.
@@ -44,14 +45,14 @@ impl WaitQuery {
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn wait_for_result(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Listens(caller): Listens,
     Named(id): Named<TaskId>,
     Asked(query): Asked<WaitQuery>,
 ) -> Reply<Response> {
     let span = query.span()?;
-    let mut meta = read(&rooms, &tenant, &id).await?;
+    let mut meta = read(&rooms, &caller.tenant, &id).await?;
     if !meta.status.is_terminal() && !span.is_zero() {
-        meta = wait(&rooms, &tenant, &id, span).await?;
+        meta = wait(&rooms, &caller, &id, span).await?;
     }
     Ok(if meta.status.is_terminal() {
         Json(meta).into_response()
@@ -60,8 +61,9 @@ pub(crate) async fn wait_for_result(
     })
 }
 
-/// Waits until the task has ended, the span is over or the daemon goes down.
-async fn wait(rooms: &Rooms, tenant: &TenantId, id: &TaskId, span: Duration) -> Reply<ResultMeta> {
+/// Waits until the task has ended, the span is over, the daemon goes down or the caller may not ask any more.
+async fn wait(rooms: &Rooms, caller: &Caller, id: &TaskId, span: Duration) -> Reply<ResultMeta> {
+    let tenant = &caller.tenant;
     let mut following = rooms.api.hub.follow(tenant, id, None);
     let ended = async {
         loop {
@@ -77,6 +79,7 @@ async fn wait(rooms: &Rooms, tenant: &TenantId, id: &TaskId, span: Duration) -> 
         meta = ended => meta,
         () = tokio::time::sleep(span) => read(rooms, tenant, id).await,
         () = rooms.drained() => read(rooms, tenant, id).await,
+        () = rooms.api.access.barred(caller) => Err(Denied::Unknown.into()),
     }
 }
 

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::body::{self, Cap};
-use super::input::{Named, Tenant, header};
+use super::input::{Named, Submits, header};
 use super::problem::{DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, Reply};
 use super::{Rooms, Shared};
 use crate::clock;
@@ -34,7 +34,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn submit_task(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Submits(tenant): Submits,
     request: Request,
 ) -> Reply<Response> {
     let id = keyed(&tenant, request.headers())?;
@@ -50,7 +50,7 @@ pub(crate) async fn submit_task(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn submit_task_as(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Submits(tenant): Submits,
     Named(id): Named<TaskId>,
     request: Request,
 ) -> Reply<Response> {
@@ -64,7 +64,7 @@ pub(crate) async fn submit_task_as(
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn submit_batch(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Submits(tenant): Submits,
     request: Request,
 ) -> Reply<Json<BatchReply>> {
     let Batch { tasks } = body::json(request, Cap::batch(rooms.api.bodies.batch_bytes)).await?;
@@ -145,9 +145,10 @@ fn admit(
 
 /// Stores what was admitted, in one step, and answers for all.
 async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Admitted>>) -> Reply<Vec<Reply<Stored>>> {
-    let (now, room) = (clock::now(), rooms.api.limits.room);
+    let (now, room) = (clock::now(), rooms.api.access.room(tenant, rooms.api.limits.room));
     let admissible = admitted.iter().filter_map(|admitted| admitted.as_ref().ok());
-    let plans = admissible.map(|admitted| admitted.sent.plan.clone()).collect();
+    let plans: Vec<_> = admissible.map(|admitted| admitted.sent.plan.clone()).collect();
+    rooms.api.access.may_submit(tenant, plans.iter().map(|plan| plan.tasks.len()).sum(), now)?;
     let mut found = rooms.api.store.submit(tenant, plans, now, room).await?.into_iter();
     let (mut answers, mut messages) = (Vec::with_capacity(admitted.len()), Vec::new());
     for one in admitted {

@@ -7,7 +7,7 @@ use lovage_model::{QueueName, ResultMeta, State as TaskState, TaskId, TaskName};
 use serde::Deserialize;
 
 use super::Shared;
-use super::input::{Asked, Named, Tenant};
+use super::input::{Asked, Named, Reads};
 use super::problem::{BAD_QUERY, Failure, Reply};
 use crate::store::Filter;
 
@@ -69,7 +69,7 @@ fn cursor(number: i64) -> String {
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_tasks(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Reads(tenant): Reads,
     Asked(query): Asked<ListQuery>,
 ) -> Reply<Json<TaskPage>> {
     let page = rooms.api.store.list(&tenant, query.filter()?).await?;
@@ -82,7 +82,7 @@ pub(crate) async fn list_tasks(
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn show_task(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Reads(tenant): Reads,
     Named(id): Named<TaskId>,
 ) -> Reply<Json<ResultMeta>> {
     rooms.api.store.task(&tenant, &id).await?.map(Json).ok_or_else(|| Failure::unknown_id(&id))
@@ -94,7 +94,7 @@ pub(crate) async fn show_task(
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn show_logs(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Reads(tenant): Reads,
     Named(id): Named<TaskId>,
 ) -> Reply<Json<TaskLogs>> {
     // The running one first: an attempt that ends in between is then shown twice rather than not at all.

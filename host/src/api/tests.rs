@@ -4,6 +4,7 @@ mod door;
 mod fake;
 mod groups;
 mod hosts;
+mod identities;
 mod problems;
 mod streams;
 mod watching;
@@ -84,18 +85,25 @@ async fn site() -> Site {
         version("young", 1, true, &[]),
     ];
     let store = Arc::new(Fake::with(versions));
-    let hub = Arc::new(Hub::new(Timestamp::from_micros(1000)));
-    let running = Arc::new(Running::default());
     let (draining, drained) = watch::channel(false);
-    let modules = Arc::new(Modules::open(Arc::clone(&store) as Arc<dyn Store>, sandbox()).await.unwrap());
-    let beat = Beat::new(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&modules), Arc::clone(&hub), LIMITS);
-    let beat = Arc::new(beat);
-    let api = Api {
-        store: Arc::clone(&store) as Arc<dyn Store>,
+    let api = api(Arc::clone(&store) as Arc<dyn Store>, false, drained).await;
+    let (hub, running, beat) = (Arc::clone(&api.hub), Arc::clone(&api.running), Arc::clone(&api.beat));
+    Site { router: router(api), store, hub, running, beat, draining }
+}
+
+/// What the routes stand on, over a store.
+async fn api(store: Arc<dyn Store>, tokens: bool, draining: watch::Receiver<bool>) -> Api {
+    let access = Arc::new(Access::open(Arc::clone(&store), tokens).await.unwrap());
+    let modules = Arc::new(Modules::open(Arc::clone(&store), sandbox(), Arc::clone(&access)).await.unwrap());
+    let hub = Arc::new(Hub::new(Timestamp::from_micros(1000)));
+    let beat = Beat::new(Arc::clone(&store), Arc::clone(&modules), Arc::clone(&hub), Arc::clone(&access), LIMITS);
+    Api {
+        store,
         modules,
-        beat: Arc::clone(&beat),
-        running: Arc::clone(&running),
-        hub: Arc::clone(&hub),
+        access,
+        beat: Arc::new(beat),
+        running: Arc::new(Running::default()),
+        hub,
         limits: LIMITS,
         bodies: Bodies { module_bytes: 1000, batch_bytes: 100_000 },
         standing: Arc::new(Standing::of(Share { queues: None, slots: 4 })),
@@ -109,9 +117,8 @@ async fn site() -> Site {
             result_expires: std::time::Duration::from_secs(60),
         },
         conf: json!([{"name": "log.level", "value": "info"}]),
-        draining: drained,
-    };
-    Site { router: router(api), store, hub, running, beat, draining }
+        draining,
+    }
 }
 
 fn json_request(method: &str, path: &str, body: &Value) -> Request<Body> {
@@ -354,6 +361,12 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/tasks:batch"),
     ("POST", "/v1/tasks:revoke"),
     ("POST", "/v1/tasks:watch"),
+    ("GET", "/v1/tenants"),
+    ("DELETE", "/v1/tenants/{name}"),
+    ("PUT", "/v1/tenants/{name}"),
+    ("GET", "/v1/tokens"),
+    ("POST", "/v1/tokens"),
+    ("DELETE", "/v1/tokens/{id}"),
     ("POST", "/v1/worker/drain"),
     ("GET", "/v1/workers"),
 ];

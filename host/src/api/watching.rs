@@ -11,15 +11,16 @@ use axum::extract::{Request, State};
 use axum::response::Sse;
 use axum::response::sse::Event as Line;
 use futures_util::stream::{self, Stream};
+use lovage_model::TaskId;
 use lovage_model::api::{Problem, WatchEnd, WatchRequest, Watched};
-use lovage_model::{TaskId, TenantId};
 use serde::Serialize;
 use tokio::time::Sleep;
 
 use super::Shared;
 use super::body::{self, Cap};
-use super::input::Tenant;
+use super::input::Listens;
 use super::problem::{Failure, INVALID_REQUEST, Reply};
+use crate::access::Caller;
 use crate::events::Watch;
 
 /// The most tasks of one watch.
@@ -37,7 +38,7 @@ const LOOKED_AT: usize = 100;
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn watch_tasks(
     State(rooms): State<Shared>,
-    Tenant(tenant): Tenant,
+    Listens(caller): Listens,
     request: Request,
 ) -> Reply<Sse<impl Stream<Item = Result<Line, Infallible>>>> {
     let WatchRequest { ids, wait } = body::json(request, Cap::batch(rooms.api.bodies.batch_bytes)).await?;
@@ -45,8 +46,8 @@ pub(crate) async fn watch_tasks(
         return Err(INVALID_REQUEST.because(format!("ids: {} of them, the limit is {TASKS}: watch several", ids.len())));
     }
     let deadline = wait.map(span).transpose()?.map(|span| Box::pin(tokio::time::sleep(span)));
-    let watch = rooms.api.hub.watch(&tenant, ids);
-    Ok(Sse::new(Feed { rooms, tenant, watch, deadline, over: false }.stream()))
+    let watch = rooms.api.hub.watch(&caller.tenant, ids);
+    Ok(Sse::new(Feed { rooms, caller, watch, deadline, over: false }.stream()))
 }
 
 fn span(seconds: f64) -> Reply<Duration> {
@@ -57,7 +58,7 @@ fn span(seconds: f64) -> Reply<Duration> {
 /// One watch on its way.
 struct Feed {
     rooms: Shared,
-    tenant: TenantId,
+    caller: Caller,
     watch: Watch,
     deadline: Option<Pin<Box<Sleep>>>,
     over: bool,
@@ -86,7 +87,7 @@ impl Feed {
             tokio::select! {
                 () = self.watch.any_due() => {}
                 () = passed(&mut self.deadline) => return Some(self.end(left)),
-                () = self.rooms.drained() => return None,
+                () = self.rooms.over(&self.caller) => return None,
                 () = tokio::time::sleep(HEARTBEAT) => {
                     self.watch.doubt(LOOKED_AT);
                     return Some(Line::default().comment("still here"));
@@ -98,7 +99,7 @@ impl Feed {
     /// None: it has not ended.
     async fn look(&mut self, id: &TaskId) -> Option<Line> {
         let watched = || Watched { task_id: id.clone() };
-        let said = match self.rooms.api.store.task(&self.tenant, id).await {
+        let said = match self.rooms.api.store.task(&self.caller.tenant, id).await {
             Ok(Some(meta)) if !meta.status.is_terminal() => return None,
             Ok(Some(meta)) => match json(&meta) {
                 large if large.len() > PUSHED_BYTES => line("large", &json(&watched())),

@@ -63,11 +63,12 @@ async fn beat(store: &Arc<MemoryStore>, awake: i64) -> Beat {
     };
     let sandbox = Arc::new(Sandbox::new(settings).unwrap());
     let store = Arc::clone(store) as Arc<dyn Store>;
-    let modules = Arc::new(Modules::open(Arc::clone(&store), sandbox).await.unwrap());
+    let access = Arc::new(Access::open(Arc::clone(&store), false).await.unwrap());
+    let modules = Arc::new(Modules::open(Arc::clone(&store), sandbox, Arc::clone(&access)).await.unwrap());
     let rules = Rules { message_bytes: 1000, canvas_tasks: 100, lineage_depth: 100, replacements: 100 };
     let limits = Limits { rules, room: Room { queued_tasks: 3, ..Room::UNLIMITED } };
     let hub = Arc::new(Hub::new(at(0)));
-    Beat { awake: at(awake), ..Beat::new(store, modules, hub, limits) }
+    Beat { awake: at(awake), ..Beat::new(store, modules, hub, access, limits) }
 }
 
 async fn sent(store: &MemoryStore) -> usize {

@@ -147,9 +147,15 @@ pub(crate) fn serve(typed: Serve, screen: Screen) -> anyhow::Result<Exit> {
 
 fn banner(ready: &Ready) -> String {
     let queues = ready.queues.as_ref().map_or_else(|| "all".to_owned(), |names| names.join(", "));
+    let token = ready.token.as_ref().map_or_else(String::new, |token| {
+        format!(
+            "\n\nThis token may do everything, and is not shown again. With it, make others (lovage token add --help):\n  \
+             export LOVAGE_TOKEN={token}"
+        )
+    });
     format!(
         "{} {} is ready\n  api          http://{}\n  store        {}\n  queues       {queues}\n  concurrency  {}\n  \
-         modules      {}",
+         modules      {}{token}",
         ready.hostname,
         env!("CARGO_PKG_VERSION"),
         ready.address,
@@ -166,8 +172,9 @@ pub(crate) fn dev(typed: Dev, screen: Screen) -> anyhow::Result<Exit> {
 
 fn news_text(news: &DevNews) -> String {
     match news {
-        DevNews::Ready { url, store } => format!(
-            "ready; everything is in {store} and goes when this ends. In another terminal:\n  export LOVAGE_URL={url}"
+        DevNews::Ready { url, store, token } => format!(
+            "ready; everything is in {store} and goes when this ends. In another terminal:\n  export LOVAGE_URL={url}{}",
+            token.as_ref().map_or_else(String::new, |token| format!("\n  export LOVAGE_TOKEN={token}"))
         ),
         DevNews::Pushed(version) => {
             let tasks: Vec<_> = version.tasks.iter().map(|task| task.name.as_str()).collect();
@@ -298,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_development_daemon_tells_how_to_reach_it() {
-        let news = DevNews::Ready { url: "http://127.0.0.1:1".to_owned(), store: "/tmp/x".to_owned() };
+        let news = DevNews::Ready { url: "http://127.0.0.1:1".to_owned(), store: "/tmp/x".to_owned(), token: None };
         let text = news_text(&news);
         assert!(text.contains("export LOVAGE_URL=http://127.0.0.1:1"), "{text}");
     }

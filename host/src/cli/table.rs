@@ -1,5 +1,6 @@
 //! How do things look to people? Pure: things in, text out; every text of a guest is made harmless on its way.
 
+mod access;
 mod hosts;
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
@@ -8,6 +9,7 @@ use lovage_model::{ModuleVersion, Parameter, ParameterKind, ResultMeta, State, T
 
 use super::escape;
 use crate::daemon::CheckReport;
+pub(crate) use access::{tenants, tokens};
 pub(crate) use hosts::{beat, inspected, workers};
 
 /// The longest argument list or result in a table, in characters.

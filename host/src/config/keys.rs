@@ -66,7 +66,13 @@ pub static KEYS: &[Key] = &[
         "http.listen",
         "\"127.0.0.1:7380\"",
         Kind::Text(check_listen),
-        "Address and port of the HTTP API. Loopback only: there are no tokens yet. Port 0: any free one.",
+        "Address and port of the HTTP API: a loopback address, unless tokens are required. Port 0: any free one.",
+    ),
+    key(
+        "http.tokens",
+        "\"auto\"",
+        Kind::Choice(&["auto", "required"]),
+        "Whether requests need a token: required, or auto: from the first one that is made on.",
     ),
     key("http.max_connections", "1024", Kind::Number(1, 65_536), "Connections at once; others wait."),
     key(
@@ -336,13 +342,7 @@ fn check_store(text: &str) -> Result<(), String> {
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
     let local = local.map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    let address = local.or_else(|| text.parse().ok()).ok_or("must be address:port, such as 127.0.0.1:7380")?;
-    if address.ip().is_loopback() {
-        return Ok(address);
-    }
-    Err("must be a loopback address: this version has no tokens, so whoever reaches the port may do anything; \
-        listen on 127.0.0.1 or [::1]"
-        .to_owned())
+    local.or_else(|| text.parse().ok()).ok_or_else(|| "must be address:port, such as 127.0.0.1:7380".to_owned())
 }
 
 fn check_listen(text: &str) -> Result<(), String> {

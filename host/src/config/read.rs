@@ -194,7 +194,17 @@ impl Proven<'_> {
     fn contradictions(&self) -> Option<String> {
         let (default, cap) = ("limits.default_time_limit_seconds", "limits.time_limit_seconds");
         let (default_is, cap_is) = (self.number(default), self.number(cap));
-        (default_is > cap_is).then(|| format!("{default} is {default_is}: must not be above {cap}, which is {cap_is}"))
+        if default_is > cap_is {
+            return Some(format!("{default} is {default_is}: must not be above {cap}, which is {cap_is}"));
+        }
+        let listen = keys::listen(self.text("http.listen")).expect("checked");
+        let is_open = !listen.ip().is_loopback() && self.text("http.tokens") != "required";
+        is_open.then(|| {
+            format!(
+                "http.listen is {listen}: must be a loopback address, such as 127.0.0.1:7380, or http.tokens must be \
+                 \"required\": else whoever reaches the port may do anything"
+            )
+        })
     }
 
     fn config(&self) -> Config {
@@ -202,6 +212,7 @@ impl Proven<'_> {
             store: keys::store_url(self.text("store.url")).expect("checked"),
             http: Http {
                 listen: keys::listen(self.text("http.listen")).expect("checked"),
+                tokens: self.text("http.tokens") == "required",
                 max_connections: self.size("http.max_connections"),
             },
             worker: self.worker(),

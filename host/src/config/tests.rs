@@ -77,8 +77,9 @@ fn what_cannot_be_meant_is_refused() {
         ("redis.sep = \"\"", "1 to 200 bytes"),
         ("store.url = \"file:\"", "file:DIR"),
         ("store.url = 5", "text in quotes"),
-        ("http.listen = \"0.0.0.0:7380\"", "no tokens"),
-        ("http.listen = \"192.168.1.1:7380\"", "no tokens"),
+        ("http.listen = \"0.0.0.0:7380\"", "http.tokens must be \"required\""),
+        ("http.listen = \"192.168.1.1:7380\"", "whoever reaches the port"),
+        ("http.tokens = \"no\"", "one of auto, required"),
         ("http.listen = \"somewhere\"", "127.0.0.1:7380"),
         ("worker.hostname = \"a b\"", "without spaces"),
         ("worker.hostname = \"%n\"", "%h"),
@@ -97,6 +98,12 @@ fn what_cannot_be_meant_is_refused() {
     let absent = Flags { config: Some("absent.toml".into()), ..Flags::default() };
     let told = load(&absent, [], |_| Err(io::ErrorKind::NotFound.into())).unwrap_err().to_string();
     assert!(told.starts_with("absent.toml: cannot be read"), "{told}");
+}
+
+#[test]
+fn the_whole_network_may_reach_it_if_tokens_are_required() {
+    let config = from_file("http.listen = \"0.0.0.0:7380\"\nhttp.tokens = \"required\"").unwrap();
+    assert!(config.http.tokens && !config.http.listen.ip().is_loopback());
 }
 
 #[test]

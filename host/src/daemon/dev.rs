@@ -32,6 +32,8 @@ pub enum DevNews {
         url: String,
         /// Where it keeps things until it ends.
         store: String,
+        /// A token that may do everything, if tokens are asked for.
+        token: Option<String>,
     },
     /// A file was pushed.
     Pushed(ModuleVersion),
@@ -60,7 +62,7 @@ pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("this program cannot find itself, to start compilers")?;
         let house = Arc::new(House::open(Plan::of(&config, place.store, place.cache.clone(), program)).await?);
         let ready = |ready: super::Ready| {
-            tell(DevNews::Ready { url: format!("http://{}", ready.address), store: ready.store });
+            tell(DevNews::Ready { url: format!("http://{}", ready.address), store: ready.store, token: ready.token });
         };
         let kept = keep(&config, &house, ready, |house| watch(house, &args.modules, &tell)).await;
         Arc::into_inner(house).context("a connection outlived its daemon")?.close().await?;

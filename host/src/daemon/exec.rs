@@ -67,6 +67,7 @@ fn plan(args: &ExecArgs, cache: PathBuf) -> anyhow::Result<Plan> {
         results_expire: config.results_expire,
         beat: BTreeMap::new(),
         granted: crate::pipeline::Granted::default(),
+        tokens: false,
         eager: true,
     })
 }

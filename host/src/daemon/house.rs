@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::access::{Access, AccessError};
 use crate::api::{Api, Bodies, Host};
 use crate::beat::Beat;
 use crate::canvas::Rules;
@@ -42,6 +43,8 @@ pub struct Plan {
     pub beat: BTreeMap<EntryName, PeriodicTask>,
     /// What some modules may reach outside of their sandboxes.
     pub granted: Granted,
+    /// Whether every request needs a token, also before there is one.
+    pub tokens: bool,
     /// Whether retries run at once and tasks are told that they run without a daemon.
     pub eager: bool,
 }
@@ -76,6 +79,7 @@ pub struct House {
     pub hub: Arc<Hub>,
     /// What may be queued.
     pub admission: queue::Limits,
+    access: Arc<Access>,
     beat: Arc<Beat>,
     clock: Arc<Logical>,
     since: Timestamp,
@@ -102,6 +106,7 @@ impl Plan {
             results_expire: config.results_expire,
             beat: config.beat(),
             granted: Granted::of(config.grants()),
+            tokens: config.http.tokens,
             eager: false,
         }
     }
@@ -110,12 +115,14 @@ impl Plan {
 impl House {
     /// Builds every room and starts to take messages.
     pub async fn open(plan: Plan) -> Result<Self, HouseError> {
-        let Plan { store, cache, compiler, worker, limits, results_expire, beat: declared, granted, eager } = plan;
+        let Plan { store, cache, compiler, worker, limits, results_expire, beat: declared, granted, tokens, eager } =
+            plan;
         let concurrency = u32::try_from(worker.concurrency).unwrap_or(u32::MAX);
         let settings = Settings { concurrency, memory_bytes: limits.memory_bytes, cache, compiler };
         let sandbox = Arc::new(Sandbox::new(settings)?);
         warn_of_slow_memory(&sandbox, worker.concurrency);
-        let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await?);
+        let access = Arc::new(Access::open(Arc::clone(&store), tokens).await?);
+        let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&access)).await?);
         let standing = Arc::new(Standing::of(Share { queues: worker.queues.clone(), slots: worker.concurrency }));
         let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now()).of_host(&worker.hostname)));
         let (outcomes, committer) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
@@ -128,6 +135,7 @@ impl House {
             standing: Arc::clone(&standing),
             hub: Arc::clone(&hub),
             outcomes,
+            access: Arc::clone(&access),
             caps: caps(&limits),
             granted,
             rules: admission.rules,
@@ -136,7 +144,9 @@ impl House {
             hostname: worker.hostname.clone(),
             eager,
         });
-        let beat = Arc::new(Beat::new(Arc::clone(&store), Arc::clone(&modules), Arc::clone(&hub), admission));
+        let beat =
+            Beat::new(Arc::clone(&store), Arc::clone(&modules), Arc::clone(&hub), Arc::clone(&access), admission);
+        let beat = Arc::new(beat);
         beat.declare(&declared, clock::now()).await?;
         let guests = guest_threads().map_err(HouseError::Threads)?;
         let settings = scheduler::Settings { concurrency: worker.concurrency, lease: worker.lease };
@@ -149,12 +159,14 @@ impl House {
         let (alive, ended) = watch::channel(());
         let loops = tokio::spawn({
             let (scheduler, beat, others) = (Arc::clone(&scheduler), Arc::clone(&beat), Arc::clone(&modules));
+            let access = Arc::clone(&access);
             async move {
                 let _alive = alive;
                 // Apart, since it decides about many tasks at once; what is recorded must not wait for that.
                 let mut apart = JoinSet::new();
                 apart.spawn(following);
                 apart.spawn(async move { others.follow().await });
+                apart.spawn(async move { access.follow().await });
                 tokio::join!(scheduler.run(), committer.run(refused), beat.run(), ends(&mut apart));
             }
         });
@@ -167,6 +179,7 @@ impl House {
             standing,
             hub,
             admission,
+            access,
             beat,
             clock: Arc::default(),
             since: clock::now(),
@@ -188,6 +201,7 @@ impl House {
             running: Arc::clone(&self.running),
             standing: Arc::clone(&self.standing),
             hub: Arc::clone(&self.hub),
+            access: Arc::clone(&self.access),
             beat: Arc::clone(&self.beat),
             limits: self.admission,
             bodies: Bodies { module_bytes: self.limits.module_bytes, batch_bytes: self.limits.batch_bytes },
@@ -248,6 +262,11 @@ impl House {
             guests.shutdown_background();
         }
         self.store.close().await
+    }
+
+    /// A token for the operator, if nobody has one that could make others and tokens are asked for.
+    pub async fn bootstrap(&self) -> Result<Option<String>, AccessError> {
+        Ok(self.access.bootstrap(clock::now()).await?.map(|issued| issued.token))
     }
 
     /// How many modules there are.

@@ -37,6 +37,8 @@ pub struct Ready {
     pub queues: Option<Vec<String>>,
     /// Modules it knows.
     pub modules: usize,
+    /// A token that may do everything, made because nobody has one. It is not told again.
+    pub token: Option<String>,
 }
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -147,6 +149,7 @@ pub(super) async fn keep<F: Future<Output = ()>>(
         concurrency: config.worker.concurrency,
         queues: config.worker.queues.as_ref().map(|names| names.iter().map(ToString::to_string).collect()),
         modules: house.module_count().await?,
+        token: house.bootstrap().await?,
     });
     let (finish, mut finished) = watch::channel(false);
     let mut over = finished.clone();

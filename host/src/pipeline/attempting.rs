@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use lovage_model::{
-    Event, EventKind, Inline, Message, Request, Settlement, TaskId, TaskOptions, TenantId, TimeLimit, Timestamp,
+    Event, EventKind, Inline, Message, Request, Room, Settlement, TaskId, TaskOptions, TenantId, TimeLimit, Timestamp,
 };
 
 use super::attending::Attending;
@@ -53,7 +53,7 @@ impl Pipeline {
             worker: &self.hostname,
             options: &options,
             eager: self.eager,
-            room: self.room,
+            room: self.room(&lease.tenant),
         };
         let stopped = *listed.stopped.borrow();
         let report = match stopped {
@@ -79,14 +79,25 @@ impl Pipeline {
         Ok(settlement)
     }
 
+    /// How much of what a tenant's tasks send may be stored.
+    fn room(&self, tenant: &TenantId) -> Room {
+        self.access.room(tenant, self.room)
+    }
+
     /// What becomes of a task that waited for something that has ended.
     pub fn follow(&self, message: &Message, arrived: Arrived<'_>) -> lovage_model::Followed {
         let code = self.modules.code(arrived.tenant, &message.task);
         let options = in_force(code.as_deref(), message);
         // No host has run it.
         let (deliveries, worker) = (0, "");
-        let attempted =
-            Attempted { message, deliveries, worker, options: &options, eager: self.eager, room: self.room };
+        let attempted = Attempted {
+            message,
+            deliveries,
+            worker,
+            options: &options,
+            eager: self.eager,
+            room: self.room(arrived.tenant),
+        };
         let awaited = if arrived.of_group { Awaited::Group(arrived.many) } else { Awaited::Task };
         let tasks = Exported { modules: &self.modules, tenant: arrived.tenant };
         scoped(&tasks, self.rules, |scope| trace::follow(attempted, awaited, arrived.arrival, scope))
@@ -118,7 +129,7 @@ impl Pipeline {
             worker: &self.hostname,
             options: &options,
             eager: self.eager,
-            room: self.room,
+            room: self.room(&lease.tenant),
         };
         let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
         scoped(&tasks, self.rules, |scope| trace::refused(attempted, settlement, why, scope))
@@ -135,7 +146,7 @@ impl Pipeline {
         if let Some(why) = unfit(lease, options, clock::now()) {
             return Err(Unattempted::Never(why));
         }
-        let grants = grant(&self.caps, options, message);
+        let grants = grant(&self.caps, &self.access.policy(&lease.tenant), options, message);
         match (message.task.as_str(), code) {
             (builtin::MAP, _) => self.run_each(lease, listed, grants, false).await,
             (builtin::STARMAP, _) => self.run_each(lease, listed, grants, true).await,

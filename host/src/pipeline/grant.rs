@@ -1,10 +1,11 @@
-//! What may this attempt use? The least of what the operator allows, the task declares and the message asks for.
+//! What may this attempt use? The least of what the operator allows everybody, what he allows the tenant, what the task
+//! declares and what the message asks for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::{Message, ModuleName, Seconds, TaskOptions, TenantId, TimeLimit};
+use lovage_model::{Message, ModuleName, Seconds, TaskOptions, TenantId, TenantPolicy, TimeLimit};
 
 use crate::attempt::{Capabilities, Grants};
 
@@ -48,15 +49,34 @@ impl Granted {
     }
 }
 
+impl Caps {
+    /// What a tenant's attempts may use.
+    fn of(&self, policy: &TenantPolicy) -> Self {
+        let time_limit = policy.time_limit_seconds.map_or(self.time_limit, Duration::from_secs).min(self.time_limit);
+        Self {
+            memory_bytes: policy.memory_bytes.unwrap_or(self.memory_bytes).min(self.memory_bytes),
+            time_limit,
+            default_time_limit: self.default_time_limit.min(time_limit),
+            fuel: least(policy.fuel, self.fuel),
+            ..self.clone()
+        }
+    }
+}
+
+fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 /// What one attempt gets.
-pub fn grant(caps: &Caps, task: &TaskOptions, message: &Message) -> Grants {
+pub fn grant(caps: &Caps, policy: &TenantPolicy, task: &TaskOptions, message: &Message) -> Grants {
+    let caps = caps.of(policy);
     let asked = message.timelimit.hard.or(task.time_limit).map(Seconds::duration);
     let hard_limit = asked.unwrap_or(caps.default_time_limit).min(caps.time_limit);
     let soft = message.timelimit.soft.or(task.soft_time_limit).map(Seconds::duration);
-    let fuel = match (message.fuel, caps.fuel) {
-        (Some(asked), Some(most)) => Some(asked.min(most)),
-        (asked, most) => asked.or(most),
-    };
+    let fuel = least(message.fuel, caps.fuel);
     Grants {
         fuel,
         memory_bytes: caps.memory_bytes,

@@ -34,7 +34,9 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
         payload_bytes: 0,
         subtasks: 0,
     };
-    let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox)).await.unwrap());
+    let access = Arc::new(crate::access::Access::open(Arc::clone(&store), false).await.unwrap());
+    let modules = Modules::open(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&access)).await;
+    let modules = Arc::new(modules.unwrap());
     let hostname = "here".to_owned();
     let running = Arc::default();
     let rules = Rules { message_bytes: 0, canvas_tasks: 1, lineage_depth: 0, replacements: 0 };
@@ -47,6 +49,7 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
         standing: Arc::new(Standing::of(Share { queues: None, slots: 1 })),
         hub,
         outcomes,
+        access,
         caps,
         rules,
         room,

@@ -10,6 +10,7 @@
 //!
 //! Absent: more than one process that writes.
 
+mod access;
 mod backup;
 mod book;
 mod broker;

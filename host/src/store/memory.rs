@@ -4,6 +4,7 @@
 //!
 //! Absent: durability.
 
+mod access;
 mod broker;
 mod groups;
 mod joins;
@@ -21,10 +22,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{Digest, EntryName, ModuleName, ModuleVersion, ResultTuple, TaskId, TenantId, Timestamp};
+use lovage_model::{
+    Digest, EntryName, ModuleName, ModuleVersion, ResultTuple, TaskId, TenantId, TenantView, Timestamp, TokenId,
+};
 use tokio::sync::Notify;
 
-use super::{Periodic, Result, Store, StoreError};
+use super::{Periodic, Result, Store, StoreError, Token};
 use tasks::Tasks;
 
 /// A store that is gone when the process is.
@@ -47,6 +50,8 @@ struct Inner {
     modules: BTreeMap<(TenantId, ModuleName), Vec<ModuleVersion>>,
     components: BTreeMap<Digest, Bytes>,
     periodic: BTreeMap<(TenantId, EntryName), Periodic>,
+    tenants: BTreeMap<TenantId, TenantView>,
+    tokens: BTreeMap<TokenId, Token>,
 }
 
 impl MemoryStore {

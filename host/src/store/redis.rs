@@ -12,6 +12,7 @@
 //!
 //! Absent: clusters, TLS; what is said on Celery's exchanges for everybody (it is carried, not read).
 
+mod access;
 mod bell;
 mod broker;
 mod check;

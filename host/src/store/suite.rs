@@ -2,6 +2,7 @@
 //!
 //! Time is made up: [`at`] gives the seconds since a start, so nothing depends on a clock.
 
+mod access;
 mod budgets;
 mod chains;
 mod differential;

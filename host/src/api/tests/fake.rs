@@ -8,13 +8,14 @@ use bytes::Bytes;
 use lovage_model::api::QueueView;
 use lovage_model::{
     AttemptLog, Digest, EntryName, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, ResultTuple,
-    Room, Settlement, State, TaskId, TenantId, Timestamp,
+    Room, Settlement, State, TaskId, TenantId, TenantView, Timestamp,
 };
 
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, Modules, Orders,
-    Page, Periodic, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Upload, Waiting,
+    Access, Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, Modules,
+    Orders, Page, Periodic, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Token,
+    Upload, Waiting,
 };
 
 #[derive(Default)]
@@ -313,6 +314,29 @@ impl Schedules for Fake {
 
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
         self.periodic.note_run(tenant, name, run).await
+    }
+}
+
+#[async_trait]
+impl Access for Fake {
+    async fn registered(&self) -> Result<Vec<TenantView>> {
+        self.periodic.registered().await
+    }
+
+    async fn register(&self, tenant: TenantView) -> Result<()> {
+        self.periodic.register(tenant).await
+    }
+
+    async fn unregister(&self, tenant: &TenantId) -> Result<bool> {
+        self.periodic.unregister(tenant).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>> {
+        self.periodic.tokens().await
+    }
+
+    async fn keep_token(&self, token: Token) -> Result<()> {
+        self.periodic.keep_token(token).await
     }
 }
 

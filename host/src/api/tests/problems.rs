@@ -66,6 +66,14 @@ fn wrong_requests() -> Vec<(&'static str, Request<Body>)> {
             "invalid_request",
             json_request("POST", "/v1/control/time_limit", &json!({"task": "add", "soft": 2, "hard": 1})),
         ),
+        ("unknown_tenant", empty("DELETE", "/v1/tenants/nobody")),
+        ("unknown_tenant", json_request("POST", "/v1/tokens", &json!({"tenant": "nobody", "scopes": ["read"]}))),
+        ("invalid_request", json_request("POST", "/v1/tokens", &json!({"scopes": []}))),
+        ("invalid_request", json_request("POST", "/v1/tokens", &json!({"scopes": ["root"]}))),
+        ("invalid_request", json_request("PUT", "/v1/tenants/acme", &json!({"weight": 0}))),
+        ("invalid_request", json_request("PUT", "/v1/tenants/acme", &json!({"colour": 1}))),
+        ("invalid_request", empty("DELETE", "/v1/tenants/default")),
+        ("unknown_token", empty("DELETE", "/v1/tokens/t9")),
         ("method_not_allowed", empty("PATCH", "/v1/tasks")),
         ("id_taken", json_request("PUT", "/v1/tasks/there", &json!({"task": "add", "args": [9]}))),
         ("task_busy", empty("DELETE", "/v1/tasks/there")),
@@ -125,7 +133,34 @@ async fn every_kind_of_problem_is_answered_in_one_form() {
     }
     seen.insert("draining".to_owned());
     seen.insert(slow_body().await);
+    seen.extend(of_tenants().await);
     assert_eq!(seen, KINDS.iter().map(|kind| kind.code.to_owned()).collect());
+}
+
+/// What is met when tenants have limits, and then tokens.
+async fn of_tenants() -> [String; 6] {
+    let site = site().await;
+    let allow = async |policy: Value| assert_eq!(site.send("PUT", "/v1/tenants/default", policy).await.0 / 100, 2);
+    let submit = || json_request("POST", "/v1/tasks", &json!({"task": "add"}));
+    assert_eq!(site.send("PUT", "/v1/tenants/acme", json!({})).await.0, 201);
+    let busy = met(&site, empty("DELETE", "/v1/tenants/acme")).await;
+    allow(json!({"modules": 1})).await;
+    let quota = met(&site, Request::put("/v1/modules/m").body("bytes".into()).unwrap()).await;
+    allow(json!({"submits_per_second": 1})).await;
+    assert_eq!(site.ask(submit()).await.status(), StatusCode::ACCEPTED);
+    let rate = met(&site, submit()).await;
+    allow(json!({"queued_tasks": 1})).await;
+    assert_eq!(met(&site, submit()).await, "queue_full");
+    let (_, issued) = site.send("POST", "/v1/tokens", json!({"scopes": ["read"]})).await;
+    let with = |mut request: Request<Body>, token: &str| {
+        request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        request
+    };
+    let missing = met(&site, submit()).await;
+    let invalid = met(&site, with(submit(), "lovage_t1_x")).await;
+    let scope = met(&site, with(submit(), issued["token"].as_str().unwrap())).await;
+    assert_eq!(site.ask(submit()).await.headers()[header::WWW_AUTHENTICATE], "Bearer");
+    [busy, quota, rate, missing, invalid, scope]
 }
 
 async fn slow_body() -> String {

@@ -228,6 +228,11 @@ CREATE TABLE saved_group (
     UNIQUE (tenant, id)
 ) STRICT;
 CREATE INDEX saved_group_age ON saved_group (saved);
+", "
+-- The tenants that were added, with what they may use: JSON.
+CREATE TABLE registered (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+-- Every token there ever was, without what proves that somebody has it: JSON.
+CREATE TABLE token (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

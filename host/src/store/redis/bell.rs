@@ -32,6 +32,7 @@ pub(super) struct Bell {
     ready: Notify,
     ends: Notify,
     modules: Notify,
+    access: Notify,
     /// Somebody waits for messages.
     waits: Notify,
     lists: Mutex<Arc<Vec<String>>>,
@@ -41,9 +42,9 @@ pub(super) struct Bell {
 
 impl Default for Bell {
     fn default() -> Self {
-        let (ready, ends, modules, waits) = <(Notify, Notify, Notify, Notify)>::default();
+        let (ready, ends, modules, access, waits) = <(Notify, Notify, Notify, Notify, Notify)>::default();
         let (asked, elsewhere) = (broadcast::Sender::new(BACKLOG), broadcast::Sender::new(BACKLOG));
-        Self { ready, ends, modules, waits, lists: Mutex::default(), asked, elsewhere }
+        Self { ready, ends, modules, access, waits, lists: Mutex::default(), asked, elsewhere }
     }
 }
 
@@ -74,6 +75,10 @@ impl Bell {
         self.modules.notified().await;
     }
 
+    pub(super) async fn access_changed(&self) {
+        self.access.notified().await;
+    }
+
     pub(super) fn ring_ready(&self) {
         self.ready.notify_one();
     }
@@ -98,6 +103,7 @@ impl Bell {
         self.ring_ready();
         self.ring_ended();
         self.modules.notify_one();
+        self.access.notify_one();
         // Any may have: nobody can say which.
         let _ = self.elsewhere.send(Arc::default());
     }
@@ -240,6 +246,9 @@ impl Ear {
         }
         if what.contains('m') {
             bell.modules.notify_one();
+        }
+        if what.contains('a') {
+            bell.access.notify_one();
         }
     }
 }

@@ -93,6 +93,8 @@ scripts! {
     Hasten = ["back", "hasten"],
     /// Pauses a queue.
     Pause = ["pause"],
+    /// Tenants and tokens.
+    Access = ["access"],
 }
 
 /// Every script, with the settings of one store in it.

@@ -32,6 +32,8 @@ local K = {
   periodic = OURS .. 'periodic',   -- hash: "T\0name" -> the entry
   runs = OURS .. 'runs',           -- hash: "T\0name" -> "<last slot> <at> <count>"
   users = OURS .. 'components',    -- hash: digest -> how many versions have it
+  registered = OURS .. 'registered', -- hash: tenant -> what it may use, JSON
+  tokens = OURS .. 'tokens',       -- hash: id of a token -> what it is known by, JSON
   dead = OURS .. 'dead',           -- list: messages that nobody can read, the newest first
   bell = OURS .. 'bell',           -- channel: who must look again
 }

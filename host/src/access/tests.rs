@@ -1,0 +1,167 @@
+//! Tokens: issued, presented, ended. Tenants: added, changed, taken away.
+
+use super::*;
+use crate::store::memory::MemoryStore;
+
+const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+async fn access(required: bool) -> Access {
+    Access::open(Arc::new(MemoryStore::new()), required).await.unwrap()
+}
+
+fn new(tenant: &str, scopes: &[Scope]) -> NewToken {
+    let scopes = scopes.iter().copied().collect();
+    NewToken { tenant: TenantId::new(tenant).unwrap(), scopes, note: String::new(), expires_seconds: None }
+}
+
+#[tokio::test]
+async fn without_tokens_whoever_comes_is_the_default_tenant() {
+    let access = access(false).await;
+    let anybody = Caller { tenant: TenantId::default(), token: None };
+    for presented in [None, Some("anything")] {
+        assert_eq!(access.identify(presented, Scope::Admin, NOW), Ok(anybody.clone()));
+    }
+    assert!(access.bootstrap(NOW).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn from_the_first_token_on_everybody_needs_one_for_ever() {
+    let access = access(false).await;
+    let first = access.issue(new("default", &[Scope::Admin]), NOW).await.unwrap();
+    assert_eq!(access.identify(None, Scope::Read, NOW), Err(Denied::Missing));
+    assert!(access.identify(Some(&first.token), Scope::Deploy, NOW).is_ok());
+    access.revoke(&first.view.id, NOW).await.unwrap();
+    assert_eq!(access.identify(None, Scope::Read, NOW), Err(Denied::Missing));
+    assert_eq!(access.identify(Some(&first.token), Scope::Read, NOW), Err(Denied::Unknown));
+    // Only who may start the daemon comes in again.
+    let again = access.bootstrap(NOW).await.unwrap().unwrap();
+    assert!(access.identify(Some(&again.token), Scope::Admin, NOW).is_ok());
+    assert!(access.bootstrap(NOW).await.unwrap().is_none(), "one is enough");
+}
+
+#[tokio::test]
+async fn the_first_start_of_a_daemon_that_needs_tokens_issues_one() {
+    let access = access(true).await;
+    assert_eq!(access.identify(None, Scope::Read, NOW), Err(Denied::Missing));
+    let first = access.bootstrap(NOW).await.unwrap().unwrap();
+    assert_eq!(first.view.scopes, [Scope::Admin].into());
+    assert!(first.token.starts_with("lovage_") && first.token.len() == 7 + 12 + 1 + 43, "{}", first.token.len());
+}
+
+#[tokio::test]
+async fn a_token_is_of_its_tenant_and_good_for_its_scopes() {
+    let access = access(true).await;
+    access.set_tenant(TenantId::new("acme").unwrap(), TenantPolicy::default(), NOW).await.unwrap();
+    let token = access.issue(new("acme", &[Scope::Submit]), NOW).await.unwrap();
+    let caller = access.identify(Some(&token.token), Scope::Submit, NOW).unwrap();
+    assert_eq!((caller.tenant.as_str(), caller.token), ("acme", Some(token.view.id.clone())));
+    let denied = access.identify(Some(&token.token), Scope::Read, NOW).unwrap_err();
+    assert!(denied.to_string().ends_with("is good for submit, and this needs read"), "{denied}");
+}
+
+#[tokio::test]
+async fn what_is_not_quite_a_token_is_none() {
+    let access = access(true).await;
+    let (one, other) = (new("default", &[Scope::Read]), new("default", &[Scope::Admin]));
+    let (one, other) = (access.issue(one, NOW).await.unwrap(), access.issue(other, NOW).await.unwrap());
+    let secret = |issued: &IssuedToken| issued.token.rsplit_once('_').unwrap().1.to_owned();
+    let mut shorter = one.token.clone();
+    shorter.pop();
+    let swapped = format!("lovage_{}_{}", other.view.id, one.token.splitn(3, '_').nth(2).unwrap());
+    let hashed = format!("lovage_{}_{}", one.view.id, hash(&secret(&one)));
+    for bad in ["", "lovage_", "lovage__", "Bearer", &shorter, &format!("{}x", one.token), &swapped, &hashed] {
+        assert_eq!(access.identify(Some(bad), Scope::Read, NOW), Err(Denied::Unknown), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn no_secret_is_kept() {
+    let store = Arc::new(MemoryStore::new());
+    let access = Access::open(Arc::clone(&store) as Arc<dyn Store>, true).await.unwrap();
+    let issued = access.issue(new("default", &[Scope::Read]), NOW).await.unwrap();
+    let secret = issued.token.splitn(3, '_').nth(2).unwrap();
+    use crate::store::Access as _;
+    let kept = serde_json::to_string(&store.tokens().await.unwrap()).unwrap();
+    assert!(kept.contains(issued.view.id.as_str()) && !kept.contains(secret));
+}
+
+#[tokio::test]
+async fn a_token_ends_by_itself() {
+    let access = access(true).await;
+    let token = NewToken { expires_seconds: Some(60), ..new("default", &[Scope::Read]) };
+    let token = access.issue(token, NOW).await.unwrap().token;
+    let after = |seconds| access.identify(Some(&token), Scope::Read, NOW.after(Duration::from_secs(seconds)));
+    assert!(after(59).is_ok());
+    assert_eq!(after(60), Err(Denied::Unknown));
+}
+
+#[tokio::test]
+async fn who_listens_is_barred_when_its_token_is_revoked() {
+    let access = access(true).await;
+    let token = access.issue(new("default", &[Scope::Read]), NOW).await.unwrap();
+    let other = access.issue(new("default", &[Scope::Read]), NOW).await.unwrap();
+    let caller = access.identify(Some(&token.token), Scope::Read, NOW).unwrap();
+    let barred = access.barred(&caller);
+    tokio::pin!(barred);
+    access.revoke(&other.view.id, NOW).await.unwrap();
+    assert!(tokio::time::timeout(Duration::ZERO, barred.as_mut()).await.is_err(), "another one is not its own");
+    access.revoke(&token.view.id, NOW).await.unwrap();
+    barred.await;
+}
+
+#[tokio::test]
+async fn another_host_hears_of_it_from_the_store() {
+    let store = Arc::new(MemoryStore::new());
+    let open = || Access::open(Arc::clone(&store) as Arc<dyn Store>, true);
+    let (here, there) = (open().await.unwrap(), open().await.unwrap());
+    let token = here.issue(new("default", &[Scope::Read]), NOW).await.unwrap();
+    there.refresh().await.unwrap();
+    assert!(there.identify(Some(&token.token), Scope::Read, NOW).is_ok());
+    there.revoke(&token.view.id, NOW).await.unwrap();
+    here.refresh().await.unwrap();
+    assert_eq!(here.identify(Some(&token.token), Scope::Read, NOW), Err(Denied::Unknown));
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_with_its_field() {
+    let access = access(true).await;
+    let base = || new("default", &[Scope::Read]);
+    for (wrong, says) in [
+        (NewToken { scopes: BTreeSet::new(), ..base() }, "scopes is empty"),
+        (NewToken { note: "a\nb".to_owned(), ..base() }, "note must"),
+        (NewToken { expires_seconds: Some(0), ..base() }, "expires_seconds must"),
+        (NewToken { expires_seconds: Some(u64::MAX), ..base() }, "expires_seconds must"),
+        (new("nobody", &[Scope::Read]), "lovage tenant add nobody"),
+    ] {
+        let error = access.issue(wrong, NOW).await.unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let wrong = TenantPolicy { weight: Some(0), ..TenantPolicy::default() };
+    let error = access.set_tenant(TenantId::new("acme").unwrap(), wrong, NOW).await.unwrap_err();
+    assert!(error.to_string().starts_with("weight is 0"), "{error}");
+    let error = access.revoke(&TokenId::new("t9").unwrap(), NOW).await.unwrap_err().to_string();
+    assert!(error.contains("lovage token list"), "{error}");
+}
+
+#[tokio::test]
+async fn a_tenant_is_taken_away_with_its_tokens_once_it_has_nothing_left() {
+    let store = Arc::new(MemoryStore::new());
+    let access = Access::open(Arc::clone(&store) as Arc<dyn Store>, true).await.unwrap();
+    let acme = TenantId::new("acme").unwrap();
+    let weighty = TenantPolicy { weight: Some(5), ..TenantPolicy::default() };
+    assert!(access.set_tenant(acme.clone(), TenantPolicy::default(), NOW).await.unwrap().1);
+    assert!(!access.set_tenant(acme.clone(), weighty, NOW.after(Duration::from_secs(1))).await.unwrap().1);
+    assert_eq!((access.tenants()[0].created_at, access.policy(&acme).weight()), (NOW, 5));
+    let token = access.issue(new("acme", &[Scope::Submit]), NOW).await.unwrap();
+    let message = lovage_model::Message::new("a".parse().unwrap(), "t.a".parse().unwrap());
+    use crate::store::Broker as _;
+    let plans = vec![lovage_model::Plan::of(message)];
+    store.submit(&acme, plans, NOW, lovage_model::Room::UNLIMITED).await.unwrap();
+    let error = access.remove_tenant(&acme, NOW).await.unwrap_err().to_string();
+    assert!(error.contains("tasks that have not ended"), "{error}");
+    store.purge(&acme, &lovage_model::QueueName::default(), NOW).await.unwrap();
+    access.remove_tenant(&acme, NOW).await.unwrap();
+    assert_eq!(access.identify(Some(&token.token), Scope::Submit, NOW), Err(Denied::Unknown));
+    assert!(access.tenants().is_empty() && access.policy(&acme) == TenantPolicy::default());
+    assert!(matches!(access.remove_tenant(&acme, NOW).await, Err(AccessError::UnknownTenant(_))));
+}
