@@ -100,8 +100,8 @@ impl Pipeline {
     }
 
     /// Takes one message to its settlement, which the `commit` room records. `slot` is dropped when the attempt has
-    /// ended, `place` when another message may be leased for it.
-    pub async fn deliver<S, P>(&self, Delivery { lease, listed }: Delivery, slot: S, place: P) {
+    /// ended, `place` when another message may be leased for it. Returns how long it used a processor.
+    pub async fn deliver<S, P>(&self, Delivery { lease, listed }: Delivery, slot: S, place: P) -> Duration {
         let settlement = self.settle(&lease, &listed).await;
         drop(slot);
         let settlement = match settlement {
@@ -111,11 +111,13 @@ impl Pipeline {
             }
             settlement => settlement,
         };
+        let used = settlement.as_ref().map_or(0.0, |settlement| settlement.usage.cpu_seconds);
         match settlement {
             Ok(settlement) => self.outcomes.send(Settled { lease, settlement, listed }).await,
             Err(Interrupted { begun }) => self.give_back(lease.key, begun).await,
         }
         drop(place);
+        Duration::try_from_secs_f64(used).unwrap_or_default()
     }
 
     async fn give_back(&self, key: LeaseKey, begun: bool) {

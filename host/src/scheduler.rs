@@ -3,10 +3,13 @@
 //! One loop leases messages for the slots that are free, and hands each to the pipeline; another renews the leases of what
 //! runs; a third sweeps expired results. Draining stops the first and waits for what runs.
 //!
+//! Which tenant's message comes next is decided by what each has used (see `accounts`).
+//!
 //! A message that was leased waits for two things before it begins: for its turn, if its task has a rate limit (see `rate`;
 //! until then it is back in the store), and for a slot. Meanwhile it can be revoked, and it is given back when this host is
 //! told to drain or to rest.
 
+mod accounts;
 mod rate;
 
 use std::collections::{HashSet, VecDeque};
@@ -15,13 +18,14 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lovage_model::Timestamp;
+use lovage_model::{TenantId, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock;
 use crate::pipeline::{Delivery, Pipeline, TaskType};
 use crate::store::{Ask, StoreError};
+use accounts::Accounts;
 use rate::{Rates, Turn};
 
 /// What the operator wants of the scheduler.
@@ -54,6 +58,9 @@ pub struct Scheduler {
     /// Attempts that have ended since the last lease: how fast slots become free.
     ended: AtomicUsize,
     slot_freed: Notify,
+    /// Rings when a tenant that may run only so many tasks at once may run another.
+    tenant_freed: Notify,
+    accounts: Accounts,
     /// When leases were last renewed, in microseconds since 1970.
     renewed: AtomicI64,
     draining: watch::Sender<bool>,
@@ -65,11 +72,25 @@ impl Scheduler {
     /// A scheduler that is not running yet.
     pub fn new(pipeline: Arc<Pipeline>, settings: Settings, guests: Handle) -> Arc<Self> {
         let (handed, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (slot_freed, draining) = (Notify::new(), watch::Sender::new(false));
+        let (slot_freed, tenant_freed, draining) = (Notify::new(), Notify::new(), watch::Sender::new(false));
+        let accounts = Accounts::default();
         let slots = Arc::new(Semaphore::new(slots_of(&pipeline, &settings)));
         let renewed = AtomicI64::new(clock::now().as_micros());
         let rates = Mutex::default();
-        Arc::new(Self { pipeline, settings, guests, slots, handed, ended, slot_freed, renewed, draining, rates })
+        Arc::new(Self {
+            pipeline,
+            settings,
+            guests,
+            slots,
+            handed,
+            ended,
+            slot_freed,
+            tenant_freed,
+            accounts,
+            renewed,
+            draining,
+            rates,
+        })
     }
 
     /// Runs until it is drained.
@@ -138,13 +159,21 @@ impl Scheduler {
             Pause::None => {}
             Pause::Order => std::future::pending().await,
             Pause::Slot => self.slot_freed.notified().await,
-            Pause::Message(None) => self.pipeline.store.ready().await,
+            Pause::Message(None) => self.more().await,
             Pause::Message(Some(due)) => {
                 // Whichever comes first: the message that is due, or a new one.
                 let wait = due.since(clock::now()).min(LOOK_AT_CLOCK);
-                let _ = tokio::time::timeout(wait, self.pipeline.store.ready()).await;
+                let _ = tokio::time::timeout(wait, self.more()).await;
             }
             Pause::Store => tokio::time::sleep(STORE_PAUSE).await,
+        }
+    }
+
+    /// Waits until there may be messages that could not be had before.
+    async fn more(&self) {
+        tokio::select! {
+            () = self.pipeline.store.ready() => {}
+            () = self.tenant_freed.notified() => {}
         }
     }
 
@@ -164,12 +193,16 @@ impl Scheduler {
             worker: self.pipeline.hostname.clone(),
             queues: self.pipeline.standing.share().borrow().queues.clone(),
             max,
+            shares: self.accounts.shares(&self.pipeline.access.tenants()),
             now,
             until: now.after(self.settings.lease),
         };
         let leased = self.pipeline.store.lease(ask).await?;
         let got = leased.leases.len();
         self.handed.fetch_add(got, Ordering::AcqRel);
+        for lease in &leased.leases {
+            self.accounts.begin(&lease.tenant, self.weight(&lease.tenant));
+        }
         let next_due = leased.next_due;
         // All are listed, then begun in their order: their leases are renewed while they wait for a slot.
         let deliveries: Vec<_> = leased.leases.into_iter().map(|lease| self.pipeline.list(lease)).collect();
@@ -205,9 +238,23 @@ impl Scheduler {
 
     async fn put_back(&self, deliveries: Vec<(Delivery, Option<Timestamp>)>) {
         let count = deliveries.len();
+        deliveries.iter().for_each(|(delivery, _)| self.account(delivery.task().0, None));
         // Together: the store takes many for the price of one.
         join_all(deliveries.into_iter().map(|(delivery, until)| self.pipeline.put_back(delivery, until))).await;
         self.handed.fetch_sub(count, Ordering::AcqRel);
+    }
+
+    fn weight(&self, tenant: &TenantId) -> u32 {
+        self.pipeline.access.policy(tenant).weight()
+    }
+
+    /// Corrects what a tenant was charged for a message that is here no more.
+    fn account(&self, tenant: &TenantId, used: Option<Duration>) {
+        let policy = self.pipeline.access.policy(tenant);
+        self.accounts.end(tenant, policy.weight(), used);
+        if policy.running_tasks.is_some() {
+            self.tenant_freed.notify_one();
+        }
     }
 
     async fn rate_loop(&self) {
@@ -275,7 +322,8 @@ impl Scheduler {
         let this = Arc::clone(self);
         tokio::spawn(async move {
             let place = Place(&this);
-            this.pipeline.deliver(delivery, slot, place).await;
+            let mut charge = Charge { scheduler: &this, tenant: delivery.task().0.clone(), used: Duration::ZERO };
+            charge.used = this.pipeline.deliver(delivery, slot, place).await;
         });
     }
 
@@ -389,6 +437,19 @@ impl Drop for Place<'_> {
         self.0.handed.fetch_sub(1, Ordering::AcqRel);
         self.0.ended.fetch_add(1, Ordering::Relaxed);
         self.0.slot_freed.notify_one();
+    }
+}
+
+/// What an attempt has used of its tenant's share; accounted for when dropped, even by a panic.
+struct Charge<'a> {
+    scheduler: &'a Scheduler,
+    tenant: TenantId,
+    used: Duration,
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.scheduler.account(&self.tenant, Some(self.used));
     }
 }
 

@@ -25,6 +25,7 @@ mod record;
 /// Redis, as Celery uses it.
 pub mod redis;
 mod schedules;
+mod sharing;
 #[cfg(test)]
 mod suite;
 mod transition;
@@ -43,6 +44,7 @@ pub use access::{Access, Token};
 pub use fanout::Fanout;
 pub use joins::{ChordEnd, Completed, Ended, FollowUp, Joins};
 pub use schedules::{LastRun, Periodic, Schedules};
+pub use sharing::{Share, Shares};
 pub use waiting::Waiting;
 
 /// What a store can fail with. Callers branch on these.
@@ -104,6 +106,8 @@ pub struct Ask {
     pub queues: Option<BTreeSet<QueueName>>,
     /// At most so many.
     pub max: usize,
+    /// Which tenants come first, and how much each may get.
+    pub shares: Shares,
     /// The time now: what is due, what has lapsed.
     pub now: Timestamp,
     /// Until when the leases hold unless renewed.
@@ -113,7 +117,7 @@ pub struct Ask {
 /// What a lease call found.
 #[derive(Debug, Clone, Default)]
 pub struct Leased {
-    /// The messages, by priority, then age.
+    /// The messages: by what their tenants have used, then priority, then age.
     pub leases: Vec<Lease>,
     /// When to ask again at the latest: the earliest ETA or lapse of a lease. None: only a new message helps.
     pub next_due: Option<Timestamp>,

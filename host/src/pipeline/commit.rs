@@ -215,7 +215,14 @@ mod tests {
         let (tenant, now) = (TenantId::default(), clock::now());
         store.submit(&tenant, vec![Plan::of(message)], now, Room::UNLIMITED).await.unwrap();
         let until = now.after(Duration::from_secs(60));
-        let ask = Ask { worker: "host-1".to_owned(), queues: None, max: 1, now, until };
+        let ask = Ask {
+            worker: "host-1".to_owned(),
+            queues: None,
+            max: 1,
+            shares: crate::store::Shares::default(),
+            now,
+            until,
+        };
         let lease = store.lease(ask).await.unwrap().leases.remove(0);
         (store, lease)
     }

@@ -107,7 +107,14 @@ impl World {
                 _ => {}
             }
             let (worker, max) = ("w".to_owned(), 1 + self.tape.next(4) as usize);
-            let ask = Ask { worker, queues: None, max, now: self.now, until: self.now.after(LEASE) };
+            let ask = Ask {
+                worker,
+                queues: None,
+                max,
+                shares: crate::store::Shares::default(),
+                now: self.now,
+                until: self.now.after(LEASE),
+            };
             let leased = self.store.lease(ask).await.unwrap();
             if leased.leases.is_empty() && leased.next_due.is_none() && self.store.ended(1).await.unwrap().is_empty() {
                 return;

@@ -75,7 +75,14 @@ async fn a_clock_that_leaps_takes_nothing_from_who_runs() {
     // Leased and renewed an hour ago, by a clock that says that it was.
     let before = clock::now().before(Duration::from_secs(3600));
     store.submit(&tenant, vec![Plan::of(message("it"))], before, Room::UNLIMITED).await.unwrap();
-    let ask = Ask { worker: "here".to_owned(), queues: None, max: 1, now: before, until: before.after(LEASE) };
+    let ask = Ask {
+        worker: "here".to_owned(),
+        queues: None,
+        max: 1,
+        shares: crate::store::Shares::default(),
+        now: before,
+        until: before.after(LEASE),
+    };
     let mut leased = store.lease(ask).await.unwrap();
     let running = scheduler.pipeline.list(leased.leases.remove(0));
     scheduler.renewed.store(before.as_micros(), Ordering::Relaxed);
@@ -128,7 +135,14 @@ async fn a_rate_limit_gives_back_all_but_the_first_until_it_is_changed() {
 
 fn ask() -> Ask {
     let now = clock::now();
-    Ask { worker: "here".to_owned(), queues: None, max: 9, now, until: now.after(LEASE) }
+    Ask {
+        worker: "here".to_owned(),
+        queues: None,
+        max: 9,
+        shares: crate::store::Shares::default(),
+        now,
+        until: now.after(LEASE),
+    }
 }
 
 /// Two messages that wait for the only slot, which is taken.

@@ -16,6 +16,7 @@ mod plans;
 mod properties;
 mod results;
 mod schedules;
+mod sharing;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -178,7 +179,7 @@ pub(super) fn in_queue(name: &str, of: &str) -> Message {
 
 pub(super) fn ask(max: usize, now: Timestamp) -> Ask {
     let until = Timestamp::from_micros(now.as_micros() + 10_000_000);
-    Ask { worker: "host-1".to_owned(), queues: None, max, now, until }
+    Ask { worker: "host-1".to_owned(), queues: None, max, shares: crate::store::Shares::default(), now, until }
 }
 
 pub(super) fn ask_of(queues: &[&str], max: usize, now: Timestamp) -> Ask {

@@ -1,7 +1,8 @@
-//! Which messages come next? By priority, then age, over any set of queues, and only as much is read as is taken.
+//! Which messages come next? By whose turn it is, then priority, then age, over any set of queues; and only as much is read as is
+//! taken.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use lovage_model::{TenantId, Timestamp};
@@ -12,6 +13,7 @@ use super::codec::decoded_len;
 use super::ledger::Ledger;
 use super::moves::Waiting;
 use crate::store::record::MAX_LEASED_BYTES;
+use crate::store::sharing::Turns;
 use crate::store::{Ask, LeaseKey};
 
 /// A lease whose message has not been read yet.
@@ -77,28 +79,38 @@ impl Ledger {
 
     /// Takes the first `max` messages of the wanted lines out of `ready`: a merge of the lines, each read in chunks.
     fn choose(&mut self, ask: &Ask) -> rusqlite::Result<Vec<Waiting>> {
-        let lines: Vec<i64> = self
+        let lines: Vec<(i64, i64)> = self
             .book
             .lines()
             .filter(|(_, line)| line.ready > 0 && !line.paused)
             .filter(|(_, line)| ask.queues.as_ref().is_none_or(|wanted| wanted.contains(&line.queue)))
-            .map(|(id, _)| id)
+            .map(|(id, line)| (id, line.tenant))
             .collect();
         let chunk = ask.max.div_ceil(lines.len().max(1));
-        let mut heads = BinaryHeap::new();
-        for line in lines {
+        let mut tenants = BTreeMap::<i64, BinaryHeap<Reverse<Head>>>::new();
+        for (line, tenant) in lines {
             let queued = self.head_of(line, None, chunk)?;
-            heads.extend(Head::of(queued));
+            tenants.entry(tenant).or_default().extend(Head::of(queued));
+        }
+        let mut turns = Turns::default();
+        for (tenant, heads) in tenants {
+            if let Some(next) = heads.peek().map(|Reverse(head)| head.key()) {
+                turns.add(ask.shares.get(&self.book.tenant_name(tenant)), next, heads);
+            }
         }
         let mut chosen = Vec::new();
         while chosen.len() < ask.max
-            && let Some(Reverse(mut head)) = heads.pop()
+            && let Some(mut turn) = turns.pop()
+            && let Some(Reverse(mut head)) = turn.line.pop()
         {
             chosen.push(head.first);
             if head.rest.is_empty() {
                 head.rest = self.head_of(head.first.line, Some(head.first), chunk)?;
             }
-            heads.extend(Head::of(head.rest));
+            turn.line.extend(Head::of(head.rest));
+            if let Some(next) = turn.line.peek().map(|Reverse(head)| head.key()) {
+                turns.again(turn, next);
+            }
         }
         self.remove_ready(&chosen)?;
         Ok(chosen)

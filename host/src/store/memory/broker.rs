@@ -9,6 +9,7 @@ use lovage_model::{Json, Message, Plan, Planned, QueueName, Room, Settlement, St
 use super::MemoryStore;
 use super::tasks::{Held, Task, Tasks};
 use crate::store::record::{Kept, MAX_LEASED_BYTES, Place};
+use crate::store::sharing::Turns;
 use crate::store::transition::{again, planned_only, state_of_its_own};
 use crate::store::{Ask, Broker, Fenced, Lease, LeaseKey, Leased, Redone, Result, Revoked, Submitted};
 
@@ -111,7 +112,7 @@ fn lease(tasks: &mut Tasks, ask: &Ask) -> Leased {
     tasks.lapse(ask.now);
     tasks.promote(ask.now);
     let (mut next, mut bytes, mut more) = (Vec::new(), 0, false);
-    for number in tasks.ready.values().copied().filter(|&number| wanted(tasks, ask, number)).take(ask.max) {
+    for number in choose(tasks, ask) {
         bytes += weight(&tasks.get(number).record.message);
         more = bytes > MAX_LEASED_BYTES && !next.is_empty();
         if more {
@@ -124,6 +125,28 @@ fn lease(tasks: &mut Tasks, ask: &Ask) -> Leased {
     let lapse = tasks.leased.first().map(|&(until, _)| until);
     let next_due = if more { Some(ask.now) } else { eta.into_iter().chain(lapse).min() };
     Leased { leases, next_due }
+}
+
+/// The messages that come next.
+fn choose(tasks: &Tasks, ask: &Ask) -> Vec<i64> {
+    let mut turns = Turns::default();
+    let order = |(&(priority, position), &number): (&(u8, u64), &i64)| ((priority, position.cast_signed()), number);
+    for (tenant, ready) in &tasks.ready {
+        let mut line = ready.iter().map(order).filter(|&(_, number)| wanted(tasks, ask, number)).peekable();
+        if let Some(&(next, _)) = line.peek() {
+            turns.add(ask.shares.get(tenant), next, line);
+        }
+    }
+    let mut chosen = Vec::new();
+    while chosen.len() < ask.max
+        && let Some(mut turn) = turns.pop()
+    {
+        chosen.extend(turn.line.next().map(|(_, number)| number));
+        if let Some(&(next, _)) = turn.line.peek() {
+            turns.again(turn, next);
+        }
+    }
+    chosen
 }
 
 /// Whether a message may be leased to who asks.

@@ -41,7 +41,7 @@ impl Tasks {
         let task = self.get_mut(number);
         task.record.place = Place::Ready;
         let (key, tenant) = ((task.record.message.priority, task.position), task.tenant.clone());
-        self.ready.insert(key, number);
+        self.ready.entry(tenant.clone()).or_default().insert(key, number);
         *self.waiting.entry(tenant).or_default() += 1;
     }
 
@@ -71,7 +71,14 @@ impl Tasks {
             *self.waiting.entry(tenant.clone()).or_default() -= 1;
         }
         match place {
-            Place::Ready => _ = self.ready.remove(&(priority, position)),
+            Place::Ready => {
+                if let Some(line) = self.ready.get_mut(&tenant) {
+                    line.remove(&(priority, position));
+                    if line.is_empty() {
+                        self.ready.remove(&tenant);
+                    }
+                }
+            }
             Place::Scheduled => _ = self.scheduled.remove(&(since, position)),
             Place::Blocked { awaited, .. } => remove(&mut self.blocked, (tenant, awaited), number),
             Place::Leased(_) => _ = lease.map(|held| self.leased.remove(&(held.until, number))),

@@ -18,8 +18,8 @@ pub(super) type Owned = (TenantId, TaskId);
 pub(super) struct Tasks {
     pub(super) by_number: BTreeMap<i64, Task>,
     by_id: HashMap<Owned, i64>,
-    /// By priority, then age.
-    pub(super) ready: BTreeMap<(u8, u64), i64>,
+    /// Of each tenant that has any, by priority, then age.
+    pub(super) ready: BTreeMap<TenantId, BTreeMap<(u8, u64), i64>>,
     pub(super) scheduled: BTreeMap<(Timestamp, u64), i64>,
     /// By what they wait for, the older first.
     pub(super) blocked: BTreeMap<Owned, BTreeSet<i64>>,

@@ -1,6 +1,6 @@
 //! Which messages does this host take, and how are they given back?
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::script::Script;
 use super::settle::Of;
 use super::texts::{self, Outcome};
 use super::wire::Blob;
-use crate::store::{Ask, Fenced, LeaseKey, Leased, Result};
+use crate::store::{Ask, Fenced, LeaseKey, Leased, Result, Share};
 
 /// How often it is looked whether a Celery worker lost something.
 const RESTORE: Duration = Duration::from_secs(10);
@@ -26,6 +26,8 @@ pub(super) struct Registry {
     registry: Option<String>,
     queues: Vec<Line>,
     paused: Vec<Line>,
+    /// Those that were added.
+    tenants: Vec<TenantId>,
 }
 
 /// A queue of a tenant.
@@ -37,10 +39,11 @@ pub(super) struct Line {
 
 impl Registry {
     /// The queues that a call looks at: those that are known and wanted; and those that are wanted, or Celery's default,
-    /// whether anybody has used them or not, since a client may.
+    /// whether anybody has used them or not, since a client of any tenant may.
     fn lines(&self, wanted: Option<&BTreeSet<QueueName>>) -> Vec<Line> {
         let always = wanted.cloned().unwrap_or_else(|| [QueueName::default()].into());
-        let always = always.into_iter().map(|q| Line { t: TenantId::default(), q });
+        let tenants = self.tenants.iter().cloned().chain([TenantId::default()]);
+        let always = tenants.flat_map(|t| always.iter().map(move |q| Line { t: t.clone(), q: q.clone() }));
         let is_wanted = |line: &&Line| wanted.is_none_or(|wanted| wanted.contains(&line.q));
         let mut lines: Vec<Line> = self.queues.iter().filter(is_wanted).cloned().chain(always).collect();
         lines.sort();
@@ -59,6 +62,9 @@ struct LeaseArgs<'a> {
     worker: &'a str,
     first: u64,
     lists: &'a [Line],
+    /// What each tenant has used, uses with each message, and may get; none: there is only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shares: Option<BTreeMap<&'a TenantId, (u64, u64, usize)>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     void: Option<u64>,
 }
@@ -88,6 +94,21 @@ pub(super) struct Granted {
     pub(super) q: QueueName,
 }
 
+/// How much is taken in all, and how several tenants share it.
+fn shared<'a>(ask: &Ask, lines: &'a [Line]) -> (usize, Option<BTreeMap<&'a TenantId, (u64, u64, usize)>>) {
+    let of = |tenant| {
+        let Share { used, step, max } = ask.shares.get(tenant);
+        // A script counts in floating point.
+        (used.min(1 << 52), step.min(1 << 40), max.min(ask.max))
+    };
+    let all: BTreeMap<_, _> = lines.iter().map(|line| (&line.t, of(&line.t))).collect();
+    match all.first_key_value() {
+        Some((_, &(_, _, max))) if all.len() == 1 => (max, None),
+        Some(_) => (ask.max, Some(all)),
+        None => (ask.max, None),
+    }
+}
+
 impl RedisStore {
     pub(super) async fn take(&self, ask: Ask) -> Result<Leased> {
         // One at a time: what was granted and never heard of is taken back by the next.
@@ -101,15 +122,17 @@ impl RedisStore {
             let registry = self.registry();
             let lines = registry.lines(ask.queues.as_ref());
             let first = self.tokens.fetch_add(ask.max as u64, Ordering::Relaxed);
+            let (max, shares) = shared(&ask, &lines);
             let void = Some(self.unheard.load(Ordering::Relaxed)).filter(|&from| from != u64::MAX);
             let args = LeaseArgs {
                 registry: registry.registry.as_deref(),
                 now: ask.now.as_micros(),
                 until: ask.until.as_micros(),
-                max: ask.max,
+                max,
                 worker: &ask.worker,
                 first,
                 lists: &lines,
+                shares,
                 void,
             };
             let answer = self.link.call::<LeaseAnswer>(Script::Lease, &args).await;

@@ -101,7 +101,8 @@ impl Bench {
 
 async fn lease(store: &RedisStore, max: usize, now: Timestamp) -> Leased {
     let until = Timestamp::from_micros(now.as_micros() + 10_000_000);
-    let ask = Ask { worker: store.hostname.clone(), queues: None, max, now, until };
+    let ask =
+        Ask { worker: store.hostname.clone(), queues: None, max, shares: crate::store::Shares::default(), now, until };
     store.lease(ask).await.unwrap()
 }
 

@@ -8,6 +8,8 @@ if A.body then
 else
   call('HDEL', key, A.key)
 end
+-- Its clients may put messages into a queue that nobody has used.
+if A.what == 'registered' then registry_changed() end
 finish()
 ring('a')
 return known

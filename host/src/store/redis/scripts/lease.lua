@@ -191,50 +191,118 @@ local function open_source(list, step)
   return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, buffer = {}, at = 1, taken = 0, piece = 1, over = false }
 end
 
--- The source whose first element is the oldest; a client's counts as older than any.
-local function oldest(sources)
+-- The source whose first element is the oldest, and how old that is; a client's counts as older than any.
+local function oldest(sources, is_compared)
   local found, best = nil, nil
   for _, source in ipairs(sources) do
     local raw = fill(source)
     if raw then
-      local pos = #sources > 1 and position(raw) or -1
+      local pos = (is_compared or #sources > 1) and position(raw) or -1
       if not best or pos < best then found, best = source, pos end
     end
   end
-  return found
+  return found, best
 end
 
-local function take_step(step)
-  local sources = {}
-  for _, list in ipairs(A.lists) do sources[#sources + 1] = open_source(list, step) end
-  if #sources > 1 then
-    local keys = {}
-    for i, source in ipairs(sources) do keys[i] = source.key end
-    local is_any = false
-    for from = 1, #keys, 4000 do
-      if call('EXISTS', unpack(keys, from, math.min(from + 3999, #keys))) > 0 then is_any = true end
-    end
-    if not is_any then return end
-    local full_ones = {}
-    for _, source in ipairs(sources) do
-      if call('EXISTS', source.key) == 1 then full_ones[#full_ones + 1] = source end
-    end
-    sources = full_ones
+-- Those of the sources that have something in them.
+local function full_ones(sources)
+  if #sources < 2 then return sources end
+  local keys, full = {}, {}
+  for i, source in ipairs(sources) do keys[i] = source.key end
+  local is_any = false
+  for from = 1, #keys, 4000 do
+    if call('EXISTS', unpack(keys, from, math.min(from + 3999, #keys))) > 0 then is_any = true end
   end
-  while #leases < A.max and not more do
-    local source = oldest(sources)
-    if not source then break end
-    if take_one(source, source.buffer[source.at]) then
-      source.at = source.at + 1
-      source.taken = source.taken + 1
-    end
+  if not is_any then return full end
+  for _, source in ipairs(sources) do
+    if call('EXISTS', source.key) == 1 then full[#full + 1] = source end
   end
+  return full
+end
+
+local function trim(sources)
   for _, source in ipairs(sources) do
     if source.taken > 0 then call('LTRIM', source.key, 0, -source.taken - 1) end
   end
 end
 
-if A.max > 0 and #A.lists > 0 then
+-- Takes the first element of a source; false: it is too large to come along.
+local function take_from(source)
+  local is_taken = take_one(source, source.buffer[source.at])
+  if is_taken then
+    source.at = source.at + 1
+    source.taken = source.taken + 1
+  end
+  return is_taken
+end
+
+local function take_step(step)
+  local sources = {}
+  for _, list in ipairs(A.lists) do sources[#sources + 1] = open_source(list, step) end
+  sources = full_ones(sources)
+  while #leases < A.max and not more do
+    local source = oldest(sources)
+    if not source then break end
+    take_from(source)
+  end
+  trim(sources)
+end
+
+-- A tenant's next source: of the first step that has a message, the one with the oldest.
+local function advance(of)
+  while of.at <= #STEPS do
+    of.source, of.pos = oldest(of.steps[of.at], true)
+    if of.source then return end
+    of.at = of.at + 1
+  end
+end
+
+local function is_before(a, b)
+  if a.used ~= b.used then return a.used < b.used end
+  if a.at ~= b.at then return a.at < b.at end
+  return a.pos < b.pos
+end
+
+-- Several tenants: next comes the one that has used least; see sharing.rs.
+local function take_shared()
+  local all, tenants, by_name = {}, {}, {}
+  for step = 1, #STEPS do
+    for _, list in ipairs(A.lists) do all[#all + 1] = open_source(list, step) end
+  end
+  all = full_ones(all)
+  for _, source in ipairs(all) do
+    local of = by_name[source.t]
+    if not of then
+      local share = A.shares[source.t]
+      of = { steps = {}, at = 1, used = share[1], step = share[2], left = share[3] }
+      for step = 1, #STEPS do of.steps[step] = {} end
+      by_name[source.t] = of
+      tenants[#tenants + 1] = of
+      of.source = false
+    end
+    local step = of.steps[source.step]
+    step[#step + 1] = source
+  end
+  for _, of in ipairs(tenants) do advance(of) end
+  while #leases < A.max and not more do
+    local turn = nil
+    for _, of in ipairs(tenants) do
+      if of.source and of.left > 0 and (not turn or is_before(of, turn)) then turn = of end
+    end
+    if not turn then break end
+    local before = #leases
+    if take_from(turn.source) then advance(turn) end
+    if #leases > before then
+      turn.used = turn.used + turn.step
+      turn.left = turn.left - 1
+    end
+  end
+  trim(all)
+end
+
+if A.shares then
+  if A.max > 0 then take_shared() end
+elseif A.max > 0 and #A.lists > 0 then
   for step = 1, #STEPS do
     if #leases < A.max and not more then take_step(step) end
   end

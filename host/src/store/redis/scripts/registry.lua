@@ -17,4 +17,5 @@ return cmsgpack.pack({
   modules = call('HGET', K.counters, 'modules') or '0',
   queues = queues,
   paused = paused,
+  tenants = call('HKEYS', K.registered),
 })

@@ -91,7 +91,9 @@ impl Pair {
 
     async fn lease(&mut self, queues: Option<&[u8]>, max: usize, hold: i64) {
         let queues = queues.map(|some| some.iter().copied().map(queue_of).collect());
-        let ask = Ask { worker: format!("host-{max}"), queues, max, now: at(self.now), until: at(self.now + hold) };
+        let (now, until) = (at(self.now), at(self.now + hold));
+        let ask =
+            Ask { worker: format!("host-{max}"), queues, max, shares: crate::store::Shares::default(), now, until };
         let expected = self.memory.store.lease(ask.clone()).await.unwrap();
         let got = self.other.store.lease(ask).await.unwrap();
         let seen = |leased: &Leased| -> Vec<_> {

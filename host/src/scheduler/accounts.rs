@@ -1,0 +1,182 @@
+//! Who has used how much of this host's processors?
+//!
+//! Each tenant has an account, in nanoseconds of processor time divided by its weight. A message that is taken is charged what
+//! the tenant's messages used of late, and its end corrects that to what it really used. Who has used least comes first; see
+//! `store/sharing.rs`.
+//!
+//! Invariant: who had nothing to do begins where the message was that was taken last. So nobody saves up turns, nobody is in debt
+//! for having been alone, and who has messages that wait is never overtaken: it has used less than what is taken before it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lovage_model::{TenantId, TenantPolicy, TenantView};
+
+use crate::store::{Share, Shares};
+
+/// What every attempt uses at least, in nanoseconds: also what does not run costs something.
+const LEAST: u64 = 20_000;
+/// What a message is thought to use of which nothing is known, in nanoseconds.
+const GUESS: u64 = 1_000_000;
+/// One in so many parts of what is expected comes from the latest end.
+const MEMORY: u64 = 8;
+
+#[derive(Debug, Default)]
+pub(super) struct Accounts(Mutex<Book>);
+
+#[derive(Debug, Default)]
+struct Book {
+    /// What the tenant of the message that was taken last had used before it.
+    floor: u64,
+    of: HashMap<TenantId, Account>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Account {
+    used: u64,
+    /// What a message probably uses, in nanoseconds, whatever the weight.
+    expected: u64,
+    /// Messages that this host has, running or waiting for a slot.
+    held: usize,
+}
+
+impl Accounts {
+    /// How the next lease call is shared, with the tenants that were added.
+    pub(super) fn shares(&self, added: &[TenantView]) -> Shares {
+        let mut book = self.book();
+        book.forget();
+        let (mut shares, floor) = (Shares::default(), book.floor);
+        let share = |account: Option<&Account>, policy: &TenantPolicy| {
+            let held = account.map_or(0, |account| account.held);
+            let most = policy.running_tasks.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+            Share {
+                used: account.map_or(floor, |account| account.used.max(floor)),
+                step: account.map_or(GUESS, |account| account.expected) / u64::from(policy.weight()),
+                max: most.saturating_sub(held),
+            }
+        };
+        let unlimited = TenantPolicy::default();
+        shares.of.extend(book.of.iter().map(|(tenant, account)| (tenant.clone(), share(Some(account), &unlimited))));
+        for TenantView { name, policy, .. } in added {
+            shares.of.insert(name.clone(), share(book.of.get(name), policy));
+        }
+        shares.others = share(None, &unlimited);
+        shares
+    }
+
+    /// A message was taken.
+    pub(super) fn begin(&self, tenant: &TenantId, weight: u32) {
+        let mut book = self.book();
+        let floor = book.floor;
+        let new = || Account { used: floor, expected: GUESS, held: 0 };
+        let account = book.of.entry(tenant.clone()).or_insert_with(new);
+        let before = account.used.max(floor);
+        account.used = before + account.expected / u64::from(weight);
+        account.held += 1;
+        book.floor = before;
+    }
+
+    /// It has ended here, and has used so much; none: it was given back without having begun.
+    pub(super) fn end(&self, tenant: &TenantId, weight: u32, used: Option<Duration>) {
+        let mut book = self.book();
+        let Some(account) = book.of.get_mut(tenant) else { return };
+        account.held = account.held.saturating_sub(1);
+        let charged = account.expected / u64::from(weight);
+        let real = used.map(|used| u64::try_from(used.as_nanos()).unwrap_or(u64::MAX).max(LEAST));
+        account.used = account.used.saturating_sub(charged) + real.unwrap_or(0) / u64::from(weight);
+        if let Some(real) = real {
+            account.expected = account.expected - account.expected / MEMORY + real / MEMORY;
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// Forgets those of which nothing is left to know.
+    fn forget(&mut self) {
+        let floor = self.floor;
+        self.of.retain(|_, account| account.held > 0 || account.used > floor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lovage_model::Timestamp;
+
+    use super::*;
+
+    fn of(name: &str) -> TenantId {
+        TenantId::new(name).unwrap()
+    }
+
+    fn added(name: &str, policy: TenantPolicy) -> TenantView {
+        TenantView { name: of(name), created_at: Timestamp::from_micros(0), policy }
+    }
+
+    /// Runs messages one by one, always of who has used least, each as long as its tenant's take; how often each ran.
+    fn run(accounts: &Accounts, tenants: &[(&str, u32, u64)], times: usize) -> Vec<usize> {
+        let mut ran = vec![0; tenants.len()];
+        for _ in 0..times {
+            let shares = accounts.shares(&[]);
+            let next = (0..tenants.len()).min_by_key(|&it| shares.get(&of(tenants[it].0)).used).unwrap();
+            let (name, weight, micros) = tenants[next];
+            accounts.begin(&of(name), weight);
+            accounts.end(&of(name), weight, Some(Duration::from_micros(micros)));
+            ran[next] += 1;
+        }
+        ran
+    }
+
+    #[test]
+    fn equal_tenants_get_equal_time_however_long_their_tasks_are() {
+        let ran = run(&Accounts::default(), &[("a", 1, 100), ("b", 1, 1000)], 1100);
+        assert!((95..=105).contains(&ran[1]), "{ran:?}");
+    }
+
+    #[test]
+    fn a_weight_is_a_share() {
+        let ran = run(&Accounts::default(), &[("a", 3, 500), ("b", 1, 500)], 4000);
+        assert!((2950..=3050).contains(&ran[0]), "{ran:?}");
+    }
+
+    #[test]
+    fn who_was_idle_has_saved_nothing_and_who_was_alone_owes_nothing() {
+        let accounts = Accounts::default();
+        for _ in 0..1000 {
+            accounts.begin(&of("a"), 1);
+            accounts.shares(&[]);
+            accounts.end(&of("a"), 1, Some(Duration::from_millis(50)));
+        }
+        let shares = accounts.shares(&[]);
+        assert!(shares.get(&of("new")).used < shares.get(&of("a")).used, "it comes next");
+        let ran = run(&accounts, &[("a", 1, 1000), ("new", 1, 1000)], 100);
+        assert!((25..=50).contains(&ran[0]), "at most one of the old long ones is made up for: {ran:?}");
+    }
+
+    #[test]
+    fn who_waits_is_not_overtaken_by_who_has_older_messages() {
+        let accounts = Accounts::default();
+        // One place: whoever has it is gone before the next lease call.
+        let ran = run(&accounts, &[("a", 1, 1000)], 50);
+        assert_eq!(ran, [50]);
+        let ran = run(&accounts, &[("a", 1, 1000), ("b", 1, 1000)], 50);
+        assert!((24..=26).contains(&ran[1]), "{ran:?}");
+    }
+
+    #[test]
+    fn a_cap_counts_what_is_held() {
+        let accounts = Accounts::default();
+        let two = [added("a", TenantPolicy { running_tasks: Some(2), ..TenantPolicy::default() })];
+        assert_eq!(accounts.shares(&two).get(&of("a")).max, 2);
+        accounts.begin(&of("a"), 1);
+        accounts.begin(&of("a"), 1);
+        assert_eq!(accounts.shares(&two).get(&of("a")).max, 0);
+        accounts.end(&of("a"), 1, None);
+        assert_eq!(accounts.shares(&two).get(&of("a")).max, 1);
+        assert_eq!(accounts.shares(&two).get(&of("b")).max, usize::MAX);
+    }
+}
