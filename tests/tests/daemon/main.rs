@@ -11,3 +11,4 @@ mod order;
 mod results;
 mod starting;
 mod tasks;
+mod tenants;

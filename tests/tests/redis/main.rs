@@ -5,4 +5,5 @@ mod faults;
 mod hosts;
 mod poison;
 mod starting;
+mod tenants;
 mod work;

@@ -29,7 +29,10 @@ impl Access for RedisStore {
 
     async fn register(&self, tenant: TenantView) -> Result<()> {
         let body = Some(text(&tenant)?);
-        self.change(Args { what: REGISTERED, key: Some(tenant.name.as_str()), body }).await.map(drop)
+        self.change(Args { what: REGISTERED, key: Some(tenant.name.as_str()), body }).await?;
+        // This host looks into its queues from now on, too.
+        self.bell.ring_ready();
+        Ok(())
     }
 
     async fn unregister(&self, tenant: &TenantId) -> Result<bool> {

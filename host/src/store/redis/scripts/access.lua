@@ -9,7 +9,10 @@ else
   call('HDEL', key, A.key)
 end
 -- Its clients may put messages into a queue that nobody has used.
-if A.what == 'registered' then registry_changed() end
+if A.what == 'registered' then
+  registry_changed()
+  rings.ready = true
+end
 finish()
 ring('a')
 return known

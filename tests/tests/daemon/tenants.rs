@@ -1,0 +1,135 @@
+//! Tenants that share a daemon, and the tokens that say which of them asks.
+
+use std::process::Command;
+
+use lovage_client::Client;
+use lovage_model::{State, TaskId};
+use lovage_tests::daemon::{Daemon, run, runs, until};
+use lovage_tests::guests;
+use serde_json::json;
+
+const REQUIRED: &str = "[http]\ntokens = \"required\"\n";
+
+/// A daemon that needs tokens, and the one that it printed at its start.
+fn guarded(settings: &str) -> (Daemon, String) {
+    let mut daemon = Daemon::host("memory:", "lovage@guarded", &[guests::tour()], settings);
+    let line = daemon.process().wait_for("export LOVAGE_TOKEN=");
+    (daemon, line.split_once('=').expect("the token").1.to_owned())
+}
+
+fn with(daemon: &Daemon, token: &str, args: &[&str]) -> Command {
+    let mut command = daemon.command(args);
+    command.env("LOVAGE_TOKEN", token);
+    command
+}
+
+/// A tenant with the tour, and a token for everything that it may do.
+fn tenant(daemon: &Daemon, admin: &str, name: &str, limits: &[&str]) -> String {
+    run(with(daemon, admin, &[&["tenant", "add", name], limits].concat())).ok();
+    let scopes = ["token", "add", "--tenant", name, "--scope", "read,submit,deploy"];
+    let token = run(with(daemon, admin, &scopes)).ok();
+    run(with(daemon, &token, &["module", "push", "tour", &guests::tour().to_string_lossy()])).ok();
+    token
+}
+
+fn client(daemon: &Daemon, token: &str) -> Client {
+    daemon.client().with_token(token)
+}
+
+async fn submit(client: &Client, id: &str, task: &str, args: serde_json::Value) -> TaskId {
+    let body = json!({ "task": task, "args": args, "options": { "task_id": id } });
+    client.send_request(&serde_json::from_value(body).unwrap()).await.expect("it is acknowledged");
+    id.parse().unwrap()
+}
+
+#[test]
+fn nobody_gets_in_without_a_token_and_each_sees_its_own() {
+    let (daemon, admin) = guarded(REQUIRED);
+    let told = daemon.lovage(["task", "list"]).fails(4);
+    assert!(told.contains("LOVAGE_TOKEN"), "{told}");
+    let (own, other) = (tenant(&daemon, &admin, "own", &[]), tenant(&daemon, &admin, "other", &[]));
+    assert_eq!(run(with(&daemon, &own, &["task", "run", "tour.add", "2", "3", "--id", "sum"])).ok(), "5");
+    assert_eq!(run(with(&daemon, &own, &["task", "result", "sum"])).ok(), "5");
+    run(with(&daemon, &other, &["task", "result", "sum"])).fails(3);
+    assert_eq!(run(with(&daemon, &other, &["-o", "json", "task", "list"])).json(), json!([]));
+    // The same id is another task there.
+    assert_eq!(run(with(&daemon, &other, &["task", "run", "tour.add", "1", "1", "--id", "sum"])).ok(), "2");
+    assert_eq!(run(with(&daemon, &own, &["task", "result", "sum"])).ok(), "5");
+    let told = run(with(&daemon, &own, &["tenant", "list"])).fails(4);
+    assert!(told.contains("needs admin"), "{told}");
+
+    let reader = run(with(&daemon, &admin, &["token", "add", "--tenant", "own", "--scope", "read"])).ok();
+    assert_eq!(run(with(&daemon, &reader, &["task", "result", "sum"])).ok(), "5");
+    let told = run(with(&daemon, &reader, &["task", "submit", "tour.add", "1", "2"])).fails(4);
+    assert!(told.contains("is good for read, and this needs submit"), "{told}");
+    let id = reader.split('_').nth(1).unwrap();
+    run(with(&daemon, &admin, &["token", "revoke", id])).ok();
+    run(with(&daemon, &reader, &["task", "result", "sum"])).fails(4);
+    let listed = run(with(&daemon, &admin, &["token", "list"])).ok();
+    assert!(listed.contains("revoked") && !listed.contains(reader.rsplit_once('_').unwrap().1), "{listed}");
+}
+
+#[test]
+fn the_first_token_closes_a_daemon_that_was_open() {
+    let daemon = Daemon::start(&[guests::tour()], &[]);
+    let token = daemon.lovage(["token", "add"]).ok();
+    daemon.lovage(["task", "run", "tour.add", "1", "2"]).fails(4);
+    assert_eq!(run(with(&daemon, &token, &["task", "run", "tour.add", "1", "2"])).ok(), "3");
+}
+
+#[test]
+fn who_lost_every_token_gets_one_from_the_next_start() {
+    let mut daemon = Daemon::start(&[], &[]);
+    let lost = daemon.lovage(["token", "add", "--scope", "admin"]).ok();
+    let id = lost.split('_').nth(1).unwrap().to_owned();
+    run(with(&daemon, &lost, &["token", "revoke", &id])).ok();
+    daemon.terminate();
+    daemon.restart();
+    let line = daemon.process().wait_for("export LOVAGE_TOKEN=");
+    run(with(&daemon, &lost, &["tenant", "list"])).fails(4);
+    run(with(&daemon, line.split_once('=').unwrap().1, &["tenant", "list"])).ok();
+}
+
+#[test]
+fn a_tenants_limits_hold_for_its_tasks() {
+    let (daemon, admin) = guarded(REQUIRED);
+    let token = tenant(&daemon, &admin, "small", &["--time-limit", "1", "--memory-bytes", "8388608"]);
+    let told = run(with(&daemon, &token, &["task", "run", "tour.sleepy", "600", "--time-limit", "500"]));
+    assert!(told.code == Some(1) && told.stderr.contains("TimeLimitExceeded: 1.0"), "{told:?}");
+    let told = run(with(&daemon, &token, &["task", "run", "tour.greedy", "64"]));
+    assert!(told.code == Some(1) && told.stderr.contains("8388608"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_may_run_one_task_runs_one_and_the_next_when_that_has_ended() {
+    let (daemon, admin) = guarded(REQUIRED);
+    let token = tenant(&daemon, &admin, "one", &["--running-tasks", "1"]);
+    let one = client(&daemon, &token);
+    let first = submit(&one, "first", "tour.sleepy", json!([600])).await;
+    until(&one.async_result(first.clone()), runs).await;
+    let second = submit(&one, "second", "tour.add", json!([1, 2])).await;
+    // Another tenant is not kept waiting; by the time its task has ended, the second could have run as well.
+    let other = tenant(&daemon, &admin, "other", &[]);
+    assert_eq!(run(with(&daemon, &other, &["task", "run", "tour.add", "2", "3"])).ok(), "5");
+    let waits = one.task(&second).await.unwrap();
+    assert_eq!(waits.status, State::Pending, "{waits:?}");
+    one.revoke(&first, true).await.unwrap();
+    let ended = one.async_result(second).wait(None).await.unwrap();
+    assert_eq!(ended.status, State::Success);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_queue_of_one_tenant_does_not_keep_another_waiting() {
+    let (daemon, admin) = guarded(&format!("{REQUIRED}[worker]\nconcurrency = 2\n"));
+    let (many, few) = (tenant(&daemon, &admin, "many", &[]), tenant(&daemon, &admin, "few", &[]));
+    let (many, few) = (client(&daemon, &many), client(&daemon, &few));
+    let calls = (0..1000).map(|_| json!({ "task": "tour.sleepy", "args": [0.02] })).collect::<Vec<_>>();
+    let batch: Vec<_> = serde_json::from_value(json!(calls)).unwrap();
+    many.submit_batch(batch).await.unwrap();
+    for number in 0..5 {
+        let id = submit(&few, &format!("few-{number}"), "tour.add", json!([1, 2])).await;
+        assert_eq!(few.async_result(id).wait(None).await.unwrap().status, State::Success);
+    }
+    let waiting: u64 = many.queues().await.unwrap().iter().map(|queue| queue.ready).sum();
+    assert!(waiting > 500, "only {waiting} of 1000 wait: the few came after the many");
+}
