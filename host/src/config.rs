@@ -182,6 +182,8 @@ pub struct Limits {
     pub lineage_depth: u32,
     /// Tasks that come from one submit, besides its own.
     pub lineage_tasks: u64,
+    /// Times that a task begins whose hosts were lost.
+    pub deliveries: u32,
     /// Times that one task may be replaced by another.
     pub replacements: u32,
 }

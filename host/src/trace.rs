@@ -57,6 +57,11 @@ pub enum Unrun {
     Unusable(String),
     /// The host that ran it before is gone, and it must not run twice.
     Lost,
+    /// It began so often on hosts that were lost meanwhile that it may be why.
+    Poison {
+        /// How often.
+        lost: u32,
+    },
 }
 
 /// What follows from an attempt; none: nothing, the message goes back to its queue untouched.
@@ -96,6 +101,13 @@ pub fn settle_unrun(attempted: Attempted<'_>, why: Unrun, scope: &mut Scope<'_>)
         Unrun::Lost => {
             let text = "Worker exited prematurely: the host that ran it is gone, and the task must not run twice";
             failure(Exception::new(exc_module::BILLIARD, "WorkerLostError", text), "worker-lost")
+        }
+        Unrun::Poison { lost } => {
+            let text = format!(
+                "Worker exited prematurely: the task began {lost} times, and each time its host was lost, so it is not run \
+                 again (limits.deliveries)"
+            );
+            failure(Exception::new(exc_module::BILLIARD, "WorkerLostError", text), "poison")
         }
     };
     settlement(attempted, verdict, None, Left::default(), scope)

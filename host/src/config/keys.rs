@@ -150,6 +150,12 @@ pub static KEYS: &[Key] = &[
         Kind::Number(0, u64::MAX >> 1),
         "Tasks that come from one submit, besides its own: what its tasks send, what those send, ...",
     ),
+    key(
+        "limits.deliveries",
+        "10",
+        Kind::Number(2, 1000),
+        "Times that a task begins whose hosts were lost, before it is thought to be why, and fails.",
+    ),
     key("limits.replacements", "100", Kind::Number(0, 100_000), "Times that one task may be replaced by another."),
     key(
         "results.expires_seconds",

@@ -150,25 +150,12 @@ impl House {
         beat.declare(&declared, clock::now()).await?;
         let guests = guest_threads().map_err(HouseError::Threads)?;
         let settings = scheduler::Settings { concurrency: worker.concurrency, lease: worker.lease };
-        let following = following(&pipeline);
-        let refused = {
-            let pipeline = Arc::clone(&pipeline);
-            move |lease: &_, settlement, why: &_| pipeline.refused(lease, settlement, why)
-        };
-        let scheduler = Scheduler::new(pipeline, settings, guests.handle().clone());
+        let scheduler = Scheduler::new(Arc::clone(&pipeline), settings, guests.handle().clone());
         let (alive, ended) = watch::channel(());
-        let loops = tokio::spawn({
-            let (scheduler, beat, others) = (Arc::clone(&scheduler), Arc::clone(&beat), Arc::clone(&modules));
-            let access = Arc::clone(&access);
-            async move {
-                let _alive = alive;
-                // Apart, since it decides about many tasks at once; what is recorded must not wait for that.
-                let mut apart = JoinSet::new();
-                apart.spawn(following);
-                apart.spawn(async move { others.follow().await });
-                apart.spawn(async move { access.follow().await });
-                tokio::join!(scheduler.run(), committer.run(refused), beat.run(), ends(&mut apart));
-            }
+        let loops = Loops { pipeline, scheduler: Arc::clone(&scheduler), committer, beat: Arc::clone(&beat) };
+        let loops = tokio::spawn(async move {
+            let _alive = alive;
+            loops.run().await;
         });
         let guests = Some(guests);
         Ok(Self {
@@ -284,6 +271,28 @@ impl Drop for House {
     }
 }
 
+/// What goes on for ever in a house.
+struct Loops {
+    pipeline: Arc<Pipeline>,
+    scheduler: Arc<Scheduler>,
+    committer: Committer,
+    beat: Arc<Beat>,
+}
+
+impl Loops {
+    async fn run(self) {
+        let Self { pipeline, scheduler, committer, beat } = self;
+        // Apart, since it decides about many tasks at once; what is recorded must not wait for that.
+        let mut apart = JoinSet::new();
+        apart.spawn(following(&pipeline));
+        let (modules, access) = (Arc::clone(&pipeline.modules), Arc::clone(&pipeline.access));
+        apart.spawn(async move { modules.follow().await });
+        apart.spawn(async move { access.follow().await });
+        let refused = move |lease: &_, settlement, why: &_| pipeline.refused(lease, settlement, why);
+        tokio::join!(scheduler.run(), committer.run(refused), beat.run(), ends(&mut apart));
+    }
+}
+
 /// Deals with those who wait for others, for ever.
 fn following(pipeline: &Arc<Pipeline>) -> impl Future<Output = ()> + Send + use<> {
     let decide = {
@@ -343,6 +352,7 @@ fn caps(limits: &Limits) -> Caps {
         output_bytes: limits.output_bytes,
         payload_bytes: limits.result_bytes,
         subtasks: limits.subtasks,
+        deliveries: limits.deliveries,
     }
 }
 

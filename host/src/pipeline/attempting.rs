@@ -143,7 +143,7 @@ impl Pipeline {
         options: &TaskOptions,
     ) -> Result<Report, Unattempted> {
         let message = &lease.message;
-        if let Some(why) = unfit(lease, options, clock::now()) {
+        if let Some(why) = unfit(lease, options, self.caps.deliveries, clock::now()) {
             return Err(Unattempted::Never(why));
         }
         let grants = grant(&self.caps, &self.access.policy(&lease.tenant), options, message);
@@ -209,9 +209,13 @@ fn is_redelivered(lease: &Lease) -> bool {
 }
 
 /// Why a message must not be run, if so.
-fn unfit(lease: &Lease, options: &TaskOptions, now: Timestamp) -> Option<Unrun> {
+fn unfit(lease: &Lease, options: &TaskOptions, most_deliveries: u32, now: Timestamp) -> Option<Unrun> {
     if is_redelivered(lease) && options.runs_once() {
         return Some(Unrun::Lost);
+    }
+    let lost = lease.deliveries.saturating_sub(lease.message.earlier_deliveries + 1);
+    if lost >= most_deliveries {
+        return Some(Unrun::Poison { lost });
     }
     lease.message.expires.filter(|expires| *expires <= now).map(|_| Unrun::Expired)
 }
@@ -250,17 +254,25 @@ mod tests {
         let early = TaskOptions { acks_late: false, ..late.clone() };
         let lost = TaskOptions { reject_on_worker_lost: false, ..late.clone() };
         for (options, again) in [(&late, None), (&early, Some(Unrun::Lost)), (&lost, Some(Unrun::Lost))] {
-            assert_eq!(unfit(&lease(1, message()), options, NOW), None);
-            assert_eq!(unfit(&lease(2, message()), options, NOW), again);
+            assert_eq!(unfit(&lease(1, message()), options, 10, NOW), None);
+            assert_eq!(unfit(&lease(2, message()), options, 10, NOW), again);
             let retried = Message { earlier_deliveries: 1, retries: 1, ..message() };
-            assert_eq!(unfit(&lease(2, retried), options, NOW), None, "a retry is no loss");
+            assert_eq!(unfit(&lease(2, retried), options, 10, NOW), None, "a retry is no loss");
         }
+    }
+
+    #[test]
+    fn what_was_lost_with_host_after_host_is_not_run_again() {
+        let unfit = |deliveries, message| unfit(&lease(deliveries, message), &TaskOptions::default(), 3, NOW);
+        assert_eq!((unfit(3, message()), unfit(4, message())), (None, Some(Unrun::Poison { lost: 3 })));
+        let retried = Message { earlier_deliveries: 5, retries: 5, ..message() };
+        assert_eq!((unfit(8, retried.clone()), unfit(9, retried)), (None, Some(Unrun::Poison { lost: 3 })));
     }
 
     #[test]
     fn what_comes_too_late_is_not_run() {
         let until = |expires| Message { expires: Some(Timestamp::from_micros(expires)), ..message() };
-        let unfit = |expires| unfit(&lease(1, until(expires)), &TaskOptions::default(), NOW);
+        let unfit = |expires| unfit(&lease(1, until(expires)), &TaskOptions::default(), 10, NOW);
         assert_eq!((unfit(1_000_000), unfit(1_000_001)), (Some(Unrun::Expired), None));
     }
 }

@@ -29,6 +29,8 @@ pub struct Caps {
     pub payload_bytes: usize,
     /// The most subtasks of one attempt.
     pub subtasks: usize,
+    /// The most times that an attempt begins whose hosts were lost.
+    pub deliveries: u32,
 }
 
 /// What the operator grants to modules, by their names. They are modules of the operator's own: another tenant may well call

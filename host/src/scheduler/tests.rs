@@ -33,6 +33,7 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
         output_bytes: 0,
         payload_bytes: 0,
         subtasks: 0,
+        deliveries: 2,
     };
     let access = Arc::new(crate::access::Access::open(Arc::clone(&store), false).await.unwrap());
     let modules = Modules::open(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&access)).await;

@@ -216,6 +216,14 @@ fn a_lost_task_that_must_not_run_twice_is_a_failure() {
 }
 
 #[test]
+fn a_task_that_takes_its_hosts_with_it_is_a_failure_of_its_own_kind() {
+    let poison = scoped(|scope| settle_unrun(attempted(&message()), Unrun::Poison { lost: 3 }, scope)).verdict;
+    let Verdict::Failure { exception, fault, .. } = poison else { panic!("no failure") };
+    assert_eq!((exception.exc_type.as_str(), fault.as_deref()), ("WorkerLostError", Some("poison")));
+    assert!(exception.message().contains("began 3 times"), "{exception}");
+}
+
+#[test]
 fn callbacks_get_the_value_even_of_an_ignored_result() {
     let mut immutable = call("tour.mul");
     (immutable.immutable, immutable.args) = (true, Json::from(serde_json::json!([7])));

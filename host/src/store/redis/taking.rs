@@ -62,9 +62,8 @@ struct LeaseArgs<'a> {
     worker: &'a str,
     first: u64,
     lists: &'a [Line],
-    /// What each tenant has used, uses with each message, and may get; none: there is only one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    shares: Option<BTreeMap<&'a TenantId, (u64, u64, usize)>>,
+    shares: Option<Shared<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     void: Option<u64>,
 }
@@ -94,14 +93,17 @@ pub(super) struct Granted {
     pub(super) q: QueueName,
 }
 
-/// How much is taken in all, and how several tenants share it.
-fn shared<'a>(ask: &Ask, lines: &'a [Line]) -> (usize, Option<BTreeMap<&'a TenantId, (u64, u64, usize)>>) {
+/// What each tenant has used, uses with each message, and may get.
+type Shared<'a> = BTreeMap<&'a TenantId, (u64, u64, usize)>;
+
+/// How much is taken in all, and how several tenants share it; none: there is only one.
+fn shared<'a>(ask: &Ask, lines: &'a [Line]) -> (usize, Option<Shared<'a>>) {
     let of = |tenant| {
         let Share { used, step, max } = ask.shares.get(tenant);
         // A script counts in floating point.
         (used.min(1 << 52), step.min(1 << 40), max.min(ask.max))
     };
-    let all: BTreeMap<_, _> = lines.iter().map(|line| (&line.t, of(&line.t))).collect();
+    let all: Shared<'a> = lines.iter().map(|line| (&line.t, of(&line.t))).collect();
     match all.first_key_value() {
         Some((_, &(_, _, max))) if all.len() == 1 => (max, None),
         Some(_) => (ask.max, Some(all)),
