@@ -21,6 +21,8 @@ mod limiter;
 mod linked;
 mod metered;
 mod output;
+mod prescan;
+mod refused;
 mod run;
 mod ticker;
 mod until;
@@ -36,9 +38,11 @@ pub use compile::{Compiler, compile_child};
 pub use engine::Allocator;
 
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
+use crate::clock;
 use artifacts::Artifacts;
 use engine::{Flavour, Pool};
 use executor::Executor;
+use refused::Refused;
 
 /// Fuel runs at once: their engine has a pool of its own, which reserves address space.
 const FUEL_INSTANCES: u32 = 1000;
@@ -99,6 +103,8 @@ pub struct Sandbox {
     artifacts: Artifacts,
     /// A compiler takes all processors and much memory: many at once would take the machine.
     compiling: Semaphore,
+    /// What was compiled in vain: it is not tried again.
+    refused: Refused,
     epoch: Executor,
     /// Made when a run first asks for fuel.
     fuel: OnceLock<Executor>,
@@ -111,7 +117,8 @@ impl Sandbox {
         let artifacts = Artifacts::open(&settings.cache).map_err(cache)?;
         let epoch = executor(Flavour::Epoch, &settings, settings.concurrency)?;
         let compiling = Semaphore::new(COMPILED_AT_ONCE);
-        Ok(Self { settings, artifacts, compiling, epoch, fuel: OnceLock::new() })
+        let refused = Refused::default();
+        Ok(Self { settings, artifacts, compiling, refused, epoch, fuel: OnceLock::new() })
     }
 
     /// How instances get their memory on this machine.
@@ -123,12 +130,17 @@ impl Sandbox {
     /// What is refused leaves nothing behind.
     pub async fn admit(&self, digest: &Digest, component: &[u8]) -> Result<Vec<TaskDefinition>, Refusal> {
         admission::check_kind(component)?;
+        if let Some(refusal) = self.refused.get(digest, clock::now()) {
+            return Err(refusal);
+        }
+        prescan::check_shape(component)?;
         let described = match self.prepare(digest, component).await {
             Ok(()) => self.describe(digest).await,
             Err(refusal) => Err(refusal),
         };
-        if described.is_err() {
+        if let Err(refusal) = &described {
             self.forget(digest);
+            self.refused.remember(digest, refusal, clock::now());
         }
         described
     }

@@ -43,7 +43,7 @@ fn every_fault_has_its_row() {
     let mut kinds: BTreeSet<String> = names.lines().filter_map(quoted).collect();
     assert!(kinds.contains("panic"), "{kinds:?}");
     // What is found before a sandbox is needed.
-    kinds.extend(["not-registered".to_owned(), "module-unusable".to_owned()]);
+    kinds.extend(["not-registered", "module-unusable", "worker-lost", "poison"].map(str::to_owned));
     let page = read("docs/sandbox.md");
     let (_, table) = page.split_once("| `fault` | Meaning |").expect("the table");
     let row = |line: &str| line.strip_prefix("| `")?.split('`').next().map(str::to_owned);
@@ -96,4 +96,24 @@ fn what_the_readme_lets_people_make_can_be_made() {
     for target in ["demo", "example", "build", "test", "bench"] {
         assert!(readme.contains(&format!("make {target}")), "README.md does not name make {target}");
     }
+}
+
+#[test]
+fn every_promise_names_a_test_that_is_there() {
+    let spec = read("docs/SPEC.md");
+    let rows = spec.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| No."));
+    let (mut numbers, mut faults) = (std::collections::BTreeSet::new(), Vec::new());
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let kept: Vec<_> = cells.last().expect("cells").split('`').skip(1).step_by(2).collect();
+        let is_there = matches!(kept[..], [file, test] if {
+            let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+            text.contains(&format!("fn {test}("))
+        });
+        if !is_there || !numbers.insert(cells[0]) {
+            faults.push(row);
+        }
+    }
+    assert!(faults.is_empty(), "no such test, or the number of another promise: {faults:#?}");
+    assert!(numbers.len() > 40, "{numbers:?}");
 }
