@@ -11,6 +11,7 @@ mod artifacts;
 mod bindings;
 mod capabilities;
 mod compile;
+mod confined;
 mod ending;
 mod engine;
 mod executor;

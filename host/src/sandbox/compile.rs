@@ -1,7 +1,8 @@
 //! Compiling a component, in a process that may die of it.
 //!
 //! A component can be made to cost any amount of time or memory to compile. So the daemon starts itself again as a compiler
-//! with limits of its own ([`compile_child`]), waits no longer than it may, and believes what comes back only by its exit.
+//! with limits of its own ([`compile_child`]), confined to the files that it needs, waits no longer than it may, and believes what
+//! comes back only by its exit.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::process::Command;
 
+use super::confined::confine;
 use super::engine::{self, Flavour};
 use super::{Refusal, broken_cache, broken_disk};
 
@@ -28,6 +30,11 @@ pub enum Compiler {
     /// This process, without limits: for code that is the user's own.
     InProcess,
 }
+
+/// The most that one compiled flavour may take on the disk.
+const MOST_CODE_BYTES: u64 = 2 << 30;
+/// The most files that the child may have open.
+const MOST_FILES: u64 = 64;
 
 /// The child's exit codes, each with a code of a refusal; the reason is on its standard output.
 const EXITS: [(u8, &str); 3] = [(3, "invalid_component"), (4, "disk_full"), (5, "cache_unusable")];
@@ -106,12 +113,21 @@ fn compile_all(component: &Path, directory: &Path) -> Result<(), Refusal> {
 
 /// The main function of the compiling child: limits itself, then compiles.
 pub fn compile_child(component: &Path, directory: &Path, memory_bytes: u64, cpu_seconds: u64) -> ExitCode {
-    let limits = [(Resource::As, memory_bytes), (Resource::Core, 0), (Resource::Cpu, cpu_seconds.saturating_mul(2))];
+    let limits = [
+        (Resource::As, memory_bytes),
+        (Resource::Core, 0),
+        (Resource::Cpu, cpu_seconds.saturating_mul(2)),
+        (Resource::Fsize, MOST_CODE_BYTES),
+        (Resource::Nofile, MOST_FILES),
+    ];
     for (resource, most) in limits {
         // At the lower limit of processor time a signal tells why; at the higher one the process is killed.
         if let Err(error) = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most.saturating_add(1)) }) {
             return refuse(&broken_cache(format!("the compiler could not be limited: {error}")));
         }
+    }
+    if let Err(error) = confine(component, directory) {
+        return refuse(&broken_cache(format!("the compiler could not be confined: {error}")));
     }
     match compile_all(component, directory) {
         Ok(()) => ExitCode::SUCCESS,
