@@ -1,0 +1,15 @@
+//! The crash lab: components that are built to do harm, each with what must become of it.
+//!
+//! A host that met one of them still runs a neighbour, and has lost nothing by it.
+
+mod calls;
+mod lab;
+mod loops;
+mod memory;
+mod output;
+mod proposals;
+mod shape;
+mod skeleton;
+mod smith;
+mod stack;
+mod wit;
