@@ -114,6 +114,8 @@ pub struct Access {
     /// Whether tokens are asked for even if there never was one.
     required: bool,
     book: RwLock<Arc<Book>>,
+    /// One look at a time: what was read before a change must not take the place of what was read after it.
+    looking: tokio::sync::Mutex<()>,
     rates: Rates,
     /// Counts the changes.
     changed: watch::Sender<u64>,
@@ -122,8 +124,8 @@ pub struct Access {
 impl Access {
     /// Reads what there is.
     pub async fn open(store: Arc<dyn Store>, required: bool) -> Result<Self, StoreError> {
-        let access =
-            Self { store, required, book: RwLock::default(), rates: Rates::default(), changed: watch::Sender::new(0) };
+        let (book, looking, rates) = Default::default();
+        let access = Self { store, required, book, looking, rates, changed: watch::Sender::new(0) };
         access.refresh().await?;
         Ok(access)
     }
@@ -328,6 +330,7 @@ impl Access {
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.looking.lock().await;
         let tokens = self.store.tokens().await?.into_iter().map(|token| (token.view.id.clone(), token)).collect();
         let tenants = self.store.registered().await?.into_iter().map(|it| (it.name.clone(), it)).collect();
         *self.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Book { tokens, tenants });

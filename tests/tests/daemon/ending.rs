@@ -53,3 +53,18 @@ async fn what_a_killed_daemon_ran_is_delivered_again() {
     assert_eq!(daemon.lovage(["task", "wait", "it"]).json(), "redelivered");
     assert_eq!(daemon.task("it").meta().await.unwrap().deliveries, 2);
 }
+
+#[tokio::test]
+async fn a_task_that_takes_its_daemon_with_it_each_time_is_not_run_for_ever() {
+    let mut daemon = Daemon::configured(&[guests::tour()], "[limits]\ndeliveries = 2\n");
+    daemon.lovage(["task", "submit", "tour.sleepy", "600", "--id", "it"]).ok();
+    for _ in 0..2 {
+        until(&daemon.task("it"), runs).await;
+        daemon.kill9();
+        daemon.restart();
+    }
+    let told = daemon.lovage(["task", "wait", "it"]);
+    assert!(told.code == Some(1) && told.stderr.contains("fault: poison"), "{told:?}");
+    // Its neighbours run.
+    assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5");
+}
