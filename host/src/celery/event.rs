@@ -115,7 +115,7 @@ pub fn worker(
     body.end(at, presence.name())
 }
 
-/// What is published, and under which routing key: see [`channel`](super::channel).
+/// What is published, and under which routing key: see `channel`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
     /// The routing key.
