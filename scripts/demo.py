@@ -203,7 +203,8 @@ def talking(lovage, table):
 
     with Timer(table, "a task replaced by another", "SUCCESS"):
         ran = lovage.run("task", "run", "tour.double", 21)
-        expect(ran.value == 42 and "replaced by tour.add" in ran.stderr, "42, from another task")
+        # Who watches may come too late to see it; the result says what it is of.
+        expect(ran.value == 42 and lovage.meta(ran.id)["name"] == "tour.add", "42, from another task")
 
     with Timer(table, "a task that sends three", "SUCCESS"):
         children = lovage.run("task", "run", "tour.fan_out", 3).value
