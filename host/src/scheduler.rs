@@ -39,6 +39,8 @@ pub struct Settings {
 
 /// At most so many messages are taken before a slot is free for them, and only while tasks end that fast.
 const MAX_AHEAD: usize = 1024;
+/// Where tenants share the host: what is taken ahead of one of them is what another has to wait behind.
+const MAX_AHEAD_SHARED: usize = 32;
 /// How often the sweeper looks.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long to wait before a store that failed is asked again.
@@ -179,7 +181,9 @@ impl Scheduler {
 
     /// Free slots, and as many as have become free lately: short tasks are taken ahead, long ones are not.
     fn room(&self) -> usize {
-        let ahead = self.ended.swap(0, Ordering::Relaxed).min(MAX_AHEAD);
+        let is_shared = !self.pipeline.access.tenants().is_empty();
+        let most = if is_shared { MAX_AHEAD_SHARED } else { MAX_AHEAD };
+        let ahead = self.ended.swap(0, Ordering::Relaxed).min(most);
         (slots_of(&self.pipeline, &self.settings) + ahead).saturating_sub(self.handed.load(Ordering::Acquire))
     }
 
