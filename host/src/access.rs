@@ -302,6 +302,11 @@ impl Access {
         self.book().tenants.values().cloned().collect()
     }
 
+    /// Whether any were: then several share this host.
+    pub fn is_shared(&self) -> bool {
+        !self.book().tenants.is_empty()
+    }
+
     /// What a tenant may use.
     pub fn policy(&self, tenant: &TenantId) -> TenantPolicy {
         self.book().tenants.get(tenant).map(|tenant| tenant.policy.clone()).unwrap_or_default()

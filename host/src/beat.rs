@@ -52,7 +52,7 @@ pub enum BeatError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// As many tasks wait as may.
-    #[error("as many tasks wait as may (limits.queued_tasks)")]
+    #[error("as many tasks wait as may (queued_tasks of the tenant, or limits.queued_tasks)")]
     Full,
     /// The store fails.
     #[error(transparent)]

@@ -181,8 +181,7 @@ impl Scheduler {
 
     /// Free slots, and as many as have become free lately: short tasks are taken ahead, long ones are not.
     fn room(&self) -> usize {
-        let is_shared = !self.pipeline.access.tenants().is_empty();
-        let most = if is_shared { MAX_AHEAD_SHARED } else { MAX_AHEAD };
+        let most = if self.pipeline.access.is_shared() { MAX_AHEAD_SHARED } else { MAX_AHEAD };
         let ahead = self.ended.swap(0, Ordering::Relaxed).min(most);
         (slots_of(&self.pipeline, &self.settings) + ahead).saturating_sub(self.handed.load(Ordering::Acquire))
     }

@@ -136,7 +136,7 @@ pub struct TenantPolicy {
     /// Tasks that may run at once on each host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_tasks: Option<u32>,
-    /// Tasks that may be sent in a second to each host, after a burst of as many.
+    /// Tasks that may be sent over HTTP in a second to each host, after a burst of as many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submits_per_second: Option<u32>,
     /// Memory of one attempt, in bytes.

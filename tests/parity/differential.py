@@ -153,7 +153,7 @@ class Told:
     """What monitors are told, by task."""
 
     def __init__(self):
-        self.events, self.online = [], threading.Event()
+        self.events, self.online, self.heard, self.beats = [], threading.Event(), threading.Condition(), 0
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self):
@@ -161,7 +161,18 @@ class Told:
             def heard(event):
                 self.online.set()
                 self.events.append(event)
+                if event["type"] == "worker-heartbeat":
+                    with self.heard:
+                        self.beats += 1
+                        self.heard.notify_all()
             app.events.Receiver(connection, handlers={"*": heard}).capture(limit=None, timeout=None, wakeup=False)
+
+    def catch_up(self):
+        """Waits until the worker has said twice that it lives: what it had to tell before that has come by then."""
+        with self.heard:
+            beats = self.beats + 2
+            if not self.heard.wait_for(lambda: self.beats >= beats, PATIENCE):
+                sys.exit("the worker says nothing any more")
 
     def of(self, task_id):
         """Their names, and which fields each has. That it was sent comes first: who sends tells of it when it gets to it."""
@@ -178,7 +189,7 @@ def work():
     for name, results in calls():
         metas = [ended(result) for result in results if name != "ignored"]
         cases[name] = {"metas": [shown(meta) for meta in metas], "ids": [result.id for result in results]}
-    time.sleep(3)
+    told.catch_up()
     for case in cases.values():
         case["events"] = [told.of(task_id) for task_id in case.pop("ids")]
     redis = app.backend.client

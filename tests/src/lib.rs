@@ -2,6 +2,7 @@
 //! servers that end with their test.
 
 pub mod artifacts;
+pub mod attempts;
 pub mod components;
 pub mod daemon;
 pub mod guests;

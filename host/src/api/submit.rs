@@ -162,7 +162,7 @@ async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Admitted>>)
                 Submitted::Exists => existing(rooms, tenant, sent).await,
                 Submitted::Taken(id) => Err(taken(&id, given_by)),
                 Submitted::Full(_) => Err(QUEUE_FULL.because(format!(
-                    "{} tasks may wait (limits.queued_tasks), and no more have room: try again later",
+                    "{} tasks may wait (queued_tasks of the tenant, or limits.queued_tasks), and no more have room: try again later",
                     room.queued_tasks
                 ))),
             },

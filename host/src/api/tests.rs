@@ -321,56 +321,6 @@ async fn modules_are_listed_rolled_back_and_removed() {
     assert_eq!(site.send("POST", "/v1/tasks", json!({"task": "tour.add"})).await.1["code"], "unknown_task");
 }
 
-/// The routes, as people know them. One that is served and not listed here, or not in the document, is found.
-const ROUTES: &[(&str, &str)] = &[
-    ("GET", "/livez"),
-    ("GET", "/openapi.json"),
-    ("GET", "/readyz"),
-    ("GET", "/v1/beat"),
-    ("DELETE", "/v1/beat/{name}"),
-    ("GET", "/v1/beat/{name}"),
-    ("PUT", "/v1/beat/{name}"),
-    ("POST", "/v1/beat/{name}/run"),
-    ("POST", "/v1/control/cleanup"),
-    ("POST", "/v1/control/rate_limit"),
-    ("POST", "/v1/control/time_limit"),
-    ("GET", "/v1/events"),
-    ("DELETE", "/v1/groups/{id}"),
-    ("GET", "/v1/groups/{id}"),
-    ("PUT", "/v1/groups/{id}"),
-    ("GET", "/v1/inspect/{what}"),
-    ("GET", "/v1/modules"),
-    ("DELETE", "/v1/modules/{name}"),
-    ("GET", "/v1/modules/{name}"),
-    ("PUT", "/v1/modules/{name}"),
-    ("POST", "/v1/modules/{name}/rollback"),
-    ("GET", "/v1/queues"),
-    ("POST", "/v1/queues/{name}/pause"),
-    ("POST", "/v1/queues/{name}/purge"),
-    ("POST", "/v1/queues/{name}/resume"),
-    ("GET", "/v1/tasks"),
-    ("POST", "/v1/tasks"),
-    ("DELETE", "/v1/tasks/{id}"),
-    ("GET", "/v1/tasks/{id}"),
-    ("PUT", "/v1/tasks/{id}"),
-    ("GET", "/v1/tasks/{id}/events"),
-    ("GET", "/v1/tasks/{id}/logs"),
-    ("GET", "/v1/tasks/{id}/result"),
-    ("POST", "/v1/tasks/{id}/retry"),
-    ("POST", "/v1/tasks/{id}/revoke"),
-    ("POST", "/v1/tasks:batch"),
-    ("POST", "/v1/tasks:revoke"),
-    ("POST", "/v1/tasks:watch"),
-    ("GET", "/v1/tenants"),
-    ("DELETE", "/v1/tenants/{name}"),
-    ("PUT", "/v1/tenants/{name}"),
-    ("GET", "/v1/tokens"),
-    ("POST", "/v1/tokens"),
-    ("DELETE", "/v1/tokens/{id}"),
-    ("POST", "/v1/worker/drain"),
-    ("GET", "/v1/workers"),
-];
-
 #[tokio::test]
 async fn the_document_lists_every_route_that_is_served() {
     let site = site().await;
@@ -380,7 +330,7 @@ async fn the_document_lists_every_route_that_is_served() {
     let methods = |item: &Value| item.as_object().unwrap().keys().map(|m| m.to_uppercase()).collect::<Vec<_>>();
     let listed: BTreeSet<_> =
         paths.iter().flat_map(|(path, item)| methods(item).into_iter().map(move |m| (m, path.clone()))).collect();
-    let known = ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    let known = identities::routes().map(|(method, path)| (method.to_owned(), path.to_owned())).collect();
     assert_eq!(listed, known);
     for (path, item) in paths {
         let allowed =

@@ -46,7 +46,7 @@ pub(crate) struct Add {
     /// Tasks that may run at once on each host
     #[arg(long, value_name = "N")]
     running_tasks: Option<u32>,
-    /// Tasks that may be sent in a second to each host
+    /// Tasks that may be sent over HTTP in a second to each host
     #[arg(long, value_name = "N")]
     submits_per_second: Option<u32>,
     /// Memory of one attempt

@@ -27,7 +27,7 @@ pub(crate) struct Serve {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Store: file:DIR or memory: [default: file:./lovage-data]
+    /// Store: file:DIR, redis://HOST:PORT/DB or memory: [default: file:./lovage-data]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Address to listen at [default: 127.0.0.1:7380]

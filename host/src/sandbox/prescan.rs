@@ -1,8 +1,8 @@
 //! Is this component of a shape that a compiler should see?
 //!
 //! Validators and compilers have limits, but those are for browsers: a million functions, bodies of megabytes, instances of
-//! instances of instances. Here the bytes are walked once, section by section, before anything is compiled or kept for it, and what is
-//! larger than any toolchain makes it is refused with the limit that it breaks.
+//! instances of instances. Here the bytes are walked once, section by section, before anything is compiled or kept for it, and held
+//! against limits of our own, far above what Rust's toolchain makes. What breaks one is refused with its number.
 //!
 //! Absent: whether it is valid. That the compiler says, in its own process.
 
@@ -76,8 +76,9 @@ fn within(there: u64, Limit { what, most }: &Limit) -> Result<(), Refusal> {
     if there <= *most {
         return Ok(());
     }
-    let message =
-        format!("the module has too many {what}: {there} or more, at most {most}; make it smaller, or several of it");
+    let message = format!(
+        "the module has too many {what}: {there} or more, at most {most}; make it smaller, or split it into several modules"
+    );
     Err(Refusal { code: "too_large", message })
 }
 

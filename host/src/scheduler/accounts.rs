@@ -34,7 +34,10 @@ struct Book {
 
 #[derive(Debug, Clone, Copy)]
 struct Account {
+    /// What was used, and what is charged for the messages held.
     used: u64,
+    /// The part of it that is charged: an end takes its share out, whatever is expected by then.
+    charged: u64,
     /// What a message probably uses, in nanoseconds, whatever the weight.
     expected: u64,
     /// Messages that this host has, running or waiting for a slot.
@@ -69,10 +72,12 @@ impl Accounts {
     pub(super) fn begin(&self, tenant: &TenantId, weight: u32) {
         let mut book = self.book();
         let floor = book.floor;
-        let new = || Account { used: floor, expected: GUESS, held: 0 };
+        let new = || Account { used: floor, charged: 0, expected: GUESS, held: 0 };
         let account = book.of.entry(tenant.clone()).or_insert_with(new);
         let before = account.used.max(floor);
-        account.used = before + account.expected / u64::from(weight);
+        let charge = account.expected / u64::from(weight);
+        account.used = before + charge;
+        account.charged += charge;
         account.held += 1;
         book.floor = before;
     }
@@ -81,10 +86,11 @@ impl Accounts {
     pub(super) fn end(&self, tenant: &TenantId, weight: u32, used: Option<Duration>) {
         let mut book = self.book();
         let Some(account) = book.of.get_mut(tenant) else { return };
+        let charge = account.charged / account.held.max(1) as u64;
+        account.charged -= charge;
         account.held = account.held.saturating_sub(1);
-        let charged = account.expected / u64::from(weight);
         let real = used.map(|used| u64::try_from(used.as_nanos()).unwrap_or(u64::MAX).max(LEAST));
-        account.used = account.used.saturating_sub(charged) + real.unwrap_or(0) / u64::from(weight);
+        account.used = account.used.saturating_sub(charge) + real.unwrap_or(0) / u64::from(weight);
         if let Some(real) = real {
             account.expected = account.expected - account.expected / MEMORY + real / MEMORY;
         }
@@ -135,6 +141,17 @@ mod tests {
     fn equal_tenants_get_equal_time_however_long_their_tasks_are() {
         let ran = run(&Accounts::default(), &[("a", 1, 100), ("b", 1, 1000)], 1100);
         assert!((95..=105).contains(&ran[1]), "{ran:?}");
+    }
+
+    #[test]
+    fn many_at_once_cost_what_they_used_however_wrong_the_guess_was() {
+        for micros in [50, 50_000] {
+            let accounts = Accounts::default();
+            (0..256).for_each(|_| accounts.begin(&of("a"), 1));
+            (0..256).for_each(|_| accounts.end(&of("a"), 1, Some(Duration::from_micros(micros))));
+            let account = accounts.book().of[&of("a")];
+            assert_eq!((account.used, account.charged, account.held), (256 * micros * 1000, 0, 0));
+        }
     }
 
     #[test]

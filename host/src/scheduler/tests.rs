@@ -204,3 +204,17 @@ async fn a_host_that_rests_gives_back_what_has_not_begun_and_takes_it_again() {
     scheduler.stop_now().await;
     running.await.unwrap();
 }
+
+#[tokio::test]
+async fn less_is_taken_ahead_where_tenants_share_the_host() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    let scheduler = scheduler(store, cache.path()).await;
+    let room = || {
+        scheduler.ended.store(5000, Ordering::Relaxed);
+        scheduler.room()
+    };
+    assert_eq!(room(), 1 + MAX_AHEAD);
+    let acme = TenantId::new("acme").unwrap();
+    scheduler.pipeline.access.set_tenant(acme, lovage_model::TenantPolicy::default(), clock::now()).await.unwrap();
+    assert_eq!(room(), 1 + MAX_AHEAD_SHARED);
+}

@@ -22,7 +22,8 @@ impl Unsent {
     fn exception(&self, room: Room) -> Exception {
         let text = match self {
             Self::QueuedTasks => format!(
-                "what it sent does not fit into its queues: with it more than {} tasks would wait (limits.queued_tasks)",
+                "what it sent does not fit into its queues: with it more than {} tasks would wait (queued_tasks \
+                 of the tenant, or limits.queued_tasks)",
                 room.queued_tasks
             ),
             Self::Descendants => format!(

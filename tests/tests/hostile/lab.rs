@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage::attempt::{Attempt, Fault, FaultKind, Grants, Outcome, Progress, Report};
+use lovage::attempt::{Fault, FaultKind, Grants, Outcome, Report};
 use lovage::sandbox::{Compiler, Refusal, Sandbox, Settings};
-use lovage_model::{Json, LogRecord, Message, Request};
 use lovage_tests::artifacts::digest_of;
+use lovage_tests::attempts::{Nobody, attempt};
 use lovage_tests::daemon;
 use tokio::sync::watch;
 
@@ -185,10 +185,7 @@ pub(crate) fn grants() -> Grants {
 
 /// Runs the task of a component that was admitted.
 pub(crate) async fn run(sandbox: &Sandbox, component: &[u8], grants: Grants) -> Report {
-    let text = r#"{"id":"t-1","task":"it.runs","args":[],"kwargs":{},"queue":"celery","root_id":"t-1"}"#;
-    let message: Message = serde_json::from_str(text).expect("a message");
-    let request = Request::of(&message, "lab", false);
-    let attempt = Attempt { module: digest_of(component), request, handlers: Vec::new() };
+    let attempt = attempt(component, "it.runs", &serde_json::json!([]));
     let (_keep, stop) = watch::channel(None);
     sandbox.run(attempt, grants, Arc::new(Nobody), stop).await
 }
@@ -237,13 +234,4 @@ fn excess(report: &Report) -> Option<String> {
 pub(crate) fn brief_text(outcome: &Outcome) -> String {
     let text = format!("{outcome:?}");
     text.chars().take(600).collect()
-}
-
-struct Nobody;
-
-impl Progress for Nobody {
-    fn state(&self, _: &str, _: Json) {}
-    fn wrote(&self, _: &'static str, _: &[u8]) {}
-    fn logged(&self, _: &LogRecord) {}
-    fn event(&self, _: &str, _: Json) {}
 }

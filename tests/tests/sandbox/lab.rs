@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use lovage::attempt::{Attempt, Grants, Progress, Report, Stop};
 use lovage::sandbox::{Compiler, Sandbox, Settings};
-use lovage_model::{Json, LogRecord, Message, Request, TaskDefinition};
+use lovage_model::TaskDefinition;
 use lovage_tests::artifacts::{self, digest_of};
+pub(crate) use lovage_tests::attempts::Nobody;
+use lovage_tests::attempts::attempt;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -47,13 +49,8 @@ impl Run {
     /// A task of a guest, with plenty of everything.
     pub(crate) fn of(guest: &Path, task: &str, args: &Value) -> Self {
         let component = std::fs::read(guest).unwrap();
-        let text = serde_json::json!({
-            "id": "t-1", "task": task, "args": args, "kwargs": {}, "queue": "celery", "root_id": "t-1"
-        });
-        let message: Message = serde_json::from_str(&text.to_string()).unwrap();
-        let request = Request::of(&message, "lab", false);
         Self {
-            attempt: Attempt { module: digest_of(&component), request, handlers: Vec::new() },
+            attempt: attempt(&component, task, args),
             grants: Grants {
                 fuel: None,
                 memory_bytes: MEMORY,
@@ -91,13 +88,4 @@ impl Run {
         assert!(sandbox.load_cached(&attempt.module, grants.fuel.is_some()).unwrap(), "it is compiled");
         sandbox.run(attempt, grants, progress, stop).await
     }
-}
-
-pub(crate) struct Nobody;
-
-impl Progress for Nobody {
-    fn state(&self, _: &str, _: Json) {}
-    fn wrote(&self, _: &'static str, _: &[u8]) {}
-    fn logged(&self, _: &LogRecord) {}
-    fn event(&self, _: &str, _: Json) {}
 }

@@ -23,7 +23,8 @@ pub(super) struct Fake {
     tasks: Mutex<BTreeMap<TaskId, ResultMeta>>,
     groups: Mutex<BTreeMap<TaskId, ResultTuple>>,
     versions: Mutex<Vec<ModuleVersion>>,
-    periodic: MemoryStore,
+    /// For what no test needs to fail.
+    memory: MemoryStore,
     failure: Mutex<Option<StoreError>>,
     paused: Mutex<BTreeSet<QueueName>>,
 }
@@ -301,42 +302,42 @@ impl Waiting for Fake {
 #[async_trait]
 impl Schedules for Fake {
     async fn periodic(&self) -> Result<Vec<Periodic>> {
-        self.periodic.periodic().await
+        self.memory.periodic().await
     }
 
     async fn set_periodic(&self, periodic: Periodic) -> Result<()> {
-        self.periodic.set_periodic(periodic).await
+        self.memory.set_periodic(periodic).await
     }
 
     async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool> {
-        self.periodic.remove_periodic(tenant, name).await
+        self.memory.remove_periodic(tenant, name).await
     }
 
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
-        self.periodic.note_run(tenant, name, run).await
+        self.memory.note_run(tenant, name, run).await
     }
 }
 
 #[async_trait]
 impl Access for Fake {
     async fn registered(&self) -> Result<Vec<TenantView>> {
-        self.periodic.registered().await
+        self.memory.registered().await
     }
 
     async fn register(&self, tenant: TenantView) -> Result<()> {
-        self.periodic.register(tenant).await
+        self.memory.register(tenant).await
     }
 
     async fn unregister(&self, tenant: &TenantId) -> Result<bool> {
-        self.periodic.unregister(tenant).await
+        self.memory.unregister(tenant).await
     }
 
     async fn tokens(&self) -> Result<Vec<Token>> {
-        self.periodic.tokens().await
+        self.memory.tokens().await
     }
 
     async fn keep_token(&self, token: Token) -> Result<()> {
-        self.periodic.keep_token(token).await
+        self.memory.keep_token(token).await
     }
 }
 

@@ -71,6 +71,11 @@ const EXPECTED: &[Expected] = &[
     Expected("GET", "/v1/workers", READ, "", 200),
 ];
 
+/// The routes, as people know them. One that is served and not listed here, or not in the document, is found.
+pub(super) fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    EXPECTED.iter().map(|Expected(method, path, ..)| (*method, *path))
+}
+
 /// A daemon of two tenants, one of which has something of everything.
 struct Shop {
     router: Router,
@@ -168,17 +173,6 @@ impl Shop {
         };
         path.replace("{id}", id).replace("{name}", name).replace("{what}", "active")
     }
-}
-
-#[test]
-fn every_route_has_its_expectation() {
-    let document = serde_json::to_value(document()).unwrap();
-    let methods = |item: &Value| item.as_object().unwrap().keys().map(|it| it.to_uppercase()).collect::<Vec<_>>();
-    let paths = document["paths"].as_object().unwrap().iter();
-    let served: BTreeSet<_> =
-        paths.flat_map(|(path, item)| methods(item).into_iter().map(move |method| (method, path.clone()))).collect();
-    let expected = EXPECTED.iter().map(|Expected(method, path, ..)| ((*method).to_owned(), (*path).to_owned()));
-    assert_eq!(served, expected.collect());
 }
 
 #[tokio::test]
