@@ -15,7 +15,7 @@ use lovage_model::{
 use serde::{Deserialize, Serialize};
 
 /// One run of one task, as the sandbox is asked for it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// The component.
     pub module: Digest,
@@ -26,7 +26,7 @@ pub struct Attempt {
 }
 
 /// What one attempt may use.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Grants {
     /// Units of fuel; none: not metered.
     pub fuel: Option<u64>,
@@ -88,16 +88,18 @@ pub trait Progress: Send + Sync {
 }
 
 /// Why a running attempt must end at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {
     /// Somebody revoked the task.
     Revoked,
     /// The host is going down, or lost its lease: the attempt is void.
     Interrupted,
+    /// The process that ran it died: the attempt is void, and counts as one that was lost.
+    Lost,
 }
 
 /// How an attempt ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It returned this.
     Returned(Json),
@@ -118,7 +120,7 @@ pub enum Outcome {
 }
 
 /// Why the sandbox stopped an attempt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     /// Which wall it ran into.
     pub kind: FaultKind,
@@ -129,7 +131,7 @@ pub struct Fault {
 }
 
 /// The walls of the sandbox. The names are stable: they are part of results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FaultKind {
     /// It panicked.
     Panic,
@@ -155,6 +157,8 @@ pub enum FaultKind {
     Exit,
     /// It broke the contract: a result that is not JSON, an ending without its request, ...
     Contract,
+    /// Its module killed the processes that ran it, and was not run.
+    Poison,
 }
 
 impl FaultKind {
@@ -173,12 +177,13 @@ impl FaultKind {
             Self::ResultLimit => "result-limit",
             Self::Exit => "exit",
             Self::Contract => "contract",
+            Self::Poison => "poison",
         }
     }
 }
 
 /// What an attempt asked to be done when it ends.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Effects {
     /// The retry it asked for last.
     pub retry: Option<RetryRequest>,
@@ -203,7 +208,7 @@ impl Effects {
 }
 
 /// A retry that was accepted.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RetryRequest {
     /// Why.
     pub exception: Exception,
@@ -220,7 +225,7 @@ pub struct RetryRequest {
 }
 
 /// All that is known after an attempt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// How it ended.
     pub outcome: Outcome,

@@ -114,6 +114,9 @@ enum Command {
     /// Compile a component, as a child of a daemon
     #[command(hide = true)]
     CompileChild(local::CompileChild),
+    /// Run tasks, as a child of a daemon
+    #[command(hide = true)]
+    ExecutorChild,
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  lovage completions bash >~/.local/share/bash-completion/completions/lovage")]
     Completions {
@@ -146,6 +149,7 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<ExitCode> {
         Command::Serve(typed) => local::serve(*typed, screen)?,
         Command::Dev(typed) => local::dev(typed, screen)?,
         Command::CompileChild(typed) => return Ok(local::compile_child(&typed)),
+        Command::ExecutorChild => return Ok(local::executor_child()),
         Command::Exec(typed) => local::exec(*typed, screen)?,
         Command::Store(command) => local::store(command, screen)?,
         Command::Config(command) => local::config(command, screen)?,

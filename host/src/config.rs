@@ -141,6 +141,8 @@ pub struct Worker {
     pub hostname: String,
     /// Tasks at once.
     pub concurrency: usize,
+    /// Processes that tasks run in; none: the daemon's own.
+    pub executors: Option<usize>,
     /// From these queues only; none: from all.
     pub queues: Option<BTreeSet<QueueName>>,
     /// How long running tasks may take to end when the daemon goes down.

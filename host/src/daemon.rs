@@ -16,5 +16,5 @@ pub use house::{House, HouseError, Plan};
 pub use maintenance::{store_backup, store_check};
 pub use serve::{Ready, serve};
 
-pub use crate::sandbox::compile_child;
+pub use crate::sandbox::{compile_child, executor_child};
 pub use crate::store::file::CheckReport;

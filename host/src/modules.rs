@@ -267,14 +267,14 @@ impl Modules {
             return Ok(());
         }
         let _one_at_a_time = self.loading.lock().await;
-        if self.sandbox.load_cached(digest, fuel)? {
+        if self.sandbox.load_cached(digest, fuel).await? {
             return Ok(());
         }
         let Some(component) = self.store.component(digest).await? else {
             return Err(NotReady::Unusable(format!("its component {digest} is missing from the store")));
         };
         self.sandbox.prepare(digest, &component).await?;
-        match self.sandbox.load_cached(digest, fuel)? {
+        match self.sandbox.load_cached(digest, fuel).await? {
             true => Ok(()),
             false => {
                 Err(NotReady::NotNow("what was just compiled does not verify: check the cache directory".to_owned()))
@@ -431,7 +431,7 @@ mod tests {
 
     async fn modules(cache: &std::path::Path) -> Modules {
         let (memory_bytes, cache) = (1 << 20, cache.to_owned());
-        let settings = Settings { concurrency: 1, memory_bytes, cache, compiler: Compiler::InProcess };
+        let settings = Settings { concurrency: 1, memory_bytes, cache, compiler: Compiler::InProcess, executors: None };
         let sandbox = Arc::new(Sandbox::new(settings).unwrap());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let access = Arc::new(Access::open(Arc::clone(&store), false).await.unwrap());

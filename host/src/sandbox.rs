@@ -7,6 +7,7 @@
 //! does; only code that this program compiled is loaded.
 
 mod admission;
+mod apart;
 mod artifacts;
 mod bindings;
 mod capabilities;
@@ -14,6 +15,7 @@ mod compile;
 mod confined;
 mod ending;
 mod engine;
+mod engines;
 mod executor;
 mod guest;
 mod handlers;
@@ -28,32 +30,34 @@ mod run;
 mod ticker;
 mod until;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lovage_model::{Digest, TaskDefinition};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::{Semaphore, watch};
 
+pub use apart::{Executors, executor_child};
 pub use compile::{Compiler, compile_child};
-pub use engine::Allocator;
 
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
 use crate::clock;
+use apart::Apart;
 use artifacts::Artifacts;
 use engine::{Flavour, Pool};
-use executor::Executor;
+use engines::{Described, Engines};
 use refused::Refused;
 
-/// Fuel runs at once: their engine has a pool of its own, which reserves address space.
-const FUEL_INSTANCES: u32 = 1000;
 /// Compilations at once. More than one, so that a component built to break compilers does not keep others out.
 const COMPILED_AT_ONCE: usize = 2;
 const DESCRIBE_TIME: Duration = Duration::from_secs(5);
 const DESCRIPTION_BYTES: usize = 1 << 20;
 
 /// Why a component was not admitted: what, where and the cure.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize)]
 #[error("{message}")]
 pub struct Refusal {
     /// Stable name, such as `not_a_component`.
@@ -69,6 +73,30 @@ impl Refusal {
     }
 }
 
+/// What another process answers with: one of the codes that it may have come to.
+impl<'de> Deserialize<'de> for Refusal {
+    fn deserialize<D: Deserializer<'de>>(written: D) -> Result<Self, D::Error> {
+        const CODES: [&str; 8] = [
+            "bad_description",
+            "contract_mismatch",
+            "describe_failed",
+            "import_not_allowed",
+            "no_engine",
+            "no_tasks",
+            "removed",
+            "too_demanding",
+        ];
+        #[derive(Deserialize)]
+        struct Written {
+            code: String,
+            message: String,
+        }
+        let Written { code, message } = Written::deserialize(written)?;
+        let code = CODES.into_iter().find(|known| *known == code);
+        Ok(Self { code: code.ok_or_else(|| D::Error::custom("no code of a refusal"))?, message })
+    }
+}
+
 /// What a sandbox is made with.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -80,6 +108,8 @@ pub struct Settings {
     pub cache: PathBuf,
     /// Who compiles.
     pub compiler: Compiler,
+    /// Who runs guests; none: this process.
+    pub executors: Option<Executors>,
 }
 
 /// Why there is no sandbox.
@@ -98,7 +128,7 @@ pub enum SandboxError {
     Engine(String),
 }
 
-/// The engines behind the door.
+/// What is behind the door.
 pub struct Sandbox {
     settings: Settings,
     artifacts: Artifacts,
@@ -106,25 +136,48 @@ pub struct Sandbox {
     compiling: Semaphore,
     /// What was compiled in vain: it is not tried again.
     refused: Refused,
-    epoch: Executor,
-    /// Made when a run first asks for fuel.
-    fuel: OnceLock<Executor>,
+    /// What an artifact of a flavour must agree with.
+    compatibilities: [OnceLock<String>; Flavour::ALL.len()],
+    guests: Guests,
+}
+
+/// Where guests run.
+enum Guests {
+    Here(Engines),
+    Apart {
+        processes: Apart,
+        /// What can be run, and where its verified artifact is.
+        ready: Mutex<HashMap<(Digest, Flavour), Arc<PathBuf>>>,
+    },
 }
 
 impl Sandbox {
-    /// Sets up the engine and opens the cache.
+    /// Sets up the engine, or starts the processes that have it, and opens the cache. Processes need a runtime of tokio's.
     pub fn new(settings: Settings) -> Result<Self, SandboxError> {
         let cache = |source| SandboxError::Cache { path: settings.cache.clone(), source };
         let artifacts = Artifacts::open(&settings.cache).map_err(cache)?;
-        let epoch = executor(Flavour::Epoch, &settings, settings.concurrency)?;
+        let memory_bytes = usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX);
+        let places = Pool { instances: settings.concurrency, memory_bytes };
+        let guests = match settings.executors.clone() {
+            None => {
+                let engines = Engines::new(places)?;
+                engines.allocator().warn_if_slow();
+                Guests::Here(engines)
+            }
+            Some(executors) => Guests::Apart {
+                processes: Apart::new(executors, places, settings.cache.canonicalize().map_err(cache)?),
+                ready: Mutex::default(),
+            },
+        };
         let compiling = Semaphore::new(COMPILED_AT_ONCE);
-        let refused = Refused::default();
-        Ok(Self { settings, artifacts, compiling, refused, epoch, fuel: OnceLock::new() })
-    }
-
-    /// How instances get their memory on this machine.
-    pub fn allocator(&self) -> Allocator {
-        self.epoch.allocator
+        Ok(Self {
+            settings,
+            artifacts,
+            compiling,
+            refused: Refused::default(),
+            compatibilities: Default::default(),
+            guests,
+        })
     }
 
     /// Compiles a component, unless that was done before, checks it against the contract and asks it for its tasks.
@@ -148,31 +201,34 @@ impl Sandbox {
 
     /// Whether a component was compiled and loaded already.
     pub fn has(&self, digest: &Digest, fuel: bool) -> bool {
-        if fuel { self.fuel.get().is_some_and(|executor| executor.has(digest)) } else { self.epoch.has(digest) }
+        self.holds(digest, flavour(fuel))
     }
 
     /// Makes a component ready to run: from the cache, or by compiling it.
     pub async fn prepare(&self, digest: &Digest, component: &[u8]) -> Result<(), Refusal> {
-        if self.load(digest, Flavour::Epoch)? && (self.fuel.get().is_none() || self.load(digest, Flavour::Fuel)?) {
+        if self.load(digest, Flavour::Epoch).await? && (!self.meters() || self.load(digest, Flavour::Fuel).await?) {
             return Ok(());
         }
         self.compile(digest, component).await?;
-        match self.load(digest, Flavour::Epoch)? {
+        match self.load(digest, Flavour::Epoch).await? {
             true => Ok(()),
             false => Err(broken_cache("what was just compiled does not verify")),
         }
     }
 
     /// Loads a component from the cache, for runs with or without fuel; whether it was there.
-    pub fn load_cached(&self, digest: &Digest, fuel: bool) -> Result<bool, Refusal> {
-        self.load(digest, if fuel { Flavour::Fuel } else { Flavour::Epoch })
+    pub async fn load_cached(&self, digest: &Digest, fuel: bool) -> Result<bool, Refusal> {
+        self.load(digest, flavour(fuel)).await
     }
 
     /// Frees the memory that a component takes while nothing of it runs; it can be loaded again from the cache.
     pub fn unload(&self, digest: &Digest) {
-        self.epoch.unload(digest);
-        if let Some(fuel) = self.fuel.get() {
-            fuel.unload(digest);
+        match &self.guests {
+            Guests::Here(engines) => engines.unload(digest),
+            Guests::Apart { processes, ready } => {
+                lock(ready).retain(|(loaded, _), _| loaded != digest);
+                processes.unload(digest);
+            }
         }
     }
 
@@ -181,7 +237,7 @@ impl Sandbox {
         self.unload(digest);
         for flavour in Flavour::ALL {
             let Ok(compatibility) = self.compatibility(flavour) else { continue };
-            let path = self.artifacts.path(digest, flavour, &compatibility);
+            let path = self.artifacts.path(digest, flavour, compatibility);
             if let Err(error) = self.artifacts.discard(&path) {
                 tracing::warn!(path = %path.display(), %error, "an artifact could not be removed");
             }
@@ -197,17 +253,31 @@ impl Sandbox {
         progress: Arc<dyn Progress>,
         stop: watch::Receiver<Option<Stop>>,
     ) -> Report {
-        let executor = if grants.fuel.is_some() { self.fuel.get() } else { Some(&self.epoch) };
-        match executor {
-            Some(executor) => executor.run(attempt, grants, progress, stop).await,
-            None => Report::stopped(Stop::Interrupted),
+        match &self.guests {
+            Guests::Here(engines) => engines.run(attempt, grants, progress, stop).await,
+            Guests::Apart { processes, ready } => {
+                let key = (attempt.module.clone(), Flavour::of(&grants));
+                let artifact = lock(ready).get(&key).cloned();
+                match artifact {
+                    Some(artifact) => processes.run(&artifact, attempt, grants, progress, stop).await,
+                    // It was unloaded (its module removed) between the check and here: the task goes back.
+                    None => Report::stopped(Stop::Interrupted),
+                }
+            }
         }
     }
 
     async fn describe(&self, digest: &Digest) -> Result<Vec<TaskDefinition>, Refusal> {
-        let described = self.epoch.describe(digest, self.describe_grants()).await?;
-        let tasks = admission::tasks(&described)?;
-        admission::check_handlers(&tasks, self.epoch.has_handlers(digest))?;
+        let grants = self.describe_grants();
+        let Described { tasks, has_handlers } = match &self.guests {
+            Guests::Here(engines) => engines.describe(digest, grants).await?,
+            Guests::Apart { processes, ready } => {
+                let artifact = lock(ready).get(&(digest.clone(), Flavour::of(&grants))).cloned();
+                processes.describe(digest, &artifact.ok_or_else(admission::vanished)?, &grants).await?
+            }
+        };
+        let tasks = admission::tasks(&tasks)?;
+        admission::check_handlers(&tasks, has_handlers)?;
         Ok(tasks)
     }
 
@@ -233,55 +303,65 @@ impl Sandbox {
         tokio::fs::write(&source, component).await.map_err(broken_disk)?;
         self.settings.compiler.compile(&source, place.path()).await?;
         for flavour in Flavour::ALL {
-            let path = self.artifacts.path(digest, flavour, &self.compatibility(flavour)?);
+            let path = self.artifacts.path(digest, flavour, self.compatibility(flavour)?);
             self.artifacts.adopt(&place.path().join(flavour.name()), &path).map_err(broken_disk)?;
         }
         Ok(())
     }
 
-    fn load(&self, digest: &Digest, flavour: Flavour) -> Result<bool, Refusal> {
-        let executor = self.executor(flavour)?;
-        if executor.has(digest) {
+    async fn load(&self, digest: &Digest, flavour: Flavour) -> Result<bool, Refusal> {
+        if self.holds(digest, flavour) {
             return Ok(true);
         }
-        let path = self.artifacts.path(digest, flavour, &executor.compatibility);
+        let path = self.artifacts.path(digest, flavour, self.compatibility(flavour)?);
         if !self.artifacts.verify(&path).map_err(broken_disk)? {
             return Ok(false);
         }
-        // SAFETY: the file carries a MAC of this daemon's key, which only ever signs what its compiler made, and lies in a
-        // directory that only this user can write.
-        unsafe { executor.load(digest, &path) }?;
+        match &self.guests {
+            // SAFETY: the file carries a MAC of this daemon's key, which only ever signs what its compiler made, and lies in
+            // a directory that only this user can write.
+            Guests::Here(engines) => unsafe { engines.load(digest, flavour, &path) }?,
+            Guests::Apart { processes, ready } => {
+                let path = path.canonicalize().map_err(broken_disk)?;
+                processes.load(digest, flavour, &path).await?;
+                lock(ready).insert((digest.clone(), flavour), Arc::new(path));
+            }
+        }
         Ok(true)
     }
 
-    fn executor(&self, flavour: Flavour) -> Result<&Executor, Refusal> {
-        if flavour == Flavour::Epoch {
-            return Ok(&self.epoch);
+    fn holds(&self, digest: &Digest, flavour: Flavour) -> bool {
+        match &self.guests {
+            Guests::Here(engines) => engines.has(digest, flavour),
+            Guests::Apart { ready, .. } => lock(ready).contains_key(&(digest.clone(), flavour)),
         }
-        if let Some(fuel) = self.fuel.get() {
-            return Ok(fuel);
-        }
-        let made = executor(flavour, &self.settings, self.settings.concurrency.min(FUEL_INSTANCES));
-        let made = made.map_err(|error| Refusal { code: "no_engine", message: error.to_string() })?;
-        Ok(self.fuel.get_or_init(|| made))
     }
 
-    fn compatibility(&self, flavour: Flavour) -> Result<String, Refusal> {
-        match (flavour, self.fuel.get()) {
-            (Flavour::Epoch, _) => Ok(self.epoch.compatibility.clone()),
-            (Flavour::Fuel, Some(fuel)) => Ok(fuel.compatibility.clone()),
-            // No need for an engine that runs, with its pool, only to know what it would accept.
-            (Flavour::Fuel, None) => {
-                let engine = engine::compiler(flavour).map_err(|error| broken_cache(error.to_string()))?;
-                Ok(engine::compatibility(&engine))
-            }
+    /// Whether any run has asked for fuel.
+    fn meters(&self) -> bool {
+        match &self.guests {
+            Guests::Here(engines) => engines.has_made(Flavour::Fuel),
+            Guests::Apart { ready, .. } => lock(ready).keys().any(|(_, flavour)| *flavour == Flavour::Fuel),
         }
+    }
+
+    fn compatibility(&self, flavour: Flavour) -> Result<&str, Refusal> {
+        let known = &self.compatibilities[flavour as usize];
+        if let Some(known) = known.get() {
+            return Ok(known);
+        }
+        // No need for an engine that runs, with its pool, only to know what it would accept.
+        let engine = engine::compiler(flavour).map_err(|error| broken_cache(error.to_string()))?;
+        Ok(known.get_or_init(|| engine::compatibility(&engine)))
     }
 }
 
-fn executor(flavour: Flavour, settings: &Settings, instances: u32) -> Result<Executor, SandboxError> {
-    let memory_bytes = usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX);
-    Executor::new(flavour, Pool { instances, memory_bytes }).map_err(|error| SandboxError::Engine(format!("{error:#}")))
+fn flavour(fuel: bool) -> Flavour {
+    if fuel { Flavour::Fuel } else { Flavour::Epoch }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn broken_disk(error: std::io::Error) -> Refusal {

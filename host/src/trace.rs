@@ -67,7 +67,7 @@ pub enum Unrun {
 /// What follows from an attempt; none: nothing, the message goes back to its queue untouched.
 pub fn settle(attempted: Attempted<'_>, report: Report, scope: &mut Scope<'_>) -> Option<Settlement> {
     let Report { mut outcome, effects, usage, log } = report;
-    if matches!(outcome, Outcome::Stopped(Stop::Interrupted)) {
+    if matches!(outcome, Outcome::Stopped(Stop::Interrupted | Stop::Lost)) {
         return None;
     }
     let mut left = Left { usage, log, ..Left::default() };
@@ -207,7 +207,7 @@ fn verdict(
         }
         Outcome::Rejected(true) => Verdict::Requeued,
         Outcome::Rejected(false) => failed(Exception::new(exc_module::CELERY, "Reject", "requeue=False")),
-        Outcome::Stopped(Stop::Revoked | Stop::Interrupted) => Verdict::Revoked { reason: "terminated" },
+        Outcome::Stopped(Stop::Revoked | Stop::Interrupted | Stop::Lost) => Verdict::Revoked { reason: "terminated" },
     }
 }
 

@@ -52,8 +52,13 @@ fn fill(directory: &'static Path) {
 }
 
 async fn admit_all(directory: &Path) {
-    let settings =
-        Settings { concurrency: 1, memory_bytes: 64 << 20, cache: directory.to_owned(), compiler: Compiler::InProcess };
+    let settings = Settings {
+        concurrency: 1,
+        memory_bytes: 64 << 20,
+        cache: directory.to_owned(),
+        compiler: Compiler::InProcess,
+        executors: None,
+    };
     let sandbox = Sandbox::new(settings).expect("a sandbox");
     for guest in crate::guests::admissible() {
         let component = fs::read(guest).expect("the guest was built");

@@ -245,6 +245,17 @@ impl Daemon {
         &mut self.process
     }
 
+    /// The processes that it runs tasks in.
+    pub fn executors(&self) -> Vec<Pid> {
+        let parent = format!("PPid:\t{}\n", self.process.child.id());
+        let entries = std::fs::read_dir("/proc").expect("Linux").filter_map(Result::ok);
+        let children = entries.filter(|entry| {
+            let of = |file| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+            of("status").contains(&parent) && of("cmdline").contains("executor-child")
+        });
+        children.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)).collect()
+    }
+
     /// Ends it as a power cut would.
     pub fn kill9(&mut self) {
         self.process.signal(Signal::KILL);

@@ -34,6 +34,7 @@ pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
             memory_bytes: 256 << 20,
             cache: cache.path().to_owned(),
             compiler: Compiler::InProcess,
+            executors: None,
         };
         let sandbox = Sandbox::new(settings)?;
         let digest = Digest::from_bytes(&sha2::Sha256::digest(&rig.component).into());

@@ -47,6 +47,7 @@ fn sandbox() -> Arc<Sandbox> {
         memory_bytes: 1 << 20,
         cache: cache.path().join("cache"),
         compiler: crate::sandbox::Compiler::InProcess,
+        executors: None,
     };
     Arc::new(Sandbox::new(settings).unwrap())
 }

@@ -60,6 +60,7 @@ async fn beat(store: &Arc<MemoryStore>, awake: i64) -> Beat {
         memory_bytes: 1 << 20,
         cache: cache.path().join("cache"),
         compiler: Compiler::InProcess,
+        executors: None,
     };
     let sandbox = Arc::new(Sandbox::new(settings).unwrap());
     let store = Arc::clone(store) as Arc<dyn Store>;

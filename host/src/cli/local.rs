@@ -135,6 +135,10 @@ pub(crate) fn compile_child(typed: &CompileChild) -> ExitCode {
     daemon::compile_child(&typed.component, &typed.directory, typed.memory_bytes, typed.cpu_seconds)
 }
 
+pub(crate) fn executor_child() -> ExitCode {
+    daemon::executor_child()
+}
+
 fn load(typed: Serve) -> anyhow::Result<Config> {
     let loaded = config::load(&typed.into(), std::env::vars(), |path| std::fs::read_to_string(path));
     loaded.map_err(|faults| Usage::error(faults.to_string()))

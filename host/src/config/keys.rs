@@ -82,6 +82,18 @@ pub static KEYS: &[Key] = &[
         "Name of this host in results and events; %h is the machine's name, as in Celery.",
     ),
     key("worker.concurrency", "256", Kind::Number(1, 100_000), "Tasks this host runs at once."),
+    key(
+        "worker.isolation",
+        "\"processes\"",
+        Kind::Choice(&["processes", "in-process"]),
+        "Where sandboxes are: in confined processes, of which one may die without the rest, or in the daemon's own.",
+    ),
+    key(
+        "worker.executors",
+        "0",
+        Kind::Number(0, 256),
+        "How many of those processes; 0: as many as there are processors.",
+    ),
     key("worker.queues", "[]", Kind::Queues, "Queues this host takes tasks from; an empty list: from all."),
     key(
         "worker.task_events",

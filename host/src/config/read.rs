@@ -245,6 +245,12 @@ impl Proven<'_> {
         }
     }
 
+    fn executors(&self) -> Option<usize> {
+        let processors = || std::thread::available_parallelism().map_or(2, usize::from);
+        let asked = Some(self.size("worker.executors")).filter(|_| self.text("worker.isolation") == "processes");
+        asked.map(|count| if count == 0 { processors() } else { count })
+    }
+
     fn worker(&self) -> Worker {
         let Value::Names(queues) = self.value("worker.queues") else { panic!("worker.queues is a list") };
         let queues = queues.iter().map(|name| QueueName::new(name).expect("checked")).collect();
@@ -253,6 +259,7 @@ impl Proven<'_> {
         Worker {
             hostname,
             concurrency: self.size("worker.concurrency"),
+            executors: self.executors(),
             queues: Some(queues).filter(|queues: &std::collections::BTreeSet<_>| !queues.is_empty()),
             drain: self.seconds("worker.drain_seconds"),
             task_events: self.text("worker.task_events") == "yes",

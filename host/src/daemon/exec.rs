@@ -62,6 +62,7 @@ fn plan(args: &ExecArgs, cache: PathBuf) -> anyhow::Result<Plan> {
         cache,
         // The user's own code, on the user's own machine.
         compiler: Compiler::InProcess,
+        executors: None,
         worker: config.worker,
         limits: config.limits,
         results_expire: config.results_expire,

@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::access::{Access, AccessError};
 use crate::api::{Api, Bodies, Host};
+use crate::attempt::Capabilities;
 use crate::beat::Beat;
 use crate::canvas::Rules;
 use crate::clock::{self, Logical};
@@ -21,7 +22,7 @@ use crate::events::Hub;
 use crate::modules::Modules;
 use crate::pipeline::{Arrived, Caps, Committer, Following, Granted, Pipeline, Running, Share, Standing};
 use crate::queue;
-use crate::sandbox::{Allocator, Compiler, Sandbox, SandboxError, Settings};
+use crate::sandbox::{Compiler, Executors, Sandbox, SandboxError, Settings};
 use crate::scheduler::{self, Scheduler};
 use crate::store::{Store, StoreError};
 
@@ -33,6 +34,8 @@ pub struct Plan {
     pub cache: PathBuf,
     /// Who compiles.
     pub compiler: Compiler,
+    /// Who runs guests; none: this process.
+    pub executors: Option<Executors>,
     /// What this host runs.
     pub worker: Worker,
     /// What tasks may use.
@@ -97,15 +100,24 @@ impl Plan {
     /// The plan that an operator's settings describe.
     pub fn of(config: &Config, store: Arc<dyn Store>, cache: PathBuf, program: PathBuf) -> Self {
         let Compile { time_limit, memory_bytes } = config.compile;
+        let granted = config.grants();
+        // Variables are a guest's own: its process has no use for them.
+        let reach = granted.values().map(|one| Capabilities { env: BTreeMap::new(), ..one.clone() });
+        let executors = config.worker.executors.map(|count| Executors {
+            program: program.clone(),
+            count,
+            granted: reach.collect(),
+        });
         Self {
             store,
             cache,
             compiler: Compiler::Child { program, memory_bytes, time: time_limit },
+            executors,
             worker: config.worker.clone(),
             limits: config.limits.clone(),
             results_expire: config.results_expire,
             beat: config.beat(),
-            granted: Granted::of(config.grants()),
+            granted: Granted::of(granted),
             tokens: config.http.tokens,
             eager: false,
         }
@@ -115,12 +127,16 @@ impl Plan {
 impl House {
     /// Builds every room and starts to take messages.
     pub async fn open(plan: Plan) -> Result<Self, HouseError> {
-        let Plan { store, cache, compiler, worker, limits, results_expire, beat: declared, granted, tokens, eager } =
-            plan;
-        let concurrency = u32::try_from(worker.concurrency).unwrap_or(u32::MAX);
-        let settings = Settings { concurrency, memory_bytes: limits.memory_bytes, cache, compiler };
+        let Plan { store, worker, limits, results_expire, beat: declared, granted, tokens, eager, .. } = plan;
+        let settings = Settings {
+            concurrency: u32::try_from(worker.concurrency).unwrap_or(u32::MAX),
+            memory_bytes: limits.memory_bytes,
+            cache: plan.cache,
+            compiler: plan.compiler,
+            executors: plan.executors,
+        };
+        warn_of_mappings(worker.concurrency, settings.executors.as_ref().map_or(1, |executors| executors.count));
         let sandbox = Arc::new(Sandbox::new(settings)?);
-        warn_of_slow_memory(&sandbox, worker.concurrency);
         let access = Arc::new(Access::open(Arc::clone(&store), tokens).await?);
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&access)).await?);
         let standing = Arc::new(Standing::of(Share { queues: worker.queues.clone(), slots: worker.concurrency }));
@@ -359,19 +375,13 @@ fn caps(limits: &Limits) -> Caps {
 /// Mappings that one running instance needs.
 const MAPPINGS_PER_INSTANCE: usize = 6;
 
-fn warn_of_slow_memory(sandbox: &Sandbox, concurrency: usize) {
-    if sandbox.allocator() == Allocator::OnDemand {
-        tracing::warn!(
-            "no address space for a pool of {concurrency} instances: each task maps its own memory, which is slow; \
-             lower worker.concurrency or raise the limit of address space (ulimit -v)"
-        );
-    }
+fn warn_of_mappings(concurrency: usize, processes: usize) {
+    let needed = concurrency.div_ceil(processes) * MAPPINGS_PER_INSTANCE;
     let most = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
-    if most.is_some_and(|most: usize| concurrency * MAPPINGS_PER_INSTANCE > most) {
+    if let Some(most) = most.filter(|most: &usize| needed > *most) {
         tracing::warn!(
-            "{concurrency} tasks at once may need {} memory mappings, the system allows {}: set vm.max_map_count higher",
-            concurrency * MAPPINGS_PER_INSTANCE,
-            most.unwrap_or_default()
+            "{concurrency} tasks at once may need {needed} memory mappings in a process, the system allows {most}: set \
+             vm.max_map_count higher"
         );
     }
 }

@@ -12,7 +12,7 @@ use super::failure::log_failure;
 use super::grant::{grant, timelimit};
 use super::scope::{Exported, scoped};
 use super::{Arrived, Interrupted, Listed, Pipeline};
-use crate::attempt::{Attempt, Grants, Report, Stop};
+use crate::attempt::{Attempt, Grants, Outcome, Report, Stop};
 use crate::canvas::builtin;
 use crate::canvas::inline::{self, ChordParts};
 use crate::clock;
@@ -61,6 +61,7 @@ impl Pipeline {
             Some(stop) => Ok(Report::stopped(stop)),
             None => self.attempt(lease, listed, code.as_deref(), &options).await,
         };
+        let lost = matches!(&report, Ok(Report { outcome: Outcome::Stopped(Stop::Lost), .. }));
         let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
         let settlement = match report {
             Ok(report) => scoped(&tasks, self.rules, |scope| trace::settle(attempted, report, scope)),
@@ -72,8 +73,8 @@ impl Pipeline {
                 return Err(Interrupted { begun: false });
             }
         };
-        // Without an order to stop it was the sandbox that could not begin.
-        let begun = stopped.is_none() && listed.stopped.borrow().is_some();
+        // Without an order to stop it was the sandbox that could not begin, or was lost.
+        let begun = lost || stopped.is_none() && listed.stopped.borrow().is_some();
         let settlement = settlement.ok_or(Interrupted { begun })?;
         log_failure(message, &settlement.verdict, &options);
         Ok(settlement)

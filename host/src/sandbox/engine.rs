@@ -5,10 +5,13 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmFeatures};
 
+use crate::attempt::Grants;
+
 /// How running code is interrupted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Flavour {
     /// By a clock: cheap, and the default.
     Epoch,
@@ -19,6 +22,11 @@ pub(super) enum Flavour {
 impl Flavour {
     /// Both.
     pub(super) const ALL: [Self; 2] = [Self::Epoch, Self::Fuel];
+
+    /// What a run needs that was granted this.
+    pub(super) fn of(grants: &Grants) -> Self {
+        if grants.fuel.is_some() { Self::Fuel } else { Self::Epoch }
+    }
 
     /// Its name, as in the names of artifacts.
     pub(super) fn name(self) -> &'static str {
@@ -39,14 +47,26 @@ pub(super) struct Pool {
 }
 
 /// Which allocator an engine came to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allocator {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Allocator {
     /// Pooled, with memory reset by scanning which pages were touched (Linux 6.7 and later).
     PoolWithPagemapScan,
     /// Pooled, with memory reset by the kernel.
     Pool,
     /// Mapped anew for each run: slow, but always there.
     OnDemand,
+}
+
+impl Allocator {
+    /// Says in the log what an operator can do about a slow one.
+    pub(super) fn warn_if_slow(self) {
+        if self == Self::OnDemand {
+            tracing::warn!(
+                "no address space for a pool of instances: each task maps its own memory, which is slow; lower \
+                 worker.concurrency or raise the limit of address space (ulimit -v)"
+            );
+        }
+    }
 }
 
 /// The instructions of a module that a guest may use: WebAssembly 2.0 and what common toolchains emit beyond it.

@@ -34,7 +34,6 @@ pub(super) struct Executor {
     pub(super) engine: Engine,
     pub(super) flavour: Flavour,
     pub(super) allocator: Allocator,
-    pub(super) compatibility: String,
     linker: Linker<Guest>,
     loaded: Mutex<HashMap<Digest, Linked>>,
     /// With `asking` as many as the pool has places: the pool refuses where these wait.
@@ -55,7 +54,6 @@ impl Executor {
         task::types::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
         let ticker = (flavour == Flavour::Epoch).then(|| Ticker::start(&engine)).transpose()?;
         Ok(Self {
-            compatibility: engine::compatibility(&engine),
             engine,
             flavour,
             allocator,

@@ -20,6 +20,7 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
         memory_bytes: 1 << 20,
         cache: cache.to_owned(),
         compiler: Compiler::InProcess,
+        executors: None,
     };
     let sandbox = Arc::new(Sandbox::new(settings).unwrap());
     let store: Arc<dyn Store> = store;

@@ -5,6 +5,7 @@ mod canvas;
 mod control;
 mod ending;
 mod exec;
+mod executors;
 mod hosts;
 mod modules;
 mod order;

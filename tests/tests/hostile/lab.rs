@@ -1,13 +1,13 @@
 //! What becomes of a hostile component, and of its neighbours.
 //!
 //! Each group of cases has a sandbox of its own with two places. Components are compiled by the child process that compiles
-//! them for a daemon. While a hostile task runs, and after it, a well-behaved one does in the place beside it.
+//! them for a daemon, and run by one that runs them for it. While a hostile task runs, and after it, a well-behaved one does in the place beside it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lovage::attempt::{Fault, FaultKind, Grants, Outcome, Report};
-use lovage::sandbox::{Compiler, Refusal, Sandbox, Settings};
+use lovage::sandbox::{Compiler, Executors, Refusal, Sandbox, Settings};
 use lovage_tests::artifacts::digest_of;
 use lovage_tests::attempts::{Nobody, attempt};
 use lovage_tests::daemon;
@@ -23,7 +23,9 @@ pub(crate) const OUTPUT: usize = 16 << 10;
 const PLACES: u32 = 2;
 /// What a child may take that compiles.
 const COMPILE_MEMORY: u64 = 768 << 20;
-const COMPILE_TIME: Duration = Duration::from_secs(4);
+const COMPILE_TIME: Duration = Duration::from_secs(120);
+/// For what is built to take for ever: nobody waits for all of it.
+const BRIEF_COMPILE_TIME: Duration = Duration::from_secs(4);
 /// What replaces a text that no JSON is: three bytes for one.
 const LOSSY: usize = 3;
 
@@ -91,9 +93,15 @@ pub(crate) struct Lab {
 impl Lab {
     /// A new sandbox, with the neighbour admitted.
     pub(crate) async fn new() -> Self {
+        Self::with(COMPILE_TIME).await
+    }
+
+    async fn with(compile_time: Duration) -> Self {
         let cache = tempfile::tempdir().expect("a directory");
-        let compiler = Compiler::Child { program: daemon::program(), memory_bytes: COMPILE_MEMORY, time: COMPILE_TIME };
-        let settings = Settings { concurrency: PLACES, memory_bytes: MEMORY, cache: cache.path().to_owned(), compiler };
+        let compiler = Compiler::Child { program: daemon::program(), memory_bytes: COMPILE_MEMORY, time: compile_time };
+        let executors = Some(Executors { program: daemon::program(), count: 1, granted: Vec::new() });
+        let cache_path = cache.path().to_owned();
+        let settings = Settings { concurrency: PLACES, memory_bytes: MEMORY, cache: cache_path, compiler, executors };
         let sandbox = Sandbox::new(settings).expect("a sandbox");
         let neighbour = Holes::default().bytes();
         let admitted = sandbox.admit(&digest_of(&neighbour), &neighbour).await;
@@ -128,9 +136,9 @@ impl Lab {
         }
         let mut grants = grants();
         (case.grants)(&mut grants);
-        assert!(self.sandbox.load_cached(&digest, grants.fuel.is_some()).expect("a cache"), "{}", case.name);
+        assert!(self.sandbox.load_cached(&digest, grants.fuel.is_some()).await.expect("a cache"), "{}", case.name);
         let beside = digest_of(&self.neighbour);
-        assert!(self.sandbox.load_cached(&beside, grants.fuel.is_some()).expect("a cache"), "the neighbour");
+        assert!(self.sandbox.load_cached(&beside, grants.fuel.is_some()).await.expect("a cache"), "the neighbour");
         let kind = |fuel: &Grants| Grants { fuel: fuel.fuel.map(|_| 1 << 40), ..self::grants() };
         let neighbour = kind(&grants);
         let (report, beside) =
@@ -151,6 +159,13 @@ impl Lab {
         }
     }
 
+    async fn tries_all(mut self, cases: Vec<Case>) {
+        for case in cases {
+            self.tries(case).await;
+        }
+        self.ends();
+    }
+
     /// Fails if anything was wrong.
     pub(crate) fn ends(self) {
         println!("{} components tried", self.tried);
@@ -160,11 +175,12 @@ impl Lab {
 
 /// Tries cases in a sandbox of their own.
 pub(crate) async fn try_all(cases: Vec<Case>) {
-    let mut lab = Lab::new().await;
-    for case in cases {
-        lab.tries(case).await;
-    }
-    lab.ends();
+    Lab::new().await.tries_all(cases).await;
+}
+
+/// Tries cases that may take too long to compile, and may be refused for that on a slow machine and come in on a fast one.
+pub(crate) async fn try_compiling(cases: Vec<Case>) {
+    Lab::with(BRIEF_COMPILE_TIME).await.tries_all(cases).await;
 }
 
 /// Plenty of everything.

@@ -275,7 +275,7 @@ async fn compiled_code_cannot_be_uploaded() {
         }
     }
     for fuel in [false, true] {
-        assert_eq!(lab.sandbox.load_cached(&digest_of(&swapped), fuel), Ok(false));
+        assert_eq!(lab.sandbox.load_cached(&digest_of(&swapped), fuel).await, Ok(false));
     }
     lab.ends();
 }

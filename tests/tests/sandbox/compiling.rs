@@ -57,7 +57,7 @@ async fn what_was_compiled_is_not_compiled_again() {
     let cache = seeded();
     let sandbox = sandbox(cache.path(), none());
     admit(&sandbox, &tour()).await.unwrap();
-    assert!(sandbox.load_cached(&digest_of(&tour()), true).unwrap(), "for runs with fuel, too");
+    assert!(sandbox.load_cached(&digest_of(&tour()), true).await.unwrap(), "for runs with fuel, too");
 }
 
 #[tokio::test]
@@ -79,13 +79,13 @@ async fn a_changed_artifact_is_not_run_but_made_again() {
         fs::write(&path, &changed).unwrap();
 
         let unable = sandbox(cache.path(), none());
-        let found = unable.load_cached(&digest_of(&tour()), flavour == "fuel").unwrap();
+        let found = unable.load_cached(&digest_of(&tour()), flavour == "fuel").await.unwrap();
         assert!(!found, "{flavour}: it is as if it were not there");
 
         let able = sandbox(cache.path(), Compiler::InProcess);
-        assert!(!able.load_cached(&digest_of(&tour()), flavour == "fuel").unwrap());
+        assert!(!able.load_cached(&digest_of(&tour()), flavour == "fuel").await.unwrap());
         able.prepare(&digest_of(&tour()), &tour()).await.unwrap();
-        assert!(able.load_cached(&digest_of(&tour()), flavour == "fuel").unwrap());
+        assert!(able.load_cached(&digest_of(&tour()), flavour == "fuel").await.unwrap());
         assert!(fs::read(&path).unwrap() != changed, "{flavour}: another one took its place");
     }
 }
@@ -95,7 +95,7 @@ async fn an_artifact_signed_by_somebody_else_is_not_run() {
     let cache = seeded();
     fs::write(cache.path().join("key"), [7; 32]).unwrap();
     let sandbox = sandbox(cache.path(), none());
-    assert!(!sandbox.load_cached(&digest_of(&tour()), false).unwrap());
+    assert!(!sandbox.load_cached(&digest_of(&tour()), false).await.unwrap());
 }
 
 #[tokio::test]

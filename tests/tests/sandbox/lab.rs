@@ -29,7 +29,7 @@ pub(crate) fn sandbox() -> &'static Sandbox {
 }
 
 pub(crate) fn settings(cache: &Path, compiler: Compiler) -> Settings {
-    Settings { concurrency: PLACES, memory_bytes: MEMORY, cache: cache.to_owned(), compiler }
+    Settings { concurrency: PLACES, memory_bytes: MEMORY, cache: cache.to_owned(), compiler, executors: None }
 }
 
 /// What a guest says about itself.
@@ -85,7 +85,7 @@ impl Run {
         stop: watch::Receiver<Option<Stop>>,
     ) -> Report {
         let Self { attempt, grants } = self;
-        assert!(sandbox.load_cached(&attempt.module, grants.fuel.is_some()).unwrap(), "it is compiled");
+        assert!(sandbox.load_cached(&attempt.module, grants.fuel.is_some()).await.unwrap(), "it is compiled");
         sandbox.run(attempt, grants, progress, stop).await
     }
 }

@@ -1,0 +1,308 @@
+//! Guests in processes of their own: which one runs an attempt, and what becomes of it when its process dies.
+//!
+//! A daemon keeps some processes and gives each attempt to the one with most room. One that dies, of a fault of the engine, a
+//! lack of memory or a signal, is started again: its attempts are lost, and run once more. A module that was there again and
+//! again gets a process of its own, and is not run any more if it kills that too ([`blame`]).
+
+mod blame;
+mod door;
+mod inside;
+mod outbox;
+mod process;
+mod walls;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use lovage_model::{Digest, Exception, exc_module};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::AbortHandle;
+
+pub use inside::executor_child;
+
+use super::Refusal;
+use super::engine::{Flavour, Pool};
+use super::engines::Described;
+use crate::attempt::{Attempt, Capabilities, Effects, Fault, FaultKind, Grants, Outcome, Progress, Report, Stop};
+use crate::clock;
+use blame::{Blame, DEATHS, REMEMBERED, Standing};
+use door::{Begin, Walls};
+use process::{Died, Loading, Process, Started, ordered};
+
+/// A process that dies sooner is not started again at once.
+const SOON: Duration = Duration::from_secs(1);
+/// Processes at once for modules that are set apart.
+const SET_APART: usize = 4;
+/// How often a question is asked again whose process died.
+const TRIES: usize = 3;
+
+/// Processes that guests run in.
+#[derive(Debug, Clone)]
+pub struct Executors {
+    /// The `lovage` binary.
+    pub program: PathBuf,
+    /// How many.
+    pub count: usize,
+    /// All that any module was granted: no process can reach more.
+    pub granted: Vec<Capabilities>,
+}
+
+/// The processes of one daemon.
+pub(super) struct Apart {
+    house: Arc<House>,
+    common: Vec<Arc<Slot>>,
+    set_apart: Mutex<HashMap<Digest, Weak<Slot>>>,
+    turns: Arc<Semaphore>,
+}
+
+/// What all processes share.
+struct House {
+    program: PathBuf,
+    begin: Begin,
+    blame: Mutex<Blame>,
+    /// A process is ready, or has room.
+    changed: Notify,
+}
+
+/// The place of a process, which is started again when it dies.
+struct Slot {
+    process: Mutex<Option<Arc<Process>>>,
+    places: Arc<Semaphore>,
+    supervisor: Mutex<Option<AbortHandle>>,
+    /// Of one that is set apart.
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+/// Room for one attempt in a process.
+struct Place {
+    process: Arc<Process>,
+    permit: Option<OwnedSemaphorePermit>,
+    house: Arc<House>,
+}
+
+impl Apart {
+    /// Starts them. They get ready in the background.
+    pub(super) fn new(executors: Executors, places: Pool, artifacts: PathBuf) -> Self {
+        let Executors { program, count, granted } = executors;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let each = places.instances.div_ceil(u32::try_from(count).unwrap_or(u32::MAX));
+        let begin = Begin {
+            places: each,
+            memory_bytes: places.memory_bytes,
+            threads: cores.div_ceil(count),
+            artifacts,
+            granted,
+        };
+        let house = Arc::new(House { program, begin, blame: Mutex::default(), changed: Notify::new() });
+        let common = (0..count).map(|_| Slot::start(&house, None)).collect();
+        Self { house, common, set_apart: Mutex::default(), turns: Arc::new(Semaphore::new(SET_APART)) }
+    }
+
+    /// Has a verified artifact loaded by one of them; the others do when they first need it.
+    pub(super) async fn load(&self, digest: &Digest, flavour: Flavour, artifact: &Path) -> Result<(), Refusal> {
+        let key = (digest.clone(), flavour);
+        for _ in 0..TRIES {
+            match self.house.place(&self.common).await.process.load(&key, artifact).await {
+                Ok(()) => return Ok(()),
+                Err(Loading::Refused(refusal)) => return Err(refusal),
+                Err(Loading::Died(Died)) => {}
+            }
+        }
+        Err(deadly(digest))
+    }
+
+    pub(super) fn unload(&self, digest: &Digest) {
+        let set_apart = lock(&self.set_apart).values().filter_map(Weak::upgrade).collect::<Vec<_>>();
+        self.common.iter().chain(&set_apart).filter_map(|slot| slot.process()).for_each(|it| it.unload(digest));
+    }
+
+    /// Asks a component for its tasks.
+    pub(super) async fn describe(
+        &self,
+        digest: &Digest,
+        artifact: &Path,
+        grants: &Grants,
+    ) -> Result<Described, Refusal> {
+        let key = (digest.clone(), Flavour::of(grants));
+        for _ in 0..TRIES {
+            // Where it is loaded already, or is for this.
+            let process = Arc::clone(&self.house.place(&self.common).await.process);
+            match process.load(&key, artifact).await {
+                Ok(()) => {}
+                Err(Loading::Refused(refusal)) => return Err(refusal),
+                Err(Loading::Died(Died)) => continue,
+            }
+            if let Ok(described) = process.describe(digest, grants.clone()).await {
+                return described;
+            }
+        }
+        Err(deadly(digest))
+    }
+
+    /// Runs an attempt in one of them, or in one that is its module's own.
+    pub(super) async fn run(
+        &self,
+        artifact: &Path,
+        attempt: Attempt,
+        grants: Grants,
+        progress: Arc<dyn Progress>,
+        mut stop: watch::Receiver<Option<Stop>>,
+    ) -> Report {
+        let standing = lock(&self.house.blame).standing(&attempt.module, clock::instant());
+        let to_stop = stop.clone();
+        let place = async {
+            match standing {
+                Standing::Suspected => {
+                    let own = self.set_apart(&attempt.module).await;
+                    (self.house.place(std::slice::from_ref(&own)).await, Some(own))
+                }
+                _ => (self.house.place(&self.common).await, None),
+            }
+        };
+        if standing == Standing::Quarantined {
+            return poisoned(&attempt.module);
+        }
+        let (place, _own) = tokio::select! {
+            biased;
+            place = place => place,
+            Some(stop) = ordered(&mut stop) => return Report::stopped(stop),
+        };
+        let ended = place.process.run(artifact, attempt, grants, progress, to_stop).await;
+        ended.unwrap_or_else(|Died| Report::stopped(Stop::Lost))
+    }
+
+    /// The process of a module that is set apart; there are few of them at once.
+    async fn set_apart(&self, module: &Digest) -> Arc<Slot> {
+        let there = || lock(&self.set_apart).get(module).and_then(Weak::upgrade);
+        if let Some(slot) = there() {
+            return slot;
+        }
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
+        if let Some(slot) = there() {
+            return slot;
+        }
+        let slot = Slot::start(&self.house, turn);
+        let mut set_apart = lock(&self.set_apart);
+        set_apart.retain(|_, slot| slot.strong_count() > 0);
+        set_apart.insert(module.clone(), Arc::downgrade(&slot));
+        slot
+    }
+}
+
+impl House {
+    /// Waits for room in one of these.
+    async fn place(self: &Arc<Self>, slots: &[Arc<Slot>]) -> Place {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            let most = slots.iter().filter_map(|slot| Some((slot, slot.process()?)));
+            if let Some((slot, process)) = most.max_by_key(|(slot, _)| slot.places.available_permits())
+                && let Ok(permit) = Arc::clone(&slot.places).try_acquire_owned()
+            {
+                return Place { process, permit: Some(permit), house: Arc::clone(self) };
+            }
+            changed.await;
+        }
+    }
+
+    async fn supervise(self: Arc<Self>, slot: Weak<Slot>) {
+        loop {
+            let started = clock::instant();
+            match Started::of(&self.program, self.begin.clone()).await {
+                Ok(ready) => {
+                    note_weakness(&ready.process);
+                    let Some(slot) = slot.upgrade() else { return };
+                    *lock(&slot.process) = Some(Arc::clone(&ready.process));
+                    // Not held while the process lives: it is to die with its slot.
+                    let slot = Arc::downgrade(&slot);
+                    self.changed.notify_waiters();
+                    let id = ready.process.id;
+                    let (how, running) = ready.dies().await;
+                    if let Some(slot) = slot.upgrade() {
+                        *lock(&slot.process) = None;
+                    }
+                    let running: Vec<&Digest> = running.iter().collect();
+                    tracing::error!(
+                        executor = id,
+                        attempts = running.len(),
+                        "an executor died ({how}); it is started again"
+                    );
+                    lock(&self.blame).died(&running, clock::instant());
+                }
+                Err(error) => tracing::error!(%error, "an executor cannot be started; it is tried again"),
+            }
+            if clock::instant().saturating_duration_since(started) < SOON {
+                tokio::time::sleep(SOON).await;
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn start(house: &Arc<House>, turn: Option<OwnedSemaphorePermit>) -> Arc<Self> {
+        let slot = Arc::new(Self {
+            process: Mutex::default(),
+            places: Arc::new(Semaphore::new(house.begin.places as usize)),
+            supervisor: Mutex::default(),
+            _turn: turn,
+        });
+        let supervisor = tokio::spawn(Arc::clone(house).supervise(Arc::downgrade(&slot)));
+        *lock(&slot.supervisor) = Some(supervisor.abort_handle());
+        slot
+    }
+
+    fn process(&self) -> Option<Arc<Process>> {
+        lock(&self.process).clone()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // With it goes the child, which is killed.
+        if let Some(supervisor) = lock(&self.supervisor).take() {
+            supervisor.abort();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.house.changed.notify_waiters();
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says once what a process lacks here.
+fn note_weakness(process: &Process) {
+    let Walls { landlock, seccomp } = process.walls;
+    tracing::debug!(executor = process.id, landlock, seccomp, allocator = ?process.allocator, "an executor is ready");
+    process.allocator.warn_if_slow();
+}
+
+/// What a module gets that is not run.
+fn poisoned(module: &Digest) -> Report {
+    let text = format!(
+        "its module {module} killed the process that ran it {DEATHS} times within {} minutes, and is not run: push one that \
+         does not",
+        REMEMBERED.as_secs() / 60
+    );
+    let exception = Exception::new(exc_module::BILLIARD, "WorkerLostError", text);
+    let fault = Fault { kind: FaultKind::Poison, exception, traceback: None };
+    Report { outcome: Outcome::Faulted(fault), effects: Effects::default(), ..Report::stopped(Stop::Lost) }
+}
+
+/// What is said of a component that processes die of before it has run.
+fn deadly(digest: &Digest) -> Refusal {
+    Refusal {
+        code: "describe_failed",
+        message: format!("the processes that were to run {digest} died, {TRIES} times: the daemon's log has more"),
+    }
+}

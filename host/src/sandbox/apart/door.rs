@@ -1,0 +1,176 @@
+//! The sandbox's door, when another process stands behind it: frames of JSON, each after its length.
+//!
+//! JSON, since arguments and results are JSON texts, which pass through as they are.
+
+use std::io::{Error, ErrorKind, Result};
+use std::path::PathBuf;
+
+use lovage_model::{Digest, Json, LogRecord};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::super::Refusal;
+use super::super::engine::{Allocator, Flavour};
+use super::super::engines::Described;
+use crate::attempt::{Attempt, Capabilities, Grants, Report, Stop};
+
+/// Bytes of a length.
+pub(super) const LENGTH: usize = 4;
+/// The longest frame: what an attempt may send, with room. Who sends more is broken.
+const MOST_BYTES: usize = 512 << 20;
+
+/// What a buffer keeps once it has been emptied.
+pub(super) const KEPT_BYTES: usize = 1 << 20;
+
+/// Which of the attempts, or questions, that pass the door.
+pub(super) type Turn = u64;
+
+/// To the process that runs guests.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Once, before all others.
+    Begin(Begin),
+    Load {
+        digest: Digest,
+        flavour: Flavour,
+        artifact: PathBuf,
+    },
+    Unload {
+        digest: Digest,
+    },
+    Run {
+        turn: Turn,
+        attempt: Attempt,
+        grants: Grants,
+    },
+    Stop {
+        turn: Turn,
+        stop: Stop,
+    },
+    Describe {
+        turn: Turn,
+        digest: Digest,
+        grants: Grants,
+    },
+}
+
+/// What a process may have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Begin {
+    /// Attempts at once.
+    pub(super) places: u32,
+    /// The most memory of one.
+    pub(super) memory_bytes: usize,
+    /// Threads that guests run on.
+    pub(super) threads: usize,
+    /// Where artifacts are.
+    pub(super) artifacts: PathBuf,
+    /// All that any module was granted.
+    pub(super) granted: Vec<Capabilities>,
+}
+
+/// From the process that runs guests.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// Once, before all others.
+    Ready {
+        allocator: Allocator,
+        walls: Walls,
+    },
+    Loaded {
+        digest: Digest,
+        flavour: Flavour,
+        refusal: Option<Refusal>,
+    },
+    State {
+        turn: Turn,
+        state: String,
+        meta: Json,
+    },
+    Wrote {
+        turn: Turn,
+        stderr: bool,
+        text: String,
+    },
+    Logged {
+        turn: Turn,
+        record: LogRecord,
+    },
+    Event {
+        turn: Turn,
+        name: String,
+        fields: Json,
+    },
+    Ended {
+        turn: Turn,
+        report: Report,
+    },
+    Described {
+        turn: Turn,
+        described: std::result::Result<Described, Refusal>,
+    },
+}
+
+/// What the kernel holds a process to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Walls {
+    /// Landlock: the files and peers that it may reach.
+    pub(super) landlock: bool,
+    /// seccomp: the system calls that it may make.
+    pub(super) seccomp: bool,
+}
+
+/// Writes a frame at the end of a buffer.
+pub(super) fn write<T: Serialize>(buffer: &mut Vec<u8>, word: &T) {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; LENGTH]);
+    serde_json::to_writer(&mut *buffer, word).expect("what passes the door is JSON");
+    let length = u32::try_from(buffer.len() - start - LENGTH).expect("less than 4 GiB");
+    buffer[start..start + LENGTH].copy_from_slice(&length.to_le_bytes());
+}
+
+/// How long the frame is that follows.
+pub(super) fn length(bytes: [u8; LENGTH]) -> Result<usize> {
+    let length = u32::from_le_bytes(bytes) as usize;
+    if length <= MOST_BYTES { Ok(length) } else { Err(broken(format!("a frame of {length} bytes"))) }
+}
+
+/// Reads the frame.
+pub(super) fn read<T: DeserializeOwned>(frame: &[u8]) -> Result<T> {
+    serde_json::from_slice(frame).map_err(|error| broken(error.to_string()))
+}
+
+fn broken(why: String) -> Error {
+    Error::new(ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::{Effects, Outcome};
+
+    #[test]
+    fn what_is_written_is_read() {
+        let report = Report {
+            outcome: Outcome::Returned(
+                Json::parse("[1e400,12345678901234567890123, {\"b\":1,\"a\":1.0}]".to_owned()).unwrap(),
+            ),
+            effects: Effects::default(),
+            ..Report::stopped(Stop::Interrupted)
+        };
+        let mut buffer = b"before".to_vec();
+        write(&mut buffer, &Word::Ended { turn: 7, report: report.clone() });
+        let (head, frame) = buffer[6..].split_at(LENGTH);
+        assert_eq!(length(head.try_into().unwrap()).unwrap(), frame.len());
+        let Word::Ended { turn: 7, report: read } = read(frame).unwrap() else { panic!("another word") };
+        assert_eq!(read, report);
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        assert!(length([0xff; LENGTH]).is_err());
+        for frame in [&b""[..], b"{", b"{\"Ended\":{}}", b"{\"Other\":1}", b"\xff"] {
+            assert!(read::<Word>(frame).is_err());
+        }
+    }
+}

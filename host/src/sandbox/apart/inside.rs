@@ -1,0 +1,185 @@
+//! The process that runs guests, as it is from inside: it does what its daemon orders, and ends with it.
+
+use std::collections::HashMap;
+use std::io::{BufReader, ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lovage_model::{Json, LogRecord};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use super::super::engine::Pool;
+use super::super::engines::Engines;
+use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
+use super::outbox::Outbox;
+use super::walls;
+use crate::attempt::{Progress, Report, Stop};
+
+/// The main function of an executor: a child of a daemon, with the door as its standard input.
+pub fn executor_child() -> ExitCode {
+    // A host function that panics may leave anything behind: better to be gone, and begun again.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        hook(panic);
+        std::process::abort();
+    }));
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            use std::io::Write;
+            // The daemon reads it, if it is still there.
+            let _ = writeln!(std::io::stderr(), "{why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    close_inherited();
+    let door = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut orders = BufReader::with_capacity(1 << 16, door.try_clone()?);
+    let Some(Order::Begin(begin)) = next(&mut orders)? else { anyhow::bail!("an executor is started by a daemon") };
+    let walls = confine(&begin).context("it could not be confined")?;
+    let inside = Inside::new(&begin, Outbox::to(door)?)?;
+    inside.outbox.say(&Word::Ready { allocator: inside.engines.allocator(), walls });
+    while let Some(order) = next(&mut orders)? {
+        inside.obey(order);
+    }
+    Ok(())
+}
+
+/// Closes what whoever started the daemon left open in it; what it opens itself does not come here.
+fn close_inherited() {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: this process has opened nothing yet, so nothing of it is closed. An old kernel that cannot do it does nothing.
+    unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0) };
+}
+
+/// Gives up what no guest needs. Before there are other threads: they would not be held to it.
+fn confine(begin: &Begin) -> anyhow::Result<Walls> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    walls::raise(begin)
+}
+
+/// The next order; none: the daemon is gone.
+fn next(orders: &mut impl Read) -> std::io::Result<Option<Order>> {
+    let mut head = [0; LENGTH];
+    match orders.read_exact(&mut head) {
+        Err(error) if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()) => {
+            return Ok(None);
+        }
+        read => read?,
+    }
+    let mut frame = vec![0; door::length(head)?];
+    orders.read_exact(&mut frame)?;
+    door::read(&frame).map(Some)
+}
+
+/// What runs here.
+struct Inside {
+    engines: Arc<Engines>,
+    outbox: Arc<Outbox>,
+    stops: Arc<Mutex<Stops>>,
+    runtime: Option<Runtime>,
+}
+
+type Stops = HashMap<Turn, watch::Sender<Option<Stop>>>;
+
+impl Inside {
+    fn new(begin: &Begin, outbox: Outbox) -> anyhow::Result<Self> {
+        let pool = Pool { instances: begin.places, memory_bytes: begin.memory_bytes };
+        // A guest may hold a thread for a whole tick, so timers and new work are looked at often.
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(begin.threads)
+            .thread_name("lovage-guest")
+            .event_interval(8)
+            .global_queue_interval(8)
+            .enable_all()
+            .build()?;
+        let engines = Arc::new(Engines::new(pool)?);
+        Ok(Self { engines, outbox: Arc::new(outbox), stops: Arc::default(), runtime: Some(runtime) })
+    }
+
+    fn obey(&self, order: Order) {
+        match order {
+            Order::Begin(_) => {}
+            Order::Load { digest, flavour, artifact } => {
+                // SAFETY: the daemon has verified the file, which lies where only its user can write.
+                let loaded = unsafe { self.engines.load(&digest, flavour, &artifact) };
+                self.outbox.say(&Word::Loaded { digest, flavour, refusal: loaded.err() });
+            }
+            Order::Unload { digest } => self.engines.unload(&digest),
+            Order::Stop { turn, stop } => {
+                if let Some(running) = lock(&self.stops).get(&turn) {
+                    let _ = running.send(Some(stop));
+                }
+            }
+            Order::Run { turn, attempt, grants } => {
+                let (stop, stopped) = watch::channel(None);
+                lock(&self.stops).insert(turn, stop);
+                let (engines, outbox, stops) =
+                    (Arc::clone(&self.engines), Arc::clone(&self.outbox), Arc::clone(&self.stops));
+                self.spawn(async move {
+                    let progress = Arc::new(Teller { turn, outbox: Arc::clone(&outbox) });
+                    let report: Report = engines.run(attempt, grants, progress, stopped).await;
+                    lock(&stops).remove(&turn);
+                    outbox.say(&Word::Ended { turn, report });
+                });
+            }
+            Order::Describe { turn, digest, grants } => {
+                let (engines, outbox) = (Arc::clone(&self.engines), Arc::clone(&self.outbox));
+                self.spawn(async move {
+                    let described = engines.describe(&digest, grants).await;
+                    outbox.say(&Word::Described { turn, described });
+                });
+            }
+        }
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.as_ref().expect("there until the end").spawn(work);
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        // Guests need not end for the process to.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn lock(stops: &Mutex<Stops>) -> std::sync::MutexGuard<'_, Stops> {
+    stops.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells the daemon what an attempt does.
+struct Teller {
+    turn: Turn,
+    outbox: Arc<Outbox>,
+}
+
+impl Progress for Teller {
+    fn state(&self, state: &str, meta: Json) {
+        self.outbox.say(&Word::State { turn: self.turn, state: state.to_owned(), meta });
+    }
+
+    fn wrote(&self, stream: &'static str, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        self.outbox.say(&Word::Wrote { turn: self.turn, stderr: stream == "stderr", text });
+    }
+
+    fn logged(&self, record: &LogRecord) {
+        self.outbox.say(&Word::Logged { turn: self.turn, record: record.clone() });
+    }
+
+    fn event(&self, name: &str, fields: Json) {
+        self.outbox.say(&Word::Event { turn: self.turn, name: name.to_owned(), fields });
+    }
+}

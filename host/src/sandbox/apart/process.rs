@@ -1,0 +1,373 @@
+//! One process that runs guests, as its daemon sees it: orders go in, words come out, and it may die at any time.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Result;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lovage_model::Digest;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::super::Refusal;
+use super::super::engine::{Allocator, Flavour};
+use super::super::engines::Described;
+use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
+use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
+
+/// How long a process may take to be ready.
+const START_TIME: Duration = Duration::from_secs(30);
+/// How long after its last limit an attempt must have ended; then the process is broken.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// It is gone, or broken.
+#[derive(Debug)]
+pub(super) struct Died;
+
+/// A process that is ready.
+pub(super) struct Process {
+    pub(super) id: u32,
+    pub(super) allocator: Allocator,
+    pub(super) walls: Walls,
+    turns: AtomicU64,
+    open: Mutex<Open>,
+    outgoing: Mutex<Vec<u8>>,
+    ordered: Notify,
+    broken: Notify,
+}
+
+/// What it has been asked and has not answered.
+#[derive(Default)]
+struct Open {
+    dead: bool,
+    runs: HashMap<Turn, Run>,
+    questions: HashMap<Turn, oneshot::Sender<std::result::Result<Described, Refusal>>>,
+    /// What it has been told to load.
+    loaded: HashSet<(Digest, Flavour)>,
+    loading: Vec<((Digest, Flavour), oneshot::Sender<Option<Refusal>>)>,
+}
+
+struct Run {
+    module: Digest,
+    progress: Arc<dyn Progress>,
+    answer: oneshot::Sender<Report>,
+}
+
+/// A process that runs, and what is held until it dies.
+pub(super) struct Started {
+    pub(super) process: Arc<Process>,
+    child: Child,
+    words: BufReader<OwnedReadHalf>,
+    orders: OwnedWriteHalf,
+}
+
+impl Started {
+    /// Starts a process and waits until it is ready. Dropped, it is killed.
+    pub(super) async fn of(program: &Path, begin: Begin) -> Result<Self> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut child = Command::new(program)
+            .arg("executor-child")
+            .env_clear()
+            .current_dir("/")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // What a terminal tells the daemon, such as to end, is not for its children.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let id = child.id().unwrap_or_default();
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(relay(id, stderr));
+        }
+        let (words, mut orders) = UnixStream::from_std(ours)?.into_split();
+        let mut words = BufReader::with_capacity(1 << 16, words);
+        let mut first = Vec::new();
+        door::write(&mut first, &Order::Begin(begin));
+        let ready = async {
+            orders.write_all(&first).await?;
+            next(&mut words, &mut Vec::new()).await
+        };
+        let late = || std::io::Error::other(format!("it was not ready within {} s", START_TIME.as_secs()));
+        let Word::Ready { allocator, walls } = tokio::time::timeout(START_TIME, ready).await.map_err(|_| late())??
+        else {
+            return Err(std::io::Error::other("it did not say that it is ready"));
+        };
+        let process = Process {
+            id,
+            allocator,
+            walls,
+            turns: AtomicU64::new(0),
+            open: Mutex::default(),
+            outgoing: Mutex::default(),
+            ordered: Notify::new(),
+            broken: Notify::new(),
+        };
+        Ok(Self { process: Arc::new(process), child, words, orders })
+    }
+
+    /// Passes orders and words until the process dies: how, and which modules ran in it, one for each attempt.
+    pub(super) async fn dies(mut self) -> (String, Vec<Digest>) {
+        let process = Arc::clone(&self.process);
+        let why = tokio::select! {
+            error = process.listen(&mut self.words) => error.err(),
+            error = process.command(&mut self.orders) => error.err(),
+            () = process.broken.notified() => Some(std::io::Error::other("an attempt did not end at its limit")),
+        };
+        // If it is dead already, it stays so.
+        let _ = self.child.start_kill();
+        let status = match self.child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let why = why.filter(|error| error.kind() != std::io::ErrorKind::UnexpectedEof);
+        let text = why.map_or_else(|| status.clone(), |error| format!("{status}: {error}"));
+        (text, process.ended())
+    }
+}
+
+impl Process {
+    /// Asks for something, unless it is dead.
+    fn order(&self, order: &Order) {
+        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        door::write(&mut outgoing, order);
+        drop(outgoing);
+        self.ordered.notify_one();
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self) -> Turn {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has a verified artifact loaded.
+    pub(super) async fn load(&self, key: &(Digest, Flavour), artifact: &Path) -> std::result::Result<(), Loading> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut open = self.open();
+            if open.dead {
+                return Err(Loading::Died(Died));
+            }
+            open.loaded.insert(key.clone());
+            open.loading.push((key.clone(), answer));
+            self.order(&load(key, artifact));
+        }
+        match answered.await {
+            Ok(None) => Ok(()),
+            Ok(Some(refusal)) => Err(Loading::Refused(refusal)),
+            Err(_) => Err(Loading::Died(Died)),
+        }
+    }
+
+    /// Frees what a component takes.
+    pub(super) fn unload(&self, digest: &Digest) {
+        let mut open = self.open();
+        let before = open.loaded.len();
+        open.loaded.retain(|(loaded, _)| loaded != digest);
+        if open.loaded.len() < before && !open.dead {
+            self.order(&Order::Unload { digest: digest.clone() });
+        }
+    }
+
+    /// Asks a component that was loaded for its tasks.
+    pub(super) async fn describe(
+        &self,
+        digest: &Digest,
+        grants: Grants,
+    ) -> std::result::Result<std::result::Result<Described, Refusal>, Died> {
+        let (turn, most) = (self.turn(), grants.hard_limit + GRACE);
+        let (answer, mut answered) = oneshot::channel();
+        {
+            let mut open = self.open();
+            if open.dead {
+                return Err(Died);
+            }
+            open.questions.insert(turn, answer);
+            self.order(&Order::Describe { turn, digest: digest.clone(), grants });
+        }
+        if let Ok(answer) = tokio::time::timeout(most, &mut answered).await {
+            return answer.map_err(|_| Died);
+        }
+        self.broken.notify_one();
+        answered.await.map_err(|_| Died)
+    }
+
+    /// Runs an attempt. Dropped, the attempt is stopped.
+    pub(super) async fn run(
+        &self,
+        artifact: &Path,
+        attempt: Attempt,
+        grants: Grants,
+        progress: Arc<dyn Progress>,
+        mut stop: watch::Receiver<Option<Stop>>,
+    ) -> std::result::Result<Report, Died> {
+        let handlers = u32::try_from(attempt.handlers.len()).unwrap_or(u32::MAX);
+        let most =
+            grants.hard_limit.saturating_add(grants.handler_limit.saturating_mul(handlers)).saturating_add(GRACE);
+        let key = (attempt.module.clone(), Flavour::of(&grants));
+        let turn = self.turn();
+        let (answer, mut answered) = oneshot::channel();
+        {
+            let mut open = self.open();
+            if open.dead {
+                return Err(Died);
+            }
+            if !open.loaded.contains(&key) {
+                self.order(&load(&key, artifact));
+                open.loaded.insert(key.clone());
+            }
+            open.runs.insert(turn, Run { module: key.0, progress, answer });
+            self.order(&Order::Run { turn, attempt, grants });
+        }
+        let _asked = Asked { process: self, turn };
+        let broken = tokio::time::sleep(most);
+        tokio::pin!(broken);
+        let mut told = false;
+        loop {
+            tokio::select! {
+                biased;
+                report = &mut answered => return report.map_err(|_| Died),
+                ordered = ordered(&mut stop), if !told => {
+                    told = true;
+                    if let Some(stop) = ordered {
+                        self.order(&Order::Stop { turn, stop });
+                    }
+                }
+                () = &mut broken => {
+                    self.broken.notify_one();
+                    return answered.await.map_err(|_| Died);
+                }
+            }
+        }
+    }
+
+    async fn command(&self, door: &mut OwnedWriteHalf) -> Result<()> {
+        let mut taken = Vec::new();
+        loop {
+            self.ordered.notified().await;
+            std::mem::swap(&mut *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner), &mut taken);
+            door.write_all(&taken).await?;
+            taken.clear();
+            taken.shrink_to(door::KEPT_BYTES);
+        }
+    }
+
+    async fn listen(&self, words: &mut BufReader<OwnedReadHalf>) -> Result<()> {
+        let mut frame = Vec::new();
+        loop {
+            let word = next(words, &mut frame).await?;
+            self.hear(word);
+        }
+    }
+
+    fn hear(&self, word: Word) {
+        match word {
+            Word::Ready { .. } => {}
+            Word::Loaded { digest, flavour, refusal } => {
+                let key = (digest, flavour);
+                let mut open = self.open();
+                if refusal.is_some() {
+                    open.loaded.remove(&key);
+                }
+                if let Some(first) = open.loading.iter().position(|(loading, _)| *loading == key) {
+                    let _ = open.loading.remove(first).1.send(refusal);
+                }
+            }
+            Word::State { turn, state, meta } => self.tell(turn, |progress| progress.state(&state, meta)),
+            Word::Wrote { turn, stderr, text } => {
+                let stream = if stderr { "stderr" } else { "stdout" };
+                self.tell(turn, |progress| progress.wrote(stream, text.as_bytes()));
+            }
+            Word::Logged { turn, record } => self.tell(turn, |progress| progress.logged(&record)),
+            Word::Event { turn, name, fields } => self.tell(turn, |progress| progress.event(&name, fields)),
+            Word::Ended { turn, report } => {
+                if let Some(run) = self.open().runs.remove(&turn) {
+                    let _ = run.answer.send(report);
+                }
+            }
+            Word::Described { turn, described } => {
+                if let Some(answer) = self.open().questions.remove(&turn) {
+                    let _ = answer.send(described);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, turn: Turn, tell: impl FnOnce(&dyn Progress)) {
+        let progress = self.open().runs.get(&turn).map(|run| Arc::clone(&run.progress));
+        if let Some(progress) = progress {
+            tell(&*progress);
+        }
+    }
+
+    /// It is dead: nothing is answered any more. The modules of its attempts.
+    fn ended(&self) -> Vec<Digest> {
+        let Open { runs, .. } = std::mem::replace(&mut *self.open(), Open { dead: true, ..Open::default() });
+        runs.into_values().map(|run| run.module).collect()
+    }
+}
+
+/// Why something was not loaded.
+pub(super) enum Loading {
+    Refused(Refusal),
+    Died(Died),
+}
+
+/// An attempt that has been asked for: nobody waits for it once this is dropped.
+struct Asked<'a> {
+    process: &'a Process,
+    turn: Turn,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut open = self.process.open();
+        if open.runs.remove(&self.turn).is_some() && !open.dead {
+            self.process.order(&Order::Stop { turn: self.turn, stop: Stop::Interrupted });
+        }
+    }
+}
+
+/// Waits for an order to stop; none: there will never be one.
+pub(super) async fn ordered(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
+    stop.wait_for(Option::is_some).await.ok().and_then(|order| *order)
+}
+
+fn load((digest, flavour): &(Digest, Flavour), artifact: &Path) -> Order {
+    Order::Load { digest: digest.clone(), flavour: *flavour, artifact: PathBuf::from(artifact) }
+}
+
+async fn next(words: &mut BufReader<OwnedReadHalf>, frame: &mut Vec<u8>) -> Result<Word> {
+    let mut head = [0; LENGTH];
+    words.read_exact(&mut head).await?;
+    frame.clear();
+    frame.shrink_to(door::KEPT_BYTES);
+    let length = door::length(head)?;
+    // Not taken before it is there: a length is only a promise.
+    let read = words.take(length as u64).read_to_end(frame).await?;
+    if read < length {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    door::read(frame)
+}
+
+/// What it says on its way out goes to the log.
+async fn relay(id: u32, stderr: ChildStderr) {
+    const MOST_LINES: usize = 100;
+    let mut lines = BufReader::new(stderr.take(64 << 10)).lines();
+    for _ in 0..MOST_LINES {
+        let Ok(Some(line)) = lines.next_line().await else { return };
+        tracing::error!(executor = id, "{line}");
+    }
+}

@@ -1,0 +1,128 @@
+//! The processes that tasks run in: what they have, and what happens when they die.
+
+use std::fs;
+
+use lovage_model::{EventKind, State};
+use lovage_tests::daemon::{Daemon, runs, until};
+use lovage_tests::guests;
+use rustix::process::{Pid, Signal, kill_process};
+
+fn kill(executors: &[Pid], signal: Signal) {
+    executors.iter().for_each(|pid| kill_process(*pid, signal).expect("it was there"));
+}
+
+#[tokio::test]
+async fn an_executor_that_dies_costs_its_tasks_one_delivery() {
+    let daemon = Daemon::configured(&[guests::walls(), guests::tour()], "[worker]\nexecutors = 1\n");
+    for signal in [Signal::SEGV, Signal::ABORT, Signal::KILL] {
+        let id = format!("it-{}", signal.as_raw());
+        daemon.lovage(["task", "submit", "walls.wait_once", "--id", &id]).ok();
+        until(&daemon.task(&id), |kind| matches!(kind, EventKind::Progress { .. })).await;
+        kill(&daemon.executors(), signal);
+        assert_eq!(daemon.lovage(["task", "wait", &id]).json(), "redelivered");
+        assert_eq!(daemon.task(&id).meta().await.unwrap().deliveries, 2);
+        assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5");
+        if signal == Signal::ABORT {
+            // A third one would be one too many for the module.
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_executor_that_dies_takes_no_task_of_another_along() {
+    let daemon = Daemon::configured(&[guests::walls()], "[worker]\nexecutors = 2\n");
+    for id in ["one", "other"] {
+        daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", id]).ok();
+        until(&daemon.task(id), |kind| matches!(kind, EventKind::Progress { .. })).await;
+    }
+    let mut events = [daemon.task("one").events(), daemon.task("other").events()];
+    for of in &mut events {
+        of.next().await.unwrap();
+    }
+    kill(&daemon.executors()[..1], Signal::SEGV);
+    let [one, other] = &mut events;
+    // One of them starts again: which, is for its executor to say.
+    tokio::select! { _ = one.next() => {} _ = other.next() => {} }
+    let mut deliveries = Vec::new();
+    for id in ["one", "other"] {
+        daemon.lovage(["task", "revoke", id, "--terminate"]).ok();
+        let ended = daemon.task(id).wait(None).await.unwrap();
+        assert_eq!(ended.status, State::Revoked);
+        deliveries.push(ended.deliveries);
+    }
+    deliveries.sort();
+    assert_eq!(deliveries, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_module_that_kills_its_executors_is_not_run_for_ever() {
+    let daemon = Daemon::start(&[guests::walls(), guests::tour()], &[]);
+    daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", "it"]).ok();
+    let mut events = daemon.task("it").events();
+    let mut deaths = 0;
+    while let Some(event) = events.next().await.unwrap() {
+        match event.kind {
+            EventKind::Progress { .. } => {
+                deaths += 1;
+                kill(&daemon.executors(), Signal::SEGV);
+            }
+            kind if kind.is_terminal() => break,
+            _ => {}
+        }
+    }
+    assert_eq!(deaths, 3);
+    let told = daemon.lovage(["task", "wait", "it"]);
+    assert!(told.code == Some(1) && told.stderr.contains("fault: poison"), "{told:?}");
+    let told = daemon.lovage(["task", "run", "walls.wait_once"]);
+    assert!(told.code == Some(1) && told.stderr.contains("push one that does not"), "{told:?}");
+    // Its neighbours run.
+    assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5");
+}
+
+#[tokio::test]
+async fn an_executor_has_its_door_and_nothing_else() {
+    let daemon = Daemon::start(&[guests::tour()], &[]);
+    assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5");
+    let executors = daemon.executors();
+    assert_eq!(executors.len(), std::thread::available_parallelism().unwrap().get());
+    for executor in executors {
+        let proc = std::path::PathBuf::from(format!("/proc/{}", executor.as_raw_nonzero()));
+        assert_eq!(fs::read(proc.join("environ")).unwrap(), b"");
+        let status = fs::read_to_string(proc.join("status")).unwrap();
+        assert!(status.contains("NoNewPrivs:\t1\n") && status.contains("Seccomp:\t2\n"), "{status}");
+        for file in fs::read_dir(proc.join("fd")).unwrap() {
+            let file = file.unwrap().path();
+            let to = fs::read_link(&file).unwrap().to_string_lossy().into_owned();
+            let own =
+                ["socket:", "pipe:", "anon_inode:", "/dev/null", "/memfd:"].iter().any(|kind| to.starts_with(kind));
+            let artifact = to.starts_with(&*daemon.store().join("cache").to_string_lossy());
+            assert!(own || artifact || to.ends_with("/pagemap"), "{file:?} -> {to}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sandboxes_can_be_in_the_daemon_itself() {
+    let daemon = Daemon::configured(&[guests::tour()], "[worker]\nisolation = \"in-process\"\n");
+    assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5");
+    assert_eq!(daemon.executors(), []);
+}
+
+#[tokio::test]
+async fn executors_go_with_their_daemon_however_it_goes() {
+    let mut daemon = Daemon::start(&[guests::walls()], &[]);
+    daemon.lovage(["task", "submit", "walls.spin", "--id", "it"]).ok();
+    until(&daemon.task("it"), runs).await;
+    let executors = daemon.executors();
+    daemon.kill9();
+    for executor in executors {
+        // It is nobody's child any more, so only this can be waited for.
+        let proc = format!("/proc/{}/environ", executor.as_raw_nonzero());
+        let deadline = std::time::Instant::now() + lovage_tests::daemon::PATIENCE;
+        while fs::read(&proc).is_ok() {
+            assert!(std::time::Instant::now() < deadline, "{executor:?} stays");
+            tokio::task::yield_now().await;
+        }
+    }
+}
