@@ -14,7 +14,8 @@ fn kill(executors: &[Pid], signal: Signal) {
 #[tokio::test]
 async fn an_executor_that_dies_costs_its_tasks_one_delivery() {
     let daemon = Daemon::configured(&[guests::walls(), guests::tour()], "[worker]\nexecutors = 1\n");
-    for signal in [Signal::SEGV, Signal::ABORT, Signal::KILL] {
+    // A third one would be one too many for the module.
+    for signal in [Signal::ABORT, Signal::KILL] {
         let id = format!("it-{}", signal.as_raw());
         daemon.lovage(["task", "submit", "walls.wait_once", "--id", &id]).ok();
         until(&daemon.task(&id), |kind| matches!(kind, EventKind::Progress { .. })).await;
@@ -22,10 +23,6 @@ async fn an_executor_that_dies_costs_its_tasks_one_delivery() {
         assert_eq!(daemon.lovage(["task", "wait", &id]).json(), "redelivered");
         assert_eq!(daemon.task(&id).meta().await.unwrap().deliveries, 2);
         assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5");
-        if signal == Signal::ABORT {
-            // A third one would be one too many for the module.
-            break;
-        }
     }
 }
 
@@ -40,7 +37,7 @@ async fn an_executor_that_dies_takes_no_task_of_another_along() {
     for of in &mut events {
         of.next().await.unwrap();
     }
-    kill(&daemon.executors()[..1], Signal::SEGV);
+    kill(&daemon.executors()[..1], Signal::KILL);
     let [one, other] = &mut events;
     // One of them starts again: which, is for its executor to say.
     tokio::select! { _ = one.next() => {} _ = other.next() => {} }
@@ -65,7 +62,7 @@ async fn a_module_that_kills_its_executors_is_not_run_for_ever() {
         match event.kind {
             EventKind::Progress { .. } => {
                 deaths += 1;
-                kill(&daemon.executors(), Signal::SEGV);
+                kill(&daemon.executors(), Signal::KILL);
             }
             kind if kind.is_terminal() => break,
             _ => {}
