@@ -60,6 +60,8 @@ pub struct Capabilities {
     pub directories: Vec<Directory>,
     /// Its environment.
     pub env: BTreeMap<String, String>,
+    /// Clocks as fine as the host's, in place of those of whole milliseconds.
+    pub fine_clock: bool,
 }
 
 /// A directory of the host's that a module may open files in.

@@ -11,6 +11,7 @@ mod apart;
 mod artifacts;
 mod bindings;
 mod capabilities;
+mod clocks;
 mod compile;
 mod confined;
 mod ending;
@@ -143,7 +144,7 @@ pub struct Sandbox {
 
 /// Where guests run.
 enum Guests {
-    Here(Engines),
+    Here(Box<Engines>),
     Apart {
         processes: Apart,
         /// What can be run, and where its verified artifact is.
@@ -162,7 +163,7 @@ impl Sandbox {
             None => {
                 let engines = Engines::new(places)?;
                 engines.allocator().warn_if_slow();
-                Guests::Here(engines)
+                Guests::Here(Box::new(engines))
             }
             Some(executors) => Guests::Apart {
                 processes: Apart::new(executors, places, settings.cache.canonicalize().map_err(cache)?),

@@ -39,7 +39,7 @@ pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
         let sandbox = Sandbox::new(settings)?;
         let digest = Digest::from_bytes(&sha2::Sha256::digest(&rig.component).into());
         sandbox.admit(&digest, &rig.component).await?;
-        sandbox.load_cached(&digest, true)?;
+        sandbox.load_cached(&digest, true).await?;
         let bench = Bench { bare: Bare::new(&rig.component)?, sandbox, digest };
         let divide = if rig.quick { 4 } else { 1 };
         bench.compare(table, "fib", 36 - if rig.quick { 4 } else { 0 }, work::fib).await?;

@@ -13,6 +13,7 @@ pub(super) const SAMPLE: &str = "
 # tcp = [\"10.0.0.5:5432\"]          # peers that they may connect to
 # directories = [{host = \"/srv/reports\", guest = \"/reports\", write = true}]
 # env = {DATABASE = \"10.0.0.5:5432\"}
+# fine_clock = true                # clocks of nanoseconds, where others have milliseconds
 ";
 
 /// Reads one table; the error says what it should be.
@@ -30,7 +31,7 @@ pub(super) fn read(
     Ok((module, declared.hide("env")))
 }
 
-fn check(Capabilities { tcp, directories, env }: &Capabilities) -> Result<(), String> {
+fn check(Capabilities { tcp, directories, env, fine_clock: _ }: &Capabilities) -> Result<(), String> {
     if let Some(peer) = tcp.iter().find(|peer| peer.port() == 0 || peer.ip().is_unspecified()) {
         return Err(format!("tcp has {peer}: must be the address and the port of one peer"));
     }

@@ -7,6 +7,7 @@
 mod blame;
 mod door;
 mod inside;
+mod orders;
 mod outbox;
 mod process;
 mod walls;

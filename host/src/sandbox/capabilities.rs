@@ -8,10 +8,14 @@ use std::net::{IpAddr, SocketAddr};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
+use super::clocks;
 use crate::attempt::{Capabilities, Directory};
 
 /// Gives a guest what was granted.
 pub(super) fn give(wasi: &mut WasiCtxBuilder, capabilities: &Capabilities) {
+    if !capabilities.fine_clock {
+        clocks::give_coarse(wasi);
+    }
     // WASI's own default for these two differs from nothing.
     wasi.allow_udp(false).allow_tcp(!capabilities.tcp.is_empty());
     if !capabilities.tcp.is_empty() {

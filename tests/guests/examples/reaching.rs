@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lovage_guest::prelude::*;
 
@@ -56,9 +57,20 @@ fn escape(directory: String, to: String) -> TaskResult<String> {
     fs::read_to_string(link).map_err(refused)
 }
 
+/// Whether it can tell parts of a millisecond.
+#[task]
+fn is_clock_fine() -> bool {
+    let (begin, mut fine) = (Instant::now(), false);
+    while begin.elapsed() < Duration::from_millis(20) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        fine |= [since, begin.elapsed()].iter().any(|time| !time.subsec_nanos().is_multiple_of(1_000_000));
+    }
+    fine
+}
+
 #[task]
 fn variables() -> Vec<String> {
     std::env::vars().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-export_tasks!(say, listen, datagram, resolve, read, write, escape, variables);
+export_tasks!(is_clock_fine, say, listen, datagram, resolve, read, write, escape, variables);

@@ -120,3 +120,11 @@ async fn the_environment_is_what_was_granted() {
     let capabilities = Capabilities { env, ..Capabilities::default() };
     assert_eq!(run("variables", json!([]), &capabilities).await, Ok(json!(["PLACE=here"])));
 }
+
+#[tokio::test]
+async fn clocks_are_coarse_unless_finer_ones_are_granted() {
+    let is_fine = async |fine_clock| {
+        run("is_clock_fine", json!([]), &Capabilities { fine_clock, ..Capabilities::default() }).await
+    };
+    assert_eq!((is_fine(false).await, is_fine(true).await), (Ok(json!(false)), Ok(json!(true))));
+}

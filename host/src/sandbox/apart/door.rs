@@ -25,6 +25,9 @@ pub(super) const KEPT_BYTES: usize = 1 << 20;
 /// Which of the attempts, or questions, that pass the door.
 pub(super) type Turn = u64;
 
+/// A component, and how its code is interrupted.
+pub(super) type Code = (Digest, Flavour);
+
 /// To the process that runs guests.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
@@ -40,7 +43,7 @@ pub(super) enum Order {
     },
     Run {
         turn: Turn,
-        attempt: Attempt,
+        attempt: Box<Attempt>,
         grants: Grants,
     },
     Stop {
@@ -103,7 +106,7 @@ pub(super) enum Word {
     },
     Ended {
         turn: Turn,
-        report: Report,
+        report: Box<Report>,
     },
     Described {
         turn: Turn,
@@ -159,11 +162,11 @@ mod tests {
             ..Report::stopped(Stop::Interrupted)
         };
         let mut buffer = b"before".to_vec();
-        write(&mut buffer, &Word::Ended { turn: 7, report: report.clone() });
+        write(&mut buffer, &Word::Ended { turn: 7, report: Box::new(report.clone()) });
         let (head, frame) = buffer[6..].split_at(LENGTH);
         assert_eq!(length(head.try_into().unwrap()).unwrap(), frame.len());
         let Word::Ended { turn: 7, report: read } = read(frame).unwrap() else { panic!("another word") };
-        assert_eq!(read, report);
+        assert_eq!(*read, report);
     }
 
     #[test]

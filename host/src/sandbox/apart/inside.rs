@@ -45,7 +45,7 @@ fn serve() -> anyhow::Result<()> {
     let mut orders = BufReader::with_capacity(1 << 16, door.try_clone()?);
     let Some(Order::Begin(begin)) = next(&mut orders)? else { anyhow::bail!("an executor is started by a daemon") };
     let walls = confine(&begin).context("it could not be confined")?;
-    let inside = Inside::new(&begin, Outbox::to(door)?)?;
+    let inside = Inside::new(&begin, Outbox::to(door))?;
     inside.outbox.say(&Word::Ready { allocator: inside.engines.allocator(), walls });
     while let Some(order) = next(&mut orders)? {
         inside.obey(order);
@@ -126,9 +126,9 @@ impl Inside {
                     (Arc::clone(&self.engines), Arc::clone(&self.outbox), Arc::clone(&self.stops));
                 self.spawn(async move {
                     let progress = Arc::new(Teller { turn, outbox: Arc::clone(&outbox) });
-                    let report: Report = engines.run(attempt, grants, progress, stopped).await;
+                    let report: Report = engines.run(*attempt, grants, progress, stopped).await;
                     lock(&stops).remove(&turn);
-                    outbox.say(&Word::Ended { turn, report });
+                    outbox.say(&Word::Ended { turn, report: Box::new(report) });
                 });
             }
             Order::Describe { turn, digest, grants } => {

@@ -1,8 +1,8 @@
-//! What a process has to say to its daemon: gathered by all its threads, written by one, many words at a time.
+//! What a process has to say to its daemon: written by whoever says it or, while another thread writes, by that one.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::door::{self, Word};
 
@@ -11,62 +11,53 @@ use super::door::{self, Word};
 const MOST_WAITING_BYTES: usize = 4 << 20;
 
 /// The way out.
-pub(super) struct Outbox(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    waiting: Mutex<Vec<u8>>,
-    /// Something waits.
-    said: Condvar,
-    /// It has been taken.
+pub(super) struct Outbox {
+    daemon: UnixStream,
+    waiting: Mutex<Waiting>,
+    /// Some of it has been taken.
     taken: Condvar,
 }
 
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// Whether a thread writes, which takes all that comes meanwhile.
+    is_written: bool,
+}
+
 impl Outbox {
-    /// Starts the thread that writes. It ends with the daemon.
-    pub(super) fn to(mut daemon: UnixStream) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let writer = Arc::clone(&shared);
-        std::thread::Builder::new().name("lovage-outbox".to_owned()).spawn(move || {
-            let mut taken = Vec::new();
-            loop {
-                writer.take(&mut taken);
-                if daemon.write_all(&taken).is_err() {
-                    // The thread that reads sees it too, and ends the process.
-                    return;
-                }
-                taken.clear();
-                taken.shrink_to(door::KEPT_BYTES);
-            }
-        })?;
-        Ok(Self(shared))
+    pub(super) fn to(daemon: UnixStream) -> Self {
+        Self { daemon, waiting: Mutex::default(), taken: Condvar::new() }
     }
 
     /// Says something, when there is room for it.
     pub(super) fn say(&self, word: &Word) {
-        let waiting = self.0.lock();
-        let mut waiting = self
-            .0
-            .taken
-            .wait_while(waiting, |waiting| waiting.len() > MOST_WAITING_BYTES)
-            .unwrap_or_else(PoisonError::into_inner);
-        let was_empty = waiting.is_empty();
-        door::write(&mut waiting, word);
-        if was_empty {
-            self.0.said.notify_one();
+        let is_full = |waiting: &mut Waiting| waiting.bytes.len() > MOST_WAITING_BYTES;
+        let waiting = self.taken.wait_while(self.lock(), is_full);
+        let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+        door::write(&mut waiting.bytes, word);
+        if std::mem::replace(&mut waiting.is_written, true) {
+            return;
         }
+        let mut bytes = Vec::new();
+        while !waiting.bytes.is_empty() {
+            std::mem::swap(&mut waiting.bytes, &mut bytes);
+            drop(waiting);
+            self.taken.notify_all();
+            // If the daemon is gone, the thread that reads sees it too, and ends the process.
+            let _ = (&self.daemon).write_all(&bytes);
+            bytes.clear();
+            waiting = self.lock();
+        }
+        // The larger buffer stays, unless it is very large.
+        if bytes.capacity() > waiting.bytes.capacity() {
+            waiting.bytes = bytes;
+        }
+        waiting.bytes.shrink_to(door::KEPT_BYTES);
+        waiting.is_written = false;
     }
-}
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for something, and takes all of it in exchange for an empty buffer.
-    fn take(&self, empty: &mut Vec<u8>) {
-        let waiting = self.said.wait_while(self.lock(), |waiting| waiting.is_empty());
-        std::mem::swap(&mut *waiting.unwrap_or_else(PoisonError::into_inner), empty);
-        self.taken.notify_all();
     }
 }

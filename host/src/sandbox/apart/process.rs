@@ -12,14 +12,15 @@ use std::time::Duration;
 use lovage_model::Digest;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
 use super::super::engines::Described;
-use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
+use super::door::{self, Begin, Code, LENGTH, Order, Turn, Walls, Word};
+use super::orders::Orders;
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
 
 /// How long a process may take to be ready.
@@ -38,8 +39,7 @@ pub(super) struct Process {
     pub(super) walls: Walls,
     turns: AtomicU64,
     open: Mutex<Open>,
-    outgoing: Mutex<Vec<u8>>,
-    ordered: Notify,
+    orders: Orders,
     broken: Notify,
 }
 
@@ -50,9 +50,12 @@ struct Open {
     runs: HashMap<Turn, Run>,
     questions: HashMap<Turn, oneshot::Sender<std::result::Result<Described, Refusal>>>,
     /// What it has been told to load.
-    loaded: HashSet<(Digest, Flavour)>,
-    loading: Vec<((Digest, Flavour), oneshot::Sender<Option<Refusal>>)>,
+    loaded: HashSet<Code>,
+    loading: Vec<(Code, Loaded)>,
 }
+
+/// Who waits for something to be loaded, and hears why it was not.
+type Loaded = oneshot::Sender<Option<Refusal>>;
 
 struct Run {
     module: Digest,
@@ -65,7 +68,6 @@ pub(super) struct Started {
     pub(super) process: Arc<Process>,
     child: Child,
     words: BufReader<OwnedReadHalf>,
-    orders: OwnedWriteHalf,
 }
 
 impl Started {
@@ -107,11 +109,10 @@ impl Started {
             walls,
             turns: AtomicU64::new(0),
             open: Mutex::default(),
-            outgoing: Mutex::default(),
-            ordered: Notify::new(),
+            orders: Orders::to(orders),
             broken: Notify::new(),
         };
-        Ok(Self { process: Arc::new(process), child, words, orders })
+        Ok(Self { process: Arc::new(process), child, words })
     }
 
     /// Passes orders and words until the process dies: how, and which modules ran in it, one for each attempt.
@@ -119,7 +120,7 @@ impl Started {
         let process = Arc::clone(&self.process);
         let why = tokio::select! {
             error = process.listen(&mut self.words) => error.err(),
-            error = process.command(&mut self.orders) => error.err(),
+            error = process.orders.pass() => error.err(),
             () = process.broken.notified() => Some(std::io::Error::other("an attempt did not end at its limit")),
         };
         // If it is dead already, it stays so.
@@ -135,14 +136,6 @@ impl Started {
 }
 
 impl Process {
-    /// Asks for something, unless it is dead.
-    fn order(&self, order: &Order) {
-        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
-        door::write(&mut outgoing, order);
-        drop(outgoing);
-        self.ordered.notify_one();
-    }
-
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,7 +145,7 @@ impl Process {
     }
 
     /// Has a verified artifact loaded.
-    pub(super) async fn load(&self, key: &(Digest, Flavour), artifact: &Path) -> std::result::Result<(), Loading> {
+    pub(super) async fn load(&self, key: &Code, artifact: &Path) -> std::result::Result<(), Loading> {
         let (answer, answered) = oneshot::channel();
         {
             let mut open = self.open();
@@ -161,7 +154,7 @@ impl Process {
             }
             open.loaded.insert(key.clone());
             open.loading.push((key.clone(), answer));
-            self.order(&load(key, artifact));
+            self.orders.give(&load(key, artifact));
         }
         match answered.await {
             Ok(None) => Ok(()),
@@ -176,7 +169,7 @@ impl Process {
         let before = open.loaded.len();
         open.loaded.retain(|(loaded, _)| loaded != digest);
         if open.loaded.len() < before && !open.dead {
-            self.order(&Order::Unload { digest: digest.clone() });
+            self.orders.give(&Order::Unload { digest: digest.clone() });
         }
     }
 
@@ -194,7 +187,7 @@ impl Process {
                 return Err(Died);
             }
             open.questions.insert(turn, answer);
-            self.order(&Order::Describe { turn, digest: digest.clone(), grants });
+            self.orders.give(&Order::Describe { turn, digest: digest.clone(), grants });
         }
         if let Ok(answer) = tokio::time::timeout(most, &mut answered).await {
             return answer.map_err(|_| Died);
@@ -224,11 +217,11 @@ impl Process {
                 return Err(Died);
             }
             if !open.loaded.contains(&key) {
-                self.order(&load(&key, artifact));
+                self.orders.give(&load(&key, artifact));
                 open.loaded.insert(key.clone());
             }
             open.runs.insert(turn, Run { module: key.0, progress, answer });
-            self.order(&Order::Run { turn, attempt, grants });
+            self.orders.give(&Order::Run { turn, attempt: Box::new(attempt), grants });
         }
         let _asked = Asked { process: self, turn };
         let broken = tokio::time::sleep(most);
@@ -241,7 +234,7 @@ impl Process {
                 ordered = ordered(&mut stop), if !told => {
                     told = true;
                     if let Some(stop) = ordered {
-                        self.order(&Order::Stop { turn, stop });
+                        self.orders.give(&Order::Stop { turn, stop });
                     }
                 }
                 () = &mut broken => {
@@ -249,17 +242,6 @@ impl Process {
                     return answered.await.map_err(|_| Died);
                 }
             }
-        }
-    }
-
-    async fn command(&self, door: &mut OwnedWriteHalf) -> Result<()> {
-        let mut taken = Vec::new();
-        loop {
-            self.ordered.notified().await;
-            std::mem::swap(&mut *self.outgoing.lock().unwrap_or_else(PoisonError::into_inner), &mut taken);
-            door.write_all(&taken).await?;
-            taken.clear();
-            taken.shrink_to(door::KEPT_BYTES);
         }
     }
 
@@ -293,7 +275,7 @@ impl Process {
             Word::Event { turn, name, fields } => self.tell(turn, |progress| progress.event(&name, fields)),
             Word::Ended { turn, report } => {
                 if let Some(run) = self.open().runs.remove(&turn) {
-                    let _ = run.answer.send(report);
+                    let _ = run.answer.send(*report);
                 }
             }
             Word::Described { turn, described } => {
@@ -334,7 +316,7 @@ impl Drop for Asked<'_> {
     fn drop(&mut self) {
         let mut open = self.process.open();
         if open.runs.remove(&self.turn).is_some() && !open.dead {
-            self.process.order(&Order::Stop { turn: self.turn, stop: Stop::Interrupted });
+            self.process.orders.give(&Order::Stop { turn: self.turn, stop: Stop::Interrupted });
         }
     }
 }
@@ -344,7 +326,7 @@ pub(super) async fn ordered(stop: &mut watch::Receiver<Option<Stop>>) -> Option<
     stop.wait_for(Option::is_some).await.ok().and_then(|order| *order)
 }
 
-fn load((digest, flavour): &(Digest, Flavour), artifact: &Path) -> Order {
+fn load((digest, flavour): &Code, artifact: &Path) -> Order {
     Order::Load { digest: digest.clone(), flavour: *flavour, artifact: PathBuf::from(artifact) }
 }
 
