@@ -1,6 +1,6 @@
 //! The routes of tenants and tokens, for operators.
 
-use lovage_model::{IssuedToken, NewToken, TenantId, TenantPolicy, TenantView, TokenId, TokenView};
+use lovage_model::{DailyUsage, IssuedToken, NewToken, TenantId, TenantPolicy, TenantView, TokenId, TokenView};
 use reqwest::Method;
 
 use crate::http::PROMPT;
@@ -21,6 +21,22 @@ impl Client {
     pub async fn remove_tenant(&self, name: &TenantId) -> Result<()> {
         let request = self.request(Method::DELETE, self.route(&["v1", "tenants", name.as_str()])?).timeout(PROMPT);
         self.send(request).await.map(drop)
+    }
+
+    /// What the tenant of this client's token has used, by day, the latest first. None: the days that the daemon thinks of.
+    pub async fn usage(&self, days: Option<u16>) -> Result<Vec<DailyUsage>> {
+        self.usage_at(&["v1", "usage"], days).await
+    }
+
+    /// What a tenant has used: for operators.
+    pub async fn usage_of(&self, name: &TenantId, days: Option<u16>) -> Result<Vec<DailyUsage>> {
+        self.usage_at(&["v1", "tenants", name.as_str(), "usage"], days).await
+    }
+
+    async fn usage_at(&self, path: &[&str], days: Option<u16>) -> Result<Vec<DailyUsage>> {
+        let request = self.request(Method::GET, self.route(path)?).timeout(PROMPT);
+        let request = request.query(&days.map(|days| [("days", days)]));
+        self.json(self.send(request).await?).await
     }
 
     /// Every token there ever was, the oldest first.

@@ -29,6 +29,7 @@ mod submit;
 mod tasks;
 mod tenants;
 mod tokens;
+mod usage;
 mod watching;
 
 use std::sync::Arc;
@@ -188,6 +189,8 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(beat::run_beat))
         .routes(routes!(tenants::list_tenants))
         .routes(routes!(tenants::set_tenant, tenants::remove_tenant))
+        .routes(routes!(usage::own_usage))
+        .routes(routes!(usage::usage_of_tenant))
         .routes(routes!(tokens::list_tokens, tokens::issue_token))
         .routes(routes!(tokens::revoke_token))
         .routes(routes!(health::livez))

@@ -21,6 +21,7 @@ pub mod file;
 mod joins;
 /// The reference, in memory.
 pub mod memory;
+mod metering;
 mod record;
 /// Redis, as Celery uses it.
 pub mod redis;
@@ -43,6 +44,7 @@ use lovage_model::{
 pub use access::{Access, Token};
 pub use fanout::Fanout;
 pub use joins::{ChordEnd, Completed, Ended, FollowUp, Joins};
+pub use metering::Metering;
 pub use schedules::{LastRun, Periodic, Schedules};
 pub use sharing::{Share, Shares};
 pub use waiting::Waiting;
@@ -363,7 +365,9 @@ pub trait Modules: Send + Sync {
 
 /// A whole store.
 #[async_trait]
-pub trait Store: Broker + Orders + Joins + Results + Groups + Modules + Schedules + Waiting + Access {
+pub trait Store:
+    Broker + Orders + Joins + Results + Groups + Modules + Schedules + Waiting + Access + Metering
+{
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;
 

@@ -49,5 +49,5 @@ pub use settlement::{AttemptLog, Followed, LogLevel, LogRecord, Room, Settlement
 pub use signature::{Expires, Signature, SignatureOptions};
 pub use state::State;
 pub use time::{Seconds, SecondsError, Timestamp};
-pub use usage::Usage;
+pub use usage::{DailyUsage, Usage};
 pub use wire::{Fields, WireOptions, WireShape, WireSignature};

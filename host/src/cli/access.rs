@@ -12,6 +12,11 @@ Examples:
   lovage tenant add acme --weight 3 --queued-tasks 10000 --memory-bytes 67108864
   lovage tenant set acme --running-tasks 8           # and nothing else is limited any more";
 
+const USAGE_EXAMPLES: &str = "\
+Examples:
+  lovage tenant usage                                # your own
+  lovage tenant usage acme --days 365 -o json        # for operators";
+
 const TOKEN_EXAMPLES: &str = "\
 Examples:
   lovage token add --tenant acme                     # to send tasks and look at them
@@ -25,6 +30,15 @@ pub(crate) enum TenantCommand {
     Add(Box<Add>),
     /// List the tenants that were added; `default` is there without that
     List,
+    /// Show what a tenant has used, by day: what a bill would need
+    #[command(after_help = USAGE_EXAMPLES)]
+    Usage {
+        /// Its name [default: that of the token]
+        name: Option<TenantId>,
+        /// How many days, today among them [default: 30]
+        #[arg(long, value_name = "N")]
+        days: Option<u16>,
+    },
     /// Take a tenant away that has no modules and no unfinished tasks, and revoke its tokens
     Rm {
         /// Its name
@@ -116,6 +130,13 @@ pub(crate) async fn tenant(command: TenantCommand, Session { client, screen }: &
         TenantCommand::List => {
             let all = client.tenants().await?;
             screen.list(&all, || table::tenants(&all))?;
+        }
+        TenantCommand::Usage { name, days } => {
+            let all = match name {
+                Some(name) => client.usage_of(&name, days).await?,
+                None => client.usage(days).await?,
+            };
+            screen.list(&all, || table::usage(&all))?;
         }
         TenantCommand::Rm { name } => {
             client.remove_tenant(&name).await?;

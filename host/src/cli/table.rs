@@ -9,7 +9,7 @@ use lovage_model::{ModuleVersion, Parameter, ParameterKind, ResultMeta, State, T
 
 use super::escape;
 use crate::daemon::CheckReport;
-pub(crate) use access::{tenants, tokens};
+pub(crate) use access::{tenants, tokens, usage};
 pub(crate) use hosts::{beat, inspected, workers};
 
 /// The longest argument list or result in a table, in characters.

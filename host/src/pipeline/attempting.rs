@@ -198,7 +198,7 @@ impl Pipeline {
             id: message.id.clone(),
             name: message.task.clone(),
             live: Arc::clone(&listed.log),
-            latest: std::sync::Mutex::default(),
+            unstored: std::sync::Mutex::default(),
             changed: tokio::sync::Notify::new(),
         })
     }

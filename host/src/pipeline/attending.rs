@@ -1,6 +1,7 @@
 //! Who listens to a running attempt: tells those who watch, keeps the live log, and stores its latest state.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lovage_model::{AttemptLog, Event, EventKind, Json, LogRecord, TaskId, TaskName, TenantId};
 use tokio::sync::Notify;
@@ -17,17 +18,42 @@ pub(super) struct Attending {
     pub(super) id: TaskId,
     pub(super) name: TaskName,
     pub(super) live: Arc<Mutex<AttemptLog>>,
-    pub(super) latest: Mutex<Option<(String, Json)>>,
+    pub(super) unstored: Mutex<Unstored>,
     pub(super) changed: Notify,
 }
+
+/// States that the task has set since the last one was stored. They are told once they are, so that who begins to listen meanwhile
+/// finds each in the store or is told of it.
+#[derive(Default)]
+pub(super) struct Unstored {
+    latest: Option<(String, Json)>,
+    untold: VecDeque<EventKind>,
+}
+
+/// States that may wait to be told; then the oldest is not.
+const MOST_UNTOLD: usize = 64;
 
 impl Attending {
     /// Waits for the attempt's end, and stores its states meanwhile.
     pub(super) async fn beside<T>(&self, run: impl Future<Output = T>, store: &dyn Store, key: LeaseKey) -> T {
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
             ended = run => ended,
             () = self.store_states(store, key) => unreachable!("it listens until it is dropped"),
+        };
+        self.tell_states(usize::MAX);
+        ended
+    }
+
+    fn unstored(&self) -> MutexGuard<'_, Unstored> {
+        self.unstored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of the first of the states that were not told of.
+    fn tell_states(&self, most: usize) {
+        for _ in 0..most {
+            let Some(kind) = self.unstored().untold.pop_front() else { return };
+            self.tell(kind);
         }
     }
 
@@ -36,11 +62,15 @@ impl Attending {
     async fn store_states(&self, store: &dyn Store, key: LeaseKey) {
         loop {
             self.changed.notified().await;
-            let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let (latest, states) = {
+                let mut unstored = self.unstored();
+                (unstored.latest.take(), unstored.untold.len())
+            };
             let Some((state, meta)) = latest else { continue };
             if let Err(error) = store.report(key, state, meta).await {
                 tracing::warn!(task_id = %self.id, %error, "a custom state was not stored");
             }
+            self.tell_states(states);
         }
     }
 
@@ -62,8 +92,13 @@ impl Attending {
 
 impl Progress for Attending {
     fn state(&self, state: &str, meta: Json) {
-        self.tell(EventKind::progress(state, &meta));
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((state.to_owned(), meta));
+        let mut unstored = self.unstored();
+        if unstored.untold.len() == MOST_UNTOLD {
+            unstored.untold.pop_front();
+        }
+        unstored.untold.push_back(EventKind::progress(state, &meta));
+        unstored.latest = Some((state.to_owned(), meta));
+        drop(unstored);
         self.changed.notify_one();
     }
 

@@ -24,6 +24,7 @@ mod groups;
 mod joins;
 mod lease;
 mod ledger;
+mod metering;
 mod modules;
 mod moves;
 mod orders;

@@ -8,6 +8,7 @@ mod access;
 mod broker;
 mod groups;
 mod joins;
+mod metering;
 mod modules;
 mod moves;
 mod orders;

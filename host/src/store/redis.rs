@@ -26,6 +26,7 @@ mod inline;
 mod joins;
 mod leases;
 mod link;
+mod metering;
 mod modules;
 mod options;
 mod orders;

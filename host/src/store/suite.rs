@@ -10,6 +10,7 @@ mod endings;
 mod groups;
 mod joins;
 mod messages;
+mod metering;
 mod modules;
 mod orders;
 mod plans;

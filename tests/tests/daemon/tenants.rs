@@ -70,6 +70,28 @@ fn nobody_gets_in_without_a_token_and_each_sees_its_own() {
 }
 
 #[test]
+fn what_a_tenants_tasks_used_is_shown_to_it_and_to_the_operator() {
+    let (daemon, admin) = guarded(REQUIRED);
+    let (own, other) = (tenant(&daemon, &admin, "own", &[]), tenant(&daemon, &admin, "other", &[]));
+    let usage =
+        |token: &str, of: &[&str]| run(with(&daemon, token, &[&["-o", "json", "tenant", "usage"], of].concat()));
+    assert_eq!(usage(&own, &[]).json(), json!([]));
+    for fuel in [&[][..], &["--fuel", "1000000000"]] {
+        run(with(&daemon, &own, &[&["task", "run", "tour.add", "2", "3"], fuel].concat())).ok();
+    }
+    let used = usage(&own, &[]).json();
+    assert_eq!(used[0]["attempts"], 2, "{used}");
+    for what in ["fuel", "cpu_seconds", "memory_gib_seconds"] {
+        assert!(used[0][what].as_f64().is_some_and(|much| much > 0.0), "{what}: {used}");
+    }
+    assert_eq!(usage(&admin, &["own", "--days", "400"]).json(), used);
+    assert_eq!(usage(&other, &[]).json(), json!([]));
+    usage(&other, &["own"]).fails(4);
+    let shown = run(with(&daemon, &own, &["tenant", "usage"])).ok();
+    assert!(shown.contains("ATTEMPTS") && shown.contains(used[0]["day"].as_str().unwrap()), "{shown}");
+}
+
+#[test]
 fn the_first_token_closes_a_daemon_that_was_open() {
     let daemon = Daemon::start(&[guests::tour()], &[]);
     let token = daemon.lovage(["token", "add"]).ok();

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lovage_model::api::QueueView;
 use lovage_model::{
-    AttemptLog, Digest, EntryName, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta, ResultTuple,
-    Room, Settlement, State, TaskId, TenantId, TenantView, Timestamp,
+    AttemptLog, DailyUsage, Digest, EntryName, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta,
+    ResultTuple, Room, Settlement, State, TaskId, TenantId, TenantView, Timestamp,
 };
 
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Access, Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, Modules,
-    Orders, Page, Periodic, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError, Submitted, Token,
-    Upload, Waiting,
+    Access, Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, Metering,
+    Modules, Orders, Page, Periodic, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError, Submitted,
+    Token, Upload, Waiting,
 };
 
 #[derive(Default)]
@@ -338,6 +338,13 @@ impl Access for Fake {
 
     async fn keep_token(&self, token: Token) -> Result<()> {
         self.memory.keep_token(token).await
+    }
+}
+
+#[async_trait]
+impl Metering for Fake {
+    async fn metered(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<DailyUsage>> {
+        self.memory.metered(tenant, since).await
     }
 }
 

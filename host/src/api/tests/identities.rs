@@ -64,9 +64,11 @@ const EXPECTED: &[Expected] = &[
     Expected("GET", "/v1/tenants", ADMIN, "", 403),
     Expected("DELETE", "/v1/tenants/{name}", ADMIN, "", 403),
     Expected("PUT", "/v1/tenants/{name}", ADMIN, "{}", 403),
+    Expected("GET", "/v1/tenants/{name}/usage", ADMIN, "", 403),
     Expected("GET", "/v1/tokens", ADMIN, "", 403),
     Expected("POST", "/v1/tokens", ADMIN, r#"{"scopes": ["read"]}"#, 403),
     Expected("DELETE", "/v1/tokens/{id}", ADMIN, "", 403),
+    Expected("GET", "/v1/usage", READ, "", 200),
     Expected("POST", "/v1/worker/drain", ADMIN, "", 403),
     Expected("GET", "/v1/workers", READ, "", 200),
 ];

@@ -1,6 +1,6 @@
 //! How tenants and tokens look.
 
-use lovage_model::{TenantView, TokenView};
+use lovage_model::{DailyUsage, TenantView, TokenView};
 
 use super::{cell, table, text_of, when};
 
@@ -12,6 +12,20 @@ pub(crate) fn tenants(all: &[TenantView]) -> String {
         let limits = limits.collect::<Vec<_>>().join(" ");
         let limits = if limits.is_empty() { "what the daemon's settings allow".to_owned() } else { limits };
         shown.add_row([cell(tenant.name.as_str()), cell(when(tenant.created_at)), cell(limits)]);
+    }
+    text_of(shown)
+}
+
+pub(crate) fn usage(all: &[DailyUsage]) -> String {
+    let mut shown = table(&["DAY", "ATTEMPTS", "CPU SECONDS", "MEMORY GIB SECONDS", "FUEL"]);
+    for day in all {
+        shown.add_row([
+            cell(&day.day),
+            cell(day.attempts.to_string()),
+            cell(format!("{:.3}", day.cpu_seconds)),
+            cell(format!("{:.6}", day.memory_gib_seconds)),
+            cell(day.fuel.to_string()),
+        ]);
     }
     text_of(shown)
 }

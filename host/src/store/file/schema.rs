@@ -233,6 +233,17 @@ CREATE INDEX saved_group_age ON saved_group (saved);
 CREATE TABLE registered (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
 -- Every token there ever was, without what proves that somebody has it: JSON.
 CREATE TABLE token (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+", "
+-- What the attempts of a tenant have used, by the day (since 1970, by UTC) on which they ended.
+CREATE TABLE metered (
+    tenant INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    fuel INTEGER NOT NULL,
+    cpu_micros INTEGER NOT NULL,
+    kib_millis INTEGER NOT NULL, -- memory, as long as it was held
+    PRIMARY KEY (tenant, day)
+) STRICT, WITHOUT ROWID;
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

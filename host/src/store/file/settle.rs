@@ -10,6 +10,7 @@ use super::follow::Family;
 use super::ledger::{Ledger, Row, read_json, unwritable, write_json};
 use super::moves::Taken;
 use crate::store::advance::revoked;
+use crate::store::metering::Used;
 use crate::store::record::{MAX_LOGS, more_children};
 use crate::store::transition::{Next, Transition, planned_only};
 use crate::store::{Fenced, LeaseKey, Result, Revoked};
@@ -22,6 +23,7 @@ pub(super) struct Ending {
     /// None: no host ran it.
     worker: Option<String>,
     usage: Option<String>,
+    used: Option<Used>,
     log: Option<String>,
     pub(super) publish: WrittenPlan,
     children: Vec<ResultTuple>,
@@ -55,6 +57,7 @@ impl Ender {
 impl Ending {
     pub(super) fn of(settlement: Settlement) -> Result<Self> {
         planned_only(&settlement)?;
+        let used = Used::by(&settlement);
         let worker = Some(settlement.worker).filter(|worker| !worker.is_empty());
         let outcome = Transition::of(settlement.verdict, settlement.ignore_result, settlement.ignore_errors);
         let swap = match &outcome.next {
@@ -67,6 +70,7 @@ impl Ending {
             at: settlement.at,
             usage: worker.as_ref().map(|_| text(&settlement.usage)).transpose()?,
             worker,
+            used,
             log: if settlement.log.is_empty() { None } else { Some(text(&settlement.log)?) },
             publish: WrittenPlan::of(settlement.publish)?,
             children: settlement.children,
@@ -116,6 +120,9 @@ impl Ledger {
             // Its ETA, if it had one, has been waited for.
             (Next::Requeue, None) => self.put_at_end(seq, taken, ending.at)?,
             (Next::End | Next::Leave | Next::Swap(_), None) => {}
+        }
+        if let Some(used) = ending.used {
+            self.meter(tenant, ending.at, used)?;
         }
         self.write_state(ender, ending)?;
         self.write_result(ender, ending)?;

@@ -7,6 +7,7 @@ use lovage_model::{Arrival, Plan, Room, Settlement, TenantId, Then, Timestamp};
 use super::tasks::{Owned, Tasks};
 use crate::store::admission::{Clash, clash, full};
 use crate::store::advance::{Advance, Following, advance, revoked};
+use crate::store::metering::{Used, day};
 use crate::store::record::{MAX_LOGS, more_children};
 use crate::store::transition::{Next, Transition};
 use crate::store::{Fenced, LeaseKey, Revoked, Submitted};
@@ -50,6 +51,9 @@ impl Tasks {
     pub(super) fn settle(&mut self, number: i64, settlement: Settlement) {
         let root = self.root(number);
         let tenant = root.0.clone();
+        if let Some(used) = Used::by(&settlement) {
+            self.metered.entry((tenant.clone(), day(settlement.at))).or_default().add(used);
+        }
         let Settlement { verdict, at, ignore_result, ignore_errors, publish, grown, arrival, .. } = settlement;
         let outcome = Transition::of(verdict, ignore_result, ignore_errors);
         self.take(number);

@@ -9,6 +9,7 @@ use lovage_model::{AttemptLog, Message, Planned, QueueName, State, TaskId, Tenan
 
 use super::joins::OpenJoins;
 use crate::store::LeaseKey;
+use crate::store::metering::Used;
 use crate::store::record::{Place, Record, stamps};
 
 /// Something of a tenant's, by its id.
@@ -32,6 +33,8 @@ pub(super) struct Tasks {
     pub(super) waiting: HashMap<TenantId, u64>,
     /// How many tasks were published by what comes from a call; until its task is dropped.
     pub(super) descendants: HashMap<Owned, u64>,
+    /// What each tenant has used on each day.
+    pub(super) metered: BTreeMap<(TenantId, i64), Used>,
     pub(super) joins: OpenJoins,
     numbers: i64,
     pub(super) positions: u64,

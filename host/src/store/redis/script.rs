@@ -95,6 +95,8 @@ scripts! {
     Pause = ["pause"],
     /// Tenants and tokens.
     Access = ["access"],
+    /// What a tenant has used.
+    Metered = ["metered"],
 }
 
 /// Every script, with the settings of one store in it.

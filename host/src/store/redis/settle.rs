@@ -1,12 +1,16 @@
 //! What is a settlement, told to a script? All its texts are made here; the script moves and counts.
 
+use std::collections::BTreeMap;
+
 use lovage_model::{Arrival, Message, Settlement, State, TaskId, TenantId};
 use serde::Serialize;
 
 use super::draft::{Draft, DraftPlan, text};
 use super::inline::DraftInline;
+use super::metering::fields;
 use super::texts::{self, Outcome};
 use crate::store::Result;
+use crate::store::metering::Used;
 use crate::store::transition::{Next, Transition};
 
 /// A settlement for a script.
@@ -24,6 +28,9 @@ pub(super) struct Ending {
     wo: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     us: Option<String>,
+    /// What it adds to what its tenant has used: fields of a hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +136,7 @@ impl Ending {
             tb: transition.traceback,
             fa: transition.fault,
             us: worker.as_ref().map(|_| text(&settlement.usage)).transpose()?,
+            used: Used::by(settlement).map(|used| fields(used, settlement.at)),
             wo: worker,
             log: if settlement.log.is_empty() { None } else { Some(text(&settlement.log)?) },
             children: Some(children).filter(|children| !children.is_empty()),

@@ -46,6 +46,8 @@ function K.log(t, id) return own(t) .. 'log:' .. id end
 function K.children(t, id) return own(t) .. 'children:' .. id end
 -- string: how many tasks come from a call
 function K.descendants(t, root) return own(t) .. 'descendants:' .. root end
+-- hash: "<day since 1970>:<what>" -> how much; what: a(ttempts) f(uel) c(pu, micros) m(emory, KiB times millis)
+function K.metered(t) return own(t) .. 'metered' end
 -- zset: its tasks by number
 function K.tasks(t) return own(t) .. 'tasks' end
 -- hash: "queue\0kind" -> how many messages; kinds: r(eady) s(cheduled) b(locked) l(eased), and x: elements of no worth

@@ -1,0 +1,49 @@
+//! What tenants have used, in a table of its own.
+
+use async_trait::async_trait;
+use lovage_model::{DailyUsage, TenantId, Timestamp};
+use rusqlite::params;
+
+use super::FileStore;
+use super::ledger::Ledger;
+use crate::store::metering::{Used, day};
+use crate::store::{Metering, Result};
+
+#[async_trait]
+impl Metering for FileStore {
+    async fn metered(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<DailyUsage>> {
+        let (tenant, since) = (tenant.clone(), day(since));
+        let sql = "SELECT day, attempts, fuel, cpu_micros, kib_millis FROM metered
+                   WHERE tenant = (SELECT id FROM tenant WHERE name = ?1) AND day >= ?2 ORDER BY day DESC";
+        let read = |row: &rusqlite::Row<'_>| {
+            let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+            let (attempts, fuel) = (number(1)?, number(2)?);
+            Ok(Used { attempts, fuel, cpu_micros: number(3)?, kib_millis: number(4)? }.on(row.get(0)?))
+        };
+        let all = move |db: &rusqlite::Connection| {
+            let mut statement = db.prepare_cached(sql)?;
+            statement.query_map(params![tenant.as_str(), since], read)?.collect()
+        };
+        self.readers.run(all).await
+    }
+}
+
+impl Ledger {
+    /// Adds what an attempt used to the day on which it ended.
+    pub(super) fn meter(&self, tenant: i64, at: Timestamp, used: Used) -> rusqlite::Result<()> {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        // Sums end at the largest number that there is: in SQLite they would become floats.
+        self.run(
+            "INSERT INTO metered VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET attempts = attempts + ?3,
+             fuel = min(fuel, 9223372036854775807 - ?4) + ?4, cpu_micros = cpu_micros + ?5, kib_millis = kib_millis + ?6",
+            params![
+                tenant,
+                day(at),
+                signed(used.attempts),
+                signed(used.fuel),
+                signed(used.cpu_micros),
+                signed(used.kib_millis)
+            ],
+        )
+    }
+}

@@ -1,0 +1,54 @@
+//! What tenants have used: a hash for each, which all hosts count in.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use lovage_model::{DailyUsage, TenantId, Timestamp};
+use serde::Serialize;
+
+use super::RedisStore;
+use super::script::Script;
+use crate::store::metering::{Used, day};
+use crate::store::{Metering, Result};
+
+#[derive(Serialize)]
+struct Args<'a> {
+    tenant: &'a TenantId,
+}
+
+#[async_trait]
+impl Metering for RedisStore {
+    async fn metered(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<DailyUsage>> {
+        let all: Vec<(String, String)> = self.link.ask(Script::Metered, &Args { tenant }).await?;
+        let mut days: BTreeMap<i64, Used> = BTreeMap::new();
+        for (field, number) in all {
+            // What somebody else has written there is nothing of ours.
+            let Some((Ok(on), what)) = field.split_once(':').map(|(on, what)| (on.parse(), what)) else { continue };
+            let number = number.parse().unwrap_or_default();
+            if on >= day(since) {
+                let used = days.entry(on).or_default();
+                match what {
+                    "a" => used.attempts = number,
+                    "f" => used.fuel = number,
+                    "c" => used.cpu_micros = number,
+                    "m" => used.kib_millis = number,
+                    _ => {}
+                }
+            }
+        }
+        Ok(days.into_iter().rev().map(|(day, used)| used.on(day)).collect())
+    }
+}
+
+/// The most that is added at once: sums of these stay numbers that the server can hold.
+const MOST: u64 = 1 << 53;
+
+/// The fields of what an attempt has used, as texts: the server's scripts know no large numbers.
+pub(super) fn fields(used: Used, at: Timestamp) -> BTreeMap<String, String> {
+    let on = day(at);
+    let all = [("a", used.attempts), ("f", used.fuel), ("c", used.cpu_micros), ("m", used.kib_millis)];
+    all.into_iter()
+        .filter(|(_, much)| *much > 0)
+        .map(|(what, much)| (format!("{on}:{what}"), much.min(MOST).to_string()))
+        .collect()
+}
