@@ -33,6 +33,7 @@ mod until;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -139,6 +140,8 @@ pub struct Sandbox {
     refused: Refused,
     /// What an artifact of a flavour must agree with.
     compatibilities: [OnceLock<String>; Flavour::ALL.len()],
+    /// Whether any run has asked for fuel.
+    meters: AtomicBool,
     guests: Guests,
 }
 
@@ -177,6 +180,7 @@ impl Sandbox {
             compiling,
             refused: Refused::default(),
             compatibilities: Default::default(),
+            meters: AtomicBool::new(false),
             guests,
         })
     }
@@ -207,7 +211,9 @@ impl Sandbox {
 
     /// Makes a component ready to run: from the cache, or by compiling it.
     pub async fn prepare(&self, digest: &Digest, component: &[u8]) -> Result<(), Refusal> {
-        if self.load(digest, Flavour::Epoch).await? && (!self.meters() || self.load(digest, Flavour::Fuel).await?) {
+        if self.load(digest, Flavour::Epoch).await?
+            && (!self.meters.load(Ordering::Relaxed) || self.load(digest, Flavour::Fuel).await?)
+        {
             return Ok(());
         }
         self.compile(digest, component).await?;
@@ -314,6 +320,9 @@ impl Sandbox {
         if self.holds(digest, flavour) {
             return Ok(true);
         }
+        if flavour == Flavour::Fuel {
+            self.meters.store(true, Ordering::Relaxed);
+        }
         let path = self.artifacts.path(digest, flavour, self.compatibility(flavour)?);
         if !self.artifacts.verify(&path).map_err(broken_disk)? {
             return Ok(false);
@@ -335,14 +344,6 @@ impl Sandbox {
         match &self.guests {
             Guests::Here(engines) => engines.has(digest, flavour),
             Guests::Apart { ready, .. } => lock(ready).contains_key(&(digest.clone(), flavour)),
-        }
-    }
-
-    /// Whether any run has asked for fuel.
-    fn meters(&self) -> bool {
-        match &self.guests {
-            Guests::Here(engines) => engines.has_made(Flavour::Fuel),
-            Guests::Apart { ready, .. } => lock(ready).keys().any(|(_, flavour)| *flavour == Flavour::Fuel),
         }
     }
 

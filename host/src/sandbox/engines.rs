@@ -47,11 +47,6 @@ impl Engines {
         self.made(flavour).is_some_and(|executor| executor.has(digest))
     }
 
-    /// Whether there is an engine for a flavour already.
-    pub(super) fn has_made(&self, flavour: Flavour) -> bool {
-        self.made(flavour).is_some()
-    }
-
     /// Maps an artifact and links it.
     ///
     /// # Safety
