@@ -31,7 +31,6 @@ mod run;
 mod ticker;
 mod until;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -78,8 +77,7 @@ impl Refusal {
 /// What another process answers with: one of the codes that it may have come to.
 impl<'de> Deserialize<'de> for Refusal {
     fn deserialize<D: Deserializer<'de>>(written: D) -> Result<Self, D::Error> {
-        const CODES: [&str; 8] = [
-            "bad_description",
+        const CODES: [&str; 7] = [
             "contract_mismatch",
             "describe_failed",
             "import_not_allowed",
@@ -148,11 +146,7 @@ pub struct Sandbox {
 /// Where guests run.
 enum Guests {
     Here(Box<Engines>),
-    Apart {
-        processes: Apart,
-        /// What can be run, and where its verified artifact is.
-        ready: Mutex<HashMap<(Digest, Flavour), Arc<PathBuf>>>,
-    },
+    Apart(Apart),
 }
 
 impl Sandbox {
@@ -168,10 +162,9 @@ impl Sandbox {
                 engines.allocator().warn_if_slow();
                 Guests::Here(Box::new(engines))
             }
-            Some(executors) => Guests::Apart {
-                processes: Apart::new(executors, places, settings.cache.canonicalize().map_err(cache)?),
-                ready: Mutex::default(),
-            },
+            Some(executors) => {
+                Guests::Apart(Apart::new(executors, places, artifacts.code().canonicalize().map_err(cache)?))
+            }
         };
         let compiling = Semaphore::new(COMPILED_AT_ONCE);
         Ok(Self {
@@ -232,10 +225,7 @@ impl Sandbox {
     pub fn unload(&self, digest: &Digest) {
         match &self.guests {
             Guests::Here(engines) => engines.unload(digest),
-            Guests::Apart { processes, ready } => {
-                lock(ready).retain(|(loaded, _), _| loaded != digest);
-                processes.unload(digest);
-            }
+            Guests::Apart(processes) => processes.unload(digest),
         }
     }
 
@@ -262,15 +252,7 @@ impl Sandbox {
     ) -> Report {
         match &self.guests {
             Guests::Here(engines) => engines.run(attempt, grants, progress, stop).await,
-            Guests::Apart { processes, ready } => {
-                let key = (attempt.module.clone(), Flavour::of(&grants));
-                let artifact = lock(ready).get(&key).cloned();
-                match artifact {
-                    Some(artifact) => processes.run(&artifact, attempt, grants, progress, stop).await,
-                    // It was unloaded (its module removed) between the check and here: the task goes back.
-                    None => Report::stopped(Stop::Interrupted),
-                }
-            }
+            Guests::Apart(processes) => processes.run(attempt, grants, progress, stop).await,
         }
     }
 
@@ -278,10 +260,7 @@ impl Sandbox {
         let grants = self.describe_grants();
         let Described { tasks, has_handlers } = match &self.guests {
             Guests::Here(engines) => engines.describe(digest, grants).await?,
-            Guests::Apart { processes, ready } => {
-                let artifact = lock(ready).get(&(digest.clone(), Flavour::of(&grants))).cloned();
-                processes.describe(digest, &artifact.ok_or_else(admission::vanished)?, &grants).await?
-            }
+            Guests::Apart(processes) => processes.describe(digest, grants).await?,
         };
         let tasks = admission::tasks(&tasks)?;
         admission::check_handlers(&tasks, has_handlers)?;
@@ -331,10 +310,8 @@ impl Sandbox {
             // SAFETY: the file carries a MAC of this daemon's key, which only ever signs what its compiler made, and lies in
             // a directory that only this user can write.
             Guests::Here(engines) => unsafe { engines.load(digest, flavour, &path) }?,
-            Guests::Apart { processes, ready } => {
-                let path = path.canonicalize().map_err(broken_disk)?;
-                processes.load(digest, flavour, &path).await?;
-                lock(ready).insert((digest.clone(), flavour), Arc::new(path));
+            Guests::Apart(processes) => {
+                processes.load(digest, flavour, path.canonicalize().map_err(broken_disk)?).await?;
             }
         }
         Ok(true)
@@ -343,7 +320,7 @@ impl Sandbox {
     fn holds(&self, digest: &Digest, flavour: Flavour) -> bool {
         match &self.guests {
             Guests::Here(engines) => engines.has(digest, flavour),
-            Guests::Apart { ready, .. } => lock(ready).contains_key(&(digest.clone(), flavour)),
+            Guests::Apart(processes) => processes.has(digest, flavour),
         }
     }
 

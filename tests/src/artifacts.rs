@@ -27,13 +27,14 @@ pub fn directory() -> &'static Path {
 
 /// Copies the cache's key and what was compiled from these guests into a new cache.
 pub fn seed(cache: &Path, guests: &[&Path]) -> io::Result<()> {
-    fs::create_dir_all(cache)?;
+    let code = |cache: &Path| cache.join("code");
+    fs::create_dir_all(code(cache))?;
+    fs::copy(directory().join("key"), cache.join("key"))?;
     let digests: Vec<String> = guests.iter().map(|guest| digest_of(&fs::read(guest).unwrap()).to_string()).collect();
-    for entry in fs::read_dir(directory())? {
+    for entry in fs::read_dir(code(directory()))? {
         let name = entry?.file_name();
-        let text = name.to_string_lossy();
-        if text == "key" || digests.iter().any(|digest| text.starts_with(digest)) {
-            fs::copy(directory().join(&name), cache.join(&name))?;
+        if digests.iter().any(|digest| name.to_string_lossy().starts_with(digest)) {
+            fs::copy(code(directory()).join(&name), code(cache).join(&name))?;
         }
     }
     Ok(())

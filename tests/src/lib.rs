@@ -6,5 +6,6 @@ pub mod attempts;
 pub mod components;
 pub mod daemon;
 pub mod guests;
+pub mod peers;
 pub mod python;
 pub mod redis;

@@ -82,7 +82,9 @@ fn row(table: &mut Table, what: &str, measured: &Measured, ratio: String) {
 }
 
 async fn open(rig: &Rig, place: &Path) -> anyhow::Result<House> {
-    let config = config::load(&Flags::default(), [], |_| Ok(String::new()))?;
+    let mut config = config::load(&Flags::default(), [], |_| Ok(String::new()))?;
+    // How much processor time it takes, this process can only tell of itself.
+    config.worker.executors = None;
     let store: Arc<dyn Store> = Arc::new(FileStore::open(place, lovage::clock::now())?);
     let plan = Plan::of(&config, store, place.join("cache"), env!("CARGO_BIN_EXE_lovage").into());
     let house = House::open(plan).await?;

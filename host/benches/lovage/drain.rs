@@ -1,4 +1,5 @@
-//! (b) The same task end to end through the file store, every commit durable: a queue of 10,000 and one of 200,000.
+//! (b) The same task end to end through the file store, every commit durable: a queue of 10,000 and one of 200,000, in the
+//! daemon's own process; and what it costs that a daemon has others for guests, for tasks of no work and of a little.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,16 +20,32 @@ pub(crate) fn measure(rig: &Rig, bare: f64, table: &mut Table) -> anyhow::Result
     // Small queues are over quickly: the best of several.
     let mut small = Drained { rate: 0.0, cpu: Duration::ZERO };
     for _ in 0..5 {
-        let again = runtime.block_on(drain(rig, few))?;
+        let again = runtime.block_on(drain(rig, few, NOOP, false))?;
         small = if again.rate > small.rate { again } else { small };
     }
     row(table, few, &small, format!("{:.2} of the bare engine", small.rate / bare));
-    let large = runtime.block_on(drain(rig, many))?;
+    let large = runtime.block_on(drain(rig, many, NOOP, false))?;
     let ratios =
         format!("{:.2} of the bare engine; {:.2} of the small queue", large.rate / bare, large.rate / small.rate);
     row(table, many, &large, ratios);
+    for call in [NOOP, ("load.fib", "[20]")] {
+        // In turn, so that what else the machine does meets both.
+        let mut best = [0.0_f64; 2];
+        for _ in 0..5 {
+            for (best, apart) in best.iter_mut().zip([false, true]) {
+                *best = best.max(runtime.block_on(drain(rig, few, call, apart))?.rate);
+            }
+        }
+        let (what, [here, apart]) = (format!("drain of {few} {}, in executor processes", call.0), best);
+        table.row("b", what, format!("{apart:.0} /s"), format!("{:.2} of in-process", apart / here));
+    }
     Ok(())
 }
+
+/// A task, and its arguments.
+type Call = (&'static str, &'static str);
+
+const NOOP: Call = ("load.noop", "[]");
 
 struct Drained {
     rate: f64,
@@ -41,10 +58,10 @@ fn row(table: &mut Table, count: usize, drained: &Drained, ratio: String) {
     table.row("b", format!("drain of {count} no-op tasks, file store"), value, ratio);
 }
 
-async fn drain(rig: &Rig, count: usize) -> anyhow::Result<Drained> {
+async fn drain(rig: &Rig, count: usize, call: Call, apart: bool) -> anyhow::Result<Drained> {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    fill(rig, place.path(), count).await?;
-    let house = open(place.path(), None).await?;
+    fill(rig, place.path(), count, call).await?;
+    let house = open(place.path(), None, apart).await?;
     let (started, cpu_before) = (Instant::now(), cpu()?);
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     let tenant = TenantId::default();
@@ -57,21 +74,23 @@ async fn drain(rig: &Rig, count: usize) -> anyhow::Result<Drained> {
 }
 
 /// Pushes the module and queues the tasks, with nobody to run them.
-async fn fill(rig: &Rig, place: &Path, count: usize) -> anyhow::Result<()> {
-    let house = open(place, Some("nobody")).await?;
+async fn fill(rig: &Rig, place: &Path, count: usize, (task, args): Call) -> anyhow::Result<()> {
+    let args: serde_json::Value = serde_json::from_str(args)?;
+    let house = open(place, Some("nobody"), false).await?;
     let (tenant, name) = (TenantId::default(), ModuleName::new("load")?);
     house.modules.push(&tenant, &name, rig.component.clone().into(), false, lovage::clock::now()).await?;
     for start in (0..count).step_by(1000) {
-        let plans = (start..count.min(start + 1000))
-            .map(|_| lovage_model::Plan::of(message("load.noop", serde_json::json!([]))));
+        let plans = (start..count.min(start + 1000)).map(|_| lovage_model::Plan::of(message(task, args.clone())));
         house.store.submit(&tenant, plans.collect(), lovage::clock::now(), lovage_model::Room::UNLIMITED).await?;
     }
     house.close().await?;
     Ok(())
 }
 
-async fn open(place: &Path, queue: Option<&str>) -> anyhow::Result<House> {
+async fn open(place: &Path, queue: Option<&str>, apart: bool) -> anyhow::Result<House> {
     let mut config = config::load(&Flags::default(), [], |_| Ok(String::new()))?;
+    // How much processor time it takes, this process can only tell of itself.
+    config.worker.executors = config.worker.executors.filter(|_| apart);
     config.worker.queues = queue.map(QueueName::new).transpose()?.map(|queue| [queue].into());
     let store: Arc<dyn Store> = Arc::new(FileStore::open(place, lovage::clock::now())?);
     let plan = Plan::of(&config, store, place.join("cache"), env!("CARGO_BIN_EXE_lovage").into());

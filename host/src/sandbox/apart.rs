@@ -13,8 +13,8 @@ mod process;
 mod walls;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use lovage_model::{Digest, Exception, exc_module};
@@ -23,9 +23,9 @@ use tokio::task::AbortHandle;
 
 pub use inside::executor_child;
 
-use super::Refusal;
 use super::engine::{Flavour, Pool};
-use super::engines::Described;
+use super::engines::{Code, Described};
+use super::{Refusal, admission, lock};
 use crate::attempt::{Attempt, Capabilities, Effects, Fault, FaultKind, Grants, Outcome, Progress, Report, Stop};
 use crate::clock;
 use blame::{Blame, DEATHS, REMEMBERED, Standing};
@@ -36,7 +36,9 @@ use process::{Died, Loading, Process, Started, ordered};
 const SOON: Duration = Duration::from_secs(1);
 /// Processes at once for modules that are set apart.
 const SET_APART: usize = 4;
-/// How often a question is asked again whose process died.
+/// Components at once that are asked for their tasks, each in a process of its own: nothing of them has run before.
+const ASKED_AT_ONCE: usize = 2;
+/// How often something is tried whose process died.
 const TRIES: usize = 3;
 
 /// Processes that guests run in.
@@ -52,14 +54,17 @@ pub struct Executors {
 
 /// The processes of one daemon.
 pub(super) struct Apart {
-    house: Arc<House>,
+    shared: Arc<Shared>,
     common: Vec<Arc<Slot>>,
     set_apart: Mutex<HashMap<Digest, Weak<Slot>>>,
     turns: Arc<Semaphore>,
+    asking: Arc<Semaphore>,
+    /// What can be run, and where its verified artifact is.
+    ready: Mutex<HashMap<Code, Arc<PathBuf>>>,
 }
 
 /// What all processes share.
-struct House {
+struct Shared {
     program: PathBuf,
     begin: Begin,
     blame: Mutex<Blame>,
@@ -72,7 +77,7 @@ struct Slot {
     process: Mutex<Option<Arc<Process>>>,
     places: Arc<Semaphore>,
     supervisor: Mutex<Option<AbortHandle>>,
-    /// Of one that is set apart.
+    /// Of one that is not common.
     _turn: Option<OwnedSemaphorePermit>,
 }
 
@@ -80,7 +85,7 @@ struct Slot {
 struct Place {
     process: Arc<Process>,
     permit: Option<OwnedSemaphorePermit>,
-    house: Arc<House>,
+    shared: Arc<Shared>,
 }
 
 impl Apart {
@@ -96,17 +101,36 @@ impl Apart {
             artifacts,
             granted,
         };
-        let house = Arc::new(House { program, begin, blame: Mutex::default(), changed: Notify::new() });
-        let common = (0..count).map(|_| Slot::start(&house, None)).collect();
-        Self { house, common, set_apart: Mutex::default(), turns: Arc::new(Semaphore::new(SET_APART)) }
+        let shared = Arc::new(Shared { program, begin, blame: Mutex::default(), changed: Notify::new() });
+        let common = (0..count).map(|_| Slot::start(&shared, None)).collect();
+        Self {
+            shared,
+            common,
+            set_apart: Mutex::default(),
+            turns: Arc::new(Semaphore::new(SET_APART)),
+            asking: Arc::new(Semaphore::new(ASKED_AT_ONCE)),
+            ready: Mutex::default(),
+        }
+    }
+
+    /// Whether a component can be run.
+    pub(super) fn has(&self, digest: &Digest, flavour: Flavour) -> bool {
+        self.artifact(digest, flavour).is_some()
+    }
+
+    fn artifact(&self, digest: &Digest, flavour: Flavour) -> Option<Arc<PathBuf>> {
+        lock(&self.ready).get(&(digest.clone(), flavour)).cloned()
     }
 
     /// Has a verified artifact loaded by one of them; the others do when they first need it.
-    pub(super) async fn load(&self, digest: &Digest, flavour: Flavour, artifact: &Path) -> Result<(), Refusal> {
-        let key = (digest.clone(), flavour);
+    pub(super) async fn load(&self, digest: &Digest, flavour: Flavour, artifact: PathBuf) -> Result<(), Refusal> {
+        let code = (digest.clone(), flavour);
         for _ in 0..TRIES {
-            match self.house.place(&self.common).await.process.load(&key, artifact).await {
-                Ok(()) => return Ok(()),
+            match self.shared.ready(&self.common).await.load(&code, &artifact).await {
+                Ok(()) => {
+                    lock(&self.ready).insert(code, Arc::new(artifact));
+                    return Ok(());
+                }
                 Err(Loading::Refused(refusal)) => return Err(refusal),
                 Err(Loading::Died(Died)) => {}
             }
@@ -115,22 +139,20 @@ impl Apart {
     }
 
     pub(super) fn unload(&self, digest: &Digest) {
+        lock(&self.ready).retain(|(loaded, _), _| loaded != digest);
         let set_apart = lock(&self.set_apart).values().filter_map(Weak::upgrade).collect::<Vec<_>>();
         self.common.iter().chain(&set_apart).filter_map(|slot| slot.process()).for_each(|it| it.unload(digest));
     }
 
-    /// Asks a component for its tasks.
-    pub(super) async fn describe(
-        &self,
-        digest: &Digest,
-        artifact: &Path,
-        grants: &Grants,
-    ) -> Result<Described, Refusal> {
-        let key = (digest.clone(), Flavour::of(grants));
+    /// Asks a component that was loaded for its tasks, in a process that is started for it: what dies of it takes no task along.
+    pub(super) async fn describe(&self, digest: &Digest, grants: Grants) -> Result<Described, Refusal> {
+        let flavour = Flavour::of(&grants);
+        let artifact = self.artifact(digest, flavour).ok_or_else(admission::vanished)?;
+        let turn = Arc::clone(&self.asking).acquire_owned().await.ok();
+        let own = Slot::start(&self.shared, turn);
         for _ in 0..TRIES {
-            // Where it is loaded already, or is for this.
-            let process = Arc::clone(&self.house.place(&self.common).await.process);
-            match process.load(&key, artifact).await {
+            let process = self.shared.ready(std::slice::from_ref(&own)).await;
+            match process.load(&(digest.clone(), flavour), &artifact).await {
                 Ok(()) => {}
                 Err(Loading::Refused(refusal)) => return Err(refusal),
                 Err(Loading::Died(Died)) => continue,
@@ -145,32 +167,34 @@ impl Apart {
     /// Runs an attempt in one of them, or in one that is its module's own.
     pub(super) async fn run(
         &self,
-        artifact: &Path,
         attempt: Attempt,
         grants: Grants,
         progress: Arc<dyn Progress>,
-        mut stop: watch::Receiver<Option<Stop>>,
+        stop: watch::Receiver<Option<Stop>>,
     ) -> Report {
-        let standing = lock(&self.house.blame).standing(&attempt.module, clock::instant());
-        let to_stop = stop.clone();
-        let place = async {
-            match standing {
-                Standing::Suspected => {
-                    let own = self.set_apart(&attempt.module).await;
-                    (self.house.place(std::slice::from_ref(&own)).await, Some(own))
-                }
-                _ => (self.house.place(&self.common).await, None),
-            }
+        let Some(artifact) = self.artifact(&attempt.module, Flavour::of(&grants)) else {
+            // It was unloaded (its module removed) between the check and here: the task goes back.
+            return Report::stopped(Stop::Interrupted);
         };
+        let standing = lock(&self.shared.blame).standing(&attempt.module, clock::instant());
         if standing == Standing::Quarantined {
             return poisoned(&attempt.module);
         }
+        let place = async {
+            let own = match standing {
+                Standing::Suspected => Some(self.set_apart(&attempt.module).await),
+                _ => None,
+            };
+            let slots = own.as_ref().map_or(self.common.as_slice(), std::slice::from_ref);
+            (self.shared.place(slots).await, own)
+        };
+        let mut stopped = stop.clone();
         let (place, _own) = tokio::select! {
             biased;
             place = place => place,
-            Some(stop) = ordered(&mut stop) => return Report::stopped(stop),
+            Some(stop) = ordered(&mut stopped) => return Report::stopped(stop),
         };
-        let ended = place.process.run(artifact, attempt, grants, progress, to_stop).await;
+        let ended = place.process.run(&artifact, attempt, grants, progress, stop).await;
         ended.unwrap_or_else(|Died| Report::stopped(Stop::Lost))
     }
 
@@ -184,7 +208,7 @@ impl Apart {
         if let Some(slot) = there() {
             return slot;
         }
-        let slot = Slot::start(&self.house, turn);
+        let slot = Slot::start(&self.shared, turn);
         let mut set_apart = lock(&self.set_apart);
         set_apart.retain(|_, slot| slot.strong_count() > 0);
         set_apart.insert(module.clone(), Arc::downgrade(&slot));
@@ -192,19 +216,32 @@ impl Apart {
     }
 }
 
-impl House {
-    /// Waits for room in one of these.
+impl Shared {
+    /// Waits for one of these to be ready: for what takes no room in it.
+    async fn ready(&self, slots: &[Arc<Slot>]) -> Arc<Process> {
+        self.when(|| slots.iter().find_map(|slot| slot.process())).await
+    }
+
+    /// Waits for room in one of these, and takes it in the one that has most.
     async fn place(self: &Arc<Self>, slots: &[Arc<Slot>]) -> Place {
+        let most_room = || {
+            let ready = slots.iter().filter_map(|slot| Some((slot, slot.process()?)));
+            let (slot, process) = ready.max_by_key(|(slot, _)| slot.places.available_permits())?;
+            let permit = Arc::clone(&slot.places).try_acquire_owned().ok()?;
+            Some(Place { process, permit: Some(permit), shared: Arc::clone(self) })
+        };
+        self.when(most_room).await
+    }
+
+    /// Looks until there is something, again after each change.
+    async fn when<T>(&self, look: impl Fn() -> Option<T>) -> T {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // From here on no change is missed.
             changed.as_mut().enable();
-            let most = slots.iter().filter_map(|slot| Some((slot, slot.process()?)));
-            if let Some((slot, process)) = most.max_by_key(|(slot, _)| slot.places.available_permits())
-                && let Ok(permit) = Arc::clone(&slot.places).try_acquire_owned()
-            {
-                return Place { process, permit: Some(permit), house: Arc::clone(self) };
+            if let Some(found) = look() {
+                return found;
             }
             changed.await;
         }
@@ -216,23 +253,20 @@ impl House {
             match Started::of(&self.program, self.begin.clone()).await {
                 Ok(ready) => {
                     note_weakness(&ready.process);
-                    let Some(slot) = slot.upgrade() else { return };
-                    *lock(&slot.process) = Some(Arc::clone(&ready.process));
                     // Not held while the process lives: it is to die with its slot.
-                    let slot = Arc::downgrade(&slot);
+                    match slot.upgrade() {
+                        Some(slot) => *lock(&slot.process) = Some(Arc::clone(&ready.process)),
+                        None => return,
+                    }
                     self.changed.notify_waiters();
                     let id = ready.process.id;
                     let (how, running) = ready.dies().await;
                     if let Some(slot) = slot.upgrade() {
                         *lock(&slot.process) = None;
                     }
-                    let running: Vec<&Digest> = running.iter().collect();
-                    tracing::error!(
-                        executor = id,
-                        attempts = running.len(),
-                        "an executor died ({how}); it is started again"
-                    );
-                    lock(&self.blame).died(&running, clock::instant());
+                    let attempts = running.len();
+                    tracing::error!(executor = id, attempts, "an executor died ({how}); it is started again");
+                    self.blame(&running.iter().collect::<Vec<_>>());
                 }
                 Err(error) => tracing::error!(%error, "an executor cannot be started; it is tried again"),
             }
@@ -243,15 +277,33 @@ impl House {
     }
 }
 
+impl Shared {
+    /// Remembers who was there when a process died, and says so where it has consequences.
+    fn blame(&self, running: &[&Digest]) {
+        let (mut blame, now) = (lock(&self.blame), clock::instant());
+        for module in blame.died(running, now) {
+            match blame.standing(&module, now) {
+                Standing::Trusted => {}
+                Standing::Suspected => {
+                    tracing::warn!(%module, "it was in processes that died, and gets one of its own")
+                }
+                Standing::Quarantined => {
+                    tracing::error!(%module, "it killed {DEATHS} processes, and is not run for a while")
+                }
+            }
+        }
+    }
+}
+
 impl Slot {
-    fn start(house: &Arc<House>, turn: Option<OwnedSemaphorePermit>) -> Arc<Self> {
+    fn start(shared: &Arc<Shared>, turn: Option<OwnedSemaphorePermit>) -> Arc<Self> {
         let slot = Arc::new(Self {
             process: Mutex::default(),
-            places: Arc::new(Semaphore::new(house.begin.places as usize)),
+            places: Arc::new(Semaphore::new(shared.begin.places as usize)),
             supervisor: Mutex::default(),
             _turn: turn,
         });
-        let supervisor = tokio::spawn(Arc::clone(house).supervise(Arc::downgrade(&slot)));
+        let supervisor = tokio::spawn(Arc::clone(shared).supervise(Arc::downgrade(&slot)));
         *lock(&slot.supervisor) = Some(supervisor.abort_handle());
         slot
     }
@@ -273,12 +325,8 @@ impl Drop for Slot {
 impl Drop for Place {
     fn drop(&mut self) {
         drop(self.permit.take());
-        self.house.changed.notify_waiters();
+        self.shared.changed.notify_waiters();
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says once what a process lacks here.

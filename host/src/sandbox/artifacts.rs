@@ -1,7 +1,8 @@
 //! Compiled code on disk: made once, by a child process, and loaded by mapping the file.
 //!
 //! Loading an artifact runs it as machine code, so only what this daemon made is ever loaded: each file has a MAC beside
-//! it, with a key that lives in the cache directory and is readable by the daemon's user only. What does not verify, or was
+//! it, with a key that lives in the cache directory and is readable by the daemon's user only. Code has a directory of its own, which
+//! is all of the cache that the processes see that run it. What does not verify, or was
 //! made by another engine, is as if it were not there.
 
 use std::fs;
@@ -27,7 +28,7 @@ pub(super) struct Artifacts {
 impl Artifacts {
     /// Opens the cache, with a new key if there is none.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(code_directory(directory))?;
         let path = directory.join("key");
         let key = match read_key(&path)? {
             Some(key) => key,
@@ -36,9 +37,14 @@ impl Artifacts {
         Ok(Self { directory: directory.to_owned(), key })
     }
 
+    /// Where all artifacts are, and nothing else.
+    pub(super) fn code(&self) -> PathBuf {
+        code_directory(&self.directory)
+    }
+
     /// Where the artifact of a component is, or will be.
     pub(super) fn path(&self, digest: &Digest, flavour: Flavour, compatibility: &str) -> PathBuf {
-        self.directory.join(format!("{digest}-{}-{compatibility}.cwasm", flavour.name()))
+        self.code().join(format!("{digest}-{}-{compatibility}.cwasm", flavour.name()))
     }
 
     /// A place of its own for a compilation, on the same file system.
@@ -88,6 +94,10 @@ impl Artifacts {
             }
         }
     }
+}
+
+fn code_directory(cache: &Path) -> PathBuf {
+    cache.join("code")
 }
 
 fn mac_path(path: &Path) -> PathBuf {

@@ -15,6 +15,9 @@ use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
 /// Fuel runs at once: their engine has a pool of its own, which reserves address space.
 const FUEL_INSTANCES: u32 = 1000;
 
+/// A component, and how its code is interrupted.
+pub(super) type Code = (Digest, Flavour);
+
 /// What a component said when it was asked for its tasks.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Described {

@@ -48,6 +48,12 @@ fn write(path: String) -> TaskResult<String> {
     fs::write(path, "written").map(|()| "written".to_owned()).map_err(refused)
 }
 
+#[task]
+fn append(path: String, text: String) -> TaskResult<()> {
+    let mut file = fs::OpenOptions::new().append(true).create(true).open(path).map_err(refused)?;
+    file.write_all(text.as_bytes()).map_err(refused)
+}
+
 /// Makes a link in a directory that leads out of it, and reads through it.
 #[task]
 fn escape(directory: String, to: String) -> TaskResult<String> {
@@ -73,4 +79,4 @@ fn variables() -> Vec<String> {
     std::env::vars().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-export_tasks!(is_clock_fine, say, listen, datagram, resolve, read, write, escape, variables);
+export_tasks!(is_clock_fine, append, say, listen, datagram, resolve, read, write, escape, variables);

@@ -3,12 +3,27 @@
 use std::fs;
 
 use lovage_model::{EventKind, State};
-use lovage_tests::daemon::{Daemon, runs, until};
+use lovage_tests::daemon::{Daemon, PATIENCE, run, runs, until};
 use lovage_tests::guests;
+use lovage_tests::peers::echo;
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 fn kill(executors: &[Pid], signal: Signal) {
     executors.iter().for_each(|pid| kill_process(*pid, signal).expect("it was there"));
+}
+
+/// Waits until so many are left: one that was started for a question goes in its own time.
+async fn left(daemon: &Daemon, count: usize) -> Vec<Pid> {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let executors = daemon.executors();
+        if executors.len() == count {
+            return executors;
+        }
+        assert!(std::time::Instant::now() < deadline, "{executors:?}, not {count}");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -81,9 +96,7 @@ async fn a_module_that_kills_its_executors_is_not_run_for_ever() {
 async fn an_executor_has_its_door_and_nothing_else() {
     let daemon = Daemon::start(&[guests::tour()], &[]);
     assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5");
-    let executors = daemon.executors();
-    assert_eq!(executors.len(), std::thread::available_parallelism().unwrap().get());
-    for executor in executors {
+    for executor in left(&daemon, std::thread::available_parallelism().unwrap().get()).await {
         let proc = std::path::PathBuf::from(format!("/proc/{}", executor.as_raw_nonzero()));
         assert_eq!(fs::read(proc.join("environ")).unwrap(), b"");
         let status = fs::read_to_string(proc.join("status")).unwrap();
@@ -97,6 +110,61 @@ async fn an_executor_has_its_door_and_nothing_else() {
             assert!(own || artifact || to.ends_with("/pagemap"), "{file:?} -> {to}");
         }
     }
+}
+
+/// What was granted gets through the walls of the process, for every call that it takes; what was not does not.
+#[test]
+fn grants_hold_in_an_executor() {
+    let (granted, shown, other) = (TempDir::new().unwrap(), TempDir::new().unwrap(), echo());
+    let peer = echo();
+    fs::write(shown.path().join("file"), "shown").unwrap();
+    let [granted_at, shown_at] = [&granted, &shown].map(|directory| directory.path().display());
+    let daemon = Daemon::configured(
+        &[guests::reaching()],
+        &format!(
+            "[grants.reaching]\ntcp = [\"{peer}\"]\ndirectories = [{{host = \"{granted_at}\", guest = \"/granted\", \
+             write = true}}, {{host = \"{shown_at}\", guest = \"/shown\"}}]\n"
+        ),
+    );
+    let run = |task: &str, args: &[&str]| daemon.lovage([&["task", "run", task], args].concat());
+    run("reaching.write", &["/granted/file"]).ok();
+    run("reaching.append", &["/granted/file", "; more"]).ok();
+    assert_eq!(run("reaching.read", &["/granted/file"]).json(), "written; more");
+    assert_eq!(run("reaching.read", &["/shown/file"]).json(), "shown");
+    assert_eq!(run("reaching.say", &[&peer.to_string(), "hello"]).json(), "hello");
+    for (task, args) in [
+        ("reaching.write", ["/shown/file", ""].as_slice()),
+        ("reaching.read", &["/granted/../etc/passwd"]),
+        ("reaching.say", &[&other.to_string(), "hello"]),
+    ] {
+        let args: Vec<_> = args.iter().copied().filter(|arg| !arg.is_empty()).collect();
+        assert_eq!(run(task, &args).code, Some(1), "{task} {args:?}");
+    }
+}
+
+/// Nothing of it has run before, so nobody else is where it runs first; and it waits for nobody's end.
+#[tokio::test]
+async fn a_module_is_asked_for_its_tasks_where_nobody_else_is() {
+    let settings = "[worker]\nexecutors = 1\nconcurrency = 1\n";
+    let daemon = Daemon::configured(&[guests::walls()], settings);
+    daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", "it"]).ok();
+    until(&daemon.task("it"), |kind| matches!(kind, EventKind::Progress { .. })).await;
+    let before = left(&daemon, 1).await;
+    let push = daemon.command(["module", "push", "restless", &guests::restless().to_string_lossy()]);
+    let push = std::thread::spawn(move || run(push));
+    // It loops there until it is stopped, so there is time to look.
+    let own = loop {
+        let more: Vec<Pid> = daemon.executors().into_iter().filter(|pid| !before.contains(pid)).collect();
+        if !more.is_empty() {
+            break more;
+        }
+        assert!(!push.is_finished(), "it had no process of its own");
+    };
+    kill(&own, Signal::KILL);
+    let refused = push.join().unwrap().fails(2);
+    assert!(refused.contains("could not be asked"), "{refused}");
+    assert_eq!(left(&daemon, 1).await, before);
+    assert_eq!(daemon.task("it").meta().await.unwrap().deliveries, 1);
 }
 
 #[tokio::test]
@@ -116,7 +184,7 @@ async fn executors_go_with_their_daemon_however_it_goes() {
     for executor in executors {
         // It is nobody's child any more, so only this can be waited for.
         let proc = format!("/proc/{}/environ", executor.as_raw_nonzero());
-        let deadline = std::time::Instant::now() + lovage_tests::daemon::PATIENCE;
+        let deadline = std::time::Instant::now() + PATIENCE;
         while fs::read(&proc).is_ok() {
             assert!(std::time::Instant::now() < deadline, "{executor:?} stays");
             tokio::task::yield_now().await;

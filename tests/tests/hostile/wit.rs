@@ -251,7 +251,7 @@ async fn bytes_that_are_no_component_do_not_come_in() {
 async fn compiled_code_cannot_be_uploaded() {
     let mut lab = Lab::new().await;
     let made = |lab: &Lab| {
-        let files = fs::read_dir(lab.cache()).unwrap().map(|entry| entry.unwrap().path());
+        let files = fs::read_dir(lab.cache().join("code")).unwrap().map(|entry| entry.unwrap().path());
         files.filter(|path| path.extension().is_some_and(|ending| ending == "cwasm")).collect::<Vec<_>>()
     };
     let artifacts = made(&lab);

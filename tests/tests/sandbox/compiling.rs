@@ -39,9 +39,12 @@ fn tour() -> Vec<u8> {
     fs::read(guests::tour()).unwrap()
 }
 
+/// All that is in a cache, by its path there; the directory of code is there always.
 fn files(cache: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let code = cache.join("code");
+    let entries = fs::read_dir(cache).unwrap().chain(fs::read_dir(&code).unwrap()).map(|entry| entry.unwrap().path());
+    let inside = |path: PathBuf| path.strip_prefix(cache).unwrap().to_string_lossy().into_owned();
+    let mut names: Vec<_> = entries.filter(|path| *path != code).map(inside).collect();
     names.sort();
     names
 }

@@ -1,12 +1,12 @@
 //! What is outside is reached by grant, and not beyond it.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lovage::attempt::{Capabilities, Directory, FaultKind, Outcome};
 use lovage_tests::guests;
+use lovage_tests::peers::echo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -21,22 +21,6 @@ async fn run(task: &str, args: Value, capabilities: &Capabilities) -> Result<Val
         Outcome::Raised(exception, _) => Err(exception.message()),
         other => panic!("{other:?}"),
     }
-}
-
-/// A peer that answers with what it is told.
-fn echo() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let mut heard = [0; 64];
-            while let Ok(count @ 1..) = stream.read(&mut heard) {
-                // The guest may be gone.
-                let _ = stream.write_all(&heard[..count]);
-            }
-        }
-    });
-    address
 }
 
 #[tokio::test]

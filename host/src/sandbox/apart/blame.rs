@@ -1,7 +1,7 @@
 //! Which module kills its executors? Processes die of many things, and many modules run in one; who was there again and
 //! again is set apart, and who dies alone again and again is it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use lovage_model::Digest;
@@ -41,19 +41,16 @@ struct Deaths {
 }
 
 impl Blame {
-    /// A process died while these modules ran in it.
-    pub(super) fn died(&mut self, running: &[&Digest], at: Instant) {
+    /// A process died while these modules ran in it. Each of them once.
+    pub(super) fn died(&mut self, running: &[&Digest], at: Instant) -> BTreeSet<Digest> {
         self.of.retain(|_, deaths| at.saturating_duration_since(deaths.last) < REMEMBERED);
-        let alone = running.iter().all(|digest| *digest == running[0]);
-        let mut counted: Vec<&Digest> = Vec::new();
-        for digest in running {
-            if counted.contains(digest) {
-                continue;
-            }
-            counted.push(digest);
-            let deaths = self.of.entry((*digest).clone()).or_insert(Deaths { count: 0, last: at, alone });
+        let modules: BTreeSet<Digest> = running.iter().copied().cloned().collect();
+        let alone = modules.len() == 1;
+        for module in &modules {
+            let deaths = self.of.entry(module.clone()).or_insert(Deaths { count: 0, last: at, alone });
             (deaths.count, deaths.last, deaths.alone) = (deaths.count + 1, at, alone);
         }
+        modules
     }
 
     pub(super) fn standing(&self, digest: &Digest, now: Instant) -> Standing {
@@ -94,7 +91,9 @@ mod tests {
     #[test]
     fn a_neighbour_is_suspected_and_never_quarantined() {
         let (mut blame, now, it, neighbour) = (Blame::default(), crate::clock::instant(), digest(1), digest(2));
-        (0..5).for_each(|_| blame.died(&[&it, &neighbour, &it], now));
+        for _ in 0..5 {
+            assert_eq!(blame.died(&[&it, &neighbour, &it], now).len(), 2);
+        }
         assert_eq!(blame.standing(&it, now), Standing::Suspected);
         blame.died(&[&it], now);
         assert_eq!(blame.standing(&it, now), Standing::Quarantined);
@@ -109,6 +108,6 @@ mod tests {
         blame.died(&[&it], now);
         blame.died(&[&it], now + REMEMBERED);
         assert_eq!(blame.standing(&it, now + REMEMBERED), Standing::Trusted);
-        blame.died(&[], now);
+        assert!(blame.died(&[], now).is_empty());
     }
 }

@@ -25,9 +25,6 @@ pub(super) const KEPT_BYTES: usize = 1 << 20;
 /// Which of the attempts, or questions, that pass the door.
 pub(super) type Turn = u64;
 
-/// A component, and how its code is interrupted.
-pub(super) type Code = (Digest, Flavour);
-
 /// To the process that runs guests.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {

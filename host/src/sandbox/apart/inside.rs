@@ -5,7 +5,7 @@ use std::io::{BufReader, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use lovage_model::{Json, LogRecord};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -14,10 +14,11 @@ use tokio::sync::watch;
 
 use super::super::engine::Pool;
 use super::super::engines::Engines;
+use super::super::lock;
 use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
 use super::outbox::Outbox;
 use super::walls;
-use crate::attempt::{Progress, Report, Stop};
+use crate::attempt::{Progress, Stop};
 
 /// The main function of an executor: a child of a daemon, with the door as its standard input.
 pub fn executor_child() -> ExitCode {
@@ -126,7 +127,7 @@ impl Inside {
                     (Arc::clone(&self.engines), Arc::clone(&self.outbox), Arc::clone(&self.stops));
                 self.spawn(async move {
                     let progress = Arc::new(Teller { turn, outbox: Arc::clone(&outbox) });
-                    let report: Report = engines.run(*attempt, grants, progress, stopped).await;
+                    let report = engines.run(*attempt, grants, progress, stopped).await;
                     lock(&stops).remove(&turn);
                     outbox.say(&Word::Ended { turn, report: Box::new(report) });
                 });
@@ -153,10 +154,6 @@ impl Drop for Inside {
             runtime.shutdown_background();
         }
     }
-}
-
-fn lock(stops: &Mutex<Stops>) -> std::sync::MutexGuard<'_, Stops> {
-    stops.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Tells the daemon what an attempt does.

@@ -18,8 +18,8 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
-use super::super::engines::Described;
-use super::door::{self, Begin, Code, LENGTH, Order, Turn, Walls, Word};
+use super::super::engines::{Code, Described};
+use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
 use super::orders::Orders;
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
 

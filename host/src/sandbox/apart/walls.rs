@@ -46,6 +46,10 @@ fn confine(begin: &Begin) -> anyhow::Result<bool> {
         for peer in &granted.tcp {
             rules = rules.add_rule(NetPort::new(peer.port(), AccessNet::ConnectTcp))?;
         }
+        if !granted.tcp.is_empty() {
+            // Who connects may first ask for a place of its own, any that is free.
+            rules = rules.add_rule(NetPort::new(0, AccessNet::BindTcp))?;
+        }
     }
     let RestrictionStatus { ruleset, .. } = rules.restrict_self()?;
     Ok(ruleset != RulesetStatus::NotEnforced)

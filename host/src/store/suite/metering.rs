@@ -5,6 +5,7 @@ use super::*;
 for_each_backend!(
     what_is_used_adds_up_by_day_and_tenant,
     an_attempt_that_is_not_recorded_is_not_counted,
+    what_was_counted_is_kept_when_its_task_and_its_tenant_are_gone,
     what_was_counted_survives_a_restart
 );
 
@@ -55,6 +56,14 @@ async fn an_attempt_that_is_not_recorded_is_not_counted(bench: Bench) {
     // Nobody ran it.
     bench.store.revoke(&tenant(), &id("b"), at(2)).await.unwrap();
     assert_eq!(used(&bench, at(0)).await, []);
+}
+
+async fn what_was_counted_is_kept_when_its_task_and_its_tenant_are_gone(bench: Bench) {
+    run(&bench, "a", at(1), 5).await;
+    let before = used(&bench, at(0)).await;
+    bench.store.forget(&tenant(), &id("a")).await.unwrap();
+    bench.store.unregister(&tenant()).await.unwrap();
+    assert_eq!((used(&bench, at(0)).await, before.len()), (before, 1));
 }
 
 async fn what_was_counted_survives_a_restart(mut bench: Bench) {
