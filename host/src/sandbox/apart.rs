@@ -176,7 +176,8 @@ impl Apart {
             // It was unloaded (its module removed) between the check and here: the task goes back.
             return Report::stopped(Stop::Interrupted);
         };
-        let standing = lock(&self.shared.blame).standing(&attempt.module, clock::instant());
+        let standing_of = || lock(&self.shared.blame).standing(&attempt.module, clock::instant());
+        let standing = standing_of();
         if standing == Standing::Quarantined {
             return poisoned(&attempt.module);
         }
@@ -194,6 +195,10 @@ impl Apart {
             place = place => place,
             Some(stop) = ordered(&mut stopped) => return Report::stopped(stop),
         };
+        if standing_of() == Standing::Quarantined {
+            // It was not yet when this began to wait.
+            return poisoned(&attempt.module);
+        }
         let ended = place.process.run(&artifact, attempt, grants, progress, stop).await;
         ended.unwrap_or_else(|Died| Report::stopped(Stop::Lost))
     }
@@ -260,13 +265,18 @@ impl Shared {
                     }
                     self.changed.notify_waiters();
                     let id = ready.process.id;
-                    let (how, running) = ready.dies().await;
+                    let death = ready.dies().await;
                     if let Some(slot) = slot.upgrade() {
                         *lock(&slot.process) = None;
                     }
-                    let attempts = running.len();
-                    tracing::error!(executor = id, attempts, "an executor died ({how}); it is started again");
-                    self.blame(&running.iter().collect::<Vec<_>>());
+                    let (running, how) = (death.running(), &death.how);
+                    tracing::error!(
+                        executor = id,
+                        attempts = running.len(),
+                        "an executor died ({how}); it is started again"
+                    );
+                    // Before anybody hears of it, and tries again.
+                    self.blame(&running);
                 }
                 Err(error) => tracing::error!(%error, "an executor cannot be started; it is tried again"),
             }

@@ -115,8 +115,8 @@ impl Started {
         Ok(Self { process: Arc::new(process), child, words })
     }
 
-    /// Passes orders and words until the process dies: how, and which modules ran in it, one for each attempt.
-    pub(super) async fn dies(mut self) -> (String, Vec<Digest>) {
+    /// Passes orders and words until the process dies.
+    pub(super) async fn dies(mut self) -> Death {
         let process = Arc::clone(&self.process);
         let why = tokio::select! {
             error = process.listen(&mut self.words) => error.err(),
@@ -131,7 +131,20 @@ impl Started {
         };
         let why = why.filter(|error| error.kind() != std::io::ErrorKind::UnexpectedEof);
         let text = why.map_or_else(|| status.clone(), |error| format!("{status}: {error}"));
-        (text, process.ended())
+        Death { how: text, lost: process.ended() }
+    }
+}
+
+/// How a process died. Who waits for its attempts hears of it when this is dropped.
+pub(super) struct Death {
+    pub(super) how: String,
+    lost: Vec<Run>,
+}
+
+impl Death {
+    /// The module of each attempt that ran.
+    pub(super) fn running(&self) -> Vec<&Digest> {
+        self.lost.iter().map(|run| &run.module).collect()
     }
 }
 
@@ -293,10 +306,10 @@ impl Process {
         }
     }
 
-    /// It is dead: nothing is answered any more. The modules of its attempts.
-    fn ended(&self) -> Vec<Digest> {
+    /// It is dead: nothing is answered any more. What ran in it.
+    fn ended(&self) -> Vec<Run> {
         let Open { runs, .. } = std::mem::replace(&mut *self.open(), Open { dead: true, ..Open::default() });
-        runs.into_values().map(|run| run.module).collect()
+        runs.into_values().collect()
     }
 }
 
