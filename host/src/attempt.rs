@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lovage_model::{
-    AttemptLog, Digest, Exception, Handler, Json, LogRecord, Request, Seconds, Signature, TaskId, Timestamp, Usage,
+    AttemptLog, Digest, Exception, Handler, Json, LogRecord, Request, Seconds, Signature, TaskId, TenantId, Timestamp,
+    Usage,
 };
 use serde::{Deserialize, Serialize};
 
 /// One run of one task, as the sandbox is asked for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
+    /// Whose it is: tenants take turns.
+    pub tenant: TenantId,
     /// The component.
     pub module: Digest,
     /// What the task may know about its run; names the task, holds its arguments and the options in force.
@@ -40,6 +43,8 @@ pub struct Grants {
     pub output_bytes: usize,
     /// The largest result, meta or signature, in bytes.
     pub payload_bytes: usize,
+    /// Its tenant's share of the processors, beside those of others.
+    pub weight: u32,
     /// The most subtasks, those of its handlers included.
     pub subtasks: usize,
     /// How long each handler that follows the run may take: its time is its own.

@@ -16,6 +16,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod events;
+pub mod fair;
 pub mod modules;
 pub mod pipeline;
 pub mod queue;

@@ -14,6 +14,7 @@ mod grant;
 #[cfg(test)]
 mod histories;
 mod mapped;
+mod outcomes;
 mod running;
 mod scope;
 mod standing;
@@ -24,9 +25,10 @@ use std::time::Duration;
 
 use lovage_model::Room;
 
-pub use commit::{Committer, Outcomes};
+pub use commit::Committer;
 pub use following::{Arrived, Following};
 pub use grant::{Caps, Granted, grant, timelimit};
+pub use outcomes::Outcomes;
 pub use running::{Brief, Listed, Running};
 pub use standing::{Foretold, Ordered, Share, Standing, TaskType};
 
@@ -37,7 +39,7 @@ use crate::events::Hub;
 use crate::modules::Modules;
 use crate::sandbox::Sandbox;
 use crate::store::{Lease, LeaseKey, Store};
-use commit::Settled;
+use outcomes::Settled;
 
 /// How long a message stays here that this host could not run, though nobody had told it to stop: given back at once, it
 /// would be back at once, and nothing would have changed.

@@ -29,6 +29,7 @@ mod prescan;
 mod refused;
 mod run;
 mod ticker;
+mod turns;
 mod until;
 
 use std::path::PathBuf;
@@ -143,6 +144,11 @@ pub struct Sandbox {
     guests: Guests,
 }
 
+/// The processors there are: as many threads run guests.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
 /// Where guests run.
 enum Guests {
     Here(Box<Engines>),
@@ -158,7 +164,7 @@ impl Sandbox {
         let places = Pool { instances: settings.concurrency, memory_bytes };
         let guests = match settings.executors.clone() {
             None => {
-                let engines = Engines::new(places)?;
+                let engines = Engines::new(places, cores())?;
                 engines.allocator().warn_if_slow();
                 Guests::Here(Box::new(engines))
             }
@@ -276,6 +282,7 @@ impl Sandbox {
             output_bytes: 0,
             payload_bytes: DESCRIPTION_BYTES,
             subtasks: 0,
+            weight: 1,
             handler_limit: Duration::ZERO,
             handler_fuel: None,
             capabilities: Arc::default(),

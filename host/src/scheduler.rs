@@ -196,7 +196,7 @@ impl Scheduler {
             worker: self.pipeline.hostname.clone(),
             queues: self.pipeline.standing.share().borrow().queues.clone(),
             max,
-            shares: self.accounts.shares(&self.pipeline.access.tenants()),
+            shares: self.accounts.shares(&self.pipeline.access.tenants(), slots_of(&self.pipeline, &self.settings)),
             now,
             until: now.after(self.settings.lease),
         };
@@ -255,7 +255,8 @@ impl Scheduler {
     fn account(&self, tenant: &TenantId, used: Option<Duration>) {
         let policy = self.pipeline.access.policy(tenant);
         self.accounts.end(tenant, policy.weight(), used);
-        if policy.running_tasks.is_some() {
+        // It may have been all that its tenant may have.
+        if policy.running_tasks.is_some() || self.pipeline.access.is_shared() {
             self.tenant_freed.notify_one();
         }
     }

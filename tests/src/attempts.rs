@@ -1,7 +1,7 @@
 //! Attempts for a sandbox, without a daemon.
 
 use lovage::attempt::{Attempt, Progress};
-use lovage_model::{Json, LogRecord, Message, Request};
+use lovage_model::{Json, LogRecord, Message, Request, TenantId};
 use serde_json::{Value, json};
 
 use crate::artifacts::digest_of;
@@ -21,5 +21,10 @@ impl Progress for Nobody {
 pub fn attempt(component: &[u8], task: &str, args: &Value) -> Attempt {
     let text = json!({ "id": "t-1", "task": task, "args": args, "kwargs": {}, "queue": "celery", "root_id": "t-1" });
     let message: Message = serde_json::from_value(text).expect("a message");
-    Attempt { module: digest_of(component), request: Request::of(&message, "lab", false), handlers: Vec::new() }
+    Attempt {
+        tenant: TenantId::default(),
+        module: digest_of(component),
+        request: Request::of(&message, "lab", false),
+        handlers: Vec::new(),
+    }
 }

@@ -27,6 +27,8 @@ guests! {
     handlers = "GUEST_HANDLERS";
     /// Breaks the contract.
     liar = "GUEST_LIAR";
+    /// Work for benches.
+    load = "GUEST_LOAD";
     /// Does not describe itself as JSON.
     mumbling = "GUEST_MUMBLING";
     /// Reaches for what is outside.

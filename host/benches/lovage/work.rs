@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lovage::attempt::{Attempt, Grants, Outcome, Progress, Report, Stop};
 use lovage::sandbox::{Compiler, Sandbox, Settings};
-use lovage_model::{Digest, Json, LogRecord, Request};
+use lovage_model::{Digest, Json, LogRecord, Request, TenantId};
 use lovage_test_guests::work;
 use sha2::Digest as _;
 use tokio::sync::watch;
@@ -80,7 +80,8 @@ impl Bench {
 
     async fn run(&self, task: &str, n: Option<u64>, fuel: Option<u64>, limit: Duration) -> (Report, Duration) {
         let request = Request::of(&message(task, n.into_iter().collect()), "bench", false);
-        let attempt = Attempt { module: self.digest.clone(), request, handlers: Vec::new() };
+        let (tenant, module) = (TenantId::default(), self.digest.clone());
+        let attempt = Attempt { tenant, module, request, handlers: Vec::new() };
         let grants = Grants {
             fuel,
             memory_bytes: 256 << 20,
@@ -89,6 +90,7 @@ impl Bench {
             output_bytes: 1 << 20,
             payload_bytes: 1 << 20,
             subtasks: 0,
+            weight: 1,
             handler_limit: limit,
             handler_fuel: fuel,
             capabilities: Arc::default(),

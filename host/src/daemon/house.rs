@@ -341,8 +341,8 @@ fn guest_threads() -> std::io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("lovage-guest")
-        .event_interval(8)
-        .global_queue_interval(8)
+        .event_interval(2)
+        .global_queue_interval(1)
         .enable_all()
         .build()
 }

@@ -165,7 +165,12 @@ impl Pipeline {
         let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
         let attending = self.attend(lease, listed);
         let request = self.request(lease, &grants, options);
-        let attempt = Attempt { module: code.digest.clone(), request, handlers: code.definition.handlers.clone() };
+        let attempt = Attempt {
+            tenant: lease.tenant.clone(),
+            module: code.digest.clone(),
+            request,
+            handlers: code.definition.handlers.clone(),
+        };
         let run = self.sandbox.run(attempt, grants, Arc::clone(&attending) as _, listed.stopped.clone());
         attending.beside(run, &*self.store, lease.key).await
     }

@@ -42,7 +42,8 @@ impl Pipeline {
             let (task, kwargs) = (code.definition.name.clone(), Json::empty_object());
             let request = lovage_model::Request { task, args, kwargs, ..request.clone() };
             // As in Celery the handlers of a task that is called as a function are not called.
-            let attempt = Attempt { module: code.digest.clone(), request, handlers: Vec::new() };
+            let (tenant, module) = (lease.tenant.clone(), code.digest.clone());
+            let attempt = Attempt { tenant, module, request, handlers: Vec::new() };
             let (stopped, attending) = (listed.stopped.clone(), Arc::clone(&attending) as Arc<dyn Progress>);
             async move {
                 let stop = *stopped.borrow();

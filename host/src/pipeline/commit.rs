@@ -1,14 +1,14 @@
 //! The end of the main path: commit > announce.
 //!
-//! Settlements are recorded by one loop that takes all that have come since its last commit: the busier the host, the
+//! Settlements are recorded by one loop that takes those that have come since its last commit: the busier the host, the
 //! more of them share one transaction, one answer and one fsync. Nobody is told of an outcome that is not recorded.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lovage_model::{Event, EventKind, Settlement, Verdict};
-use tokio::sync::mpsc;
 
+use super::outcomes::{self, Inbox, Outcomes, Settled};
 use super::{Listed, Running};
 use crate::attempt::Stop;
 use crate::clock;
@@ -16,39 +16,15 @@ use crate::events::Hub;
 use crate::store::{Fenced, Lease, LeaseKey, Quota, Revoked, Store, StoreError};
 use crate::trace::{self, Unsent};
 
-/// Settlements that may wait; then those who bring more wait, and no more messages are leased.
-const WAITING: usize = 4096;
-/// The most in one transaction.
-const BATCH: usize = 1024;
 /// How long to wait for a full disk to have room again.
 const FULL_STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often a task is looked for that is leased and does not run here yet.
 const TRIES: usize = 5;
 
-/// An attempt that has been settled, not yet recorded.
-pub(super) struct Settled {
-    pub(super) lease: Lease,
-    pub(super) settlement: Settlement,
-    pub(super) listed: Listed,
-}
-
-/// The way to the committer.
-#[derive(Clone)]
-pub struct Outcomes(mpsc::Sender<Settled>);
-
-impl Outcomes {
-    pub(super) async fn send(&self, settled: Settled) {
-        if self.0.send(settled).await.is_err() {
-            // The house is closing: the message is delivered again when it opens.
-            tracing::warn!("an outcome came after the end, and is not recorded");
-        }
-    }
-}
-
 /// The loop that records settlements.
 pub struct Committer {
-    inbox: mpsc::Receiver<Settled>,
+    inbox: Inbox,
     store: Arc<dyn Store>,
     hub: Arc<Hub>,
 }
@@ -84,16 +60,15 @@ type Rest = (Lease, Listed);
 impl Committer {
     /// A committer, and the way to it.
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>) -> (Outcomes, Self) {
-        let (outcomes, inbox) = mpsc::channel(WAITING);
-        (Outcomes(outcomes), Self { inbox, store, hub })
+        let (outcomes, inbox) = outcomes::inbox();
+        (outcomes, Self { inbox, store, hub })
     }
 
     /// Records settlements until nobody can send any more. `refused` makes of one of which nothing can be sent what is
     /// recorded instead.
     pub async fn run(mut self, refused: impl Fn(&Lease, Settlement, &Unsent) -> Settlement + Send + Sync) {
-        let mut came = Vec::with_capacity(BATCH);
-        while self.inbox.recv_many(&mut came, BATCH).await > 0 {
-            self.record(came.drain(..), &refused).await;
+        while let Some(mut together) = self.inbox.next().await {
+            self.record(together.settled.drain(..), &refused).await;
         }
     }
 

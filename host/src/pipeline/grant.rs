@@ -86,6 +86,7 @@ pub fn grant(caps: &Caps, policy: &TenantPolicy, task: &TaskOptions, message: &M
         hard_limit,
         output_bytes: caps.output_bytes,
         payload_bytes: caps.payload_bytes,
+        weight: policy.weight(),
         subtasks: caps.subtasks,
         handler_limit: hard_limit.min(HANDLER_LIMIT),
         handler_fuel: fuel,

@@ -170,6 +170,7 @@ mod tests {
             output_bytes: 100,
             payload_bytes: 20,
             subtasks: 10,
+            weight: 1,
             handler_limit: Duration::ZERO,
             handler_fuel: None,
             capabilities: std::sync::Arc::default(),

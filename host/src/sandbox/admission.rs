@@ -1,6 +1,6 @@
 //! May this component come in? What it is, what it imports, what it exports, and which tasks it says it has.
 
-use lovage_model::{Digest, Message, Request, TaskDefinition, TaskId, TaskName};
+use lovage_model::{Digest, Message, Request, TaskDefinition, TaskId, TaskName, TenantId};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -102,7 +102,12 @@ pub(super) fn vanished() -> Refusal {
 pub(super) fn question(module: &Digest) -> Attempt {
     let nobody = TaskId::from_uuid(uuid::Uuid::nil());
     let message = Message::new(nobody, TaskName::new("describe").expect("a name"));
-    Attempt { module: module.clone(), request: Request::of(&message, "", false), handlers: Vec::new() }
+    Attempt {
+        tenant: TenantId::default(),
+        module: module.clone(),
+        request: Request::of(&message, "", false),
+        handlers: Vec::new(),
+    }
 }
 
 /// The component ended instead of answering.

@@ -25,7 +25,7 @@ pub use inside::executor_child;
 
 use super::engine::{Flavour, Pool};
 use super::engines::{Code, Described};
-use super::{Refusal, admission, lock};
+use super::{Refusal, admission, cores, lock};
 use crate::attempt::{Attempt, Capabilities, Effects, Fault, FaultKind, Grants, Outcome, Progress, Report, Stop};
 use crate::clock;
 use blame::{Blame, DEATHS, REMEMBERED, Standing};
@@ -92,12 +92,11 @@ impl Apart {
     /// Starts them. They get ready in the background.
     pub(super) fn new(executors: Executors, places: Pool, artifacts: PathBuf) -> Self {
         let Executors { program, count, granted } = executors;
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let each = places.instances.div_ceil(u32::try_from(count).unwrap_or(u32::MAX));
         let begin = Begin {
             places: each,
             memory_bytes: places.memory_bytes,
-            threads: cores.div_ceil(count),
+            threads: cores().div_ceil(count),
             artifacts,
             granted,
         };

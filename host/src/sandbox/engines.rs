@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::engine::{Allocator, Flavour, Pool};
 use super::executor::Executor;
+use super::turns::Turns;
 use super::{Refusal, SandboxError};
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
 
@@ -30,16 +31,18 @@ pub(super) struct Described {
 /// The engines behind a door.
 pub(super) struct Engines {
     places: Pool,
+    turns: Arc<Turns>,
     epoch: Executor,
     /// Made when a run first asks for fuel.
     fuel: OnceLock<Executor>,
 }
 
 impl Engines {
-    /// Engines with so many places for attempts.
-    pub(super) fn new(places: Pool) -> Result<Self, SandboxError> {
-        let epoch = executor(Flavour::Epoch, places)?;
-        Ok(Self { places, epoch, fuel: OnceLock::new() })
+    /// Engines with so many places for attempts, which share so many threads.
+    pub(super) fn new(places: Pool, threads: usize) -> Result<Self, SandboxError> {
+        let turns = Arc::new(Turns::new(threads));
+        let epoch = executor(Flavour::Epoch, places, &turns)?;
+        Ok(Self { places, turns, epoch, fuel: OnceLock::new() })
     }
 
     pub(super) fn allocator(&self) -> Allocator {
@@ -95,12 +98,12 @@ impl Engines {
             return Ok(made);
         }
         let pool = Pool { instances: self.places.instances.min(FUEL_INSTANCES), ..self.places };
-        let made = executor(flavour, pool);
+        let made = executor(flavour, pool, &self.turns);
         let made = made.map_err(|error| Refusal { code: "no_engine", message: error.to_string() })?;
         Ok(self.fuel.get_or_init(|| made))
     }
 }
 
-fn executor(flavour: Flavour, places: Pool) -> Result<Executor, SandboxError> {
-    Executor::new(flavour, places).map_err(|error| SandboxError::Engine(format!("{error:#}")))
+fn executor(flavour: Flavour, places: Pool, turns: &Arc<Turns>) -> Result<Executor, SandboxError> {
+    Executor::new(flavour, places, Arc::clone(turns)).map_err(|error| SandboxError::Engine(format!("{error:#}")))
 }

@@ -17,6 +17,7 @@ use super::guest::{Deadline, Guest};
 use super::linked::Linked;
 use super::run::Run;
 use super::ticker::Ticker;
+use super::turns::{Taker, Turns};
 use super::until::{End, until};
 use super::{Refusal, admission};
 use crate::attempt::{Attempt, Grants, Outcome, Progress, Report, Stop};
@@ -41,11 +42,12 @@ pub(super) struct Executor {
     /// For components that are asked for their tasks: a push must not wait for a task to end.
     asking: Semaphore,
     ticker: Option<Ticker>,
+    turns: Arc<Turns>,
 }
 
 impl Executor {
     /// An executor with so many places for attempts.
-    pub(super) fn new(flavour: Flavour, places: Pool) -> wasmtime::Result<Self> {
+    pub(super) fn new(flavour: Flavour, places: Pool, turns: Arc<Turns>) -> wasmtime::Result<Self> {
         let pool = Pool { instances: places.instances.saturating_add(ASKED_AT_ONCE), ..places };
         let (engine, allocator) = engine::executor(flavour, pool)?;
         let mut linker = Linker::new(&engine);
@@ -62,6 +64,7 @@ impl Executor {
             places: Semaphore::new(places.instances as usize),
             asking: Semaphore::new(ASKED_AT_ONCE as usize),
             ticker,
+            turns,
         })
     }
 
@@ -93,6 +96,11 @@ impl Executor {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Who takes turns for a guest.
+    pub(super) fn taker(&self, guest: &Guest) -> Taker<'_> {
+        Taker::new(&self.turns, guest.attempt.tenant.clone(), guest.grants.weight)
+    }
+
     /// Runs an attempt in an instance of its own.
     pub(super) async fn run(
         &self,
@@ -122,6 +130,7 @@ impl Executor {
         let attempt = admission::question(digest);
         let mut store = self.store(Guest::new(attempt, grants, Arc::new(Nobody), deadline));
         let (mut cpu, (_keep, stop)) = (Duration::ZERO, watch::channel(None));
+        let taker = self.taker(store.data());
         let ask = async {
             // The names of the exports were found when it was linked; their types are compared only here.
             match ready.instantiate(&mut store, true).await? {
@@ -129,7 +138,7 @@ impl Executor {
                 Err(error) => Ok(Err(admission::mismatch(&error))),
             }
         };
-        let end = until(ask, &mut cpu, deadline.hard, stop).await;
+        let end = until(ask, &mut cpu, taker, deadline.hard, stop).await;
         let outcome = match end {
             End::Ran(Ok(described)) => return described,
             End::Ran(Err(error)) => ending::failed(store.data(), &error),

@@ -303,6 +303,7 @@ mod tests {
             output_bytes: 0,
             payload_bytes,
             subtasks: 1000,
+            weight: 1,
             handler_limit: hard_limit,
             handler_fuel: None,
             capabilities: Arc::default(),

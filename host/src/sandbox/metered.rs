@@ -1,4 +1,4 @@
-//! Processor time of one future: what the threads that polled it spent in it.
+//! The polls of one guest: each takes a turn, and the processor time of all is added up.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,18 +8,27 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use rustix::time::{ClockId, clock_gettime};
 
+use super::turns::Taker;
+
 pin_project! {
-    /// A future that adds up the processor time of its polls.
+    /// A future that takes turns with others, and adds up the processor time of its polls.
     pub(super) struct Metered<'a, F> {
         #[pin]
         inner: F,
         spent: &'a mut Duration,
+        taker: Taker<'a>,
+        waits: bool,
     }
 }
 
 impl<'a, F: Future> Metered<'a, F> {
-    pub(super) fn new(inner: F, spent: &'a mut Duration) -> Self {
-        Self { inner, spent }
+    pub(super) fn new(inner: F, spent: &'a mut Duration, taker: Taker<'a>) -> Self {
+        Self { inner, spent, taker, waits: true }
+    }
+
+    /// From now on it waits for no turn: it has nothing to do but to end.
+    pub(super) fn waits_no_more(self: Pin<&mut Self>) {
+        *self.project().waits = false;
     }
 }
 
@@ -28,11 +37,25 @@ impl<F: Future> Future for Metered<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let before = thread_time();
-        let result = this.inner.poll(cx);
-        **this.spent += thread_time().saturating_sub(before);
+        if !*this.waits {
+            let (result, spent) = timed(this.inner, cx);
+            **this.spent += spent;
+            return result;
+        }
+        if this.taker.take(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let (result, spent) = timed(this.inner, &mut Context::from_waker(this.taker.waker()));
+        **this.spent += spent;
+        this.taker.give_back(spent);
         result
     }
+}
+
+fn timed<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> (Poll<F::Output>, Duration) {
+    let before = thread_time();
+    let result = future.poll(cx);
+    (result, thread_time().saturating_sub(before))
 }
 
 fn thread_time() -> Duration {

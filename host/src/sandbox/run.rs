@@ -51,8 +51,9 @@ impl<'a> Run<'a> {
     /// Takes it to its end.
     pub(super) async fn report(mut self, started: Instant) -> Report {
         let deadline = self.store.data().deadline.hard;
+        let taker = self.executor.taker(self.store.data());
         let call = call(&self.linked, &mut self.store, &mut self.instance);
-        let end = until(call, &mut self.cpu, deadline, self.stop.clone()).await;
+        let end = until(call, &mut self.cpu, taker, deadline, self.stop.clone()).await;
         if !matches!(end, End::Ran(Ok(_))) {
             self.instance = None;
         }
@@ -93,6 +94,7 @@ impl<'a> Run<'a> {
         }
         self.arm();
         let hard = self.store.data().deadline.hard;
+        let taker = self.executor.taker(self.store.data());
         let Self { linked, store, instance, cpu, stop, .. } = self;
         let call = async {
             let instance = match instance {
@@ -101,7 +103,7 @@ impl<'a> Run<'a> {
             };
             tell(instance, store, handler, came).await
         };
-        until(call, cpu, hard, stop.clone()).await
+        until(call, cpu, taker, hard, stop.clone()).await
     }
 
     fn arm(&mut self) {

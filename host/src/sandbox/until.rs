@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::metered::Metered;
+use super::turns::Taker;
 use crate::attempt::Stop;
 use crate::clock;
 
@@ -26,10 +27,11 @@ pub(super) enum End<T> {
 pub(super) async fn until<T>(
     run: impl Future<Output = wasmtime::Result<T>>,
     cpu: &mut Duration,
+    taker: Taker<'_>,
     hard: Instant,
     mut stop: watch::Receiver<Option<Stop>>,
 ) -> End<T> {
-    let mut run = pin!(Metered::new(run, cpu));
+    let mut run = pin!(Metered::new(run, cpu, taker));
     let mut limit = pin!(tokio::time::sleep_until(hard.into()));
     let mut stopped = pin!(async move {
         let order = stop.wait_for(Option::is_some).await.map(|order| *order);
@@ -44,6 +46,7 @@ pub(super) async fn until<T>(
         }
         // A guest that yields without end keeps the runtime from its timers: the clock decides.
         if clock::instant() >= hard || limit.as_mut().poll(cx).is_ready() {
+            run.as_mut().waits_no_more();
             // Code that had only yielded meets its limit at the next tick by itself, and says where it was.
             return Poll::Ready(match run.as_mut().poll(cx) {
                 Poll::Ready(result) => End::Ran(result),

@@ -19,6 +19,11 @@ use crate::store::{Share, Shares};
 const LEAST: u64 = 20_000;
 /// What a message is thought to use of which nothing is known, in nanoseconds.
 const GUESS: u64 = 1_000_000;
+/// Where tenants share the host, one may have so many times as many slots as it leaves free: an empty slot is there for who comes
+/// next, and each further tenant that takes all it may leaves some still (dynamic thresholds: Choudhury and Hahne 1998).
+const TIMES_FREE: usize = 3;
+/// Of fewer slots none is kept free.
+const FEW_SLOTS: usize = 8;
 /// One in so many parts of what is expected comes from the latest end.
 const MEMORY: u64 = 8;
 
@@ -45,18 +50,24 @@ struct Account {
 }
 
 impl Accounts {
-    /// How the next lease call is shared, with the tenants that were added.
-    pub(super) fn shares(&self, added: &[TenantView]) -> Shares {
+    /// How the next lease call is shared, with the tenants that were added, on a host with so many slots.
+    pub(super) fn shares(&self, added: &[TenantView], slots: usize) -> Shares {
         let mut book = self.book();
         book.forget();
         let (mut shares, floor) = (Shares::default(), book.floor);
+        let free = slots.saturating_sub(book.of.values().map(|account| account.held).sum());
+        let leaves = |held: usize| match added.is_empty() || slots < FEW_SLOTS {
+            true => usize::MAX,
+            // With the first so many of them held + n = TIMES_FREE * (free - n).
+            false => ((TIMES_FREE * free).saturating_sub(held) / (TIMES_FREE + 1)).max(usize::from(held == 0)),
+        };
         let share = |account: Option<&Account>, policy: &TenantPolicy| {
             let held = account.map_or(0, |account| account.held);
             let most = policy.running_tasks.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
             Share {
                 used: account.map_or(floor, |account| account.used.max(floor)),
                 step: account.map_or(GUESS, |account| account.expected) / u64::from(policy.weight()),
-                max: most.saturating_sub(held),
+                max: most.saturating_sub(held).min(leaves(held)),
             }
         };
         let unlimited = TenantPolicy::default();
@@ -127,7 +138,7 @@ mod tests {
     fn run(accounts: &Accounts, tenants: &[(&str, u32, u64)], times: usize) -> Vec<usize> {
         let mut ran = vec![0; tenants.len()];
         for _ in 0..times {
-            let shares = accounts.shares(&[]);
+            let shares = accounts.shares(&[], 256);
             let next = (0..tenants.len()).min_by_key(|&it| shares.get(&of(tenants[it].0)).used).unwrap();
             let (name, weight, micros) = tenants[next];
             accounts.begin(&of(name), weight);
@@ -165,10 +176,10 @@ mod tests {
         let accounts = Accounts::default();
         for _ in 0..1000 {
             accounts.begin(&of("a"), 1);
-            accounts.shares(&[]);
+            accounts.shares(&[], 256);
             accounts.end(&of("a"), 1, Some(Duration::from_millis(50)));
         }
-        let shares = accounts.shares(&[]);
+        let shares = accounts.shares(&[], 256);
         assert!(shares.get(&of("new")).used < shares.get(&of("a")).used, "it comes next");
         let ran = run(&accounts, &[("a", 1, 1000), ("new", 1, 1000)], 100);
         assert!((25..=50).contains(&ran[0]), "at most one of the old long ones is made up for: {ran:?}");
@@ -188,12 +199,30 @@ mod tests {
     fn a_cap_counts_what_is_held() {
         let accounts = Accounts::default();
         let two = [added("a", TenantPolicy { running_tasks: Some(2), ..TenantPolicy::default() })];
-        assert_eq!(accounts.shares(&two).get(&of("a")).max, 2);
+        assert_eq!(accounts.shares(&two, 256).get(&of("a")).max, 2);
         accounts.begin(&of("a"), 1);
         accounts.begin(&of("a"), 1);
-        assert_eq!(accounts.shares(&two).get(&of("a")).max, 0);
+        assert_eq!(accounts.shares(&two, 256).get(&of("a")).max, 0);
         accounts.end(&of("a"), 1, None);
-        assert_eq!(accounts.shares(&two).get(&of("a")).max, 1);
-        assert_eq!(accounts.shares(&two).get(&of("b")).max, usize::MAX);
+        assert_eq!(accounts.shares(&two, 256).get(&of("a")).max, 1);
+        assert_eq!(accounts.shares(&[], 256).get(&of("b")).max, usize::MAX);
+    }
+
+    #[test]
+    fn whoever_comes_next_finds_an_empty_slot() {
+        let (accounts, added) = (Accounts::default(), [added("a", TenantPolicy::default())]);
+        let take_all = |name: &str| {
+            let most = accounts.shares(&added, 256).get(&of(name)).max;
+            (0..most).for_each(|_| accounts.begin(&of(name), 1));
+            // What it may have, it has got.
+            assert_eq!(accounts.shares(&added, 256).get(&of(name)).max, 0);
+            most
+        };
+        assert_eq!(["a", "b", "c"].map(take_all), [192, 48, 12]);
+        assert_eq!(accounts.shares(&added, 256).get(&of("d")).max, 3);
+        // On a small host, or one that is not shared, nothing is kept free.
+        for (added, slots) in [(&added[..], 4), (&[], 256)] {
+            assert_eq!(Accounts::default().shares(added, slots).get(&of("a")).max, usize::MAX);
+        }
     }
 }

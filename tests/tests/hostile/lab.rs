@@ -193,6 +193,7 @@ pub(crate) fn grants() -> Grants {
         output_bytes: OUTPUT,
         payload_bytes: PAYLOAD,
         subtasks: 100,
+        weight: 1,
         handler_limit: Duration::from_secs(1),
         handler_fuel: None,
         capabilities: Arc::default(),

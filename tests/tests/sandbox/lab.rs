@@ -59,6 +59,7 @@ impl Run {
                 output_bytes: OUTPUT,
                 payload_bytes: PAYLOAD,
                 subtasks: 1000,
+                weight: 1,
                 handler_limit: Duration::from_secs(30),
                 handler_fuel: None,
                 capabilities: Arc::default(),

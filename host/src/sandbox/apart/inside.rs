@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use lovage_model::{Json, LogRecord};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
@@ -19,6 +19,11 @@ use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
 use super::outbox::Outbox;
 use super::walls;
 use crate::attempt::{Progress, Stop};
+
+/// How much it gives way to others on a processor.
+const NICENESS: i32 = 5;
+/// How much sooner it is ended than others where memory runs out: of -1000 to 1000.
+const OOM_SCORE: &str = "500";
 
 /// The main function of an executor: a child of a daemon, with the door as its standard input.
 pub fn executor_child() -> ExitCode {
@@ -64,6 +69,12 @@ fn close_inherited() {
 /// Gives up what no guest needs. Before there are other threads: they would not be held to it.
 fn confine(begin: &Begin) -> anyhow::Result<Walls> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // The daemon, who answers everybody, goes before guests that compute; and where memory runs out, it stays.
+    nice(NICENESS)?;
+    std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).or_else(|error| match error.kind() {
+        ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })?;
     walls::raise(begin)
 }
 
@@ -94,15 +105,16 @@ type Stops = HashMap<Turn, watch::Sender<Option<Stop>>>;
 impl Inside {
     fn new(begin: &Begin, outbox: Outbox) -> anyhow::Result<Self> {
         let pool = Pool { instances: begin.places, memory_bytes: begin.memory_bytes };
-        // A guest may hold a thread for a whole tick, so timers and new work are looked at often.
+        // A guest may hold a thread for a whole tick, so timers are looked at often; and what is new must ask for a turn before
+        // the next one is given away.
         let runtime = Builder::new_multi_thread()
             .worker_threads(begin.threads)
             .thread_name("lovage-guest")
-            .event_interval(8)
-            .global_queue_interval(8)
+            .event_interval(2)
+            .global_queue_interval(1)
             .enable_all()
             .build()?;
-        let engines = Arc::new(Engines::new(pool)?);
+        let engines = Arc::new(Engines::new(pool, begin.threads)?);
         Ok(Self { engines, outbox: Arc::new(outbox), stops: Arc::default(), runtime: Some(runtime) })
     }
 

@@ -1,0 +1,171 @@
+//! Who is next, where tenants share something that one of them could have for itself?
+//!
+//! Each tenant has a line of its own. Next is the first of the line whose tenant has used least, by what it really used: start-time
+//! fair queueing (Goyal, Vin and Cheng 1996), as in `store/sharing.rs`.
+//!
+//! Invariant: who comes with an empty line begins where the one was that was next last, so nobody saves up turns, and nobody
+//! is in debt for having been alone.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use lovage_model::TenantId;
+
+/// What waits, in a line for each tenant.
+#[derive(Debug)]
+pub struct Fair<T> {
+    /// What the tenant that was next last had used before it.
+    floor: u64,
+    lines: HashMap<TenantId, Line<T>>,
+    /// Those in which something waits, by what their tenants have used.
+    order: BTreeSet<(u64, TenantId)>,
+}
+
+#[derive(Debug)]
+struct Line<T> {
+    used: u64,
+    waiting: VecDeque<T>,
+}
+
+/// Lines that are kept for what they know, besides those in which something waits.
+const KEPT_LINES: usize = 256;
+
+impl<T> Default for Fair<T> {
+    fn default() -> Self {
+        Self { floor: 0, lines: HashMap::new(), order: BTreeSet::new() }
+    }
+}
+
+impl<T> Fair<T> {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Waits at the end of its tenant's line.
+    pub fn push(&mut self, tenant: &TenantId, what: T) {
+        let line = self.line(tenant);
+        let used = line.used;
+        line.waiting.push_back(what);
+        if line.waiting.len() == 1 {
+            self.order.insert((used, tenant.clone()));
+        }
+    }
+
+    /// What is next, and whose it is.
+    pub fn pop(&mut self) -> Option<(TenantId, T)> {
+        let (used, tenant) = self.order.pop_first()?;
+        self.floor = used;
+        let line = self.lines.get_mut(&tenant)?;
+        let what = line.waiting.pop_front()?;
+        if !line.waiting.is_empty() {
+            self.order.insert((used, tenant.clone()));
+        }
+        Some((tenant, what))
+    }
+
+    /// A tenant has used so much, divided by its weight.
+    pub fn charge(&mut self, tenant: &TenantId, used: u64) {
+        let line = self.line(tenant);
+        let before = line.used;
+        line.used = before.saturating_add(used);
+        let (after, waits) = (line.used, !line.waiting.is_empty());
+        if waits {
+            let entry = (before, tenant.clone());
+            self.order.remove(&entry);
+            self.order.insert((after, entry.1));
+        }
+    }
+
+    fn line(&mut self, tenant: &TenantId) -> &mut Line<T> {
+        if self.lines.len() > self.order.len() + KEPT_LINES {
+            let floor = self.floor;
+            self.lines.retain(|_, line| !line.waiting.is_empty() || line.used > floor);
+        }
+        let floor = self.floor;
+        if !self.lines.contains_key(tenant) {
+            self.lines.insert(tenant.clone(), Line { used: floor, waiting: VecDeque::new() });
+        }
+        let line = self.lines.get_mut(tenant).expect("it was put there");
+        if line.waiting.is_empty() {
+            line.used = line.used.max(floor);
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(n: usize) -> TenantId {
+        TenantId::new(format!("tenant-{n}")).unwrap()
+    }
+
+    /// Serves so often, with lines that never run dry; what each used.
+    fn served(costs: &[u64], times: usize) -> Vec<u64> {
+        let mut fair = Fair::default();
+        let mut used = vec![0; costs.len()];
+        (0..costs.len()).for_each(|n| fair.push(&of(n), n));
+        for _ in 0..times {
+            let (tenant, n) = fair.pop().expect("somebody waits");
+            fair.charge(&tenant, costs[n]);
+            used[n] += costs[n];
+            fair.push(&tenant, n);
+        }
+        used
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_gets_more_than_another_but_for_one_turn(costs in prop::collection::vec(1_u64..1000, 1..8)) {
+            let used = served(&costs, 2000);
+            let (least, most) = (used.iter().min().unwrap(), used.iter().max().unwrap());
+            prop_assert!(most - least <= *costs.iter().max().unwrap(), "{used:?}");
+        }
+    }
+
+    #[test]
+    fn each_line_keeps_its_order_and_who_has_used_least_is_next() {
+        let mut fair = Fair::default();
+        (0..3).for_each(|n| fair.push(&of(0), n));
+        fair.push(&of(1), 10);
+        assert_eq!(fair.pop(), Some((of(0), 0)));
+        fair.charge(&of(0), 5);
+        assert_eq!([fair.pop(), fair.pop(), fair.pop()].map(|it| it.unwrap().1), [10, 1, 2]);
+        assert!(fair.is_empty() && fair.pop().is_none());
+    }
+
+    #[test]
+    fn who_was_away_has_saved_nothing_and_who_was_alone_owes_nothing() {
+        let mut fair = Fair::default();
+        for _ in 0..100 {
+            fair.push(&of(0), 0);
+            fair.pop();
+            fair.charge(&of(0), 10);
+        }
+        (0..20).for_each(|n| {
+            fair.push(&of(0), n);
+            fair.push(&of(1), n);
+        });
+        let mut served = [0_i32; 2];
+        for _ in 0..20 {
+            let (tenant, _) = fair.pop().unwrap();
+            served[usize::from(tenant == of(1))] += 1;
+            fair.charge(&tenant, 10);
+        }
+        assert!(served[0].abs_diff(served[1]) <= 2, "{served:?}");
+    }
+
+    #[test]
+    fn who_is_gone_is_forgotten() {
+        let mut fair = Fair::default();
+        for n in 0..10_000 {
+            fair.push(&of(n), n);
+            fair.charge(&of(n), 1);
+            fair.pop();
+        }
+        assert!(fair.lines.len() <= KEPT_LINES + 1, "{}", fair.lines.len());
+    }
+}

@@ -1,0 +1,200 @@
+//! What has been settled, and waits to be recorded: each tenant's in turn, and never too much of one.
+//!
+//! What one tenant's attempts leave behind may be large. So what waits counts in bytes, each tenant's attempts wait with theirs
+//! while too much of it is there, in the slots that they have; and whose outcomes have taken least of the store is next.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lovage_model::{AttemptLog, Message, Settlement, TenantId, Verdict};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::Listed;
+use crate::fair::Fair;
+use crate::store::Lease;
+
+/// What of one tenant may wait, in KiB; one outcome may be larger.
+const TENANT_KIB: u32 = 16 << 10;
+/// Outcomes that may be on their way; then those who bring more wait, and no more messages are leased.
+const ON_THEIR_WAY: usize = 4096;
+/// The most in one transaction, in outcomes and, unless it is one alone, in bytes.
+const BATCH: usize = 1024;
+const BATCH_BYTES: usize = 1 << 20;
+/// What an outcome takes at least, and what each message that it sends takes besides its arguments.
+const LEAST_BYTES: usize = 512;
+
+/// An attempt that has been settled, not yet recorded.
+pub(super) struct Settled {
+    pub(super) lease: Lease,
+    pub(super) settlement: Settlement,
+    pub(super) listed: Listed,
+}
+
+/// One that waits, in the room that it takes.
+struct Waiting {
+    settled: Settled,
+    bytes: usize,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The way to who records them.
+#[derive(Clone)]
+pub struct Outcomes {
+    way: mpsc::Sender<Waiting>,
+    rooms: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
+}
+
+/// Where they wait.
+pub(super) struct Inbox {
+    came: mpsc::Receiver<Waiting>,
+    lines: Fair<Waiting>,
+}
+
+/// An inbox, and the way to it.
+pub(super) fn inbox() -> (Outcomes, Inbox) {
+    let (way, came) = mpsc::channel(ON_THEIR_WAY);
+    (Outcomes { way, rooms: Arc::default() }, Inbox { came, lines: Fair::default() })
+}
+
+impl Outcomes {
+    pub(super) async fn send(&self, settled: Settled) {
+        let bytes = bytes(&settled.settlement);
+        let room = self.room(&settled.lease.tenant);
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(TENANT_KIB);
+        // A room is never closed.
+        let room = room.acquire_many_owned(kib).await.ok();
+        if self.way.send(Waiting { settled, bytes, _room: room }).await.is_err() {
+            // The house is closing: the message is delivered again when it opens.
+            tracing::warn!("an outcome came after the end, and is not recorded");
+        }
+    }
+
+    fn room(&self, tenant: &TenantId) -> Arc<Semaphore> {
+        const KEPT: usize = 256;
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(room) = rooms.get(tenant) {
+            return Arc::clone(room);
+        }
+        if rooms.len() > KEPT {
+            // What waits in a room, or for one, holds it.
+            rooms.retain(|_, room| Arc::strong_count(room) > 1);
+        }
+        let room = Arc::new(Semaphore::new(TENANT_KIB as usize));
+        rooms.insert(tenant.clone(), Arc::clone(&room));
+        room
+    }
+}
+
+impl Inbox {
+    /// What is to be recorded together, when there is something; none: nobody can send any more.
+    pub(super) async fn next(&mut self) -> Option<Together> {
+        if self.lines.is_empty() {
+            let first = self.came.recv().await?;
+            self.line_up(first);
+        }
+        while let Ok(more) = self.came.try_recv() {
+            self.line_up(more);
+        }
+        let (mut together, mut all_bytes) = (Together::default(), 0);
+        while together.settled.len() < BATCH && all_bytes < BATCH_BYTES {
+            let Some((tenant, Waiting { settled, bytes, _room: room })) = self.lines.pop() else { break };
+            self.lines.charge(&tenant, bytes as u64);
+            all_bytes += bytes;
+            together.settled.push(settled);
+            together._rooms.extend(room);
+        }
+        Some(together)
+    }
+
+    fn line_up(&mut self, one: Waiting) {
+        let tenant = one.settled.lease.tenant.clone();
+        self.lines.push(&tenant, one);
+    }
+}
+
+/// What is recorded together, in the room that it takes until then.
+#[derive(Default)]
+pub(super) struct Together {
+    pub(super) settled: Vec<Settled>,
+    _rooms: Vec<OwnedSemaphorePermit>,
+}
+
+/// About how much is written for it.
+fn bytes(settlement: &Settlement) -> usize {
+    let AttemptLog { stdout, stderr, records, .. } = &settlement.log;
+    let records: usize = records.iter().map(|record| record.message.len() + LEAST_BYTES / 8).sum();
+    let message = |message: &Message| LEAST_BYTES + message.args.as_str().len() + message.kwargs.as_str().len();
+    let sent: usize = settlement.publish.tasks.iter().map(|one| message(&one.message)).sum();
+    let inline: usize = settlement.inline.messages.iter().map(message).sum();
+    let outcome = match &settlement.verdict {
+        Verdict::Success { result } => result.as_str().len(),
+        Verdict::Failure { traceback, .. } => traceback.as_deref().map_or(0, str::len),
+        Verdict::Retry { again, .. } => message(again),
+        Verdict::Replaced { by } => message(&by.message),
+        Verdict::Revoked { .. } | Verdict::Ignored | Verdict::Requeued | Verdict::HandedOn { .. } => 0,
+    };
+    LEAST_BYTES + stdout.len() + stderr.len() + records + sent + inline + outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Poll;
+
+    use lovage_model::{Json, Message, Timestamp};
+
+    use super::*;
+    use crate::pipeline::Running;
+    use crate::store::LeaseKey;
+
+    fn settled(running: &Arc<Running>, tenant: &str, id: usize, result_bytes: usize) -> Settled {
+        let message = Message::new(format!("{tenant}-{id}").parse().unwrap(), "t".parse().unwrap());
+        let key = LeaseKey { task: id as i64, token: 1 };
+        let lease = Lease { key, tenant: tenant.parse().unwrap(), message, deliveries: 1 };
+        let result = Json::of(&"x".repeat(result_bytes)).unwrap();
+        let settlement = Settlement::of(Verdict::Success { result }, Timestamp::from_micros(1));
+        let listed = running.list(&lease);
+        Settled { lease, settlement, listed }
+    }
+
+    fn tenants(together: &Together) -> Vec<&str> {
+        together.settled.iter().map(|settled| settled.lease.tenant.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn large_outcomes_of_one_are_no_line_for_another_to_stand_in() {
+        let (running, (outcomes, mut inbox)) = (Arc::default(), inbox());
+        for id in 0..5 {
+            outcomes.send(settled(&running, "large", id, 2 << 20)).await;
+        }
+        assert_eq!(tenants(&inbox.next().await.unwrap()), ["large"]);
+        for id in 0..100 {
+            outcomes.send(settled(&running, "small", id, 10)).await;
+        }
+        let next = inbox.next().await.unwrap();
+        let next = tenants(&next);
+        assert_eq!(next.iter().filter(|tenant| **tenant == "small").count(), 100, "{next:?}");
+        drop(outcomes);
+        let mut left = 0;
+        while let Some(together) = inbox.next().await {
+            left += together.settled.len();
+        }
+        assert_eq!(left + next.len(), 104);
+    }
+
+    #[tokio::test]
+    async fn who_has_too_much_waiting_waits_with_it_and_nobody_else_does() {
+        let (running, (outcomes, mut inbox)) = (Arc::default(), inbox());
+        for id in 0..4 {
+            outcomes.send(settled(&running, "large", id, 4_000_000)).await;
+        }
+        let mut fifth = Box::pin(outcomes.send(settled(&running, "large", 4, 4_000_000)));
+        let waits = std::future::poll_fn(|cx| Poll::Ready(fifth.as_mut().poll(cx).is_pending())).await;
+        assert!(waits, "16 MiB of it are there already");
+        outcomes.send(settled(&running, "small", 0, 10)).await;
+        drop(inbox.next().await.unwrap());
+        fifth.await;
+        // One that is larger than the room takes all of it.
+        outcomes.send(settled(&running, "huge", 0, 20 << 20)).await;
+    }
+}

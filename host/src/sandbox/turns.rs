@@ -1,0 +1,214 @@
+//! Whose guest runs next on the threads of this process?
+//!
+//! A guest runs in short pieces: until it waits for something, or for a tick at the most. Each piece takes a turn, and there are as
+//! many turns as threads. Where more want one, the next goes to the tenant that has used least. So one that keeps many guests
+//! busy takes no more of the processors than another with a single one, and that one does not stand behind all of them.
+//!
+//! A guest that ran for a tick and wants to go on stands in line from then on, not only when the runtime comes back to it: the
+//! runtime's own queue knows no tenants.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use lovage_model::TenantId;
+
+use super::lock;
+use crate::fair::Fair;
+
+/// The turns of one process.
+pub(super) struct Turns(Mutex<Table>);
+
+struct Table {
+    free: usize,
+    /// Nobody waits while one is free.
+    waiting: Fair<Arc<Place>>,
+}
+
+/// Where a guest is, between its runtime and the line. As a waker it is what the guest is woken by.
+struct Place {
+    state: AtomicU8,
+    /// Of the runtime.
+    waker: Mutex<Waker>,
+}
+
+/// It waits for something else than a turn.
+const AWAY: u8 = 0;
+/// It stands in line.
+const ASKED: u8 = 1;
+/// It has the next turn, and has been woken for it.
+const GRANTED: u8 = 2;
+/// It has a turn.
+const RUNS: u8 = 3;
+/// It has a turn, and wants another.
+const RUNS_ON: u8 = 4;
+/// It will never take one again.
+const GONE: u8 = 5;
+
+impl Place {
+    fn turn(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+impl Wake for Place {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Who stands in line is polled anyway, when it has its turn.
+        if !self.turn(RUNS, RUNS_ON) && self.state.load(Ordering::Acquire) == AWAY {
+            lock(&self.waker).wake_by_ref();
+        }
+    }
+}
+
+impl Turns {
+    pub(super) fn new(threads: usize) -> Self {
+        Self(Mutex::new(Table { free: threads, waiting: Fair::default() }))
+    }
+}
+
+impl Table {
+    /// A turn is over: the next has it.
+    fn pass_on(&mut self) {
+        while let Some((_, next)) = self.waiting.pop() {
+            if next.turn(ASKED, GRANTED) {
+                return lock(&next.waker).wake_by_ref();
+            }
+        }
+        self.free += 1;
+    }
+}
+
+/// Who takes turns for one attempt.
+pub(super) struct Taker<'a> {
+    turns: &'a Turns,
+    tenant: TenantId,
+    weight: u32,
+    place: Arc<Place>,
+    waker: Waker,
+}
+
+impl<'a> Taker<'a> {
+    pub(super) fn new(turns: &'a Turns, tenant: TenantId, weight: u32) -> Self {
+        let place = Arc::new(Place { state: AtomicU8::new(AWAY), waker: Mutex::new(Waker::noop().clone()) });
+        let waker = Waker::from(Arc::clone(&place));
+        Self { turns, tenant, weight: weight.max(1), place, waker }
+    }
+
+    /// Takes a turn, or waits for one. Who has taken it gives it [back](Self::give_back), and is woken only by
+    /// [its waker](Self::waker).
+    pub(super) fn take(&mut self, cx: &Context<'_>) -> Poll<()> {
+        // The waker first: what happens from here on wakes the new one.
+        lock(&self.place.waker).clone_from(cx.waker());
+        if self.place.turn(GRANTED, RUNS) {
+            return Poll::Ready(());
+        }
+        let mut table = lock(&self.turns.0);
+        if self.place.state.load(Ordering::Acquire) == AWAY {
+            if table.free > 0 {
+                table.free -= 1;
+                self.place.state.store(RUNS, Ordering::Release);
+                return Poll::Ready(());
+            }
+            self.place.state.store(ASKED, Ordering::Release);
+            table.waiting.push(&self.tenant, Arc::clone(&self.place));
+        }
+        // Granted meanwhile: it was woken for that.
+        Poll::Pending
+    }
+
+    /// What wakes the guest.
+    pub(super) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// The turn is over, and took so much of a processor.
+    pub(super) fn give_back(&mut self, spent: Duration) {
+        let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+        let mut table = lock(&self.turns.0);
+        table.waiting.charge(&self.tenant, nanos / u64::from(self.weight));
+        if !self.place.turn(RUNS, AWAY) {
+            self.place.state.store(ASKED, Ordering::Release);
+            table.waiting.push(&self.tenant, Arc::clone(&self.place));
+        }
+        table.pass_on();
+    }
+}
+
+impl Drop for Taker<'_> {
+    fn drop(&mut self) {
+        // It has a turn still if its guest panicked.
+        if [GRANTED, RUNS, RUNS_ON].contains(&self.place.state.swap(GONE, Ordering::AcqRel)) {
+            lock(&self.turns.0).pass_on();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taker<'a>(turns: &'a Turns, tenant: &str) -> Taker<'a> {
+        Taker::new(turns, TenantId::new(tenant).unwrap(), 1)
+    }
+
+    fn takes(taker: &mut Taker<'_>) -> bool {
+        taker.take(&Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn one_of_many_does_not_stand_behind_them() {
+        let turns = Turns::new(1);
+        let mut many: Vec<_> = (0..10).map(|_| taker(&turns, "many")).collect();
+        let mut one = taker(&turns, "one");
+        assert!(takes(&mut many[0]));
+        assert!(many[1..].iter_mut().all(|taker| !takes(taker)) && !takes(&mut one));
+        many[0].give_back(Duration::from_millis(1));
+        assert!(!takes(&mut many[1]) && takes(&mut one));
+        // It goes on while it has used less.
+        one.give_back(Duration::from_micros(100));
+        let next = many[1..].iter_mut().position(takes).expect("the turn went on");
+        assert!(!takes(&mut one));
+        many[1..][next].give_back(Duration::from_millis(1));
+        assert!(takes(&mut one));
+    }
+
+    #[test]
+    fn a_turn_is_not_lost_with_who_had_asked_for_it() {
+        let turns = Turns::new(1);
+        let [mut first, mut second, mut third] = ["a", "b", "c"].map(|tenant| taker(&turns, tenant));
+        assert!(takes(&mut first) && !takes(&mut second) && !takes(&mut third));
+        first.give_back(Duration::ZERO);
+        drop(second);
+        drop(first);
+        assert!(takes(&mut third), "it was granted to one that is gone");
+        let mut fourth = taker(&turns, "d");
+        assert!(!takes(&mut fourth));
+        drop(fourth);
+        third.give_back(Duration::ZERO);
+        assert_eq!(lock(&turns.0).free, 1);
+    }
+
+    #[test]
+    fn who_runs_on_stands_in_line_at_once() {
+        let turns = Turns::new(1);
+        let [mut busy, mut other, mut one] = ["many", "many", "one"].map(|tenant| taker(&turns, tenant));
+        assert!(takes(&mut busy) && !takes(&mut other) && !takes(&mut one));
+        busy.waker().wake_by_ref();
+        busy.give_back(Duration::from_millis(1));
+        assert!(!takes(&mut busy) && takes(&mut one));
+        // It waits for something: no turn is kept for it.
+        one.give_back(Duration::from_micros(1));
+        assert!(takes(&mut other) && !takes(&mut busy) && !takes(&mut one));
+        other.give_back(Duration::from_millis(1));
+        assert!(takes(&mut one));
+        one.give_back(Duration::from_micros(1));
+        assert!(takes(&mut busy), "it was in line before");
+        busy.give_back(Duration::ZERO);
+        assert_eq!(lock(&turns.0).free, 1);
+    }
+}
