@@ -12,6 +12,7 @@
 //! Absent: HTTP, and how much a tenant uses.
 
 mod rate;
+mod streams;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,6 +31,8 @@ use crate::store::{Store, StoreError, Token};
 
 pub use rate::Later;
 use rate::Rates;
+use streams::Streams;
+pub use streams::{Open, TooMany};
 
 /// What every token begins with, so that scanners of secrets find those that leak.
 const PREFIX: &str = "lovage_";
@@ -117,6 +120,7 @@ pub struct Access {
     /// One look at a time: what was read before a change must not take the place of what was read after it.
     looking: tokio::sync::Mutex<()>,
     rates: Rates,
+    streams: Arc<Streams>,
     /// Counts the changes.
     changed: watch::Sender<u64>,
 }
@@ -124,8 +128,8 @@ pub struct Access {
 impl Access {
     /// Reads what there is.
     pub async fn open(store: Arc<dyn Store>, required: bool) -> Result<Self, StoreError> {
-        let (book, looking, rates) = Default::default();
-        let access = Self { store, required, book, looking, rates, changed: watch::Sender::new(0) };
+        let (book, looking, rates, streams) = Default::default();
+        let access = Self { store, required, book, looking, rates, streams, changed: watch::Sender::new(0) };
         access.refresh().await?;
         Ok(access)
     }
@@ -324,6 +328,12 @@ impl Access {
             Some(rate) => self.rates.take(tenant, tasks, rate, now),
             None => Ok(()),
         }
+    }
+
+    /// Counts an event stream of a tenant, until what is returned is dropped; of `general` at most, if nothing less is said.
+    pub fn open_stream(&self, tenant: &TenantId, general: u32) -> Result<Open, TooMany> {
+        let most = self.policy(tenant).streams.unwrap_or(u32::MAX).min(general);
+        self.streams.open(tenant, most)
     }
 
     fn exists(&self, tenant: &TenantId) -> bool {

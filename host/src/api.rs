@@ -41,7 +41,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::{Access, Caller};
+use crate::access::{Access, Caller, Open, TooMany};
 use crate::beat::Beat;
 use crate::clock::Logical;
 use crate::control::Control;
@@ -77,6 +77,8 @@ pub struct Api {
     pub limits: queue::Limits,
     /// How large bodies may be.
     pub bodies: Bodies,
+    /// Event streams that a tenant may hold open.
+    pub streams: u32,
     /// Counts what is said to other hosts.
     pub clock: Arc<Logical>,
     /// What is told about this host.
@@ -108,6 +110,11 @@ type Shared = Arc<Rooms>;
 impl Rooms {
     fn is_draining(&self) -> bool {
         *self.api.draining.borrow()
+    }
+
+    /// Counts an event stream, while what is returned is there.
+    fn open_stream(&self, caller: &Caller) -> Result<Open, TooMany> {
+        self.api.access.open_stream(&caller.tenant, self.api.streams)
     }
 
     /// Returns when who listens must leave: the daemon goes down, or he may not any more.

@@ -232,7 +232,13 @@ impl Beat {
     fn admit(&self, tenant: &TenantId, entry: &PeriodicTask, id: TaskId, now: Timestamp) -> Result<Sent, Refusal> {
         let PeriodicTask { task, args, kwargs, options, .. } = entry.clone();
         let call = Signature { kwargs, options, ..Signature::new(task, args) };
-        queue::admit(call, queue::Ids::Given(id), &queue::Known { modules: &self.modules, tenant }, &self.limits, now)
+        queue::admit(
+            call,
+            queue::Ids::Given(id),
+            &queue::Known { modules: &self.modules, tenant },
+            &self.limits.of(&self.access.policy(tenant)),
+            now,
+        )
     }
 
     async fn find(&self, tenant: &TenantId, name: &EntryName) -> Result<Option<Periodic>, StoreError> {

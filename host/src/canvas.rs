@@ -22,8 +22,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use lovage_model::{
-    Arrival, Exception, Json, Message, Plan, Planned, ResultTuple, Signature, TaskDefinition, TaskId, TaskName, Then,
-    Timestamp, exc_module,
+    Arrival, Exception, Json, Message, Plan, Planned, ResultTuple, Signature, TaskDefinition, TaskId, TaskName,
+    TenantPolicy, Then, Timestamp, exc_module,
 };
 
 pub use again::again;
@@ -133,6 +133,15 @@ pub struct Rules {
     pub lineage_depth: u32,
     /// The most replacements of one task by another, under one id.
     pub replacements: u32,
+}
+
+impl Rules {
+    /// The same for a tenant, which may have less.
+    #[must_use]
+    pub fn of(self, policy: &TenantPolicy) -> Self {
+        let own = policy.message_bytes.and_then(|own| usize::try_from(own).ok()).unwrap_or(usize::MAX);
+        Self { message_bytes: self.message_bytes.min(own), ..self }
+    }
 }
 
 /// What an expansion stands on.

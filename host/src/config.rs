@@ -184,6 +184,8 @@ pub struct Limits {
     pub lineage_depth: u32,
     /// Tasks that come from one submit, besides its own.
     pub lineage_tasks: u64,
+    /// Event streams that a tenant may hold open.
+    pub streams: u32,
     /// Times that a task begins whose hosts were lost.
     pub deliveries: u32,
     /// Times that one task may be replaced by another.

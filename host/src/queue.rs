@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use lovage_model::api::SubmitRequest;
-use lovage_model::{Json, Signature, TaskDefinition, TaskId, TaskName, TenantId, Timestamp};
+use lovage_model::{Json, Signature, TaskDefinition, TaskId, TaskName, TenantId, TenantPolicy, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::canvas::{self, Scope, Tasks};
@@ -24,6 +24,14 @@ pub struct Limits {
     pub rules: Rules,
     /// How much may wait.
     pub room: lovage_model::Room,
+}
+
+impl Limits {
+    /// The same for a tenant, which may have less.
+    #[must_use]
+    pub fn of(self, policy: &TenantPolicy) -> Self {
+        Self { rules: self.rules.of(policy), ..self }
+    }
 }
 
 /// The tasks that the modules of a tenant export: a call must name one of them.

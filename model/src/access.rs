@@ -148,6 +148,21 @@ pub struct TenantPolicy {
     /// Fuel of one attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fuel: Option<u64>,
+    /// Arguments and headers of one message, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_bytes: Option<u64>,
+    /// One result, progress meta or signature, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_bytes: Option<u64>,
+    /// Kept of what an attempt writes to stdout, and of its stderr and log records together, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
+    /// Calls that one attempt may send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subtasks: Option<u64>,
+    /// Event streams that may be open at once on each host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<u32>,
     /// Modules, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modules: Option<u64>,
@@ -175,6 +190,11 @@ impl TenantPolicy {
             ("memory_bytes", self.memory_bytes, 4 << 30),
             ("time_limit_seconds", self.time_limit_seconds, 366 * 86_400),
             ("fuel", self.fuel, u64::MAX >> 1),
+            ("message_bytes", self.message_bytes, 1 << 30),
+            ("result_bytes", self.result_bytes, 1 << 30),
+            ("output_bytes", self.output_bytes, 1 << 30),
+            ("subtasks", self.subtasks, 100_000),
+            ("streams", self.streams.map(u64::from), 1_000_000),
             ("modules", self.modules, u64::MAX >> 1),
             ("module_bytes", self.module_bytes, u64::MAX >> 1),
         ];

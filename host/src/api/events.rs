@@ -18,7 +18,7 @@ use lovage_model::{Called, Event, EventKind, Exception, ResultMeta, State as Tas
 use super::Shared;
 use super::input::{Listens, Named, header};
 use super::problem::{BAD_QUERY, Failure, Reply};
-use crate::access::Caller;
+use crate::access::{Caller, Open};
 use crate::events::{Notice, Numbered, Subscription};
 
 /// A comment is sent after so long without an event, and the store is looked at.
@@ -38,9 +38,10 @@ pub(crate) async fn task_events(
     headers: HeaderMap,
 ) -> Reply<Sse<impl Stream<Item = Result<Line, Infallible>>>> {
     let after = last_event_id(&headers)?;
+    let open = rooms.open_stream(&caller)?;
     let subscription = rooms.api.hub.follow(&caller.tenant, &id, after);
     let meta = rooms.api.store.task(&caller.tenant, &id).await?.ok_or_else(|| Failure::unknown_id(&id))?;
-    let mut feed = Feed::new(rooms, caller, Some(id), subscription);
+    let mut feed = Feed::new(rooms, caller, open, Some(id), subscription);
     // Who resumes without a gap has seen the start; an end that is not among what follows must still be told.
     let resumes = after.is_some() && feed.subscription.complete();
     if !resumes || (meta.status.is_terminal() && !feed.subscription.has_missed()) {
@@ -59,8 +60,9 @@ pub(crate) async fn all_events(
     Listens(caller): Listens,
     headers: HeaderMap,
 ) -> Reply<Sse<impl Stream<Item = Result<Line, Infallible>>>> {
+    let open = rooms.open_stream(&caller)?;
     let subscription = rooms.api.hub.listen(&caller.tenant, last_event_id(&headers)?);
-    Ok(Sse::new(Feed::new(rooms, caller, None, subscription).stream()))
+    Ok(Sse::new(Feed::new(rooms, caller, open, None, subscription).stream()))
 }
 
 fn last_event_id(headers: &HeaderMap) -> Reply<Option<u64>> {
@@ -73,6 +75,7 @@ fn last_event_id(headers: &HeaderMap) -> Reply<Option<u64>> {
 struct Feed {
     rooms: Shared,
     caller: Caller,
+    _open: Open,
     /// The task; none: all of the tenant's.
     task: Option<TaskId>,
     subscription: Subscription,
@@ -81,9 +84,9 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(rooms: Shared, caller: Caller, task: Option<TaskId>, subscription: Subscription) -> Self {
+    fn new(rooms: Shared, caller: Caller, open: Open, task: Option<TaskId>, subscription: Subscription) -> Self {
         let lagged = (!subscription.complete()).then(|| lagged(None));
-        Self { rooms, caller, task, subscription, lines: lagged.into_iter().collect(), ended: false }
+        Self { rooms, caller, _open: open, task, subscription, lines: lagged.into_iter().collect(), ended: false }
     }
 
     fn stream(self) -> impl Stream<Item = Result<Line, Infallible>> {

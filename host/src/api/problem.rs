@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::Problem;
 
-use crate::access::{AccessError, Denied, Later};
+use crate::access::{AccessError, Denied, Later, TooMany};
 use crate::beat::BeatError;
 use crate::modules::PushError;
 use crate::queue::{Refusal, RefusalCode};
@@ -176,6 +176,14 @@ impl From<Later> for Failure {
         let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
         let text = format!("the tenant may send {rate} tasks in a second (submits_per_second): again in {seconds} s");
         Self { retry_after: Some(seconds), ..RATE_EXCEEDED.because(text) }
+    }
+}
+
+impl From<TooMany> for Failure {
+    fn from(TooMany { most }: TooMany) -> Self {
+        QUOTA_EXCEEDED.because(format!(
+            "the tenant may have {most} event streams open at once (streams of the tenant, or limits.streams): close one first"
+        ))
     }
 }
 

@@ -139,7 +139,8 @@ fn admit(
         (None, None) => Ids::New(TaskId::from_uuid(Uuid::now_v7())),
     };
     let known = queue::Known { modules: &rooms.api.modules, tenant };
-    let sent = queue::admit(call, ids, &known, &rooms.api.limits, clock::now())?;
+    let limits = rooms.api.limits.of(&rooms.api.access.policy(tenant));
+    let sent = queue::admit(call, ids, &known, &limits, clock::now())?;
     Ok(Admitted { sent, given_by })
 }
 

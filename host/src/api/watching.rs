@@ -20,7 +20,7 @@ use super::Shared;
 use super::body::{self, Cap};
 use super::input::Listens;
 use super::problem::{Failure, INVALID_REQUEST, Reply};
-use crate::access::Caller;
+use crate::access::{Caller, Open};
 use crate::events::Watch;
 
 /// The most tasks of one watch.
@@ -46,8 +46,9 @@ pub(crate) async fn watch_tasks(
         return Err(INVALID_REQUEST.because(format!("ids: {} of them, the limit is {TASKS}: watch several", ids.len())));
     }
     let deadline = wait.map(span).transpose()?.map(|span| Box::pin(tokio::time::sleep(span)));
+    let open = rooms.open_stream(&caller)?;
     let watch = rooms.api.hub.watch(&caller.tenant, ids);
-    Ok(Sse::new(Feed { rooms, caller, watch, deadline, over: false }.stream()))
+    Ok(Sse::new(Feed { rooms, caller, _open: open, watch, deadline, over: false }.stream()))
 }
 
 fn span(seconds: f64) -> Reply<Duration> {
@@ -59,6 +60,7 @@ fn span(seconds: f64) -> Reply<Duration> {
 struct Feed {
     rooms: Shared,
     caller: Caller,
+    _open: Open,
     watch: Watch,
     deadline: Option<Pin<Box<Sleep>>>,
     over: bool,

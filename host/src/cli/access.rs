@@ -72,6 +72,21 @@ pub(crate) struct Add {
     /// Fuel of one attempt
     #[arg(long, value_name = "N")]
     fuel: Option<u64>,
+    /// Arguments and headers of one message
+    #[arg(long, value_name = "BYTES")]
+    message_bytes: Option<u64>,
+    /// One result, progress meta or signature
+    #[arg(long, value_name = "BYTES")]
+    result_bytes: Option<u64>,
+    /// Kept of what an attempt writes
+    #[arg(long, value_name = "BYTES")]
+    output_bytes: Option<u64>,
+    /// Calls that one attempt may send
+    #[arg(long, value_name = "N")]
+    subtasks: Option<u64>,
+    /// Event streams that may be open at once on each host
+    #[arg(long, value_name = "N")]
+    streams: Option<u32>,
     /// Modules, by name
     #[arg(long, value_name = "N")]
     modules: Option<u64>,
@@ -121,6 +136,11 @@ pub(crate) async fn tenant(command: TenantCommand, Session { client, screen }: &
                 memory_bytes: add.memory_bytes,
                 time_limit_seconds: add.time_limit,
                 fuel: add.fuel,
+                message_bytes: add.message_bytes,
+                result_bytes: add.result_bytes,
+                output_bytes: add.output_bytes,
+                subtasks: add.subtasks,
+                streams: add.streams,
                 modules: add.modules,
                 module_bytes: add.module_bytes,
             };

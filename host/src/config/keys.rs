@@ -163,6 +163,12 @@ pub static KEYS: &[Key] = &[
         "Tasks that come from one submit, besides its own: what its tasks send, what those send, ...",
     ),
     key(
+        "limits.streams",
+        "128",
+        Kind::Number(1, 1_000_000),
+        "Event streams that a tenant may hold open at once; also what `lovage task run` waits on is one.",
+    ),
+    key(
         "limits.deliveries",
         "10",
         Kind::Number(2, 1000),

@@ -207,6 +207,7 @@ impl House {
             access: Arc::clone(&self.access),
             beat: Arc::clone(&self.beat),
             limits: self.admission,
+            streams: self.limits.streams,
             bodies: Bodies { module_bytes: self.limits.module_bytes, batch_bytes: self.limits.batch_bytes },
             clock: Arc::clone(&self.clock),
             host: self.host(),

@@ -13,8 +13,8 @@ use super::grant::{grant, timelimit};
 use super::scope::{Exported, scoped};
 use super::{Arrived, Interrupted, Listed, Pipeline};
 use crate::attempt::{Attempt, Grants, Outcome, Report, Stop};
-use crate::canvas::builtin;
 use crate::canvas::inline::{self, ChordParts};
+use crate::canvas::{Rules, builtin};
 use crate::clock;
 use crate::modules::{Code, NotReady};
 use crate::store::{ChordEnd, Lease};
@@ -64,9 +64,9 @@ impl Pipeline {
         let lost = matches!(&report, Ok(Report { outcome: Outcome::Stopped(Stop::Lost), .. }));
         let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
         let settlement = match report {
-            Ok(report) => scoped(&tasks, self.rules, |scope| trace::settle(attempted, report, scope)),
+            Ok(report) => scoped(&tasks, self.rules_of(&lease.tenant), |scope| trace::settle(attempted, report, scope)),
             Err(Unattempted::Never(why)) => {
-                Some(scoped(&tasks, self.rules, |scope| trace::settle_unrun(attempted, why, scope)))
+                Some(scoped(&tasks, self.rules_of(&lease.tenant), |scope| trace::settle_unrun(attempted, why, scope)))
             }
             Err(Unattempted::NotNow(why)) => {
                 tracing::error!(task_id = %message.id, why, "a task cannot be run now; it goes back to its queue");
@@ -78,6 +78,11 @@ impl Pipeline {
         let settlement = settlement.ok_or(Interrupted { begun })?;
         log_failure(message, &settlement.verdict, &options);
         Ok(settlement)
+    }
+
+    /// How far the calls of a tenant's tasks may go.
+    fn rules_of(&self, tenant: &TenantId) -> Rules {
+        self.rules.of(&self.access.policy(tenant))
     }
 
     /// How much of what a tenant's tasks send may be stored.
@@ -101,7 +106,7 @@ impl Pipeline {
         };
         let awaited = if arrived.of_group { Awaited::Group(arrived.many) } else { Awaited::Task };
         let tasks = Exported { modules: &self.modules, tenant: arrived.tenant };
-        scoped(&tasks, self.rules, |scope| trace::follow(attempted, awaited, arrived.arrival, scope))
+        scoped(&tasks, self.rules_of(arrived.tenant), |scope| trace::follow(attempted, awaited, arrived.arrival, scope))
     }
 
     /// What follows a chord in Celery's own form whose parts have all ended.
@@ -109,7 +114,7 @@ impl Pipeline {
         let ChordEnd { body, parts, nested, sender } = end;
         let parts = ChordParts { parts, nested, sender };
         let tasks = Exported { modules: &self.modules, tenant };
-        scoped(&tasks, self.rules, |scope| inline::chord_ended(group, parts, body, scope))
+        scoped(&tasks, self.rules_of(tenant), |scope| inline::chord_ended(group, parts, body, scope))
     }
 
     /// The options in force, with the time limits that were ordered for the task in place of its own.
@@ -133,7 +138,7 @@ impl Pipeline {
             room: self.room(&lease.tenant),
         };
         let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
-        scoped(&tasks, self.rules, |scope| trace::refused(attempted, settlement, why, scope))
+        scoped(&tasks, self.rules_of(&lease.tenant), |scope| trace::refused(attempted, settlement, why, scope))
     }
 
     async fn attempt(

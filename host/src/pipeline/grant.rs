@@ -60,9 +60,16 @@ impl Caps {
             time_limit,
             default_time_limit: self.default_time_limit.min(time_limit),
             fuel: least(policy.fuel, self.fuel),
+            output_bytes: at_most(policy.output_bytes, self.output_bytes),
+            payload_bytes: at_most(policy.result_bytes, self.payload_bytes),
+            subtasks: at_most(policy.subtasks, self.subtasks),
             ..self.clone()
         }
     }
+}
+
+fn at_most(own: Option<u64>, general: usize) -> usize {
+    own.and_then(|own| usize::try_from(own).ok()).map_or(general, |own| own.min(general))
 }
 
 fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {

@@ -42,7 +42,7 @@ pub(super) struct Executor {
     /// For components that are asked for their tasks: a push must not wait for a task to end.
     asking: Semaphore,
     ticker: Option<Ticker>,
-    turns: Arc<Turns>,
+    pub(super) turns: Arc<Turns>,
 }
 
 impl Executor {

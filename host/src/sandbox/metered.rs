@@ -58,7 +58,8 @@ fn timed<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> (Poll<F::Outpu
     (result, thread_time().saturating_sub(before))
 }
 
-fn thread_time() -> Duration {
+/// The processor time of this thread.
+pub(super) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

@@ -16,6 +16,7 @@ use super::executor::Executor;
 use super::guest::Guest;
 use super::handlers::{Came, following, tell};
 use super::linked::{Instance, Linked};
+use super::metered::thread_time;
 use super::until::{End, until};
 use crate::attempt::{Fault, Outcome, Report, Stop};
 use crate::clock;
@@ -141,7 +142,11 @@ impl<'a> Run<'a> {
     fn into_report(self, outcome: Outcome, started: Instant) -> Report {
         let burnt = self.burnt + (self.armed - self.left());
         let fuel = (self.executor.flavour == Flavour::Fuel).then_some(burnt);
+        // With the store goes all of its memory, which takes its time.
+        let before = thread_time();
         let guest = self.store.into_data();
+        let cleaning = thread_time().saturating_sub(before);
+        self.executor.turns.charge(&guest.attempt.tenant, guest.grants.weight, cleaning);
         let wall = clock::instant().saturating_duration_since(started);
         let instantiate = guest.instantiated.map_or(wall, |at| at.saturating_duration_since(started));
         Report {
@@ -150,7 +155,7 @@ impl<'a> Run<'a> {
             usage: Usage {
                 fuel,
                 peak_memory_bytes: guest.limiter.peak_bytes() as u64,
-                cpu_seconds: self.cpu.as_secs_f64(),
+                cpu_seconds: (self.cpu + cleaning).as_secs_f64(),
                 wall_seconds: wall.as_secs_f64(),
                 instantiate_seconds: instantiate.as_secs_f64(),
             },

@@ -69,9 +69,19 @@ impl Turns {
     pub(super) fn new(threads: usize) -> Self {
         Self(Mutex::new(Table { free: threads, waiting: Fair::default() }))
     }
+
+    /// A tenant has used so much of a processor outside of its turns.
+    pub(super) fn charge(&self, tenant: &TenantId, weight: u32, spent: Duration) {
+        lock(&self.0).charge(tenant, weight, spent);
+    }
 }
 
 impl Table {
+    fn charge(&mut self, tenant: &TenantId, weight: u32, spent: Duration) {
+        let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+        self.waiting.charge(tenant, nanos / u64::from(weight.max(1)));
+    }
+
     /// A turn is over: the next has it.
     fn pass_on(&mut self) {
         while let Some((_, next)) = self.waiting.pop() {
@@ -96,7 +106,7 @@ impl<'a> Taker<'a> {
     pub(super) fn new(turns: &'a Turns, tenant: TenantId, weight: u32) -> Self {
         let place = Arc::new(Place { state: AtomicU8::new(AWAY), waker: Mutex::new(Waker::noop().clone()) });
         let waker = Waker::from(Arc::clone(&place));
-        Self { turns, tenant, weight: weight.max(1), place, waker }
+        Self { turns, tenant, weight, place, waker }
     }
 
     /// Takes a turn, or waits for one. Who has taken it gives it [back](Self::give_back), and is woken only by
@@ -128,9 +138,8 @@ impl<'a> Taker<'a> {
 
     /// The turn is over, and took so much of a processor.
     pub(super) fn give_back(&mut self, spent: Duration) {
-        let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
         let mut table = lock(&self.turns.0);
-        table.waiting.charge(&self.tenant, nanos / u64::from(self.weight));
+        table.charge(&self.tenant, self.weight, spent);
         if !self.place.turn(RUNS, AWAY) {
             self.place.state.store(ASKED, Ordering::Release);
             table.waiting.push(&self.tenant, Arc::clone(&self.place));

@@ -162,3 +162,21 @@ async fn orders_are_told_to_those_who_listen() {
     assert_eq!((kind.as_str(), &data["terminated"], &data["expired"]), ("task-revoked", &json!(false), &json!(false)));
     assert_eq!(next(&mut all).await.unwrap().0, "task-sent");
 }
+
+#[tokio::test]
+async fn a_tenant_holds_so_many_streams_and_no_more() {
+    let site = site().await;
+    site.put("a").await;
+    let paths = ["/v1/events", "/v1/tasks/a/events"];
+    let mut open = Vec::new();
+    for n in 0..16 {
+        open.push(stream(&site, paths[n % 2], None).await);
+    }
+    for path in paths {
+        let (status, refused) = answer(site.ask(empty("GET", path)).await).await;
+        assert_eq!((status, &refused["code"]), (429, &"quota_exceeded".into()));
+        assert!(refused["detail"].as_str().unwrap().contains("16 event streams"), "{refused}");
+    }
+    open.pop();
+    open.push(stream(&site, "/v1/events", None).await);
+}
