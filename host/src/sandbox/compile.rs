@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 use tokio::process::Command;
 
 use super::confined::confine;
 use super::engine::{self, Flavour};
 use super::{Refusal, broken_cache, broken_disk};
+
+/// How much the compiler gives way to others on a processor.
+const NICENESS: i32 = 10;
 
 /// Who compiles.
 #[derive(Debug, Clone)]
@@ -126,6 +129,8 @@ pub fn compile_child(component: &Path, directory: &Path, memory_bytes: u64, cpu_
             return refuse(&broken_cache(format!("the compiler could not be limited: {error}")));
         }
     }
+    // Tasks go before it. Where that cannot be had, all are equal.
+    let _ = setpriority_process(None, NICENESS);
     if let Err(error) = confine(component, directory) {
         return refuse(&broken_cache(format!("the compiler could not be confined: {error}")));
     }

@@ -1,7 +1,7 @@
 //! `make attack`: what a tenant notices of another one's attack.
 //!
-//! For each attack a new daemon with two tenants of equal weight and no limits of their own. The neighbour sends tasks of about a
-//! millisecond at an even pace, seven tenths of its share: half of what the machine does for it when it is alone. First alone, then
+//! For each attack a new daemon with two tenants of equal weight and no limits of their own. The neighbour sends tasks of about four
+//! milliseconds of work at an even pace, seven tenths of its share: half of what the machine does for it when it is alone. First alone, then
 //! beside the attack, in one run. A latency counts from when a task was due to be sent, so that a slow answer hides none.
 //!
 //! Arguments choose the attacks by name; none: all. `--quick` makes everything short. Fails if a neighbour keeps less than it is promised.

@@ -8,8 +8,8 @@ use lovage_client::{Client, s};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Work of about a millisecond.
-const WORK: (&str, [u64; 1]) = ("load.fib", [25]);
+/// Work of about four milliseconds.
+const WORK: (&str, [u64; 1]) = ("load.fib", [29]);
 /// How long it waits for a result before it calls the task lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How late a task may be and still count: what is later has piled up.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use lovage_model::{Json, LogRecord};
-use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
@@ -20,8 +20,6 @@ use super::outbox::Outbox;
 use super::walls;
 use crate::attempt::{Progress, Stop};
 
-/// How much a guest gives way to others on a processor.
-const NICENESS: i32 = 5;
 /// How much sooner it is ended than others where memory runs out: of -1000 to 1000.
 const OOM_SCORE: &str = "500";
 
@@ -64,12 +62,6 @@ fn close_inherited() {
     const FIRST: libc::c_uint = 3;
     // SAFETY: this process has opened nothing yet, so nothing of it is closed. An old kernel that cannot do it does nothing.
     unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0) };
-}
-
-/// Who answers, here and in the daemon, goes before guests that compute.
-fn give_way() {
-    // Niceness is a thread's, and where it cannot be had all are equal.
-    let _ = setpriority_process(None, NICENESS);
 }
 
 /// Gives up what no guest needs. Before there are other threads: they would not be held to it.
@@ -115,7 +107,6 @@ impl Inside {
         let runtime = Builder::new_multi_thread()
             .worker_threads(begin.threads)
             .thread_name("lovage-guest")
-            .on_thread_start(give_way)
             .event_interval(2)
             .global_queue_interval(1)
             .enable_all()

@@ -181,10 +181,6 @@ fn filter(networked: bool) -> anyhow::Result<bool> {
     // To end itself; to ask for the size of a stack.
     allowed.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, this)?);
     allowed.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
-    // Who gives way: itself.
-    let [process, itself] =
-        [0, 1].map(|argument| SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0));
-    allowed.insert(libc::SYS_setpriority, vec![SeccompRule::new(vec![process?, itself?])?]);
     // The names of threads.
     allowed.insert(libc::SYS_prctl, only(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?);
     // What it asks for is in memory, where no filter can look. Who is told that there is none calls `clone`.
@@ -258,9 +254,6 @@ mod tests {
                 }
                 assert!(rustix::process::test_kill_process(parent).is_err());
                 std::thread::spawn(|| ()).join().unwrap();
-                rustix::process::setpriority_process(None, 19).unwrap();
-                assert!(rustix::process::setpriority_user(rustix::process::Uid::ROOT, 19).is_err());
-                assert!(rustix::process::setpriority_process(Some(parent), 19).is_err());
             }
             assert!(walls.landlock || walls.seccomp, "this kernel has neither wall");
         });
