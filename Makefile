@@ -25,7 +25,7 @@ BUILD_SUITE := env -u RUSTFLAGS cargo build --locked --profile guest --target wa
 BUILD_LOAD := env -u RUSTFLAGS cargo build --locked --profile guest --target wasm32-wasip2 --target-dir target/guests \
               -p lovage-test-guests --example load
 
-.PHONY: help setup build test lint demo example celery-suite bench attack clean
+.PHONY: help setup build test lint demo example celery-suite bench attack nightly clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,12 @@ bench: setup ## Measure, in release mode: a table for Lovage by itself, and one 
 	cargo build --release --locked -p lovage --bin lovage
 	$(BUILD_LOAD)
 	@"$$(scripts/python.sh)" scripts/bench-celery.py $(TARGET)/release/lovage $(GUESTS)/examples/load.wasm
+
+nightly: setup ## Try thousands of components in the crash lab that were not tried before
+	$(BUILD) --test hostile
+	@export CRASH_LAB_SEED=$${CRASH_LAB_SEED:-$$(date +%s)000000} CRASH_LAB_TIMES=$${CRASH_LAB_TIMES:-20}; \
+	echo "again with: CRASH_LAB_SEED=$$CRASH_LAB_SEED CRASH_LAB_TIMES=$$CRASH_LAB_TIMES make nightly"; \
+	cargo test --locked --workspace --test hostile smith
 
 attack: setup ## Measure what a tenant notices of another one's attack, in release mode (about 10 minutes; ATTACKS="spinners output" for some)
 	cargo build --release --locked --workspace --bin lovage --bench attack

@@ -5,8 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TASKS: [&str; 4] = ["digest", "thumbnail", "tour", "wordcount"];
-const GUESTS: [&str; 10] =
-    ["celery_suite", "duplicate", "empty", "handlers", "liar", "load", "mumbling", "reaching", "restless", "walls"];
+const GUESTS: [&str; 11] = [
+    "celery_suite",
+    "duplicate",
+    "empty",
+    "handlers",
+    "liar",
+    "load",
+    "meddling",
+    "mumbling",
+    "reaching",
+    "restless",
+    "walls",
+];
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned();

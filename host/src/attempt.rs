@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use lovage_model::{
@@ -92,6 +93,10 @@ pub trait Progress: Send + Sync {
     fn logged(&self, record: &LogRecord);
     /// The task sent an event of its own: its name, and a JSON object.
     fn event(&self, name: &str, fields: Json);
+    /// Whether the task has told more than was heard yet. Then it rests, until `waker` is woken.
+    fn is_behind(&self, _waker: &Waker) -> bool {
+        false
+    }
 }
 
 /// Why a running attempt must end at once.

@@ -28,6 +28,7 @@ mod output;
 mod prescan;
 mod refused;
 mod run;
+mod syscalls;
 mod ticker;
 mod turns;
 mod until;

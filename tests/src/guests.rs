@@ -29,6 +29,8 @@ guests! {
     liar = "GUEST_LIAR";
     /// Work for benches.
     load = "GUEST_LOAD";
+    /// Names what is not its own.
+    meddling = "GUEST_MEDDLING";
     /// Does not describe itself as JSON.
     mumbling = "GUEST_MUMBLING";
     /// Reaches for what is outside.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lovage_model::{AttemptLog, Event, EventKind, Json, LogRecord, TaskId, TaskName, TenantId};
 use tokio::sync::Notify;
@@ -30,6 +31,8 @@ pub(super) struct Unstored {
     untold: VecDeque<EventKind>,
 }
 
+/// How long a state waits that comes right after another.
+const BETWEEN_STATES: Duration = Duration::from_millis(20);
 /// States that may wait to be told; then the oldest is not.
 const MOST_UNTOLD: usize = 64;
 
@@ -71,6 +74,8 @@ impl Attending {
                 tracing::warn!(task_id = %self.id, %error, "a custom state was not stored");
             }
             self.tell_states(states);
+            // Who sets states all the time is heard now and then.
+            tokio::time::sleep(BETWEEN_STATES).await;
         }
     }
 

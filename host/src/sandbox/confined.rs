@@ -1,30 +1,22 @@
 //! What may a compiler touch? The component that it reads and the directory that it writes to: nothing else of the file system, and no
-//! network. Linux' Landlock keeps it to that, where the kernel has it; older kernels have the limits of the process alone.
-//! See <https://docs.kernel.org/userspace-api/landlock.html>.
+//! network. Linux' Landlock keeps it to that, and seccomp to the system calls that it takes, where the kernel has them; older kernels
+//! have the limits of the process alone. See <https://docs.kernel.org/userspace-api/landlock.html>.
 
 use std::path::Path;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, RulesetStatus,
+    RulesetStatus,
 };
+
+use super::syscalls;
 
 /// What the oldest kernel that knows of the network can be asked for.
 const KNOWN: ABI = ABI::V4;
 
-/// Why a thread was not confined.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unconfined {
-    /// A path is not there.
-    #[error(transparent)]
-    Path(#[from] landlock::PathFdError),
-    /// The kernel refuses.
-    #[error(transparent)]
-    Rules(#[from] RulesetError),
-}
-
-/// Confines this thread, and all that it starts from now on, for ever. Whether the kernel can.
-pub(super) fn confine(component: &Path, directory: &Path) -> Result<bool, Unconfined> {
+/// Confines this thread, and all that it starts from now on, for ever. Whether the kernel can keep it from files, and from
+/// system calls.
+pub(super) fn confine(component: &Path, directory: &Path) -> anyhow::Result<(bool, bool)> {
     let RestrictionStatus { ruleset, .. } = Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?
         .handle_access(AccessNet::from_all(KNOWN))?
@@ -32,7 +24,7 @@ pub(super) fn confine(component: &Path, directory: &Path) -> Result<bool, Unconf
         .add_rule(PathBeneath::new(PathFd::new(component)?, AccessFs::ReadFile))?
         .add_rule(PathBeneath::new(PathFd::new(directory)?, AccessFs::from_all(KNOWN)))?
         .restrict_self()?;
-    Ok(ruleset != RulesetStatus::NotEnforced)
+    Ok((ruleset != RulesetStatus::NotEnforced, syscalls::filter(false)?))
 }
 
 #[cfg(test)]
@@ -51,12 +43,20 @@ mod tests {
         let address = listener.local_addr().unwrap();
         // It holds for a thread, so this one alone is lost to it.
         let confined = std::thread::spawn(move || {
-            if !confine(&component, &directory).unwrap() {
-                eprintln!("this kernel has no Landlock: nothing is confined");
-                return;
-            }
+            let (landlock, seccomp) = confine(&component, &directory).unwrap();
             assert_eq!(std::fs::read(&component).unwrap(), b"bytes");
             std::fs::write(directory.join("code"), "code").unwrap();
+            if seccomp {
+                let program = std::process::Command::new("/bin/true").status();
+                let peer = std::net::TcpStream::connect(address);
+                for denied in [program.map(drop), peer.map(drop)] {
+                    assert_eq!(denied.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+                }
+            }
+            if !landlock {
+                eprintln!("this kernel has no Landlock: files are not out of reach");
+                return;
+            }
             for denied in [
                 std::fs::read(&secret).map(drop),
                 std::fs::write(&component, "other"),
@@ -65,10 +65,6 @@ mod tests {
                 std::fs::read_dir("/").map(drop),
             ] {
                 assert_eq!(denied.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
-            }
-            // Kernels before 6.7 do not keep anybody from the network.
-            if let Err(error) = std::net::TcpStream::connect(address) {
-                assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
             }
         });
         confined.join().unwrap();

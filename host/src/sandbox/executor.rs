@@ -98,7 +98,7 @@ impl Executor {
 
     /// Who takes turns for a guest.
     pub(super) fn taker(&self, guest: &Guest) -> Taker<'_> {
-        Taker::new(&self.turns, guest.attempt.tenant.clone(), guest.grants.weight)
+        Taker::new(&self.turns, guest.attempt.tenant.clone(), guest.grants.weight, Arc::clone(&guest.progress))
     }
 
     /// Runs an attempt in an instance of its own.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use lovage_model::TenantId;
 
 use super::lock;
+use crate::attempt::Progress;
 use crate::fair::Fair;
 
 /// The turns of one process.
@@ -98,20 +99,30 @@ pub(super) struct Taker<'a> {
     turns: &'a Turns,
     tenant: TenantId,
     weight: u32,
+    progress: Arc<dyn Progress>,
     place: Arc<Place>,
     waker: Waker,
 }
 
 impl<'a> Taker<'a> {
-    pub(super) fn new(turns: &'a Turns, tenant: TenantId, weight: u32) -> Self {
+    pub(super) fn new(turns: &'a Turns, tenant: TenantId, weight: u32, progress: Arc<dyn Progress>) -> Self {
         let place = Arc::new(Place { state: AtomicU8::new(AWAY), waker: Mutex::new(Waker::noop().clone()) });
         let waker = Waker::from(Arc::clone(&place));
-        Self { turns, tenant, weight, place, waker }
+        Self { turns, tenant, weight, progress, place, waker }
     }
 
-    /// Takes a turn, or waits for one. Who has taken it gives it [back](Self::give_back), and is woken only by
-    /// [its waker](Self::waker).
+    /// Takes a turn, or waits for one, and for what it told to be heard. Who has taken it gives it [back](Self::give_back),
+    /// and is woken only by [its waker](Self::waker).
     pub(super) fn take(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let taken = self.take_turn(cx);
+        if taken.is_ready() && self.progress.is_behind(cx.waker()) {
+            self.give_back(Duration::ZERO);
+            return Poll::Pending;
+        }
+        taken
+    }
+
+    fn take_turn(&self, cx: &Context<'_>) -> Poll<()> {
         // The waker first: what happens from here on wakes the new one.
         lock(&self.place.waker).clone_from(cx.waker());
         if self.place.turn(GRANTED, RUNS) {
@@ -159,10 +170,34 @@ impl Drop for Taker<'_> {
 
 #[cfg(test)]
 mod tests {
+    use lovage_model::{Json, LogRecord};
+
     use super::*;
 
+    struct Nobody;
+
+    impl Progress for Nobody {
+        fn state(&self, _: &str, _: Json) {}
+        fn wrote(&self, _: &'static str, _: &[u8]) {}
+        fn logged(&self, _: &LogRecord) {}
+        fn event(&self, _: &str, _: Json) {}
+    }
+
+    /// One whose words are not heard.
+    struct Unheard;
+
+    impl Progress for Unheard {
+        fn state(&self, _: &str, _: Json) {}
+        fn wrote(&self, _: &'static str, _: &[u8]) {}
+        fn logged(&self, _: &LogRecord) {}
+        fn event(&self, _: &str, _: Json) {}
+        fn is_behind(&self, _: &Waker) -> bool {
+            true
+        }
+    }
+
     fn taker<'a>(turns: &'a Turns, tenant: &str) -> Taker<'a> {
-        Taker::new(turns, TenantId::new(tenant).unwrap(), 1)
+        Taker::new(turns, TenantId::new(tenant).unwrap(), 1, Arc::new(Nobody))
     }
 
     fn takes(taker: &mut Taker<'_>) -> bool {
@@ -219,5 +254,16 @@ mod tests {
         assert!(takes(&mut busy), "it was in line before");
         busy.give_back(Duration::ZERO);
         assert_eq!(lock(&turns.0).free, 1);
+    }
+
+    #[test]
+    fn who_is_not_heard_keeps_nobody_from_the_threads() {
+        let turns = Turns::new(1);
+        let mut talker = Taker::new(&turns, TenantId::new("talker").unwrap(), 1, Arc::new(Unheard));
+        assert!(!takes(&mut talker));
+        let mut other = taker(&turns, "other");
+        assert!(takes(&mut other) && !takes(&mut talker));
+        other.give_back(Duration::ZERO);
+        assert!(!takes(&mut talker) && takes(&mut other));
     }
 }

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use lovage_client::Client;
+use lovage_client::{Client, TaskFilter};
 use lovage_model::{State, TaskId};
-use lovage_tests::daemon::{Daemon, run, runs, until};
+use lovage_tests::daemon::{Daemon, PATIENCE, run, runs, until};
 use lovage_tests::guests;
 use serde_json::json;
 
@@ -154,4 +154,47 @@ async fn a_long_queue_of_one_tenant_does_not_keep_another_waiting() {
     }
     let waiting: u64 = many.queues().await.unwrap().iter().map(|queue| queue.ready).sum();
     assert!(waiting > 500, "only {waiting} of 1000 wait: the few came after the many");
+}
+
+/// All that a tenant has, as it sees it.
+async fn all(client: &Client) -> serde_json::Value {
+    json!(client.tasks(&TaskFilter::default()).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_of_a_guest_reaches_what_another_tenant_has() {
+    const IMPORTS: [&str; 4] = ["apply_async", "add_to_chord", "replace", "send_event"];
+    const PLACES: [&str; 9] =
+        ["task_id", "group_id", "root_id", "parent_id", "link", "link_error", "chain", "group", "chord"];
+    const THEIRS: [&str; 3] = ["ended", "running", "waiting"];
+    let (daemon, admin) = guarded(REQUIRED);
+    let (own, other) = (tenant(&daemon, &admin, "own", &[]), tenant(&daemon, &admin, "other", &[]));
+    run(with(&daemon, &own, &["module", "push", "meddling", &guests::meddling().to_string_lossy()])).ok();
+    let (own, other) = (client(&daemon, &own), client(&daemon, &other));
+    let ended = submit(&other, "ended", "tour.add", json!([2, 3])).await;
+    other.async_result(ended).wait(None).await.unwrap();
+    let running = submit(&other, "running", "tour.sleepy", json!([600])).await;
+    until(&other.async_result(running), runs).await;
+    let waiting = json!({ "task": "tour.add", "args": [2, 3], "options": { "task_id": "waiting", "countdown": 3600 } });
+    other.send_request(&serde_json::from_value(waiting).unwrap()).await.unwrap();
+    let before = all(&other).await;
+    let mut reached = 0;
+    for import in IMPORTS {
+        for place in PLACES {
+            for id in THEIRS {
+                let call =
+                    submit(&own, &format!("{import}.{place}.{id}"), "meddling.meddle", json!([import, place, id]))
+                        .await;
+                let ended = own.async_result(call).wait(None).await.unwrap();
+                reached += usize::from(ended.status == State::Success);
+            }
+        }
+    }
+    assert!(reached > 0, "every call was refused: none of them meddled");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !own.queues().await.unwrap().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "what it sent does not end");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(all(&other).await, before);
 }

@@ -1,4 +1,8 @@
 //! Components that nobody would write: made by wasm-smith, the same ones for each seed on each machine.
+//!
+//! `make nightly` tries thousands that were not tried before: CRASH_LAB_TIMES as many, from CRASH_LAB_SEED on.
+
+use std::ops::Range;
 
 use arbitrary::Unstructured;
 use lovage::attempt::Grants;
@@ -109,8 +113,15 @@ fn short(grants: &mut Grants) {
     grants.fuel = Some(10_000_000);
 }
 
-fn all(kind: &str, seeds: std::ops::Range<u64>, make: impl Fn(u64) -> Vec<u8>, grants: fn(&mut Grants)) -> Vec<Case> {
-    seeds.map(|seed| case(format!("{kind} {seed}"), make(seed), Expected::Harmless).with(grants)).collect()
+/// These or, if more are asked for, others too.
+fn seeds(these: Range<u64>) -> impl Iterator<Item = u64> {
+    let asked = |name, usual| std::env::var(name).map_or(usual, |number| number.parse().expect(name));
+    let (first, times) = (asked("CRASH_LAB_SEED", 0), asked("CRASH_LAB_TIMES", 1));
+    (0..times).flat_map(move |round| these.clone().map(move |seed| first + round * 1000 + seed))
+}
+
+fn all(kind: &str, these: Range<u64>, make: impl Fn(u64) -> Vec<u8>, grants: fn(&mut Grants)) -> Vec<Case> {
+    seeds(these).map(|seed| case(format!("{kind} {seed}"), make(seed), Expected::Harmless).with(grants)).collect()
 }
 
 #[tokio::test]
@@ -127,7 +138,7 @@ async fn odd_modules_burn_what_they_have() {
 async fn wild_modules_do_not_come_in_or_do_no_harm() {
     let mut cases = all("wild", 200..260, |seed| around(&module(wild(), seed)), brief);
     let bare = |seed| case(format!("bare {seed}"), module(wild(), seed), Expected::Refused("not_a_component", "core"));
-    cases.extend((300..310).map(bare));
+    cases.extend(seeds(300..310).map(bare));
     try_all(cases).await;
 }
 

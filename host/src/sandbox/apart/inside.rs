@@ -5,7 +5,9 @@ use std::io::{BufReader, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
 use lovage_model::{Json, LogRecord};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -49,7 +51,7 @@ fn serve() -> anyhow::Result<()> {
     let mut orders = BufReader::with_capacity(1 << 16, door.try_clone()?);
     let Some(Order::Begin(begin)) = next(&mut orders)? else { anyhow::bail!("an executor is started by a daemon") };
     let walls = confine(&begin).context("it could not be confined")?;
-    let inside = Inside::new(&begin, Outbox::to(door))?;
+    let inside = Inside::new(&begin, Outbox::to(door)?)?;
     inside.outbox.say(&Word::Ready { allocator: inside.engines.allocator(), walls });
     while let Some(order) = next(&mut orders)? {
         inside.obey(order);
@@ -100,7 +102,7 @@ struct Inside {
 type Stops = HashMap<Turn, watch::Sender<Option<Stop>>>;
 
 impl Inside {
-    fn new(begin: &Begin, outbox: Outbox) -> anyhow::Result<Self> {
+    fn new(begin: &Begin, outbox: Arc<Outbox>) -> anyhow::Result<Self> {
         let pool = Pool { instances: begin.places, memory_bytes: begin.memory_bytes };
         // A guest may hold a thread for a whole tick, so timers are looked at often; and what is new must ask for a turn before
         // the next one is given away.
@@ -112,7 +114,7 @@ impl Inside {
             .enable_all()
             .build()?;
         let engines = Arc::new(Engines::new(pool, begin.threads)?);
-        Ok(Self { engines, outbox: Arc::new(outbox), stops: Arc::default(), runtime: Some(runtime) })
+        Ok(Self { engines, outbox, stops: Arc::default(), runtime: Some(runtime) })
     }
 
     fn obey(&self, order: Order) {
@@ -135,7 +137,8 @@ impl Inside {
                 let (engines, outbox, stops) =
                     (Arc::clone(&self.engines), Arc::clone(&self.outbox), Arc::clone(&self.stops));
                 self.spawn(async move {
-                    let progress = Arc::new(Teller { turn, outbox: Arc::clone(&outbox) });
+                    let progress =
+                        Arc::new(Teller { turn, outbox: Arc::clone(&outbox), talks: AtomicBool::new(false) });
                     let report = engines.run(*attempt, grants, progress, stopped).await;
                     lock(&stops).remove(&turn);
                     outbox.say(&Word::Ended { turn, report: Box::new(report) });
@@ -169,23 +172,37 @@ impl Drop for Inside {
 struct Teller {
     turn: Turn,
     outbox: Arc<Outbox>,
+    /// Whether it has told anything.
+    talks: AtomicBool,
+}
+
+impl Teller {
+    fn say(&self, word: &Word) {
+        self.talks.store(true, Ordering::Relaxed);
+        self.outbox.say(word);
+    }
 }
 
 impl Progress for Teller {
     fn state(&self, state: &str, meta: Json) {
-        self.outbox.say(&Word::State { turn: self.turn, state: state.to_owned(), meta });
+        self.say(&Word::State { turn: self.turn, state: state.to_owned(), meta });
     }
 
     fn wrote(&self, stream: &'static str, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        self.outbox.say(&Word::Wrote { turn: self.turn, stderr: stream == "stderr", text });
+        self.say(&Word::Wrote { turn: self.turn, stderr: stream == "stderr", text });
     }
 
     fn logged(&self, record: &LogRecord) {
-        self.outbox.say(&Word::Logged { turn: self.turn, record: record.clone() });
+        self.say(&Word::Logged { turn: self.turn, record: record.clone() });
     }
 
     fn event(&self, name: &str, fields: Json) {
-        self.outbox.say(&Word::Event { turn: self.turn, name: name.to_owned(), fields });
+        self.say(&Word::Event { turn: self.turn, name: name.to_owned(), fields });
+    }
+
+    fn is_behind(&self, waker: &Waker) -> bool {
+        // Who has told nothing is not kept by others that talk.
+        self.talks.load(Ordering::Relaxed) && self.outbox.is_behind(waker)
     }
 }

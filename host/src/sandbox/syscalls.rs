@@ -1,0 +1,155 @@
+//! Which system calls may a process make that runs or compiles what strangers sent? Those that this takes, and no others: none that
+//! starts a program, signals or traces another process or, unless it is to, opens a socket.
+//! See <https://docs.kernel.org/userspace-api/seccomp_filter.html>.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+
+/// What the runtime, the compiler, the allocator of instances and WASI call.
+const CALLS: &[i64] = &[
+    // Memory, for instances and their code.
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_memfd_create,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    // Threads, and what they wait for.
+    libc::SYS_clock_getres,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_gettimeofday,
+    libc::SYS_membarrier,
+    libc::SYS_nanosleep,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_yield,
+    libc::SYS_set_robust_list,
+    // Signals: traps of guests are some.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    // The door, and what the runtime waits on.
+    libc::SYS_close,
+    libc::SYS_dup,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_eventfd2,
+    libc::SYS_ppoll,
+    libc::SYS_pipe2,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    libc::SYS_shutdown,
+    libc::SYS_socketpair,
+    libc::SYS_write,
+    libc::SYS_writev,
+    // Files: which ones, Landlock says.
+    libc::SYS_copy_file_range,
+    libc::SYS_fadvise64,
+    libc::SYS_fallocate,
+    libc::SYS_fcntl,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fstat,
+    libc::SYS_fstatfs,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_getcwd,
+    libc::SYS_getdents64,
+    libc::SYS_ioctl,
+    libc::SYS_linkat,
+    libc::SYS_lseek,
+    libc::SYS_mkdirat,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_pread64,
+    libc::SYS_preadv,
+    libc::SYS_preadv2,
+    libc::SYS_pwrite64,
+    libc::SYS_pwritev,
+    libc::SYS_pwritev2,
+    libc::SYS_readlinkat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_statx,
+    libc::SYS_symlinkat,
+    libc::SYS_unlinkat,
+    libc::SYS_utimensat,
+];
+
+/// Older forms that libraries still use where a processor has them.
+#[cfg(target_arch = "x86_64")]
+const OLDER_CALLS: &[i64] =
+    &[libc::SYS_arch_prctl, libc::SYS_epoll_wait, libc::SYS_open, libc::SYS_poll, libc::SYS_readlink];
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER_CALLS: &[i64] = &[];
+
+/// What a module needs that may open connections.
+const NETWORK_CALLS: &[i64] = &[
+    libc::SYS_bind,
+    libc::SYS_connect,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_socket,
+];
+
+/// Denies this thread, and all that it starts from now on, every call that is not listed, for ever. False: there are no filters for
+/// this processor or kernel.
+pub(super) fn filter(networked: bool) -> anyhow::Result<bool> {
+    let Ok(processor) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(false) };
+    let network = if networked { NETWORK_CALLS } else { &[] };
+    let mut allowed: BTreeMap<i64, Vec<SeccompRule>> =
+        CALLS.iter().chain(OLDER_CALLS).chain(network).map(|call| (*call, Vec::new())).collect();
+    // Threads, and no processes.
+    let threads = SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64);
+    let this = u64::from(std::process::id());
+    allowed.insert(libc::SYS_clone, only(0, threads, libc::CLONE_THREAD as u64)?);
+    // To end itself; to ask for the size of a stack.
+    allowed.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, this)?);
+    allowed.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
+    // The names of threads.
+    allowed.insert(libc::SYS_prctl, only(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?);
+    // What it asks for is in memory, where no filter can look. Who is told that there is none calls `clone`.
+    allowed.insert(libc::SYS_clone3, Vec::new());
+    let denied = SeccompAction::Errno(libc::EPERM as u32);
+    let there_is_none = SeccompAction::Errno(libc::ENOSYS as u32);
+    let newer = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let filters = [
+        SeccompFilter::new(newer, SeccompAction::Allow, there_is_none, processor)?,
+        SeccompFilter::new(allowed, denied, SeccompAction::Allow, processor)?,
+    ];
+    for filter in filters {
+        match seccompiler::apply_filter(&BpfProgram::try_from(filter)?) {
+            // A kernel without seccomp.
+            Err(seccompiler::Error::Prctl(error)) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(false),
+            applied => applied?,
+        }
+    }
+    Ok(true)
+}
+
+fn only(argument: u8, is: SeccompCmpOp, value: u64) -> anyhow::Result<Vec<SeccompRule>> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, is, value)?;
+    Ok(vec![SeccompRule::new(vec![condition])?])
+}
