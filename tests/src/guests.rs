@@ -27,7 +27,7 @@ guests! {
     handlers = "GUEST_HANDLERS";
     /// Breaks the contract.
     liar = "GUEST_LIAR";
-    /// Work for benches.
+    /// Work for benches, and attacks.
     load = "GUEST_LOAD";
     /// Names what is not its own.
     meddling = "GUEST_MEDDLING";

@@ -32,7 +32,7 @@ pub(crate) const ATTACKS: [Attack; 14] = [
     Attack { name: "states", begin: |rig| queued(rig, 2, "walls.meet_soft_limit", json!(["state", false])) },
     Attack { name: "subtasks", begin: |rig| queued(rig, 2, "walls.many_subtasks", json!([1000])) },
     Attack { name: "large-results", begin: |rig| queued(rig, 5, "walls.large_result", json!([4_000_000])) },
-    Attack { name: "retries", begin: |rig| queued(rig, 5, "walls.retry_at_once", json!([])) },
+    Attack { name: "retries", begin: |rig| queued(rig, 5, "load.retry_at_once", json!([])) },
     Attack { name: "pushes", begin: pushes },
     Attack { name: "streams", begin: streams },
     Attack { name: "strangers", begin: strangers },

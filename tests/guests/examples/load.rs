@@ -1,4 +1,4 @@
-//! The tasks of `make bench`: nothing, a wait, and work for a processor.
+//! The tasks of `make bench` and `make attack`: nothing, a wait, work for a processor, and no end.
 #![allow(missing_docs)]
 
 use lovage_guest::prelude::*;
@@ -44,4 +44,10 @@ fn words(n: u64) -> u64 {
     work::words(n)
 }
 
-export_tasks!(noop, pass, count, sleep, spin, fib, sieve, words);
+/// Asks to be tried again, at once, for ever.
+#[task(max_retries = 1_000_000_000)]
+fn retry_at_once(ctx: &Context) -> TaskResult<()> {
+    Err(ctx.retry().countdown(0.0).into())
+}
+
+export_tasks!(noop, pass, count, sleep, spin, fib, sieve, words, retry_at_once);

@@ -257,12 +257,6 @@ fn wait_in_retry(ctx: &Context) -> TaskResult<()> {
     ctx.sleep(1000.0)
 }
 
-/// Asks to be tried again, at once, for ever.
-#[task(max_retries = 1_000_000_000)]
-fn retry_at_once(ctx: &Context) -> TaskResult<()> {
-    Err(ctx.retry().countdown(0.0).into())
-}
-
 #[task]
 fn sleep_in_std() {
     std::thread::sleep(std::time::Duration::from_secs(1000));
@@ -315,7 +309,6 @@ export_tasks!(
     wait_visibly,
     wait_once,
     wait_in_retry,
-    retry_at_once,
     sleep_in_std,
     sleep_for_ever_in_retry,
     look_around,
