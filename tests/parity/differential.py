@@ -63,7 +63,7 @@ def shaky(self, fails=2):
     return f"worked after {self.request.retries} retries"
 
 
-def calls():
+def calls(told):
     """Every case: its name, and the results whose end is waited for."""
     yield "plain", [add.delay(2, 3)]
     yield "keywords", [add.delay(x=2, y=3)]
@@ -94,7 +94,36 @@ def calls():
     yield "map", [add.starmap([(1, 2), (3, 4)]).delay()]
     yield "linked", [add.apply_async((1, 2), link=hear.s())]
     yield "stamped", [stamped(add.s(1, 2))]
-    yield "terminated", [terminated(sleepy.delay(60))]
+    yield "terminated", [terminated(sleepy.delay(60), told)]
+
+
+def orders(told):
+    """What is seen of many together: its name, and what must be the same."""
+    yield "priority order", by_priority(told)
+    yield "rate limit", at_a_rate()
+
+
+def by_priority(told):
+    """The pairs in which tasks ran that waited while both slots were taken."""
+    busy = [sleepy.delay(1.5) for _ in range(2)]
+    for result in busy:
+        told.wait_for_start(result)
+    waiting = {priority: sleepy.apply_async((0.5,), priority=priority) for priority in (9, 3, 6, 0)}
+    done = sorted(waiting, key=lambda priority: ended(waiting[priority])["date_done"])
+    return [sorted(done[:2]), sorted(done[2:])]
+
+
+def at_a_rate():
+    """Whether a limit of two a second holds for four tasks, once it is ordered, and no longer than that."""
+    app.control.rate_limit("tour.add", "2/s", reply=True, timeout=1)
+    began = time.monotonic()
+    for result in [add.delay(n, n) for n in range(4)]:
+        ended(result)
+    limited = time.monotonic() - began
+    app.control.rate_limit("tour.add", "0", reply=True, timeout=1)
+    for result in [add.delay(n, n) for n in range(40)]:
+        ended(result)
+    return {"limited": limited >= 1.2, "afterwards": time.monotonic() - began - limited < 10}
 
 
 def old_protocol():
@@ -105,10 +134,8 @@ def old_protocol():
         app.conf.task_protocol = 2
 
 
-def terminated(result):
-    deadline = time.monotonic() + PATIENCE
-    while result.state != "STARTED" and time.monotonic() < deadline:
-        time.sleep(0.02)
+def terminated(result, told):
+    told.wait_for_start(result)
     result.revoke(terminate=True)
     return result
 
@@ -160,12 +187,18 @@ class Told:
         with app.connection() as connection:
             def heard(event):
                 self.online.set()
-                self.events.append(event)
-                if event["type"] == "worker-heartbeat":
-                    with self.heard:
-                        self.beats += 1
-                        self.heard.notify_all()
+                with self.heard:
+                    self.events.append(event)
+                    self.beats += event["type"] == "worker-heartbeat"
+                    self.heard.notify_all()
             app.events.Receiver(connection, handlers={"*": heard}).capture(limit=None, timeout=None, wakeup=False)
+
+    def wait_for_start(self, result):
+        def has_started():
+            return any(event["type"] == "task-started" and event["uuid"] == result.id for event in self.events)
+        with self.heard:
+            if not self.heard.wait_for(has_started, PATIENCE):
+                sys.exit(f"{result.id} does not start")
 
     def catch_up(self):
         """Waits until the worker has said twice that it lives: what it had to tell before that has come by then."""
@@ -186,12 +219,14 @@ def work():
     if not told.online.wait(PATIENCE):
         sys.exit("no worker says that it is there")
     cases = {}
-    for name, results in calls():
+    for name, results in calls(told):
         metas = [ended(result) for result in results if name != "ignored"]
         cases[name] = {"metas": [shown(meta) for meta in metas], "ids": [result.id for result in results]}
+    seen = dict(orders(told))
     told.catch_up()
     for case in cases.values():
         case["events"] = [told.of(task_id) for task_id in case.pop("ids")]
+    cases |= {name: {"metas": what, "events": []} for name, what in seen.items()}
     redis = app.backend.client
     left = [key.decode() for key in redis.keys("*") if not key.startswith((b"lovage:", b"celery-task-meta-", b"_kombu."))]
     kinds = sorted({key.split("-")[-1].split(".")[-1] if key.startswith("celery-taskset-meta-") else key for key in left})

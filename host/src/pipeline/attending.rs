@@ -60,7 +60,7 @@ impl Attending {
         }
     }
 
-    /// Stores states as they come, the latest one when they come faster than the store takes them. Never returns: it is
+    /// Stores states as they come, the latest one when they come faster than they are taken. Never returns: it is
     /// dropped with the attempt, whose end overwrites what was not stored yet.
     async fn store_states(&self, store: &dyn Store, key: LeaseKey) {
         loop {
