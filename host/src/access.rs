@@ -32,7 +32,7 @@ use crate::store::{Store, StoreError, Token};
 pub use rate::Later;
 use rate::Rates;
 use streams::Streams;
-pub use streams::{Open, TooMany};
+pub use streams::{OpenStream, TooMany};
 
 /// What every token begins with, so that scanners of secrets find those that leak.
 const PREFIX: &str = "lovage_";
@@ -331,7 +331,7 @@ impl Access {
     }
 
     /// Counts an event stream of a tenant, until what is returned is dropped; of `general` at most, if nothing less is said.
-    pub fn open_stream(&self, tenant: &TenantId, general: u32) -> Result<Open, TooMany> {
+    pub fn open_stream(&self, tenant: &TenantId, general: u32) -> Result<OpenStream, TooMany> {
         let most = self.policy(tenant).streams.unwrap_or(u32::MAX).min(general);
         self.streams.open(tenant, most)
     }

@@ -41,7 +41,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::{Access, Caller, Open, TooMany};
+use crate::access::{Access, Caller, OpenStream, TooMany};
 use crate::beat::Beat;
 use crate::clock::Logical;
 use crate::control::Control;
@@ -113,7 +113,7 @@ impl Rooms {
     }
 
     /// Counts an event stream, while what is returned is there.
-    fn open_stream(&self, caller: &Caller) -> Result<Open, TooMany> {
+    fn open_stream(&self, caller: &Caller) -> Result<OpenStream, TooMany> {
         self.api.access.open_stream(&caller.tenant, self.api.streams)
     }
 

@@ -99,6 +99,14 @@ pub trait Progress: Send + Sync {
     }
 }
 
+/// Nobody listens.
+impl Progress for () {
+    fn state(&self, _: &str, _: Json) {}
+    fn wrote(&self, _: &'static str, _: &[u8]) {}
+    fn logged(&self, _: &LogRecord) {}
+    fn event(&self, _: &str, _: Json) {}
+}
+
 /// Why a running attempt must end at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {

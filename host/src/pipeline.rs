@@ -115,7 +115,10 @@ impl Pipeline {
         };
         let used = settlement.as_ref().map_or(0.0, |settlement| settlement.usage.cpu_seconds);
         match settlement {
-            Ok(settlement) => self.outcomes.send(Settled { lease, settlement, listed }).await,
+            Ok(settlement) => {
+                let weight = self.access.policy(&lease.tenant).weight();
+                self.outcomes.send(Settled { lease, weight, settlement, listed }).await;
+            }
             Err(Interrupted { begun }) => self.give_back(lease.key, begun).await,
         }
         drop(place);

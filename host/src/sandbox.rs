@@ -29,6 +29,7 @@ mod prescan;
 mod refused;
 mod run;
 mod syscalls;
+mod threads;
 mod ticker;
 mod turns;
 mod until;
@@ -45,6 +46,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use apart::{Executors, executor_child};
 pub use compile::{Compiler, compile_child};
+pub use threads::{guest_runtime, guest_threads};
 
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
 use crate::clock;
@@ -145,11 +147,6 @@ pub struct Sandbox {
     guests: Guests,
 }
 
-/// The processors there are: as many threads run guests.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from)
-}
-
 /// Where guests run.
 enum Guests {
     Here(Box<Engines>),
@@ -165,7 +162,7 @@ impl Sandbox {
         let places = Pool { instances: settings.concurrency, memory_bytes };
         let guests = match settings.executors.clone() {
             None => {
-                let engines = Engines::new(places, cores())?;
+                let engines = Engines::new(places, guest_threads())?;
                 engines.allocator().warn_if_slow();
                 Guests::Here(Box::new(engines))
             }

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lovage::attempt::{Attempt, Grants, Outcome, Progress, Report, Stop};
+use lovage::attempt::{Attempt, Grants, Outcome, Report, Stop};
 use lovage::sandbox::{Compiler, Sandbox, Settings};
-use lovage_model::{Digest, Json, LogRecord, Request, TenantId};
+use lovage_model::{Digest, Json, Request, TenantId};
 use lovage_test_guests::work;
 use sha2::Digest as _;
 use tokio::sync::watch;
@@ -15,15 +15,6 @@ use crate::bare::Bare;
 use crate::rig::{Rig, Table, message, ms, percentile, thread_cpu};
 
 const PLENTY: u64 = u64::MAX / 2;
-
-struct Nobody;
-
-impl Progress for Nobody {
-    fn state(&self, _: &str, _: Json) {}
-    fn wrote(&self, _: &'static str, _: &[u8]) {}
-    fn logged(&self, _: &LogRecord) {}
-    fn event(&self, _: &str, _: Json) {}
-}
 
 pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -97,7 +88,7 @@ impl Bench {
         };
         let (_keep, stop) = watch::channel(None::<Stop>);
         let started = Instant::now();
-        let report = self.sandbox.run(attempt, grants, Arc::new(Nobody), stop).await;
+        let report = self.sandbox.run(attempt, grants, Arc::new(()), stop).await;
         (report, started.elapsed())
     }
 

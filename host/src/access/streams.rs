@@ -18,20 +18,20 @@ pub(super) struct Streams(Mutex<HashMap<TenantId, u32>>);
 
 /// A stream that is open; dropped, it is not.
 #[derive(Debug)]
-pub struct Open {
+pub struct OpenStream {
     streams: Arc<Streams>,
     tenant: TenantId,
 }
 
 impl Streams {
-    pub(super) fn open(self: &Arc<Self>, tenant: &TenantId, most: u32) -> Result<Open, TooMany> {
+    pub(super) fn open(self: &Arc<Self>, tenant: &TenantId, most: u32) -> Result<OpenStream, TooMany> {
         let mut open = self.lock();
         let count = open.get(tenant).copied().unwrap_or_default();
         if count >= most {
             return Err(TooMany { most });
         }
         open.insert(tenant.clone(), count + 1);
-        Ok(Open { streams: Arc::clone(self), tenant: tenant.clone() })
+        Ok(OpenStream { streams: Arc::clone(self), tenant: tenant.clone() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, u32>> {
@@ -39,7 +39,7 @@ impl Streams {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         let mut open = self.streams.lock();
         match open.get_mut(&self.tenant) {

@@ -18,7 +18,7 @@ use lovage_model::{Called, Event, EventKind, Exception, ResultMeta, State as Tas
 use super::Shared;
 use super::input::{Listens, Named, header};
 use super::problem::{BAD_QUERY, Failure, Reply};
-use crate::access::{Caller, Open};
+use crate::access::{Caller, OpenStream};
 use crate::events::{Notice, Numbered, Subscription};
 
 /// A comment is sent after so long without an event, and the store is looked at.
@@ -75,7 +75,7 @@ fn last_event_id(headers: &HeaderMap) -> Reply<Option<u64>> {
 struct Feed {
     rooms: Shared,
     caller: Caller,
-    _open: Open,
+    _open: OpenStream,
     /// The task; none: all of the tenant's.
     task: Option<TaskId>,
     subscription: Subscription,
@@ -84,7 +84,7 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(rooms: Shared, caller: Caller, open: Open, task: Option<TaskId>, subscription: Subscription) -> Self {
+    fn new(rooms: Shared, caller: Caller, open: OpenStream, task: Option<TaskId>, subscription: Subscription) -> Self {
         let lagged = (!subscription.complete()).then(|| lagged(None));
         Self { rooms, caller, _open: open, task, subscription, lines: lagged.into_iter().collect(), ended: false }
     }

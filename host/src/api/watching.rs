@@ -20,7 +20,7 @@ use super::Shared;
 use super::body::{self, Cap};
 use super::input::Listens;
 use super::problem::{Failure, INVALID_REQUEST, Reply};
-use crate::access::{Caller, Open};
+use crate::access::{Caller, OpenStream};
 use crate::events::Watch;
 
 /// The most tasks of one watch.
@@ -60,7 +60,7 @@ fn span(seconds: f64) -> Reply<Duration> {
 struct Feed {
     rooms: Shared,
     caller: Caller,
-    _open: Open,
+    _open: OpenStream,
     watch: Watch,
     deadline: Option<Pin<Box<Sleep>>>,
     over: bool,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lovage_model::{EntryName, Message, PeriodicTask, Room, TenantId, Timestamp};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -22,7 +22,7 @@ use crate::events::Hub;
 use crate::modules::Modules;
 use crate::pipeline::{Arrived, Caps, Committer, Following, Granted, Pipeline, Running, Share, Standing};
 use crate::queue;
-use crate::sandbox::{Compiler, Executors, Sandbox, SandboxError, Settings};
+use crate::sandbox::{Compiler, Executors, Sandbox, SandboxError, Settings, guest_runtime, guest_threads};
 use crate::scheduler::{self, Scheduler};
 use crate::store::{Store, StoreError};
 
@@ -164,7 +164,7 @@ impl House {
             Beat::new(Arc::clone(&store), Arc::clone(&modules), Arc::clone(&hub), Arc::clone(&access), admission);
         let beat = Arc::new(beat);
         beat.declare(&declared, clock::now()).await?;
-        let guests = guest_threads().map_err(HouseError::Threads)?;
+        let guests = guest_runtime(guest_threads()).map_err(HouseError::Threads)?;
         let settings = scheduler::Settings { concurrency: worker.concurrency, lease: worker.lease };
         let scheduler = Scheduler::new(Arc::clone(&pipeline), settings, guests.handle().clone());
         let (alive, ended) = watch::channel(());
@@ -333,19 +333,6 @@ async fn ends(loops: &mut JoinSet<()>) {
             std::panic::resume_unwind(panic);
         }
     }
-}
-
-/// A runtime of its own for guests: code that computes must not keep the API, the store or the timers waiting.
-fn guest_threads() -> std::io::Result<Runtime> {
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    // A guest may hold a thread for a whole tick, so timers and new work are looked at often.
-    Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name("lovage-guest")
-        .event_interval(2)
-        .global_queue_interval(1)
-        .enable_all()
-        .build()
 }
 
 fn admission(limits: &Limits) -> queue::Limits {

@@ -75,7 +75,7 @@ impl Committer {
     async fn record(&self, came: impl Iterator<Item = Settled>, refused: &Refused<'_>) {
         let mut batch = Vec::new();
         let mut rest: Vec<Rest> = Vec::new();
-        for Settled { lease, settlement, listed } in came {
+        for Settled { lease, settlement, listed, .. } in came {
             batch.push((lease.key, settlement));
             rest.push((lease, listed));
         }
@@ -216,7 +216,7 @@ mod tests {
         let ((store, lease), running) = (leased().await, Arc::new(Running::default()));
         let (outcomes, committer) = committer(&store);
         let (message, listed) = (lease.message.clone(), running.list(&lease));
-        outcomes.send(Settled { lease, settlement: retry(&message), listed }).await;
+        outcomes.send(Settled { lease, weight: 1, settlement: retry(&message), listed }).await;
         drop(outcomes);
         if let Some(order) = order {
             let told = running.stop(&TenantId::default(), &message.id, order);
@@ -242,7 +242,7 @@ mod tests {
         let settlement =
             Settlement { publish: other("b"), room, ..Settlement::of(verdict(&lease.message), clock::now()) };
         let listed = running.list(&lease);
-        outcomes.send(Settled { lease, settlement, listed }).await;
+        outcomes.send(Settled { lease, weight: 1, settlement, listed }).await;
         drop(outcomes);
         // What is due when it fails does not fit either.
         let refused = |lease: &Lease, settlement, why: &Unsent| Settlement {

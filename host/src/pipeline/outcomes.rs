@@ -1,7 +1,7 @@
 //! What has been settled, and waits to be recorded: each tenant's in turn, and never too much of one.
 //!
-//! What one tenant's attempts leave behind may be large. So what waits counts in bytes, each tenant's attempts wait with theirs
-//! while too much of it is there, in the slots that they have; and whose outcomes have taken least of the store is next.
+//! What one tenant's attempts leave behind may be large. So what waits counts in bytes; an attempt whose tenant has too much here
+//! waits with its own, and counts as one that the host has; and whose outcomes have taken least of the store, by weight, is next.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +26,8 @@ const LEAST_BYTES: usize = 512;
 /// An attempt that has been settled, not yet recorded.
 pub(super) struct Settled {
     pub(super) lease: Lease,
+    /// Its tenant's share.
+    pub(super) weight: u32,
     pub(super) settlement: Settlement,
     pub(super) listed: Listed,
 }
@@ -98,7 +100,7 @@ impl Inbox {
         let (mut together, mut all_bytes) = (Together::default(), 0);
         while together.settled.len() < BATCH && all_bytes < BATCH_BYTES {
             let Some((tenant, Waiting { settled, bytes, _room: room })) = self.lines.pop() else { break };
-            self.lines.charge(&tenant, bytes as u64);
+            self.lines.charge(&tenant, bytes as u64 / u64::from(settled.weight.max(1)));
             all_bytes += bytes;
             together.settled.push(settled);
             together._rooms.extend(room);
@@ -154,7 +156,7 @@ mod tests {
         let result = Json::of(&"x".repeat(result_bytes)).unwrap();
         let settlement = Settlement::of(Verdict::Success { result }, Timestamp::from_micros(1));
         let listed = running.list(&lease);
-        Settled { lease, settlement, listed }
+        Settled { lease, weight: 1, settlement, listed }
     }
 
     fn tenants(together: &Together) -> Vec<&str> {

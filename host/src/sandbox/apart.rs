@@ -25,7 +25,7 @@ pub use inside::executor_child;
 
 use super::engine::{Flavour, Pool};
 use super::engines::{Code, Described};
-use super::{Refusal, admission, cores, lock};
+use super::{Refusal, admission, guest_threads, lock};
 use crate::attempt::{Attempt, Capabilities, Effects, Fault, FaultKind, Grants, Outcome, Progress, Report, Stop};
 use crate::clock;
 use blame::{Blame, DEATHS, REMEMBERED, Standing};
@@ -96,7 +96,7 @@ impl Apart {
         let begin = Begin {
             places: each,
             memory_bytes: places.memory_bytes,
-            threads: cores().div_ceil(count),
+            threads: guest_threads().div_ceil(count),
             artifacts,
             granted,
         };

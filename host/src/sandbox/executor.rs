@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lovage_model::{Digest, Json, LogRecord};
+use lovage_model::Digest;
 use tokio::sync::{Semaphore, watch};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -128,7 +128,7 @@ impl Executor {
         let ready = self.loaded().get(digest).cloned().ok_or_else(admission::vanished)?;
         let deadline = Deadline::start(&grants, clock::instant());
         let attempt = admission::question(digest);
-        let mut store = self.store(Guest::new(attempt, grants, Arc::new(Nobody), deadline));
+        let mut store = self.store(Guest::new(attempt, grants, Arc::new(()), deadline));
         let (mut cpu, (_keep, stop)) = (Duration::ZERO, watch::channel(None));
         let taker = self.taker(store.data());
         let ask = async {
@@ -179,14 +179,4 @@ impl Executor {
         }
         store
     }
-}
-
-/// Who listens to a component that is only asked for its tasks.
-struct Nobody;
-
-impl Progress for Nobody {
-    fn state(&self, _: &str, _: Json) {}
-    fn wrote(&self, _: &'static str, _: &[u8]) {}
-    fn logged(&self, _: &LogRecord) {}
-    fn event(&self, _: &str, _: Json) {}
 }

@@ -280,18 +280,9 @@ mod tests {
     use lovage_model::Digest;
 
     use super::*;
-    use crate::attempt::{Grants, Progress};
+    use crate::attempt::Grants;
     use crate::sandbox::admission;
     use crate::sandbox::guest::Deadline;
-
-    struct Nobody;
-
-    impl Progress for Nobody {
-        fn state(&self, _: &str, _: Json) {}
-        fn wrote(&self, _: &'static str, _: &[u8]) {}
-        fn logged(&self, _: &LogRecord) {}
-        fn event(&self, _: &str, _: Json) {}
-    }
 
     fn guest(payload_bytes: usize) -> Guest {
         let hard_limit = Duration::from_secs(60);
@@ -309,7 +300,7 @@ mod tests {
             capabilities: Arc::default(),
         };
         let deadline = Deadline::start(&grants, clock::instant());
-        Guest::new(admission::question(&Digest::from_bytes(&[7; 32])), grants, Arc::new(Nobody), deadline)
+        Guest::new(admission::question(&Digest::from_bytes(&[7; 32])), grants, Arc::new(()), deadline)
     }
 
     #[test]

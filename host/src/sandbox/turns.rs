@@ -174,15 +174,6 @@ mod tests {
 
     use super::*;
 
-    struct Nobody;
-
-    impl Progress for Nobody {
-        fn state(&self, _: &str, _: Json) {}
-        fn wrote(&self, _: &'static str, _: &[u8]) {}
-        fn logged(&self, _: &LogRecord) {}
-        fn event(&self, _: &str, _: Json) {}
-    }
-
     /// One whose words are not heard.
     struct Unheard;
 
@@ -197,7 +188,7 @@ mod tests {
     }
 
     fn taker<'a>(turns: &'a Turns, tenant: &str) -> Taker<'a> {
-        Taker::new(turns, TenantId::new(tenant).unwrap(), 1, Arc::new(Nobody))
+        Taker::new(turns, TenantId::new(tenant).unwrap(), 1, Arc::new(()))
     }
 
     fn takes(taker: &mut Taker<'_>) -> bool {

@@ -12,8 +12,8 @@ use crate::rig::Rig;
 
 /// Calls of an attacker at once.
 const CALLERS: usize = 8;
-/// How often each calls that needs no answer to hurt.
-const EVERY: Duration = Duration::from_millis(4);
+/// Between the calls of one that is refused at once: else it would take the processors itself.
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// Something that a tenant may do to others, until what it gives is dropped.
 pub(crate) struct Attack {
@@ -58,7 +58,7 @@ fn queued(rig: &Rig, batches: usize, task: &'static str, args: Value) -> JoinSet
 
 /// Pushes components that were not seen before, each to be scanned and compiled.
 fn pushes(rig: &Rig) -> JoinSet<()> {
-    callers(rig, |client, n| async move {
+    callers(rig.attacker.clone(), |client, n| async move {
         let mut component = std::fs::read(guests::tour()).expect("it was built");
         // A custom section of its own: the code is the same, the digest is not.
         let section = format!("\u{1}n{n:016}");
@@ -80,35 +80,28 @@ fn streams(rig: &Rig) -> JoinSet<()> {
     open
 }
 
-/// Asks without a token that is known.
+/// Asks without a token that is known, some thousand times a second.
 fn strangers(rig: &Rig) -> JoinSet<()> {
     let stranger = rig.daemon.client().with_token("lovage_0000000000000000_none");
-    let mut calls = JoinSet::new();
-    for _ in 0..CALLERS {
-        let client = stranger.clone();
-        calls.spawn(async move {
-            let mut ticks = tokio::time::interval(EVERY);
-            loop {
-                ticks.tick().await;
-                let _ = client.apply_async(s("load.noop", ())).await;
-            }
-        });
-    }
-    calls
+    callers(stranger, |client, _| async move {
+        let _ = client.apply_async(s("load.noop", ())).await;
+        tokio::time::sleep(PAUSE).await;
+    })
 }
 
+/// Several that call again and again, each call with a number of its own.
 fn callers<F: Future<Output = ()> + Send + 'static>(
-    rig: &Rig,
+    client: Client,
     call: impl Fn(Client, usize) -> F + Clone + Send + Sync + 'static,
 ) -> JoinSet<()> {
-    let mut calls = JoinSet::new();
-    for caller in 0..CALLERS {
-        let (client, call) = (rig.attacker.clone(), call.clone());
-        calls.spawn(async move {
-            for n in 0.. {
-                call(client.clone(), caller * 1_000_000 + n).await;
+    (0..CALLERS)
+        .map(|caller| {
+            let (client, call) = (client.clone(), call.clone());
+            async move {
+                for n in 0.. {
+                    call(client.clone(), n * CALLERS + caller).await;
+                }
             }
-        });
-    }
-    calls
+        })
+        .collect()
 }

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     runtime.block_on(async {
-        let most = Rig::start().await.capacity(seconds(5, 2)).await;
+        let most = Rig::start().await.neighbour.capacity(seconds(5, 2)).await;
         let pace = Pace { per_second: most * 0.5 * LOAD, window: seconds(10, 4) };
         println!("alone, a tenant gets {most:.0} tasks/s; it sends {:.0}/s", pace.per_second);
         println!("{:<15} {:>6}  {:>15}  {:>15}", "attack", "kept", "p50 ms", "p99 ms");

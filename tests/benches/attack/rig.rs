@@ -39,8 +39,4 @@ impl Rig {
         neighbour.capacity(Duration::from_millis(500)).await;
         Self { neighbour, attacker, daemon }
     }
-
-    pub(crate) async fn capacity(&self, window: Duration) -> f64 {
-        self.neighbour.capacity(window).await
-    }
 }

@@ -122,6 +122,36 @@ fn a_tenants_limits_hold_for_its_tasks() {
     assert!(told.code == Some(1) && told.stderr.contains("8388608"), "{told:?}");
 }
 
+#[tokio::test]
+async fn a_tenants_limits_of_size_and_number_hold() {
+    let (daemon, admin) = guarded(REQUIRED);
+    let limits = ["--message-bytes", "1000", "--result-bytes", "2000", "--output-bytes", "3000", "--subtasks", "4"];
+    let token = tenant(&daemon, &admin, "small", &[&limits[..], &["--streams", "2"]].concat());
+    run(with(&daemon, &token, &["module", "push", "walls", &guests::walls().to_string_lossy()])).ok();
+    let fails = |task: &str, arg: &str| {
+        let told = run(with(&daemon, &token, &["task", "run", task, arg]));
+        assert_eq!(told.code, Some(1), "{told:?}");
+        told.stderr
+    };
+    let small = client(&daemon, &token);
+    let large = json!({ "task": "walls.large_result", "args": ["x".repeat(1000)] });
+    let refused = small.send_request(&serde_json::from_value(large).unwrap()).await.unwrap_err();
+    assert_eq!(refused.code(), Some("message_too_large"), "{refused}");
+    assert_eq!(run(with(&daemon, &token, &["task", "run", "walls.large_result", "1900"])).json(), "x".repeat(1900));
+    assert!(fails("walls.large_result", "2001").contains("result-limit"));
+    assert!(fails("walls.many_subtasks", "5").contains("at most 4 subtasks"));
+    run(with(&daemon, &token, &["task", "run", "walls.flood_stdout", "1", "--id", "loud"])).ok();
+    let logs = small.logs(&"loud".parse().unwrap()).await.unwrap();
+    assert_eq!(logs.attempts[0].stdout.len(), 3000);
+    let held = submit(&small, "held", "tour.sleepy", json!([600])).await;
+    let mut open = [small.events(&held), small.events(&held)];
+    for stream in &mut open {
+        stream.next().await.unwrap();
+    }
+    let refused = small.all_events().next().await.unwrap_err();
+    assert_eq!(refused.code(), Some("quota_exceeded"), "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_that_may_run_one_task_runs_one_and_the_next_when_that_has_ended() {
     let (daemon, admin) = guarded(REQUIRED);

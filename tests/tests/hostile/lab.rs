@@ -9,7 +9,7 @@ use std::time::Duration;
 use lovage::attempt::{Fault, FaultKind, Grants, Outcome, Report};
 use lovage::sandbox::{Compiler, Executors, Refusal, Sandbox, Settings};
 use lovage_tests::artifacts::digest_of;
-use lovage_tests::attempts::{Nobody, attempt};
+use lovage_tests::attempts::attempt;
 use lovage_tests::daemon;
 use tokio::sync::watch;
 
@@ -204,7 +204,7 @@ pub(crate) fn grants() -> Grants {
 pub(crate) async fn run(sandbox: &Sandbox, component: &[u8], grants: Grants) -> Report {
     let attempt = attempt(component, "it.runs", &serde_json::json!([]));
     let (_keep, stop) = watch::channel(None);
-    sandbox.run(attempt, grants, Arc::new(Nobody), stop).await
+    sandbox.run(attempt, grants, Arc::new(()), stop).await
 }
 
 impl Expected {

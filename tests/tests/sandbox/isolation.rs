@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::lab::{self, Nobody, PLACES, Run};
+use crate::lab::{self, PLACES, Run};
 
 fn run(task: &str) -> Run {
     Run::of(guests::walls(), task, &json!([]))
@@ -77,7 +77,7 @@ async fn an_order_ends_a_run_at_every_stage() {
             for order in [Stop::Revoked, Stop::Interrupted] {
                 let (stop, stopped) = watch::channel(None);
                 let mut running =
-                    pin!(run(task).with(|grants| grants.fuel = fuel).start(lab::sandbox(), Arc::new(Nobody), stopped));
+                    pin!(run(task).with(|grants| grants.fuel = fuel).start(lab::sandbox(), Arc::new(()), stopped));
                 let stages = if fuel.is_some() { 2 } else { 3 };
                 assert!(poll(running.as_mut(), stages).is_pending(), "{task}");
                 stop.send(Some(order)).unwrap();
@@ -85,7 +85,7 @@ async fn an_order_ends_a_run_at_every_stage() {
             }
         }
         let (_keep, stopped) = watch::channel(Some(Stop::Revoked));
-        let outcome = run(task).start(lab::sandbox(), Arc::new(Nobody), stopped).await.outcome;
+        let outcome = run(task).start(lab::sandbox(), Arc::new(()), stopped).await.outcome;
         assert_eq!(outcome, Outcome::Stopped(Stop::Revoked), "{task}: ordered before it began");
     }
 }
@@ -110,7 +110,7 @@ async fn runs_that_are_dropped_give_back_all_they_had() {
             // More than there are places, twice over if any were lost.
             for _ in 0..PLACES {
                 let (_keep, stop) = watch::channel(None);
-                let mut running = pin!(run(task).start(&sandbox, Arc::new(Nobody), stop));
+                let mut running = pin!(run(task).start(&sandbox, Arc::new(()), stop));
                 let _ = poll(running.as_mut(), stage);
             }
         }
@@ -126,7 +126,7 @@ async fn a_run_sees_nothing_of_the_run_before() {
     let marks = async |task: &str, fuel: Option<u64>| {
         let (_keep, stop) = watch::channel(None);
         let run = Run::of(guests::walls(), task, &json!([SEED])).with(|grants| grants.fuel = fuel);
-        let report = run.start(&sandbox, Arc::new(Nobody), stop).await;
+        let report = run.start(&sandbox, Arc::new(()), stop).await;
         let Outcome::Returned(count) = report.outcome else { panic!("{:?}", report.outcome) };
         count.read::<u64>().unwrap()
     };
@@ -144,7 +144,7 @@ async fn who_spins_does_not_keep_others_from_running() {
     let mut spinning = JoinSet::new();
     for fuel in [None, None, Some(u64::MAX >> 1)] {
         let spin = run("walls.spin").with(|grants| grants.fuel = fuel);
-        spinning.spawn(spin.start(lab::sandbox(), Arc::new(Nobody), stopped.clone()));
+        spinning.spawn(spin.start(lab::sandbox(), Arc::new(()), stopped.clone()));
     }
     tokio::task::yield_now().await;
     let polite = run("walls.hoard_politely").report().await;
@@ -160,6 +160,6 @@ async fn an_unknown_module_goes_back_to_its_queue() {
     let (_keep, stop) = watch::channel(None);
     let mut run = Run::of(guests::walls(), "walls.spin", &json!([]));
     run.attempt.module = artifacts::digest_of(b"never seen");
-    let report = lab::sandbox().run(run.attempt, run.grants, Arc::new(Nobody), stop).await;
+    let report = lab::sandbox().run(run.attempt, run.grants, Arc::new(()), stop).await;
     assert_eq!(report.outcome, Outcome::Stopped(Stop::Interrupted));
 }

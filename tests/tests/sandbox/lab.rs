@@ -8,7 +8,6 @@ use lovage::attempt::{Attempt, Grants, Progress, Report, Stop};
 use lovage::sandbox::{Compiler, Sandbox, Settings};
 use lovage_model::TaskDefinition;
 use lovage_tests::artifacts::{self, digest_of};
-pub(crate) use lovage_tests::attempts::Nobody;
 use lovage_tests::attempts::attempt;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -75,7 +74,7 @@ impl Run {
     /// Runs it to its end.
     pub(crate) async fn report(self) -> Report {
         let (_keep, stop) = watch::channel(None);
-        self.start(sandbox(), Arc::new(Nobody), stop).await
+        self.start(sandbox(), Arc::new(()), stop).await
     }
 
     /// Runs it somewhere, with somebody who listens; it may be told to stop.

@@ -11,12 +11,12 @@ use std::task::Waker;
 
 use lovage_model::{Json, LogRecord};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::super::engine::Pool;
 use super::super::engines::Engines;
-use super::super::lock;
+use super::super::{guest_runtime, lock};
 use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
 use super::outbox::Outbox;
 use super::walls;
@@ -101,15 +101,7 @@ type Stops = HashMap<Turn, watch::Sender<Option<Stop>>>;
 impl Inside {
     fn new(begin: &Begin, outbox: Arc<Outbox>) -> anyhow::Result<Self> {
         let pool = Pool { instances: begin.places, memory_bytes: begin.memory_bytes };
-        // A guest may hold a thread for a whole tick, so timers are looked at often; and what is new must ask for a turn before
-        // the next one is given away.
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(begin.threads)
-            .thread_name("lovage-guest")
-            .event_interval(2)
-            .global_queue_interval(1)
-            .enable_all()
-            .build()?;
+        let runtime = guest_runtime(begin.threads)?;
         let engines = Arc::new(Engines::new(pool, begin.threads)?);
         Ok(Self { engines, outbox, stops: Arc::default(), runtime: Some(runtime) })
     }
