@@ -11,6 +11,7 @@ use lovage_model::{LogLevel, Request};
 use serde::Serialize;
 
 use crate::host::{Host, Limits, Pollable};
+use crate::http;
 use crate::retry::keyword;
 use crate::{AsyncResult, Json, Retry, Signature, TaskError, TaskResult};
 
@@ -110,6 +111,28 @@ impl Context {
     /// Tells listeners something, now: a name, and fields as a map, a struct or `json!({..})`. Nobody keeps it.
     pub fn send_event(&self, name: &str, fields: impl Serialize) -> TaskResult<()> {
         Ok(self.host.send_event(name, &keyword(&fields)?)?)
+    }
+
+    /// Sends a request to a server that the operator has granted to the module, and returns its whole response.
+    ///
+    /// Fails with PermissionError if there is no such grant, ConnectionError if there is no response, TimeoutError if it
+    /// takes too long, ValueError for what is no request or too large, and with SoftTimeLimitExceeded.
+    ///
+    /// ```
+    /// # use lovage_guest::prelude::*;
+    /// # use lovage_guest::http;
+    /// #[task(autoretry_for = ["ConnectionError"], retry_backoff = 1.0)]
+    /// fn title(ctx: &Context, page: String) -> TaskResult<String> {
+    ///     let response = ctx.http(http::Request::get(page).header("accept", "text/html"))?.ok()?;
+    ///     Ok(response.text()?.lines().next().unwrap_or_default().to_owned())
+    /// }
+    /// ```
+    pub fn http(&self, request: http::Request) -> TaskResult<http::Response> {
+        #[cfg(target_arch = "wasm32")]
+        let response = http::component::send(&request);
+        #[cfg(not(target_arch = "wasm32"))]
+        let response = self.host.http(&request);
+        Ok(response?)
     }
 
     /// Whether the soft time limit has passed: cheap enough for a loop.

@@ -36,6 +36,7 @@ mod definition;
 mod error;
 mod handlers;
 pub mod host;
+pub mod http;
 mod retry;
 mod run;
 mod signature;

@@ -35,6 +35,7 @@ use lovage_model::{Json, LogLevel, Message, Request, Seconds, Signature, TaskId,
 use serde::Serialize;
 
 use crate::host::{Ending, RetryOptions};
+use crate::http::{self, Response};
 use crate::retry::{keyword, positional};
 use crate::{Entry, Task, run};
 
@@ -51,6 +52,7 @@ struct Inner {
     request: Request,
     overrides: BTreeMap<String, Json>,
     random: f64,
+    responses: Vec<Response>,
     elapsed: f64,
     told: bool,
     records: Records,
@@ -68,6 +70,7 @@ struct Records {
     events: Vec<(String, Json)>,
     subtasks: Vec<Signature>,
     added_to_chord: Vec<Signature>,
+    requests: Vec<http::Request>,
 }
 
 impl Default for FakeHost {
@@ -83,6 +86,7 @@ impl FakeHost {
             request: first_request(),
             overrides: BTreeMap::new(),
             random: 1.0,
+            responses: Vec::new(),
             elapsed: 0.0,
             told: false,
             records: Records::default(),
@@ -121,6 +125,13 @@ impl FakeHost {
     #[must_use]
     pub fn random(self, drawn: f64) -> Self {
         self.inner.borrow_mut().random = drawn;
+        self
+    }
+
+    /// Answers the next request to a server so. Without an answer left there is no grant either: PermissionError.
+    #[must_use]
+    pub fn answers(self, response: Response) -> Self {
+        self.inner.borrow_mut().responses.push(response);
         self
     }
 
@@ -205,6 +216,11 @@ impl FakeHost {
     /// The subtasks the task added to its chord, oldest first.
     pub fn added_to_chord(&self) -> Vec<Signature> {
         self.inner.borrow().records.added_to_chord.clone()
+    }
+
+    /// The requests the task sent to servers, oldest first.
+    pub fn requests(&self) -> Vec<http::Request> {
+        self.inner.borrow().records.requests.clone()
     }
 
     /// The retry that the last task asked for without ending for it.

@@ -1,7 +1,10 @@
 //! What passes the sandbox's door, both ways: plain data, so that another process can stand behind the same door.
 //!
 //! In goes an [`Attempt`] with its [`Grants`]; while it runs, [`Progress`] comes out and a [`Stop`] may go in; at the end
-//! comes a [`Report`]. Nothing here knows of WebAssembly, of stores or of Celery's states.
+//! comes a [`Report`]. What a task waits for meanwhile is an [`Ask`] and its [`Answer`]. Nothing here knows of WebAssembly, of stores or of Celery's states.
+
+mod asked;
+mod origin;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +18,9 @@ use lovage_model::{
     Usage,
 };
 use serde::{Deserialize, Serialize};
+
+pub use asked::{Answer, Answered, Ask, Bytes, HttpFault, HttpRequest, HttpResponse};
+pub use origin::Origins;
 
 /// One run of one task, as the sandbox is asked for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +68,10 @@ pub struct Grants {
 pub struct Capabilities {
     /// Peers that it may open TCP connections to: addresses with a port, no names.
     pub tcp: Vec<SocketAddr>,
+    /// Servers that it may send HTTP requests to, through its host.
+    pub http: Vec<Origins>,
+    /// Whether names of such servers may stand for addresses that are not public.
+    pub http_private: bool,
     /// Directories that it may open files in.
     pub directories: Vec<Directory>,
     /// Its environment.
@@ -96,6 +106,10 @@ pub trait Progress: Send + Sync {
     /// Whether the task has told more than was heard yet. Then it rests, until `waker` is woken.
     fn is_behind(&self, _waker: &Waker) -> bool {
         false
+    }
+    /// The task asks for something that its host does for it.
+    fn ask(&self, _ask: Ask) -> Answered {
+        Box::pin(std::future::ready(Answer::Refused))
     }
 }
 

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lovage_model::{EntryName, ModuleName, PeriodicTask, QueueName};
+use lovage_model::{EntryName, ModuleName, PeriodicTask, QueueName, TenantId};
 
 use crate::attempt::Capabilities;
 
@@ -27,6 +27,7 @@ pub use keys::{KEYS, Key, Value, store_url};
 pub use read::load;
 pub use show::{Entry, Origin};
 
+use granted::Grantee;
 use tables::Declared;
 
 /// What was given on the command line.
@@ -69,7 +70,7 @@ pub struct Config {
     pub cache: Option<PathBuf>,
     entries: Vec<Entry>,
     periodic: BTreeMap<EntryName, Declared<PeriodicTask>>,
-    granted: BTreeMap<ModuleName, Declared<Capabilities>>,
+    granted: BTreeMap<Grantee, Declared<Capabilities>>,
 }
 
 impl Config {
@@ -79,7 +80,7 @@ impl Config {
     }
 
     /// What some modules may reach outside of their sandboxes.
-    pub fn grants(&self) -> BTreeMap<ModuleName, Capabilities> {
+    pub fn grants(&self) -> BTreeMap<(TenantId, ModuleName), Capabilities> {
         self.granted.iter().map(|(name, declared)| (name.clone(), declared.it.clone())).collect()
     }
 }

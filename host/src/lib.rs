@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod events;
 pub mod fair;
 pub mod modules;
+pub mod outside;
 pub mod pipeline;
 pub mod queue;
 pub mod sandbox;

@@ -37,6 +37,7 @@ use crate::canvas::Rules;
 use crate::clock;
 use crate::events::Hub;
 use crate::modules::Modules;
+use crate::outside::Outside;
 use crate::sandbox::Sandbox;
 use crate::store::{Lease, LeaseKey, Store};
 use outcomes::Settled;
@@ -67,6 +68,8 @@ pub struct Pipeline {
     pub caps: Caps,
     /// What he grants to some modules beside.
     pub granted: Granted,
+    /// Who does what tasks have done for them.
+    pub outside: Arc<Outside>,
     /// How far what tasks send may go.
     pub rules: Rules,
     /// How much of it may be stored.

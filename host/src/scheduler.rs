@@ -14,7 +14,7 @@ mod rate;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -24,7 +24,7 @@ use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock;
 use crate::pipeline::{Delivery, Pipeline, TaskType};
-use crate::store::{Ask, StoreError};
+use crate::store::{Ask, Shares, StoreError};
 use accounts::Accounts;
 use rate::{Rates, Turn};
 
@@ -62,6 +62,8 @@ pub struct Scheduler {
     slot_freed: Notify,
     /// Rings when a tenant that may run only so many tasks at once may run another.
     tenant_freed: Notify,
+    /// Whether a tenant may have had all that it may have when messages were last leased: each end may be what it waits for.
+    is_any_full: AtomicBool,
     accounts: Accounts,
     /// When leases were last renewed, in microseconds since 1970.
     renewed: AtomicI64,
@@ -75,7 +77,7 @@ impl Scheduler {
     pub fn new(pipeline: Arc<Pipeline>, settings: Settings, guests: Handle) -> Arc<Self> {
         let (handed, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (slot_freed, tenant_freed, draining) = (Notify::new(), Notify::new(), watch::Sender::new(false));
-        let accounts = Accounts::default();
+        let (is_any_full, accounts) = (AtomicBool::new(false), Accounts::default());
         let slots = Arc::new(Semaphore::new(slots_of(&pipeline, &settings)));
         let renewed = AtomicI64::new(clock::now().as_micros());
         let rates = Mutex::default();
@@ -88,6 +90,7 @@ impl Scheduler {
             ended,
             slot_freed,
             tenant_freed,
+            is_any_full,
             accounts,
             renewed,
             draining,
@@ -191,12 +194,14 @@ impl Scheduler {
             // The clock was set forward, or everything stood still: what runs here must not lapse for that.
             self.renew().await;
         }
+        // Before the shares are read: an end between that and the store's answer is not to be missed.
+        self.is_any_full.store(true, Ordering::Release);
         let now = clock::now();
         let ask = Ask {
             worker: self.pipeline.hostname.clone(),
             queues: self.pipeline.standing.share().borrow().queues.clone(),
             max,
-            shares: self.accounts.shares(&self.pipeline.access.tenants(), slots_of(&self.pipeline, &self.settings)),
+            shares: self.shares(),
             now,
             until: now.after(self.settings.lease),
         };
@@ -206,6 +211,7 @@ impl Scheduler {
         for lease in &leased.leases {
             self.accounts.begin(&lease.tenant, self.weight(&lease.tenant));
         }
+        self.is_any_full.store(self.shares().is_any_full(), Ordering::Release);
         let next_due = leased.next_due;
         // All are listed, then begun in their order: their leases are renewed while they wait for a slot.
         let deliveries: Vec<_> = leased.leases.into_iter().map(|lease| self.pipeline.list(lease)).collect();
@@ -247,6 +253,11 @@ impl Scheduler {
         self.handed.fetch_sub(count, Ordering::AcqRel);
     }
 
+    /// What each tenant may have of what is leased next.
+    fn shares(&self) -> Shares {
+        self.accounts.shares(&self.pipeline.access.tenants(), slots_of(&self.pipeline, &self.settings))
+    }
+
     fn weight(&self, tenant: &TenantId) -> u32 {
         self.pipeline.access.policy(tenant).weight()
     }
@@ -255,8 +266,7 @@ impl Scheduler {
     fn account(&self, tenant: &TenantId, used: Option<Duration>) {
         let policy = self.pipeline.access.policy(tenant);
         self.accounts.end(tenant, policy.weight(), used);
-        // It may have been all that its tenant may have.
-        if policy.running_tasks.is_some() || self.pipeline.access.is_shared() {
+        if self.is_any_full.load(Ordering::Acquire) {
             self.tenant_freed.notify_one();
         }
     }

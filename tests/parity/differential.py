@@ -157,20 +157,12 @@ def family(result):
 
 
 def ended(result):
-    deadline = time.monotonic() + PATIENCE
-    key = app.backend.get_key_for_task(result.id)
-    while time.monotonic() < deadline:
-        meta = app.backend.client.get(key)
-        if meta and json.loads(meta)["status"] in ("SUCCESS", "FAILURE", "REVOKED"):
-            return json.loads(meta)
-        time.sleep(0.02)
-    return None
+    result.get(timeout=PATIENCE, propagate=False)
+    return json.loads(app.backend.client.get(app.backend.get_key_for_task(result.id)))
 
 
 def shown(meta):
     """A meta without what is another one each time."""
-    if meta is None:
-        return None
     children = meta.get("children") or []
     kept = {name: meta[name] for name in sorted(meta) if name not in
             ("task_id", "date_done", "traceback", "children", "worker", "parent_id", "group_id")}

@@ -4,6 +4,7 @@ use lovage_model::{Exception, Json, LogLevel, Seconds, Signature, State, Timesta
 
 use super::{FakeHost, Inner};
 use crate::host::{Host, Limits, Pollable, Raised, RetryOptions};
+use crate::http::{Request, Response};
 
 /// What a fake attempt may have: the default of a real host.
 const MEMORY_BYTES: u64 = 128 << 20;
@@ -145,6 +146,15 @@ impl Host for FakeHost {
 
     fn subscribe_soft_limit(&self) -> Box<dyn Pollable> {
         Box::new(SoftLimit { host: self.clone() })
+    }
+
+    fn http(&self, request: &Request) -> Result<Response, Raised> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.answer()?;
+        inner.records.requests.push(request.clone());
+        let text = format!("{} {}: the test has no answer: FakeHost::answers", request.method, request.url);
+        let nobody = || Exception::new(exc_module::BUILTINS, "PermissionError", text).into();
+        if inner.responses.is_empty() { Err(nobody()) } else { Ok(inner.responses.remove(0)) }
     }
 
     fn random(&self) -> f64 {

@@ -182,7 +182,7 @@ impl From<Later> for Failure {
 impl From<TooMany> for Failure {
     fn from(TooMany { most }: TooMany) -> Self {
         QUOTA_EXCEEDED.because(format!(
-            "the tenant may have {most} event streams open at once (streams of the tenant, or limits.streams): close one first"
+            "as many event streams are open as the tenant may have, {most} (its streams, or limits.streams): close one first"
         ))
     }
 }

@@ -1,37 +1,58 @@
-//! What modules may reach outside of their sandboxes: `[grants.NAME]`.
+//! What modules may reach outside of their sandboxes: `[grants.NAME]`, and of another tenant than the operator's own
+//! `[grants."TENANT/NAME"]`.
 
-use lovage_model::ModuleName;
+use lovage_model::{ModuleName, NameError, TenantId};
 
 use super::show::Origin;
 use super::tables::Declared;
 use crate::attempt::{Capabilities, Directory};
+
+/// Whose module it is, and its name.
+pub(super) type Grantee = (TenantId, ModuleName);
 
 /// For the sample.
 pub(super) const SAMPLE: &str = "
 # What the tasks of a module may reach outside of their sandboxes, which is nothing unless a table says so, such as
 # [grants.report]
 # tcp = [\"10.0.0.5:5432\"]          # peers that they may connect to
+# http = [\"https://api.example.com\"]  # servers that their requests may go to; \"https://*.example.com\": all below it
+# http_private = true              # also where a name stands for an address that is not public
 # directories = [{host = \"/srv/reports\", guest = \"/reports\", write = true}]
 # env = {DATABASE = \"10.0.0.5:5432\"}
-# fine_clock = true                # clocks of nanoseconds, where others have milliseconds
+# fine_clock = true                # clocks of nanoseconds, where others have milliseconds#
+# [grants.\"acme/report\"]           # the same for a module of another tenant
 ";
+
+/// The name of a table.
+pub(super) fn name((tenant, module): &Grantee) -> String {
+    if *tenant == TenantId::default() { module.to_string() } else { format!("{tenant}/{module}") }
+}
+
+fn grantee(name: &str) -> Result<Grantee, NameError> {
+    match name.split_once('/') {
+        Some((tenant, module)) => Ok((tenant.parse()?, module.parse()?)),
+        None => Ok((TenantId::default(), name.parse()?)),
+    }
+}
 
 /// Reads one table; the error says what it should be.
 pub(super) fn read(
     name: &str,
     written: toml::Value,
     origin: Origin,
-) -> Result<(ModuleName, Declared<Capabilities>), String> {
+) -> Result<(Grantee, Declared<Capabilities>), String> {
     let fault = |why: String| format!("grants.{name} ({origin}): {why}");
-    let module: ModuleName = name.parse().map_err(|error: lovage_model::NameError| fault(error.to_string()))?;
+    let grantee = grantee(name).map_err(|error| fault(error.to_string()))?;
     let such_as = "[grants.report] with tcp = [\"10.0.0.5:5432\"]";
     let declared = Declared::<Capabilities>::read(written, origin.clone(), such_as).map_err(fault)?;
     check(&declared.it).map_err(fault)?;
     // Such as passwords.
-    Ok((module, declared.hide("env")))
+    Ok((grantee, declared.hide("env")))
 }
 
-fn check(Capabilities { tcp, directories, env, fine_clock: _ }: &Capabilities) -> Result<(), String> {
+fn check(
+    Capabilities { tcp, directories, env, http: _, http_private: _, fine_clock: _ }: &Capabilities,
+) -> Result<(), String> {
     if let Some(peer) = tcp.iter().find(|peer| peer.port() == 0 || peer.ip().is_unspecified()) {
         return Err(format!("tcp has {peer}: must be the address and the port of one peer"));
     }

@@ -166,7 +166,7 @@ pub static KEYS: &[Key] = &[
         "limits.streams",
         "128",
         Kind::Number(1, 1_000_000),
-        "Event streams that a tenant may hold open at once; also what `lovage task run` waits on is one.",
+        "Event streams that a tenant may hold open at once: of a task, of the ends of several, of all its events.",
     ),
     key(
         "limits.deliveries",

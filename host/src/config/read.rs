@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lovage_model::{EntryName, ModuleName, PeriodicTask, QueueName};
+use lovage_model::{EntryName, PeriodicTask, QueueName};
 
+use super::granted::Grantee;
 use super::keys::{self, KEYS, Key, Value};
 use super::show::{Entry, Origin};
 use super::tables::Declared;
@@ -38,7 +39,7 @@ pub fn load(
 struct Written {
     values: HashMap<&'static str, (toml::Value, Origin)>,
     periodic: BTreeMap<EntryName, Declared<PeriodicTask>>,
-    granted: BTreeMap<ModuleName, Declared<Capabilities>>,
+    granted: BTreeMap<Grantee, Declared<Capabilities>>,
     faults: Vec<String>,
 }
 

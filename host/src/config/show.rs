@@ -80,7 +80,7 @@ impl Config {
             text.push_str(granted::SAMPLE);
         }
         text.extend(self.periodic.iter().map(|(name, declared)| declared.show("beat", name.as_str())));
-        text.extend(self.granted.iter().map(|(name, declared)| declared.show("grants", name.as_str())));
+        text.extend(self.granted.iter().map(|(name, declared)| declared.show("grants", &granted::name(name))));
         text
     }
 
@@ -90,7 +90,7 @@ impl Config {
         let periodic =
             self.periodic.iter().map(|(name, declared)| declared.json("beat", name.as_str(), "A periodic task."));
         let doc = "What the tasks of a module may reach.";
-        let granted = self.granted.iter().map(|(name, declared)| declared.json("grants", name.as_str(), doc));
+        let granted = self.granted.iter().map(|(name, declared)| declared.json("grants", &granted::name(name), doc));
         self.entries.iter().map(entry).chain(periodic).chain(granted).collect()
     }
 }

@@ -154,6 +154,7 @@ impl House {
             access: Arc::clone(&access),
             caps: caps(&limits),
             granted,
+            outside: Arc::default(),
             rules: admission.rules,
             room: admission.room,
             result_expires: results_expire,

@@ -17,6 +17,7 @@ use crate::canvas::inline::{self, ChordParts};
 use crate::canvas::{Rules, builtin};
 use crate::clock;
 use crate::modules::{Code, NotReady};
+use crate::outside::May;
 use crate::store::{ChordEnd, Lease};
 use crate::trace::{self, Attempted, Awaited, Unrun, Unsent};
 
@@ -168,7 +169,7 @@ impl Pipeline {
 
     async fn run(&self, lease: &Lease, listed: &Listed, code: &Code, grants: Grants, options: &TaskOptions) -> Report {
         let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
-        let attending = self.attend(lease, listed);
+        let attending = self.attend(lease, listed, &grants);
         let request = self.request(lease, &grants, options);
         let attempt = Attempt {
             tenant: lease.tenant.clone(),
@@ -198,7 +199,12 @@ impl Pipeline {
     }
 
     /// Tells that a message is attempted; returns who listens to the attempt.
-    pub(super) fn attend(&self, Lease { tenant, message, .. }: &Lease, listed: &Listed) -> Arc<Attending> {
+    pub(super) fn attend(
+        &self,
+        Lease { tenant, message, .. }: &Lease,
+        listed: &Listed,
+        grants: &Grants,
+    ) -> Arc<Attending> {
         listed.begin(&message.task, clock::now());
         let started = || vec![Event::of(message, clock::now(), EventKind::Started)];
         self.hub.announce_with(tenant, started);
@@ -210,6 +216,8 @@ impl Pipeline {
             live: Arc::clone(&listed.log),
             unstored: std::sync::Mutex::default(),
             changed: tokio::sync::Notify::new(),
+            outside: Arc::clone(&self.outside),
+            may: Arc::new(May::of(Arc::clone(&grants.capabilities), grants.payload_bytes)),
         })
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use lovage_model::{AttemptLog, Event, EventKind, Json, LogRecord, TaskId, TaskName, TenantId};
 use tokio::sync::Notify;
 
-use crate::attempt::Progress;
+use crate::attempt::{Answered, Ask, Progress};
 use crate::clock;
 use crate::events::Hub;
+use crate::outside::{May, Outside};
 use crate::store::{LeaseKey, Store};
 
 /// The listener of one attempt.
@@ -21,6 +22,8 @@ pub(super) struct Attending {
     pub(super) live: Arc<Mutex<AttemptLog>>,
     pub(super) unstored: Mutex<Unstored>,
     pub(super) changed: Notify,
+    pub(super) outside: Arc<Outside>,
+    pub(super) may: Arc<May>,
 }
 
 /// States that the task has set since the last one was stored. They are told once they are, so that who begins to listen meanwhile
@@ -123,5 +126,10 @@ impl Progress for Attending {
 
     fn event(&self, name: &str, fields: Json) {
         self.tell(EventKind::Custom { event: name.to_owned(), fields: fields.read().unwrap_or_default() });
+    }
+
+    fn ask(&self, ask: Ask) -> Answered {
+        let (outside, may) = (Arc::clone(&self.outside), Arc::clone(&self.may));
+        Box::pin(async move { outside.answer(&may, ask).await })
     }
 }

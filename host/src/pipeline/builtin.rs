@@ -35,7 +35,8 @@ impl Pipeline {
             return Ok(report(Err(Exception::new(exc_module::CELERY, "NotRegistered", name))));
         };
         self.modules.ready(&code.digest, grants.fuel.is_some()).await?;
-        let attending = self.attend(lease, listed);
+        let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
+        let attending = self.attend(lease, listed, &grants);
         let options = in_force(Some(&code), &lease.message);
         let request = self.request(lease, &grants, &options);
         let one = |args, grants| {

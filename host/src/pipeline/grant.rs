@@ -33,21 +33,19 @@ pub struct Caps {
     pub deliveries: u32,
 }
 
-/// What the operator grants to modules, by their names. They are modules of the operator's own: another tenant may well call
-/// one of his the same.
+/// What the operator grants to modules, by tenant and name: another tenant may well call one of his the same.
 #[derive(Debug, Clone, Default)]
-pub struct Granted(BTreeMap<ModuleName, Arc<Capabilities>>);
+pub struct Granted(BTreeMap<(TenantId, ModuleName), Arc<Capabilities>>);
 
 impl Granted {
     /// What is granted to whom.
-    pub fn of(all: impl IntoIterator<Item = (ModuleName, Capabilities)>) -> Self {
-        Self(all.into_iter().map(|(module, capabilities)| (module, Arc::new(capabilities))).collect())
+    pub fn of(all: impl IntoIterator<Item = ((TenantId, ModuleName), Capabilities)>) -> Self {
+        Self(all.into_iter().map(|(whose, capabilities)| (whose, Arc::new(capabilities))).collect())
     }
 
     /// What is granted to a module: nothing, if nobody said otherwise.
     pub fn to(&self, tenant: &TenantId, module: &ModuleName) -> Arc<Capabilities> {
-        let own = self.0.get(module).filter(|_| *tenant == TenantId::default());
-        own.cloned().unwrap_or_default()
+        self.0.get(&(tenant.clone(), module.clone())).cloned().unwrap_or_default()
     }
 }
 

@@ -8,7 +8,7 @@ use super::Refusal;
 use crate::attempt::{Attempt, Outcome};
 
 /// The interfaces of WASI that every guest of the standard library imports; all of them answer with nothing.
-const WASI: [&str; 6] = ["io", "cli", "clocks", "random", "filesystem", "sockets"];
+const WASI: [&str; 7] = ["io", "cli", "clocks", "random", "filesystem", "sockets", "http"];
 const MAX_TASKS: usize = 1000;
 const MAX_DOC_BYTES: usize = 64 << 10;
 

@@ -52,6 +52,7 @@ impl Executor {
         let (engine, allocator) = engine::executor(flavour, pool)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         task::host::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
         task::types::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
         let ticker = (flavour == Flavour::Epoch).then(|| Ticker::start(&engine)).transpose()?;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use lovage_model::{Exception, exc_module};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::capabilities;
+use super::capabilities::{self, http::Outgoing};
 use super::limiter::Limiter;
 use super::output::Output;
 use crate::attempt::{Attempt, Effects, Grants, Progress};
@@ -52,6 +53,8 @@ pub(super) struct Guest {
     /// Whether the run is over: from then on handlers are called, which cannot change how it ended.
     pub(super) ended: bool,
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
     table: ResourceTable,
 }
 
@@ -68,6 +71,7 @@ impl Guest {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.stdout()).stderr(output.stderr()).max_random_size(MAX_RANDOM_BYTES);
         capabilities::give(&mut wasi, &grants.capabilities);
+        let outgoing = Outgoing::new(Arc::clone(&progress), grants.payload_bytes);
         Self {
             attempt,
             deadline,
@@ -81,6 +85,8 @@ impl Guest {
             instantiated: None,
             ended: false,
             wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            outgoing,
             table,
         }
     }
@@ -132,5 +138,11 @@ pub(super) fn soft_time_limit_exceeded() -> Exception {
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
     }
 }

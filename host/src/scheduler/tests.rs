@@ -55,6 +55,7 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
         caps,
         rules,
         room,
+        outside: Arc::default(),
         granted: Granted::default(),
         result_expires,
         hostname,

@@ -40,6 +40,11 @@ impl Shares {
     pub fn get(&self, tenant: &TenantId) -> Share {
         self.of.get(tenant).copied().unwrap_or(self.others)
     }
+
+    /// Whether any tenant may have no more.
+    pub fn is_any_full(&self) -> bool {
+        self.others.max == 0 || self.of.values().any(|share| share.max == 0)
+    }
 }
 
 /// The order of a message: its priority, then its age; the less, the earlier.

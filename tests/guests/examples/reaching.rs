@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use lovage_guest::http;
 use lovage_guest::prelude::*;
 
 fn refused(error: std::io::Error) -> TaskError {
@@ -20,6 +21,14 @@ fn say(peer: SocketAddr, text: String) -> TaskResult<String> {
     let mut answer = vec![0; text.len()];
     stream.read_exact(&mut answer).map_err(refused)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Sends a request, and returns status, header `x-told` and body of the response.
+#[task]
+fn fetch(ctx: &Context, method: String, url: String, #[default] body: Option<String>) -> TaskResult<Json> {
+    let request = http::Request::new(&method, url).header("x-asked", "by a task").body(body.unwrap_or_default());
+    let response = ctx.http(request)?;
+    Ok(Json::from(json!([response.status, response.header("x-told"), String::from_utf8_lossy(&response.body)])))
 }
 
 #[task]
@@ -79,4 +88,4 @@ fn variables() -> Vec<String> {
     std::env::vars().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-export_tasks!(is_clock_fine, append, say, listen, datagram, resolve, read, write, escape, variables);
+export_tasks!(is_clock_fine, append, fetch, say, listen, datagram, resolve, read, write, escape, variables);

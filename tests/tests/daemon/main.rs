@@ -9,6 +9,7 @@ mod executors;
 mod hosts;
 mod modules;
 mod order;
+mod outside;
 mod results;
 mod starting;
 mod tasks;

@@ -1,8 +1,10 @@
 //! Tenants that share a daemon, and the tokens that say which of them asks.
 
 use std::process::Command;
+use std::time::Duration;
 
 use lovage_client::{Client, TaskFilter};
+use lovage_model::api::{BatchItem, SubmitReply};
 use lovage_model::{State, TaskId};
 use lovage_tests::daemon::{Daemon, PATIENCE, run, runs, until};
 use lovage_tests::guests;
@@ -12,7 +14,10 @@ const REQUIRED: &str = "[http]\ntokens = \"required\"\n";
 
 /// A daemon that needs tokens, and the one that it printed at its start.
 fn guarded(settings: &str) -> (Daemon, String) {
-    let mut daemon = Daemon::host("memory:", "lovage@guarded", &[guests::tour()], settings);
+    admin_of(Daemon::host("memory:", "lovage@guarded", &[guests::tour()], settings))
+}
+
+fn admin_of(mut daemon: Daemon) -> (Daemon, String) {
     let line = daemon.process().wait_for("export LOVAGE_TOKEN=");
     (daemon, line.split_once('=').expect("the token").1.to_owned())
 }
@@ -168,6 +173,23 @@ async fn a_tenant_that_may_run_one_task_runs_one_and_the_next_when_that_has_ende
     one.revoke(&first, true).await.unwrap();
     let ended = one.async_result(second).wait(None).await.unwrap();
     assert_eq!(ended.status, State::Success);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_slot_of_its_tenant_begins_when_one_is_free() {
+    // Leases and retries of others make the host look again; nothing of that comes to its help here.
+    let settings = format!("{REQUIRED}[worker]\nconcurrency = 8\nlease_seconds = 3600\n");
+    let (daemon, admin) = admin_of(Daemon::configured(&[], &settings));
+    let token = tenant(&daemon, &admin, "many", &[]);
+    let many = client(&daemon, &token);
+    let calls = (0..20).map(|_| json!({ "task": "tour.sleepy", "args": [0.1] })).collect::<Vec<_>>();
+    let sent = many.submit_batch(serde_json::from_value(json!(calls)).unwrap()).await.unwrap();
+    // Not all eight slots are one tenant's: some of the twenty wait until others have ended.
+    for call in sent.results {
+        let BatchItem::Accepted(SubmitReply { id, .. }) = call else { panic!("{call:?}") };
+        let ended = many.async_result(id).wait(Some(Duration::from_secs(20))).await.unwrap();
+        assert_eq!(ended.status, State::Success);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

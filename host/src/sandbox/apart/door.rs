@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
 use super::super::engines::Described;
-use crate::attempt::{Attempt, Capabilities, Grants, Report, Stop};
+use crate::attempt::{Answer, Ask, Attempt, Capabilities, Grants, Report, Stop};
 
 /// Bytes of a length.
 pub(super) const LENGTH: usize = 4;
@@ -46,6 +46,12 @@ pub(super) enum Order {
     Stop {
         turn: Turn,
         stop: Stop,
+    },
+    /// To what an attempt asked.
+    Answer {
+        turn: Turn,
+        number: u64,
+        answer: Answer,
     },
     Describe {
         turn: Turn,
@@ -100,6 +106,17 @@ pub(super) enum Word {
         turn: Turn,
         name: String,
         fields: Json,
+    },
+    /// An attempt asks for something; the number is its own.
+    Ask {
+        turn: Turn,
+        number: u64,
+        ask: Ask,
+    },
+    /// It does not want it any more.
+    Unask {
+        turn: Turn,
+        number: u64,
     },
     Ended {
         turn: Turn,

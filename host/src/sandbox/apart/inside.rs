@@ -5,14 +5,14 @@ use std::io::{BufReader, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use lovage_model::{Json, LogRecord};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::super::engine::Pool;
 use super::super::engines::Engines;
@@ -20,7 +20,7 @@ use super::super::{guest_runtime, lock};
 use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
 use super::outbox::Outbox;
 use super::walls;
-use crate::attempt::{Progress, Stop};
+use crate::attempt::{Answer, Answered, Ask, Progress, Stop};
 
 /// How much sooner it is ended than others where memory runs out: of -1000 to 1000.
 const OOM_SCORE: &str = "500";
@@ -92,18 +92,29 @@ fn next(orders: &mut impl Read) -> std::io::Result<Option<Order>> {
 struct Inside {
     engines: Arc<Engines>,
     outbox: Arc<Outbox>,
-    stops: Arc<Mutex<Stops>>,
+    running: Arc<Mutex<HashMap<Turn, Running>>>,
     runtime: Option<Runtime>,
 }
 
-type Stops = HashMap<Turn, watch::Sender<Option<Stop>>>;
+/// An attempt: how it is told to stop, and what it waits for.
+struct Running {
+    stop: watch::Sender<Option<Stop>>,
+    asked: Arc<Asked>,
+}
+
+/// What an attempt has asked for and has not got.
+#[derive(Default)]
+struct Asked {
+    last: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+}
 
 impl Inside {
     fn new(begin: &Begin, outbox: Arc<Outbox>) -> anyhow::Result<Self> {
         let pool = Pool { instances: begin.places, memory_bytes: begin.memory_bytes };
         let runtime = guest_runtime(begin.threads)?;
         let engines = Arc::new(Engines::new(pool, begin.threads)?);
-        Ok(Self { engines, outbox, stops: Arc::default(), runtime: Some(runtime) })
+        Ok(Self { engines, outbox, running: Arc::default(), runtime: Some(runtime) })
     }
 
     fn obey(&self, order: Order) {
@@ -116,20 +127,26 @@ impl Inside {
             }
             Order::Unload { digest } => self.engines.unload(&digest),
             Order::Stop { turn, stop } => {
-                if let Some(running) = lock(&self.stops).get(&turn) {
-                    let _ = running.send(Some(stop));
+                if let Some(running) = lock(&self.running).get(&turn) {
+                    let _ = running.stop.send(Some(stop));
+                }
+            }
+            Order::Answer { turn, number, answer } => {
+                let asked = lock(&self.running).get(&turn).map(|running| Arc::clone(&running.asked));
+                if let Some(waiting) = asked.and_then(|asked| lock(&asked.waiting).remove(&number)) {
+                    let _ = waiting.send(answer);
                 }
             }
             Order::Run { turn, attempt, grants } => {
                 let (stop, stopped) = watch::channel(None);
-                lock(&self.stops).insert(turn, stop);
-                let (engines, outbox, stops) =
-                    (Arc::clone(&self.engines), Arc::clone(&self.outbox), Arc::clone(&self.stops));
+                let asked = Arc::<Asked>::default();
+                lock(&self.running).insert(turn, Running { stop, asked: Arc::clone(&asked) });
+                let (engines, outbox, running) =
+                    (Arc::clone(&self.engines), Arc::clone(&self.outbox), Arc::clone(&self.running));
                 self.spawn(async move {
-                    let progress =
-                        Arc::new(Teller { turn, outbox: Arc::clone(&outbox), talks: AtomicBool::new(false) });
-                    let report = engines.run(*attempt, grants, progress, stopped).await;
-                    lock(&stops).remove(&turn);
+                    let progress = Teller { turn, outbox: Arc::clone(&outbox), talks: AtomicBool::new(false), asked };
+                    let report = engines.run(*attempt, grants, Arc::new(progress), stopped).await;
+                    lock(&running).remove(&turn);
                     outbox.say(&Word::Ended { turn, report: Box::new(report) });
                 });
             }
@@ -163,6 +180,24 @@ struct Teller {
     outbox: Arc<Outbox>,
     /// Whether it has told anything.
     talks: AtomicBool,
+    asked: Arc<Asked>,
+}
+
+/// Something that was asked for, as long as it is wanted.
+struct Wanted {
+    turn: Turn,
+    number: u64,
+    outbox: Arc<Outbox>,
+    asked: Arc<Asked>,
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        let Self { turn, number, .. } = *self;
+        if lock(&self.asked.waiting).remove(&number).is_some() {
+            self.outbox.say(&Word::Unask { turn, number });
+        }
+    }
 }
 
 impl Teller {
@@ -193,5 +228,18 @@ impl Progress for Teller {
     fn is_behind(&self, waker: &Waker) -> bool {
         // Who has told nothing is not kept by others that talk.
         self.talks.load(Ordering::Relaxed) && self.outbox.is_behind(waker)
+    }
+
+    fn ask(&self, ask: Ask) -> Answered {
+        let (turn, number) = (self.turn, self.asked.last.fetch_add(1, Ordering::Relaxed));
+        let (outbox, asked) = (Arc::clone(&self.outbox), Arc::clone(&self.asked));
+        let (answer, answered) = oneshot::channel();
+        lock(&asked.waiting).insert(number, answer);
+        self.say(&Word::Ask { turn, number, ask });
+        let wanted = Wanted { turn, number, outbox, asked };
+        Box::pin(async move {
+            let _wanted = wanted;
+            answered.await.unwrap_or(Answer::Refused)
+        })
     }
 }

@@ -15,18 +15,22 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::AbortHandle;
 
 use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
 use super::super::engines::{Code, Described};
 use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
 use super::orders::Orders;
-use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
+use crate::attempt::{Answer, Ask, Attempt, Grants, Progress, Report, Stop};
 
 /// How long a process may take to be ready.
 const START_TIME: Duration = Duration::from_secs(30);
 /// How long after its last limit an attempt must have ended; then the process is broken.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// What an attempt may have asked for and not got; more is refused.
+const MOST_ASKED: usize = 64;
 
 /// It is gone, or broken.
 #[derive(Debug)]
@@ -61,6 +65,16 @@ struct Run {
     module: Digest,
     progress: Arc<dyn Progress>,
     answer: oneshot::Sender<Report>,
+    asked: HashMap<u64, Errand>,
+}
+
+/// What is done because an attempt asked for it; not any more once this is dropped.
+struct Errand(AbortHandle);
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A process that runs, and what is held until it dies.
@@ -233,7 +247,7 @@ impl Process {
                 self.orders.give(&load(&key, artifact));
                 open.loaded.insert(key.clone());
             }
-            open.runs.insert(turn, Run { module: key.0, progress, answer });
+            open.runs.insert(turn, Run { module: key.0, progress, answer, asked: HashMap::new() });
             self.orders.give(&Order::Run { turn, attempt: Box::new(attempt), grants });
         }
         let _asked = Asked { process: self, turn };
@@ -258,7 +272,7 @@ impl Process {
         }
     }
 
-    async fn listen(&self, words: &mut BufReader<OwnedReadHalf>) -> Result<()> {
+    async fn listen(self: &Arc<Self>, words: &mut BufReader<OwnedReadHalf>) -> Result<()> {
         let mut frame = Vec::new();
         loop {
             let word = next(words, &mut frame).await?;
@@ -266,7 +280,7 @@ impl Process {
         }
     }
 
-    fn hear(&self, word: Word) {
+    fn hear(self: &Arc<Self>, word: Word) {
         match word {
             Word::Ready { .. } => {}
             Word::Loaded { digest, flavour, refusal } => {
@@ -286,6 +300,12 @@ impl Process {
             }
             Word::Logged { turn, record } => self.tell(turn, |progress| progress.logged(&record)),
             Word::Event { turn, name, fields } => self.tell(turn, |progress| progress.event(&name, fields)),
+            Word::Ask { turn, number, ask } => self.ask(turn, number, ask),
+            Word::Unask { turn, number } => {
+                if let Some(run) = self.open().runs.get_mut(&turn) {
+                    run.asked.remove(&number);
+                }
+            }
             Word::Ended { turn, report } => {
                 if let Some(run) = self.open().runs.remove(&turn) {
                     let _ = run.answer.send(*report);
@@ -304,6 +324,24 @@ impl Process {
         if let Some(progress) = progress {
             tell(&*progress);
         }
+    }
+
+    /// Has done what an attempt asks for, unless it ends before, or does not want it any more.
+    fn ask(self: &Arc<Self>, turn: Turn, number: u64, ask: Ask) {
+        let mut open = self.open();
+        let Some(run) = open.runs.get_mut(&turn) else { return };
+        if run.asked.len() >= MOST_ASKED {
+            return self.orders.give(&Order::Answer { turn, number, answer: Answer::Refused });
+        }
+        let (process, answered) = (Arc::clone(self), run.progress.ask(ask));
+        let errand = tokio::spawn(async move {
+            let answer = answered.await;
+            let mut open = process.open();
+            if open.runs.get_mut(&turn).is_some_and(|run| run.asked.remove(&number).is_some()) {
+                process.orders.give(&Order::Answer { turn, number, answer });
+            }
+        });
+        run.asked.insert(number, Errand(errand.abort_handle()));
     }
 
     /// It is dead: nothing is answered any more. What ran in it.

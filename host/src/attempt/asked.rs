@@ -1,0 +1,104 @@
+//! What a task asks of its host while it runs, and waits for. Plain data: the sandbox asks, the host does it, or says why not.
+//!
+//! A guest has no network behind it, nor has the process that it runs in: what it may have of HTTP, of the store and of
+//! secrets comes by these words, and whoever answers them looks at the grants again.
+
+use std::pin::Pin;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Ask {
+    /// To send a request over HTTP.
+    Http(HttpRequest),
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// What came of a request.
+    Http(Result<HttpResponse, HttpFault>),
+    /// Nobody is there to do it, or it is not done.
+    Refused,
+}
+
+/// An answer that is waited for. Dropped, nobody wants it any more.
+pub type Answered = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Bytes, as base64 in JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&base64::display::Base64Display::new(&self.0, &STANDARD))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(written: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(written)?;
+        STANDARD.decode(&*text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// A request, whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HttpRequest {
+    /// Such as GET.
+    pub method: String,
+    /// With scheme and host.
+    pub url: String,
+    /// Names and values, in their order.
+    pub headers: Vec<(String, Bytes)>,
+    /// Empty: it has none.
+    pub body: Bytes,
+    /// How long it may take, in milliseconds; none: as long as any.
+    pub timeout_millis: Option<u64>,
+}
+
+/// A response, whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HttpResponse {
+    /// Such as 200.
+    pub status: u16,
+    /// Names and values, in their order.
+    pub headers: Vec<(String, Bytes)>,
+    /// May be empty.
+    pub body: Bytes,
+}
+
+/// Why there is no response: the error codes of `wasi:http` that a host comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpFault {
+    /// No grant has its scheme, host and port.
+    HttpRequestDenied,
+    /// The host's name stands for an address that is not public.
+    DestinationIpProhibited,
+    /// It has no address.
+    DnsError,
+    /// No connection.
+    ConnectionRefused,
+    /// It took too long.
+    ConnectionTimeout,
+    /// The attempt has too many requests under way.
+    ConnectionLimitReached,
+    /// The peer is not who it should be, or speaks no TLS.
+    TlsProtocolError,
+    /// It is no URL, or has a user in it.
+    HttpRequestUriInvalid,
+    /// No such method, or none that a task may use.
+    HttpRequestMethodInvalid,
+    /// The request's body is larger than it may be.
+    HttpRequestBodySize,
+    /// The response's body is larger than it may be.
+    HttpResponseBodySize,
+    /// The response ended before its end.
+    HttpResponseIncomplete,
+    /// It is not HTTP.
+    HttpProtocolError,
+}

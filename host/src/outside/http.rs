@@ -1,0 +1,192 @@
+//! HTTP for tasks: to the servers that were granted, and to no others.
+//!
+//! A grant is looked at for each request, and no redirect is followed: the task sees it, and asks again. What a server's
+//! name stands for is looked at where it is looked up, so that no name leads to an address that is not public unless the
+//! operator says so; the connection is made to what was looked at. A grant of an address is of that address.
+
+use std::error::Error;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Response, redirect};
+use url::Url;
+
+use super::addresses::is_public;
+use crate::attempt::{Bytes, Capabilities, HttpFault, HttpRequest, HttpResponse};
+
+/// How long any request may take, its response included.
+const MOST_TIME: Duration = Duration::from_secs(300);
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Connections to one server that are kept for later.
+const IDLE: usize = 8;
+/// What says how a message is sent over one connection: whoever has the connection says it.
+const OF_CONNECTION: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Who sends requests. Its clients are made when the first task needs one.
+#[derive(Default)]
+pub(super) struct Http {
+    public: OnceLock<Client>,
+    any: OnceLock<Client>,
+}
+
+impl Http {
+    /// Sends a request, if it may be sent, and reads the response.
+    pub(super) async fn send(
+        &self,
+        may: &Capabilities,
+        most_bytes: usize,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, HttpFault> {
+        let url = Url::parse(&request.url).map_err(|_| HttpFault::HttpRequestUriInvalid)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(HttpFault::HttpRequestUriInvalid);
+        }
+        if !may.http.iter().any(|origins| origins.admit(&url)) {
+            return Err(HttpFault::HttpRequestDenied);
+        }
+        let method = Method::from_bytes(request.method.as_bytes());
+        let method = method.ok().filter(|method| ![Method::CONNECT, Method::TRACE].contains(method));
+        let method = method.ok_or(HttpFault::HttpRequestMethodInvalid)?;
+        if request.body.0.len() > most_bytes {
+            return Err(HttpFault::HttpRequestBodySize);
+        }
+        let client = if may.http_private { &self.any } else { &self.public };
+        let client = client.get_or_init(|| client_for(may.http_private));
+        let mut sent = client.request(method, url).headers(headers(&request.headers)?);
+        if !request.body.0.is_empty() {
+            sent = sent.body(request.body.0);
+        }
+        let time = request.timeout_millis.map_or(MOST_TIME, Duration::from_millis).min(MOST_TIME);
+        let exchange = async { read(sent.send().await.map_err(|error| fault(&error))?, most_bytes).await };
+        tokio::time::timeout(time, exchange).await.map_err(|_| HttpFault::ConnectionTimeout)?
+    }
+}
+
+fn headers(written: &[(String, Bytes)]) -> Result<HeaderMap, HttpFault> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in written {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HttpFault::HttpProtocolError)?;
+        let value = HeaderValue::from_bytes(&value.0).map_err(|_| HttpFault::HttpProtocolError)?;
+        if !OF_CONNECTION.contains(&name) {
+            headers.append(name, value);
+        }
+    }
+    Ok(headers)
+}
+
+async fn read(mut response: Response, most_bytes: usize) -> Result<HttpResponse, HttpFault> {
+    let headers = response.headers().iter().filter(|(name, _)| !OF_CONNECTION.contains(name));
+    let headers = headers.map(|(name, value)| (name.as_str().to_owned(), Bytes(value.as_bytes().to_vec()))).collect();
+    let (status, mut body) = (response.status().as_u16(), Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(|_| HttpFault::HttpResponseIncomplete)? {
+        if body.len() + chunk.len() > most_bytes {
+            return Err(HttpFault::HttpResponseBodySize);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(HttpResponse { status, headers, body: Bytes(body) })
+}
+
+fn client_for(private: bool) -> Client {
+    let client = Client::builder()
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT)
+        .pool_max_idle_per_host(IDLE)
+        .tls_backend_preconfigured(tls())
+        .dns_resolver(Lookup { private });
+    // It fails for TLS that is not rustls'.
+    client.build().expect("a client is made of settings that go together")
+}
+
+/// Trusts whom this system trusts.
+fn tls() -> rustls::ClientConfig {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = rustls::RootCertStore::empty();
+    let (trusted, _) = roots.add_parsable_certificates(found.certs);
+    if trusted == 0 {
+        let errors = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        tracing::warn!(
+            errors,
+            "this system trusts no certificates: no task can reach a server by https (ca-certificates)"
+        );
+    }
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+/// Looks up names.
+struct Lookup {
+    private: bool,
+}
+
+impl Resolve for Lookup {
+    fn resolve(&self, name: Name) -> Resolving {
+        let private = self.private;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| NotFound::Nowhere)?;
+            let found: Vec<SocketAddr> = found.collect();
+            if !private && found.iter().any(|address| !is_public(address.ip())) {
+                return Err(NotFound::NotPublic.into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Why a name leads nowhere.
+#[derive(Debug, Clone, Copy)]
+enum NotFound {
+    Nowhere,
+    NotPublic,
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Error for NotFound {}
+
+/// What is at the bottom of it.
+fn fault(error: &reqwest::Error) -> HttpFault {
+    let first: &(dyn Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(first), |cause: &&(dyn Error + 'static)| (*cause).source());
+    let known = causes.find_map(|cause| {
+        let of_name = cause.downcast_ref::<NotFound>().map(|not_found| match not_found {
+            NotFound::Nowhere => HttpFault::DnsError,
+            NotFound::NotPublic => HttpFault::DestinationIpProhibited,
+        });
+        // rustls' errors are inside of errors of IO.
+        let of_tls = || {
+            let io = cause.downcast_ref::<std::io::Error>()?;
+            io.get_ref()?.downcast_ref::<rustls::Error>().map(|_| HttpFault::TlsProtocolError)
+        };
+        of_name.or_else(of_tls)
+    });
+    known.unwrap_or(match () {
+        () if error.is_timeout() => HttpFault::ConnectionTimeout,
+        () if error.is_connect() => HttpFault::ConnectionRefused,
+        () => HttpFault::HttpProtocolError,
+    })
+}

@@ -1,0 +1,91 @@
+//! `wasi:http/outgoing-handler` for guests: a request is collected, the host is asked to send it, and its answer is the
+//! response. The process that the guest runs in opens no connection.
+//!
+//! See <https://github.com/WebAssembly/wasi-http>.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{Request, Response};
+use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
+
+use crate::attempt::{self, Answer, Ask, HttpFault, HttpRequest, Progress};
+
+/// What sends requests for one guest.
+pub(in super::super) struct Outgoing {
+    progress: Arc<dyn Progress>,
+    most_bytes: usize,
+}
+
+type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Finished)>> + Send>;
+type Finished = Box<dyn Future<Output = Result<()>> + Send>;
+
+impl Outgoing {
+    pub(in super::super) fn new(progress: Arc<dyn Progress>, most_bytes: usize) -> Self {
+        Self { progress, most_bytes }
+    }
+}
+
+impl WasiHttpHooks for Outgoing {
+    fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _read: Finished) -> Sent {
+        let (progress, most_bytes) = (Arc::clone(&self.progress), self.most_bytes);
+        Box::new(async move {
+            let asked = Ask::Http(collected(request, options.unwrap_or_default(), most_bytes).await?);
+            let Answer::Http(answer) = progress.ask(asked).await else { return Err(Error::HttpRequestDenied) };
+            let response = responded(answer.map_err(error)?)?;
+            Ok((response, Box::new(std::future::ready(Ok(()))) as Finished))
+        })
+    }
+}
+
+/// The whole request, as plain data.
+async fn collected(request: Request<WasiBody>, options: RequestOptions, most_bytes: usize) -> Result<HttpRequest> {
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, most_bytes).collect().await.map_err(|error| match error.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(error) if error.is::<LengthLimitError>() => Error::HttpRequestBodySize(Some(most_bytes as u64)),
+        Err(error) => Error::InternalError(Some(error.to_string())),
+    })?;
+    let headers = head.headers.iter();
+    let headers = headers.map(|(name, value)| (name.to_string(), attempt::Bytes(value.as_bytes().to_vec())));
+    let RequestOptions { connect_timeout, first_byte_timeout, between_bytes_timeout } = options;
+    let timeouts = [connect_timeout, first_byte_timeout, between_bytes_timeout];
+    // The response comes whole, so one time is for all of it; none of them is meant to be longer than what none is given for.
+    let timeout = timeouts.iter().any(Option::is_some).then(|| timeouts.into_iter().flatten().sum::<Duration>());
+    Ok(HttpRequest {
+        method: head.method.to_string(),
+        url: head.uri.to_string(),
+        headers: headers.collect(),
+        body: attempt::Bytes(body.to_bytes().to_vec()),
+        timeout_millis: timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    })
+}
+
+fn responded(answer: attempt::HttpResponse) -> Result<Response<WasiBody>> {
+    let mut response = Response::builder().status(answer.status);
+    for (name, value) in answer.headers {
+        response = response.header(name, value.0);
+    }
+    let body = Full::new(Bytes::from(answer.body.0)).map_err(|never| match never {}).boxed_unsync();
+    response.body(body).map_err(|_| Error::HttpProtocolError)
+}
+
+fn error(fault: HttpFault) -> Error {
+    match fault {
+        HttpFault::HttpRequestDenied => Error::HttpRequestDenied,
+        HttpFault::DestinationIpProhibited => Error::DestinationIpProhibited,
+        HttpFault::DnsError => Error::DnsError { rcode: None, info_code: None },
+        HttpFault::ConnectionRefused => Error::ConnectionRefused,
+        HttpFault::ConnectionTimeout => Error::ConnectionTimeout,
+        HttpFault::ConnectionLimitReached => Error::ConnectionLimitReached,
+        HttpFault::TlsProtocolError => Error::TlsProtocolError,
+        HttpFault::HttpRequestUriInvalid => Error::HttpRequestUriInvalid,
+        HttpFault::HttpRequestMethodInvalid => Error::HttpRequestMethodInvalid,
+        HttpFault::HttpRequestBodySize => Error::HttpRequestBodySize(None),
+        HttpFault::HttpResponseBodySize => Error::HttpResponseBodySize(None),
+        HttpFault::HttpResponseIncomplete => Error::HttpResponseIncomplete,
+        HttpFault::HttpProtocolError => Error::HttpProtocolError,
+    }
+}
