@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::host::{Host, Limits, Pollable};
 use crate::http;
+use crate::key_value::{self, Bucket};
 use crate::retry::keyword;
 use crate::{AsyncResult, Json, Retry, Signature, TaskError, TaskResult};
 
@@ -133,6 +134,37 @@ impl Context {
         #[cfg(not(target_arch = "wasm32"))]
         let response = self.host.http(&request);
         Ok(response?)
+    }
+
+    /// Opens a bucket of the tenant's key-value store, which is there under any name.
+    ///
+    /// Fails with PermissionError if the module was not granted it.
+    ///
+    /// ```
+    /// # use lovage_guest::prelude::*;
+    /// #[task]
+    /// fn visit(ctx: &Context, page: String) -> TaskResult<u64> {
+    ///     ctx.bucket("visits")?.increment(&page, 1)
+    /// }
+    /// ```
+    pub fn bucket(&self, name: &str) -> TaskResult<Bucket> {
+        #[cfg(target_arch = "wasm32")]
+        return key_value::open(name);
+        #[cfg(not(target_arch = "wasm32"))]
+        return Ok(key_value::of(self.host.bucket(name)?));
+    }
+
+    /// A secret that the tenant has set for the module (`lovage secret set`). The host tells it to nobody else; what a task
+    /// returns, logs or raises is told.
+    ///
+    /// Fails with KeyError if it was not set, and with SoftTimeLimitExceeded.
+    #[track_caller]
+    pub fn secret(&self, name: &str) -> TaskResult<String> {
+        #[cfg(target_arch = "wasm32")]
+        let secret = crate::bindings::lovage::task::secrets::get(name).map_err(crate::Raised::from)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        let secret = self.host.secret(name)?;
+        secret.ok_or_else(|| TaskError::builtin("KeyError", name))
     }
 
     /// Whether the soft time limit has passed: cheap enough for a loop.

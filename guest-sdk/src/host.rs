@@ -39,9 +39,16 @@ pub trait Host {
     fn sleep(&self, seconds: f64) -> Result<(), Raised>;
     /// Something that is ready once the soft limit has passed; never, if there is none.
     fn subscribe_soft_limit(&self) -> Box<dyn Pollable>;
-    /// Sends a request to a server. A component has `wasi:http` for it, and imports that only if one of its tasks does this.
+    /// Sends a request to a server. A component has imports of their own for this and the next two, which it has only if one
+    /// of its tasks uses them.
     #[cfg(not(target_arch = "wasm32"))]
     fn http(&self, request: &crate::http::Request) -> Result<crate::http::Response, Raised>;
+    /// Opens a bucket.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn bucket(&self, name: &str) -> Result<std::rc::Rc<dyn crate::key_value::HostBucket>, Raised>;
+    /// A secret by its name.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn secret(&self, name: &str) -> Result<Option<String>, Raised>;
     /// A random number from 0 up to 1: how much of its wait a retry with jitter waits.
     fn random(&self) -> f64;
 }

@@ -37,6 +37,7 @@ mod error;
 mod handlers;
 pub mod host;
 pub mod http;
+pub mod key_value;
 mod retry;
 mod run;
 mod signature;

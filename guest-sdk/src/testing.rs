@@ -53,6 +53,9 @@ struct Inner {
     overrides: BTreeMap<String, Json>,
     random: f64,
     responses: Vec<Response>,
+    /// By bucket and key.
+    values: BTreeMap<(String, String), Vec<u8>>,
+    secrets: BTreeMap<String, String>,
     elapsed: f64,
     told: bool,
     records: Records,
@@ -87,6 +90,8 @@ impl FakeHost {
             overrides: BTreeMap::new(),
             random: 1.0,
             responses: Vec::new(),
+            values: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             elapsed: 0.0,
             told: false,
             records: Records::default(),
@@ -132,6 +137,13 @@ impl FakeHost {
     #[must_use]
     pub fn answers(self, response: Response) -> Self {
         self.inner.borrow_mut().responses.push(response);
+        self
+    }
+
+    /// Has a secret of this name.
+    #[must_use]
+    pub fn secret(self, name: &str, secret: &str) -> Self {
+        self.inner.borrow_mut().secrets.insert(name.to_owned(), secret.to_owned());
         self
     }
 

@@ -10,7 +10,7 @@ use wit_bindgen_core::{Files, WorldGenerator};
 fn generate(wit: &Path) -> String {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(wit).expect("wit/ parses");
-    let world = resolve.select_world(&[package], Some("task-with-handlers")).expect("there is that world");
+    let world = resolve.select_world(&[package], Some("task-with-capabilities")).expect("there is that world");
     let options = wit_bindgen_rust::Opts {
         format: true,
         generate_all: true,

@@ -19,7 +19,10 @@ use lovage_model::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use asked::{Answer, Answered, Ask, Bytes, HttpFault, HttpRequest, HttpResponse};
+pub use asked::{
+    Answer, Answered, Ask, Bytes, HttpFault, HttpRequest, HttpResponse, KEYS_IN_A_PAGE, KeyValueCall, KeyValueDo,
+    KeyValueFault, KeyValueFound,
+};
 pub use origin::Origins;
 
 /// One run of one task, as the sandbox is asked for it.
@@ -72,6 +75,8 @@ pub struct Capabilities {
     pub http: Vec<Origins>,
     /// Whether names of such servers may stand for addresses that are not public.
     pub http_private: bool,
+    /// Whether it has the tenant's key-value store.
+    pub key_value: bool,
     /// Directories that it may open files in.
     pub directories: Vec<Directory>,
     /// Its environment.

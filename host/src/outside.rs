@@ -5,38 +5,57 @@
 
 mod addresses;
 mod http;
+mod key_value;
 
 use std::sync::Arc;
 
+use lovage_model::{ModuleName, TenantId};
 use tokio::sync::Semaphore;
 
 use crate::attempt::{Answer, Ask, Capabilities, HttpFault};
+use crate::store::{Place, Store};
 use http::Http;
 
 /// Requests of one attempt at once.
 const AT_ONCE: usize = 8;
 
 /// Who does it.
-#[derive(Default)]
 pub struct Outside {
+    store: Arc<dyn Store>,
     http: Http,
+    /// What a tenant's values may take, in bytes, if it is not said of the tenant.
+    key_value_bytes: u64,
 }
 
 /// What one attempt may have done for it.
 pub struct May {
-    capabilities: Arc<Capabilities>,
-    payload_bytes: usize,
-    under_way: Semaphore,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Of which module.
+    pub module: ModuleName,
+    /// What that was granted.
+    pub capabilities: Arc<Capabilities>,
+    /// How large what goes out or comes in may be, in bytes.
+    pub payload_bytes: usize,
+    /// What all values of the tenant may take, in bytes; none: as much as those of any.
+    pub key_value_bytes: Option<u64>,
+    /// For requests.
+    pub under_way: Semaphore,
 }
 
 impl May {
-    /// What was granted, and how large what goes out or comes in may be.
-    pub fn of(capabilities: Arc<Capabilities>, payload_bytes: usize) -> Self {
-        Self { capabilities, payload_bytes, under_way: Semaphore::new(AT_ONCE) }
+    /// Places for the requests of an attempt.
+    pub fn places() -> Semaphore {
+        Semaphore::new(AT_ONCE)
     }
 }
 
 impl Outside {
+    /// On a store, where the values of each tenant may take so many bytes.
+    pub fn new(store: Arc<dyn Store>, key_value_bytes: u64) -> Self {
+        Self { store, http: Http::default(), key_value_bytes }
+    }
+
     /// Does what is asked, or says why not.
     pub async fn answer(&self, may: &May, ask: Ask) -> Answer {
         match ask {
@@ -46,6 +65,19 @@ impl Outside {
                 };
                 Answer::Http(self.http.send(&may.capabilities, may.payload_bytes, request).await)
             }
+            Ask::KeyValue(call) => Answer::KeyValue(self.key_value(may, call).await),
+            Ask::Secret(name) => Answer::Secret(self.secret(may, &name).await),
         }
+    }
+
+    async fn secret(&self, may: &May, name: &str) -> Result<Option<String>, String> {
+        // What cannot be the name of one was not set.
+        let Ok(name) = name.parse() else { return Ok(None) };
+        let found = self.store.value(Place::of_secret(may.tenant.clone(), &may.module, &name)).await;
+        let found = found.map_err(|error| {
+            tracing::error!(%error, "a secret could not be read");
+            "the secret cannot be read now: the daemon's log says why".to_owned()
+        })?;
+        Ok(found.map(|secret| String::from_utf8_lossy(&secret).into_owned()))
     }
 }

@@ -30,6 +30,7 @@ mod sharing;
 #[cfg(test)]
 mod suite;
 mod transition;
+mod values;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -47,6 +48,7 @@ pub use joins::{ChordEnd, Completed, Ended, FollowUp, Joins};
 pub use metering::Metering;
 pub use schedules::{LastRun, Periodic, Schedules};
 pub use sharing::{Share, Shares};
+pub use values::{Place, Unkept, VALUE_OVERHEAD_BYTES, Values};
 pub use waiting::Waiting;
 
 /// What a store can fail with. Callers branch on these.
@@ -366,7 +368,7 @@ pub trait Modules: Send + Sync {
 /// A whole store.
 #[async_trait]
 pub trait Store:
-    Broker + Orders + Joins + Results + Groups + Modules + Schedules + Waiting + Access + Metering
+    Broker + Orders + Joins + Results + Groups + Modules + Schedules + Waiting + Access + Metering + Values
 {
     /// Whether it can store anything right now.
     async fn healthy(&self) -> Result<()>;

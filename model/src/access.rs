@@ -163,6 +163,9 @@ pub struct TenantPolicy {
     /// Event streams that may be open at once on each host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams: Option<u32>,
+    /// What its tasks keep in buckets, and its secrets, keys included, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_value_bytes: Option<u64>,
     /// Modules, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modules: Option<u64>,
@@ -195,6 +198,7 @@ impl TenantPolicy {
             ("output_bytes", self.output_bytes, 1 << 30),
             ("subtasks", self.subtasks, 100_000),
             ("streams", self.streams.map(u64::from), 1_000_000),
+            ("key_value_bytes", self.key_value_bytes, 1 << 50),
             ("modules", self.modules, u64::MAX >> 1),
             ("module_bytes", self.module_bytes, u64::MAX >> 1),
         ];

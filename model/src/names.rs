@@ -121,6 +121,11 @@ name!(
 );
 
 name!(
+    /// The name of a secret that a tenant sets for the tasks of a module.
+    SecretName, "name of a secret", "1 to 63 ASCII letters, digits, '_', '-' or '.', starting with a letter, a digit or '_'",
+    |t| of(t, 63, |c| c.is_ascii_alphanumeric() || c == '_', |c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+);
+name!(
     /// The part of a token that may be shown, by which it is listed and revoked.
     TokenId, "token id", "1 to 63 of a-z and 0-9",
     |t| of(t, 63, |_| true, |c| c.is_ascii_lowercase() || c.is_ascii_digit())

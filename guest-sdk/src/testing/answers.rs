@@ -1,10 +1,13 @@
 //! What does the fake host answer?
 
+use std::rc::Rc;
+
 use lovage_model::{Exception, Json, LogLevel, Seconds, Signature, State, Timestamp, exc_module};
 
 use super::{FakeHost, Inner};
 use crate::host::{Host, Limits, Pollable, Raised, RetryOptions};
 use crate::http::{Request, Response};
+use crate::key_value::HostBucket;
 
 /// What a fake attempt may have: the default of a real host.
 const MEMORY_BYTES: u64 = 128 << 20;
@@ -157,6 +160,16 @@ impl Host for FakeHost {
         if inner.responses.is_empty() { Err(nobody()) } else { Ok(inner.responses.remove(0)) }
     }
 
+    fn bucket(&self, name: &str) -> Result<Rc<dyn HostBucket>, Raised> {
+        Ok(Rc::new(FakeBucket { host: self.clone(), name: name.to_owned() }))
+    }
+
+    fn secret(&self, name: &str) -> Result<Option<String>, Raised> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.answer()?;
+        Ok(inner.secrets.get(name).cloned())
+    }
+
     fn random(&self) -> f64 {
         self.inner.borrow().random
     }
@@ -180,5 +193,48 @@ impl Pollable for SoftLimit {
 
     fn into_handle(self: Box<Self>) -> Option<u32> {
         None
+    }
+}
+
+/// A bucket of the fake's own.
+struct FakeBucket {
+    host: FakeHost,
+    name: String,
+}
+
+impl FakeBucket {
+    fn place(&self, key: &str) -> (String, String) {
+        (self.name.clone(), key.to_owned())
+    }
+}
+
+impl HostBucket for FakeBucket {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Raised> {
+        Ok(self.host.inner.borrow().values.get(&self.place(key)).cloned())
+    }
+
+    fn set(&self, key: &str, value: Option<&[u8]>) -> Result<(), Raised> {
+        let values = &mut self.host.inner.borrow_mut().values;
+        match value {
+            Some(value) => _ = values.insert(self.place(key), value.to_vec()),
+            None => _ = values.remove(&self.place(key)),
+        }
+        Ok(())
+    }
+
+    fn increment(&self, key: &str, by: u64) -> Result<u64, Raised> {
+        let there = self.get(key)?.unwrap_or_else(|| b"0".to_vec());
+        let sum = String::from_utf8(there).ok().and_then(|digits| digits.parse::<u64>().ok()?.checked_add(by));
+        let Some(sum) = sum else {
+            let text = "what is there is no whole number";
+            return Err(Exception::new(exc_module::BUILTINS, "RuntimeError", text).into());
+        };
+        self.set(key, Some(sum.to_string().as_bytes()))?;
+        Ok(sum)
+    }
+
+    fn keys(&self) -> Result<Vec<String>, Raised> {
+        let inner = self.host.inner.borrow();
+        Ok(inner.values.keys().filter(|(bucket, _)| *bucket == self.name).map(|(_, key)| key.clone()).collect())
     }
 }

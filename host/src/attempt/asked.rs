@@ -15,6 +15,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Ask {
     /// To send a request over HTTP.
     Http(HttpRequest),
+    /// To look into a bucket, or to change it.
+    KeyValue(KeyValueCall),
+    /// For a secret, by its name.
+    Secret(String),
 }
 
 /// What is answered.
@@ -22,6 +26,10 @@ pub enum Ask {
 pub enum Answer {
     /// What came of a request.
     Http(Result<HttpResponse, HttpFault>),
+    /// What a bucket has to say.
+    KeyValue(Result<KeyValueFound, KeyValueFault>),
+    /// A secret, if it was set for the module; else why it could not be looked up.
+    Secret(Result<Option<String>, String>),
     /// Nobody is there to do it, or it is not done.
     Refused,
 }
@@ -101,4 +109,55 @@ pub enum HttpFault {
     HttpResponseIncomplete,
     /// It is not HTTP.
     HttpProtocolError,
+}
+
+/// A call of `wasi:keyvalue`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeyValueCall {
+    /// In which bucket.
+    pub bucket: String,
+    /// Under which key; none for [`KeyValueDo::ListKeys`].
+    pub key: String,
+    /// What is to be done.
+    pub call: KeyValueDo,
+}
+
+/// The most keys in a page of them; one of fewer is the last.
+pub const KEYS_IN_A_PAGE: usize = 1000;
+
+/// What is to be done with a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum KeyValueDo {
+    /// Its value.
+    Get,
+    /// Keeps a value.
+    Set(Bytes),
+    /// Drops it.
+    Delete,
+    /// Adds to it.
+    Increment(u64),
+    /// A page of all keys, without the first so many.
+    ListKeys(u64),
+}
+
+/// What a bucket has to say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum KeyValueFound {
+    /// A value.
+    Value(Option<Bytes>),
+    /// It is done.
+    Done,
+    /// The sum.
+    Sum(u64),
+    /// A page of keys.
+    Keys(Vec<String>),
+}
+
+/// Why a bucket says nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum KeyValueFault {
+    /// The module was not granted a key-value store.
+    AccessDenied,
+    /// Anything else.
+    Other(String),
 }

@@ -87,6 +87,9 @@ pub(crate) struct Add {
     /// Event streams that may be open at once on each host
     #[arg(long, value_name = "N")]
     streams: Option<u32>,
+    /// What its tasks keep in buckets, and its secrets
+    #[arg(long, value_name = "BYTES")]
+    key_value_bytes: Option<u64>,
     /// Modules, by name
     #[arg(long, value_name = "N")]
     modules: Option<u64>,
@@ -141,6 +144,7 @@ pub(crate) async fn tenant(command: TenantCommand, Session { client, screen }: &
                 output_bytes: add.output_bytes,
                 subtasks: add.subtasks,
                 streams: add.streams,
+                key_value_bytes: add.key_value_bytes,
                 modules: add.modules,
                 module_bytes: add.module_bytes,
             };

@@ -17,6 +17,7 @@ pub(super) const SAMPLE: &str = "
 # tcp = [\"10.0.0.5:5432\"]          # peers that they may connect to
 # http = [\"https://api.example.com\"]  # servers that their requests may go to; \"https://*.example.com\": all below it
 # http_private = true              # also where a name stands for an address that is not public
+# key_value = true                 # the tenant's key-value store
 # directories = [{host = \"/srv/reports\", guest = \"/reports\", write = true}]
 # env = {DATABASE = \"10.0.0.5:5432\"}
 # fine_clock = true                # clocks of nanoseconds, where others have milliseconds#
@@ -51,7 +52,7 @@ pub(super) fn read(
 }
 
 fn check(
-    Capabilities { tcp, directories, env, http: _, http_private: _, fine_clock: _ }: &Capabilities,
+    Capabilities { tcp, directories, env, http: _, http_private: _, key_value: _, fine_clock: _ }: &Capabilities,
 ) -> Result<(), String> {
     if let Some(peer) = tcp.iter().find(|peer| peer.port() == 0 || peer.ip().is_unspecified()) {
         return Err(format!("tcp has {peer}: must be the address and the port of one peer"));

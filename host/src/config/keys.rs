@@ -169,6 +169,12 @@ pub static KEYS: &[Key] = &[
         "Event streams that a tenant may hold open at once: of a task, of the ends of several, of all its events.",
     ),
     key(
+        "limits.key_value_bytes",
+        "67108864",
+        Kind::Number(0, 1 << 50),
+        "What the tasks of a tenant keep in buckets, and its secrets, may take together, keys and 64 bytes for each included.",
+    ),
+    key(
         "limits.deliveries",
         "10",
         Kind::Number(2, 1000),

@@ -284,6 +284,7 @@ impl Proven<'_> {
             canvas_tasks: self.size("limits.canvas_tasks"),
             lineage_depth: u32::try_from(self.number("limits.lineage_depth")).unwrap_or(u32::MAX),
             lineage_tasks: self.number("limits.lineage_tasks"),
+            key_value_bytes: self.number("limits.key_value_bytes"),
             streams: u32::try_from(self.number("limits.streams")).unwrap_or(u32::MAX),
             deliveries: u32::try_from(self.number("limits.deliveries")).unwrap_or(u32::MAX),
             replacements: u32::try_from(self.number("limits.replacements")).unwrap_or(u32::MAX),

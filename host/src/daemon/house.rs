@@ -20,6 +20,7 @@ use crate::config::{Compile, Config, Limits, Worker};
 use crate::control::Control;
 use crate::events::Hub;
 use crate::modules::Modules;
+use crate::outside::Outside;
 use crate::pipeline::{Arrived, Caps, Committer, Following, Granted, Pipeline, Running, Share, Standing};
 use crate::queue;
 use crate::sandbox::{Compiler, Executors, Sandbox, SandboxError, Settings, guest_runtime, guest_threads};
@@ -154,7 +155,7 @@ impl House {
             access: Arc::clone(&access),
             caps: caps(&limits),
             granted,
-            outside: Arc::default(),
+            outside: Arc::new(Outside::new(Arc::clone(&store), limits.key_value_bytes)),
             rules: admission.rules,
             room: admission.room,
             result_expires: results_expire,

@@ -169,7 +169,7 @@ impl Pipeline {
 
     async fn run(&self, lease: &Lease, listed: &Listed, code: &Code, grants: Grants, options: &TaskOptions) -> Report {
         let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
-        let attending = self.attend(lease, listed, &grants);
+        let attending = self.attend(lease, listed, code, &grants);
         let request = self.request(lease, &grants, options);
         let attempt = Attempt {
             tenant: lease.tenant.clone(),
@@ -203,6 +203,7 @@ impl Pipeline {
         &self,
         Lease { tenant, message, .. }: &Lease,
         listed: &Listed,
+        code: &Code,
         grants: &Grants,
     ) -> Arc<Attending> {
         listed.begin(&message.task, clock::now());
@@ -217,7 +218,14 @@ impl Pipeline {
             unstored: std::sync::Mutex::default(),
             changed: tokio::sync::Notify::new(),
             outside: Arc::clone(&self.outside),
-            may: Arc::new(May::of(Arc::clone(&grants.capabilities), grants.payload_bytes)),
+            may: Arc::new(May {
+                tenant: tenant.clone(),
+                module: code.module.clone(),
+                capabilities: Arc::clone(&grants.capabilities),
+                payload_bytes: grants.payload_bytes,
+                key_value_bytes: self.access.policy(tenant).key_value_bytes,
+                under_way: May::places(),
+            }),
         })
     }
 }

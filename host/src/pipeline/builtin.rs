@@ -36,7 +36,7 @@ impl Pipeline {
         };
         self.modules.ready(&code.digest, grants.fuel.is_some()).await?;
         let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
-        let attending = self.attend(lease, listed, &grants);
+        let attending = self.attend(lease, listed, &code, &grants);
         let options = in_force(Some(&code), &lease.message);
         let request = self.request(lease, &grants, &options);
         let one = |args, grants| {

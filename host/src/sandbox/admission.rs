@@ -42,8 +42,8 @@ pub(super) fn check_interface(engine: &Engine, component: &Component) -> Result<
         return Err(Refusal {
             code: "import_not_allowed",
             message: format!(
-                "the module imports {}, which is not granted: a task has lovage:task/host and an empty WASI 0.2 (no files, \
-                 network or environment); remove the dependency that needs it",
+                "the module imports {}, which no task can have: there are lovage:task/host, an empty WASI 0.2, and by grant \
+                 wasi:http, wasi:keyvalue (store, atomics) and lovage:task/secrets; remove the dependency that needs it",
                 denied.join(", ")
             ),
         });
@@ -60,8 +60,8 @@ pub(super) fn check_interface(engine: &Engine, component: &Component) -> Result<
 }
 
 fn is_allowed(import: &str) -> bool {
-    is_contract(import, "host")
-        || is_contract(import, "types")
+    ["host", "types", "secrets"].into_iter().any(|interface| is_contract(import, interface))
+        || ["wasi:keyvalue/store@0.2.0-draft", "wasi:keyvalue/atomics@0.2.0-draft"].contains(&import)
         || import.strip_prefix("wasi:").is_some_and(|rest| {
             rest.split_once('/').is_some_and(|(package, _)| WASI.contains(&package)) && rest.contains("@0.2.")
         })

@@ -1,10 +1,12 @@
-//! What may a guest reach outside? Peers over TCP, servers over HTTP, directories, variables: what was granted, and nothing
-//! beside it.
+//! What may a guest reach outside? Peers over TCP, servers over HTTP, a key-value store, directories, variables: what was granted,
+//! and nothing beside it.
 //!
 //! All of it is WASI's own, and linked for every guest; without a grant it answers that access is denied. There are no names
 //! to look up, no datagrams and no listening. The limits of a run hold while it waits for a peer or a file.
 
 pub(super) mod http;
+pub(super) mod keyvalue;
+mod secrets;
 
 use std::net::{IpAddr, SocketAddr};
 

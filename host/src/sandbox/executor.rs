@@ -11,6 +11,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::bindings::lovage::task;
+use super::bindings::wasi::keyvalue;
 use super::ending::{self, HardLimit};
 use super::engine::{self, Allocator, Flavour, Pool};
 use super::guest::{Deadline, Guest};
@@ -53,6 +54,9 @@ impl Executor {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        keyvalue::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+        keyvalue::atomics::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+        task::secrets::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
         task::host::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
         task::types::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
         let ticker = (flavour == Flavour::Epoch).then(|| Ticker::start(&engine)).transpose()?;

@@ -20,7 +20,7 @@ use crate::clock;
 /// All subtasks of a run together may be as large as so many of the largest payload.
 const SENT_PAYLOADS: usize = 8;
 
-type Answer<T> = wasmtime::Result<Result<T, types::Exception>>;
+pub(super) type Answer<T> = wasmtime::Result<Result<T, types::Exception>>;
 
 impl types::Host for Guest {}
 
@@ -244,7 +244,7 @@ impl Pollable for SoftLimit {
     }
 }
 
-fn answer<T>(result: Result<T, Exception>) -> Answer<T> {
+pub(super) fn answer<T>(result: Result<T, Exception>) -> Answer<T> {
     Ok(result.map_err(|exception| types::Exception {
         exc_type: exception.exc_type,
         exc_message: exception.exc_message.to_string(),

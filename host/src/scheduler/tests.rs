@@ -7,6 +7,7 @@ use lovage_model::{
 use super::*;
 use crate::canvas::Rules;
 use crate::modules::Modules;
+use crate::outside::Outside;
 use crate::pipeline::{Caps, Committer, Granted, Share, Standing};
 use crate::sandbox::{Compiler, Sandbox};
 use crate::store::memory::MemoryStore;
@@ -44,6 +45,7 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
     let rules = Rules { message_bytes: 0, canvas_tasks: 1, lineage_depth: 0, replacements: 0 };
     let (room, result_expires, eager) = (Room::UNLIMITED, LEASE, false);
     let pipeline = Pipeline {
+        outside: Arc::new(Outside::new(Arc::clone(&store), 0)),
         store,
         sandbox,
         modules,
@@ -55,7 +57,6 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
         caps,
         rules,
         room,
-        outside: Arc::default(),
         granted: Granted::default(),
         result_expires,
         hostname,

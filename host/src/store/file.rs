@@ -36,6 +36,7 @@ mod schema;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod values;
 mod waiting;
 mod writer;
 

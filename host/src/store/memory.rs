@@ -16,6 +16,7 @@ mod results;
 mod schedules;
 mod settle;
 mod tasks;
+mod values;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ use lovage_model::{
 };
 use tokio::sync::Notify;
 
-use super::{Periodic, Result, Store, StoreError, Token};
+use super::{Periodic, Place, Result, Store, StoreError, Token};
 use tasks::Tasks;
 
 /// A store that is gone when the process is.
@@ -53,6 +54,9 @@ struct Inner {
     periodic: BTreeMap<(TenantId, EntryName), Periodic>,
     tenants: BTreeMap<TenantId, TenantView>,
     tokens: BTreeMap<TokenId, Token>,
+    values: BTreeMap<Place, Bytes>,
+    /// How much each tenant's take.
+    value_room: BTreeMap<TenantId, u64>,
 }
 
 impl MemoryStore {

@@ -39,6 +39,7 @@ mod settle;
 mod settling;
 mod taking;
 mod texts;
+mod values;
 mod waiting;
 mod wire;
 

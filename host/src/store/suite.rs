@@ -18,6 +18,7 @@ mod properties;
 mod results;
 mod schedules;
 mod sharing;
+mod values;
 mod waiting;
 
 use std::collections::BTreeSet;

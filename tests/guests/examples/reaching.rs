@@ -31,6 +31,46 @@ fn fetch(ctx: &Context, method: String, url: String, #[default] body: Option<Str
     Ok(Json::from(json!([response.status, response.header("x-told"), String::from_utf8_lossy(&response.body)])))
 }
 
+/// What a bucket has under a key, after having kept a text there, if one is given.
+#[task]
+fn keep(ctx: &Context, bucket: String, key: String, #[default] text: Option<String>) -> TaskResult<Option<String>> {
+    let bucket = ctx.bucket(&bucket)?;
+    if let Some(text) = text {
+        bucket.set_bytes(&key, text.as_bytes())?;
+    }
+    Ok(bucket.get_bytes(&key)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+#[task]
+fn count(ctx: &Context, bucket: String, key: String, by: u64) -> TaskResult<u64> {
+    ctx.bucket(&bucket)?.increment(&key, by)
+}
+
+/// How many keys there are, after having dropped one.
+#[task]
+fn drop_key(ctx: &Context, bucket: String, key: String) -> TaskResult<usize> {
+    let bucket = ctx.bucket(&bucket)?;
+    bucket.delete(&key)?;
+    Ok(bucket.keys()?.len())
+}
+
+/// Keeps that many values, and lists their keys.
+#[task]
+fn keep_many(ctx: &Context, bucket: String, many: usize) -> TaskResult<usize> {
+    let bucket = ctx.bucket(&bucket)?;
+    for number in 0..many {
+        bucket.set(&format!("{number:05}"), &number)?;
+    }
+    let keys = bucket.keys()?;
+    assert!(keys.is_sorted());
+    Ok(keys.len())
+}
+
+#[task]
+fn secret(ctx: &Context, name: String) -> TaskResult<String> {
+    ctx.secret(&name)
+}
+
 #[task]
 fn listen(at: SocketAddr) -> TaskResult<String> {
     TcpListener::bind(at).map(|_| "listens".to_owned()).map_err(refused)
@@ -88,4 +128,21 @@ fn variables() -> Vec<String> {
     std::env::vars().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-export_tasks!(is_clock_fine, append, fetch, say, listen, datagram, resolve, read, write, escape, variables);
+export_tasks!(
+    is_clock_fine,
+    append,
+    keep,
+    count,
+    drop_key,
+    keep_many,
+    secret,
+    fetch,
+    say,
+    listen,
+    datagram,
+    resolve,
+    read,
+    write,
+    escape,
+    variables
+);

@@ -14,8 +14,8 @@ use lovage_model::{
 use crate::store::memory::MemoryStore;
 use crate::store::{
     Access, Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, Metering,
-    Modules, Orders, Page, Periodic, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError, Submitted,
-    Token, Upload, Waiting,
+    Modules, Orders, Page, Periodic, Place, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError,
+    Submitted, Token, Unkept, Upload, Values, Waiting,
 };
 
 #[derive(Default)]
@@ -345,6 +345,29 @@ impl Access for Fake {
 impl Metering for Fake {
     async fn metered(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<DailyUsage>> {
         self.memory.metered(tenant, since).await
+    }
+}
+
+#[async_trait]
+impl Values for Fake {
+    async fn value(&self, place: Place) -> Result<Option<Bytes>> {
+        self.memory.value(place).await
+    }
+
+    async fn keep_value(&self, place: Place, value: Bytes, most_bytes: u64) -> Result<std::result::Result<(), Unkept>> {
+        self.memory.keep_value(place, value, most_bytes).await
+    }
+
+    async fn add_to_value(&self, place: Place, by: u64, most_bytes: u64) -> Result<std::result::Result<u64, Unkept>> {
+        self.memory.add_to_value(place, by, most_bytes).await
+    }
+
+    async fn drop_value(&self, place: Place) -> Result<bool> {
+        self.memory.drop_value(place).await
+    }
+
+    async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
+        self.memory.keys_of_values(tenant, bucket, skip, max).await
     }
 }
 

@@ -119,6 +119,14 @@ const COUNTS: &str = "
 /// Modules without exactly one active version.
 const ACTIVE: &str = "SELECT name FROM module GROUP BY tenant, name HAVING sum(active) <> 1";
 
+/// Tenants whose values take something else than is counted.
+const ROOM: &str = "
+    SELECT t.name FROM tenant AS t
+    LEFT JOIN value_room AS r ON r.tenant = t.id
+    LEFT JOIN (SELECT tenant, sum(octet_length(key) + length(body) + 64) AS bytes FROM value GROUP BY tenant) AS v
+        ON v.tenant = t.id
+    WHERE coalesce(r.bytes, 0) <> coalesce(v.bytes, 0)";
+
 /// Looks through a whole store. Fails only if it cannot be read at all.
 pub fn check(dir: &Path) -> Result<CheckReport> {
     let path = super::database_of(dir)?;
@@ -180,6 +188,7 @@ fn look_through(db: &Connection) -> rusqlite::Result<CheckReport> {
     report.note("a task that waits or runs must have one place, one that has ended none", &texts(db, &places)?);
     report.note("a queue is counted wrongly", &texts(db, COUNTS)?);
     report.note("a module must have one active version", &texts(db, ACTIVE)?);
+    report.note("the values of a tenant are counted wrongly", &texts(db, ROOM)?);
     let (unreadable, different) = messages(db)?;
     report.note("a message cannot be read", &unreadable);
     report.note("a task's end is for something else than its message says", &different);

@@ -244,6 +244,17 @@ CREATE TABLE metered (
     kib_millis INTEGER NOT NULL, -- memory, as long as it was held
     PRIMARY KEY (tenant, day)
 ) STRICT, WITHOUT ROWID;
+", "
+-- What tasks and tenants keep beside results.
+CREATE TABLE value (
+    tenant INTEGER NOT NULL,
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (tenant, bucket, key)
+) STRICT;
+-- How much that takes, keys and 64 for each value included.
+CREATE TABLE value_room (tenant INTEGER PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

@@ -265,6 +265,7 @@ async fn a_check_finds_what_is_wrong() {
         ("INSERT INTO result (seq, result) VALUES (77, '1')", "number 77"),
         ("UPDATE task SET ended = 5 WHERE seq = 1", "not an end"),
         ("UPDATE module SET active = 0", "one active version"),
+        ("INSERT INTO value_room VALUES (1, 7)", "values of a tenant are counted wrongly"),
         ("DELETE FROM tenant", "a tenant that is not there"),
     ];
     for (sql, expected) in faults {

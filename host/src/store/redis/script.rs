@@ -4,6 +4,7 @@
 //! from lists with a filter, which page. The names of keys are in `scripts/keys.lua` alone.
 
 use super::options::Options;
+use crate::store::VALUE_OVERHEAD_BYTES;
 use crate::store::record::{MAX_CHILDREN, MAX_LEASED_BYTES, MAX_LOGS};
 
 /// The schema of our own keys.
@@ -97,6 +98,8 @@ scripts! {
     Access = ["access"],
     /// What a tenant has used.
     Metered = ["metered"],
+    /// Values by key.
+    Values = ["values"],
 }
 
 /// Every script, with the settings of one store in it.
@@ -151,6 +154,7 @@ fn head(options: &Options) -> String {
         ("SCHEMA", u64::from(SCHEMA)),
         ("CLAIM_TTL", u64::from(CLAIM_TTL)),
         ("DONE_TTL", u64::from(DONE_TTL)),
+        ("VALUE_OVERHEAD", VALUE_OVERHEAD_BYTES),
     ];
     let texts = texts.iter().map(|(name, text)| format!("local {name} = \"{}\"\n", quoted(text)));
     let numbers = numbers.iter().map(|(name, number)| format!("local {name} = {number}\n"));

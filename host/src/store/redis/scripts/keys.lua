@@ -48,6 +48,12 @@ function K.children(t, id) return own(t) .. 'children:' .. id end
 function K.descendants(t, root) return own(t) .. 'descendants:' .. root end
 -- hash: "<day since 1970>:<what>" -> how much; what: a(ttempts) f(uel) c(pu, micros) m(emory, KiB times millis)
 function K.metered(t) return own(t) .. 'metered' end
+-- hash: key -> value, of one bucket
+function K.values(t, bucket) return own(t) .. 'values:' .. bucket end
+-- zset: its keys, all of score 0
+function K.value_keys(t, bucket) return own(t) .. 'value-keys:' .. bucket end
+-- string: how much all values of a tenant take, bytes
+function K.value_room(t) return own(t) .. 'value-room' end
 -- zset: its tasks by number
 function K.tasks(t) return own(t) .. 'tasks' end
 -- hash: "queue\0kind" -> how many messages; kinds: r(eady) s(cheduled) b(locked) l(eased), and x: elements of no worth

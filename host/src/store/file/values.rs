@@ -1,0 +1,109 @@
+//! Values by key, in a table of their own; how much a tenant's take is counted beside it.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lovage_model::TenantId;
+use rusqlite::{OptionalExtension, params};
+
+use super::FileStore;
+use super::ledger::Ledger;
+use super::writer::Need;
+use crate::store::values::{size_of, sum};
+use crate::store::{Place, Result, Unkept, Values};
+
+const VALUE: &str = "SELECT body FROM value
+                     WHERE tenant = (SELECT id FROM tenant WHERE name = ?1) AND bucket = ?2 AND key = ?3";
+
+#[async_trait]
+impl Values for FileStore {
+    async fn value(&self, place: Place) -> Result<Option<Bytes>> {
+        let read = move |db: &rusqlite::Connection| {
+            let mut statement = db.prepare_cached(VALUE)?;
+            let found = statement
+                .query_row([place.tenant.as_str(), &place.bucket, &place.key], |row| row.get::<_, Vec<u8>>(0))
+                .optional();
+            Ok(found?.map(Bytes::from))
+        };
+        self.readers.run(read).await
+    }
+
+    async fn keep_value(&self, place: Place, value: Bytes, most_bytes: u64) -> Result<std::result::Result<(), Unkept>> {
+        self.writer.run(Need::DURABLE, move |ledger| ledger.keep_value(&place, &value, most_bytes)).await
+    }
+
+    async fn add_to_value(&self, place: Place, by: u64, most_bytes: u64) -> Result<std::result::Result<u64, Unkept>> {
+        let add = move |ledger: &mut Ledger| {
+            let sum = match sum(ledger.value(&place)?.as_deref(), by) {
+                Ok(sum) => sum,
+                Err(why) => return Ok(Err(why)),
+            };
+            let kept = ledger.keep_value(&place, sum.to_string().as_bytes(), most_bytes)?;
+            Ok(kept.map(|()| sum))
+        };
+        self.writer.run(Need::DURABLE, add).await
+    }
+
+    async fn drop_value(&self, place: Place) -> Result<bool> {
+        let drop = move |ledger: &mut Ledger| {
+            let Some(there) = ledger.value(&place)? else { return Ok(false) };
+            let tenant = ledger.tenant(&place.tenant)?;
+            ledger.run(
+                "DELETE FROM value WHERE tenant = ?1 AND bucket = ?2 AND key = ?3",
+                params![tenant, place.bucket, place.key],
+            )?;
+            ledger.take_room(tenant, -signed(size_of(&place.key, &there)))?;
+            Ok(true)
+        };
+        self.writer.run(Need::DURABLE, drop).await
+    }
+
+    async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
+        let sql = "SELECT key FROM value WHERE tenant = (SELECT id FROM tenant WHERE name = ?1) AND bucket = ?2
+                   ORDER BY key LIMIT ?3 OFFSET ?4";
+        let read = move |db: &rusqlite::Connection| {
+            let (max, skip) = (signed(max as u64), signed(skip));
+            let mut statement = db.prepare_cached(sql)?;
+            statement.query_map(params![tenant.as_str(), bucket, max, skip], |row| row.get(0))?.collect()
+        };
+        self.readers.run(read).await
+    }
+}
+
+impl Ledger {
+    fn value(&self, place: &Place) -> rusqlite::Result<Option<Vec<u8>>> {
+        let mut statement = self.db.prepare_cached(VALUE)?;
+        statement.query_row([place.tenant.as_str(), &place.bucket, &place.key], |row| row.get(0)).optional()
+    }
+
+    fn keep_value(
+        &mut self,
+        place: &Place,
+        value: &[u8],
+        most_bytes: u64,
+    ) -> rusqlite::Result<std::result::Result<(), Unkept>> {
+        let before = self.value(place)?.map_or(0, |there| size_of(&place.key, &there));
+        let (tenant, after) = (self.tenant(&place.tenant)?, size_of(&place.key, value));
+        let mut statement = self.db.prepare_cached("SELECT bytes FROM value_room WHERE tenant = ?1")?;
+        let taken = statement.query_row([tenant], |row| row.get::<_, i64>(0)).optional()?.unwrap_or_default();
+        drop(statement);
+        if after > before && taken.unsigned_abs() - before + after > most_bytes {
+            return Ok(Err(Unkept::Full));
+        }
+        self.run(
+            "INSERT INTO value (tenant, bucket, key, body) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (tenant, bucket, key) DO UPDATE SET body = excluded.body",
+            params![tenant, place.bucket, place.key, value],
+        )?;
+        self.take_room(tenant, signed(after) - signed(before))?;
+        Ok(Ok(()))
+    }
+
+    fn take_room(&self, tenant: i64, bytes: i64) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO value_room VALUES (?1, ?2) ON CONFLICT DO UPDATE SET bytes = bytes + ?2";
+        self.run(sql, [tenant, bytes])
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,56 @@
+//! Values by key, in memory.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lovage_model::TenantId;
+
+use super::{Inner, MemoryStore};
+use crate::store::values::{size_of, sum};
+use crate::store::{Place, Result, Unkept, Values};
+
+#[async_trait]
+impl Values for MemoryStore {
+    async fn value(&self, place: Place) -> Result<Option<Bytes>> {
+        Ok(self.open()?.values.get(&place).cloned())
+    }
+
+    async fn keep_value(&self, place: Place, value: Bytes, most_bytes: u64) -> Result<std::result::Result<(), Unkept>> {
+        Ok(self.open()?.keep(place, value, most_bytes))
+    }
+
+    async fn add_to_value(&self, place: Place, by: u64, most_bytes: u64) -> Result<std::result::Result<u64, Unkept>> {
+        let inner = &mut *self.open()?;
+        let sum = sum(inner.values.get(&place).map(|there| &**there), by);
+        Ok(sum.and_then(|sum| inner.keep(place, sum.to_string().into(), most_bytes).map(|()| sum)))
+    }
+
+    async fn drop_value(&self, place: Place) -> Result<bool> {
+        let inner = &mut *self.open()?;
+        let Some(there) = inner.values.remove(&place) else { return Ok(false) };
+        *inner.value_room.entry(place.tenant).or_default() -= size_of(&place.key, &there);
+        Ok(true)
+    }
+
+    async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
+        let inner = self.open()?;
+        let first = Place { tenant, bucket, key: String::new() };
+        let from = inner.values.range(&first..).map(|(place, _)| place);
+        let of_bucket = from.take_while(|place| place.tenant == first.tenant && place.bucket == first.bucket);
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        Ok(of_bucket.skip(skip).take(max).map(|place| place.key.clone()).collect())
+    }
+}
+
+impl Inner {
+    fn keep(&mut self, place: Place, value: Bytes, most_bytes: u64) -> std::result::Result<(), Unkept> {
+        let before = self.values.get(&place).map_or(0, |there| size_of(&place.key, there));
+        let after = size_of(&place.key, &value);
+        let room = self.value_room.entry(place.tenant.clone()).or_default();
+        if after > before && *room - before + after > most_bytes {
+            return Err(Unkept::Full);
+        }
+        *room = *room - before + after;
+        self.values.insert(place, value);
+        Ok(())
+    }
+}

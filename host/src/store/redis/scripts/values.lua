@@ -1,0 +1,42 @@
+-- Values of a tenant, by bucket and key. What they take in all is counted.
+
+local values, keys, room = K.values(A.tenant, A.bucket), K.value_keys(A.tenant, A.bucket), K.value_room(A.tenant)
+
+if A.what == 'get' then return call('HGET', values, A.key) end
+if A.what == 'keys' then return call('ZRANGE', keys, int(A.skip), int(A.skip + A.max - 1)) end
+
+local function size(value)
+  return value and #value + #A.key + VALUE_OVERHEAD or 0
+end
+
+local there = call('HGET', values, A.key)
+
+local function keep(value)
+  local before, after = size(there), size(value)
+  local taken = tonumber(call('GET', room) or 0)
+  if after > before and taken - before + after > A.most_bytes then return false end
+  call('HSET', values, A.key, value)
+  call('ZADD', keys, 0, A.key)
+  call('INCRBY', room, int(after - before))
+  return true
+end
+
+if A.what == 'set' then return keep(ARGV[3] or '') and 1 or 0 end
+if A.what == 'drop' then
+  if not there then return 0 end
+  call('HDEL', values, A.key)
+  call('ZREM', keys, A.key)
+  call('DECRBY', room, int(size(there)))
+  return 1
+end
+
+-- Only what counts of itself: no signs, no zeros before it. The server adds, since numbers are floats here.
+if there and not (there == '0' or there:match('^[1-9]%d*$')) then return 'none' end
+local added = redis.pcall('HINCRBY', values, A.key, A.by)
+if type(added) == 'table' and added.err then return 'none' end
+local sum = call('HGET', values, A.key)
+if not keep(sum) then
+  if there then call('HSET', values, A.key, there) else call('HDEL', values, A.key) end
+  return 'full'
+end
+return sum

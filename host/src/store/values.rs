@@ -1,0 +1,78 @@
+//! What tasks and tenants keep beside their results: values by key, in buckets of a tenant.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lovage_model::{ModuleName, SecretName, TenantId};
+
+use super::Result;
+
+/// What each value counts beside its key and its bytes, so that empty ones are not free.
+pub const VALUE_OVERHEAD_BYTES: u64 = 64;
+
+/// Where a value is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Whose.
+    pub tenant: TenantId,
+    /// In which bucket: any text.
+    pub bucket: String,
+    /// Under which key: any text.
+    pub key: String,
+}
+
+impl Place {
+    /// Where a task of a tenant keeps something.
+    pub fn of_tasks(tenant: TenantId, bucket: &str, key: String) -> Self {
+        Self { tenant, bucket: format!("tasks:{bucket}"), key }
+    }
+
+    /// Where a tenant keeps a secret for the tasks of one of its modules.
+    pub fn of_secret(tenant: TenantId, module: &ModuleName, name: &SecretName) -> Self {
+        Self { tenant, bucket: format!("secrets:{module}"), key: name.to_string() }
+    }
+}
+
+/// Why a value was not kept. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unkept {
+    /// All values of the tenant would take more than they may.
+    Full,
+    /// What is there is no whole number from 0 to 2⁶³ - 1 in decimal digits, or would be none any more.
+    NoCount,
+}
+
+/// Values by key. Each call is one step.
+#[async_trait]
+pub trait Values: Send + Sync {
+    /// What is there.
+    async fn value(&self, place: Place) -> Result<Option<Bytes>>;
+
+    /// Keeps a value instead of what is there. The values of the tenant together, with their keys and
+    /// [`VALUE_OVERHEAD_BYTES`] for each, may then take `most_bytes`; one that takes no more than what it replaces is always kept.
+    async fn keep_value(&self, place: Place, value: Bytes, most_bytes: u64) -> Result<std::result::Result<(), Unkept>>;
+
+    /// Adds to a number; none counts as 0. Returns the sum.
+    async fn add_to_value(&self, place: Place, by: u64, most_bytes: u64) -> Result<std::result::Result<u64, Unkept>>;
+
+    /// Drops a value; whether there was one.
+    async fn drop_value(&self, place: Place) -> Result<bool>;
+
+    /// The keys of a bucket in the order of their bytes, without the first `skip`, `max` at most.
+    async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>>;
+}
+
+/// How much a value takes.
+pub(super) fn size_of(key: &str, value: &[u8]) -> u64 {
+    key.len() as u64 + value.len() as u64 + VALUE_OVERHEAD_BYTES
+}
+
+/// What a number becomes.
+pub(super) fn sum(there: Option<&[u8]>, by: u64) -> std::result::Result<u64, Unkept> {
+    let there = there.map_or(Some(0), |digits| {
+        let text = std::str::from_utf8(digits).ok()?;
+        // As it is written here: no signs, no zeros before it.
+        text.parse::<u64>().ok().filter(|number| number.to_string() == text)
+    });
+    let sum = there.and_then(|there| there.checked_add(by)).filter(|sum| i64::try_from(*sum).is_ok());
+    sum.ok_or(Unkept::NoCount)
+}
