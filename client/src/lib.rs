@@ -29,6 +29,7 @@ mod groups;
 mod http;
 mod modules;
 mod result;
+mod secrets;
 mod signature;
 mod sse;
 mod tasks;

@@ -24,6 +24,7 @@ mod orders;
 pub mod problem;
 mod queues;
 mod results;
+mod secrets;
 mod serve;
 mod submit;
 mod tasks;
@@ -48,6 +49,7 @@ use crate::control::Control;
 pub use crate::control::Host;
 use crate::events::Hub;
 use crate::modules::Modules;
+use crate::outside::Outside;
 use crate::pipeline::{Running, Standing};
 use crate::queue;
 use crate::store::Store;
@@ -73,6 +75,8 @@ pub struct Api {
     pub access: Arc<Access>,
     /// What is sent again and again.
     pub beat: Arc<Beat>,
+    /// Who keeps secrets.
+    pub outside: Arc<Outside>,
     /// What may be queued.
     pub limits: queue::Limits,
     /// How large bodies may be.
@@ -169,6 +173,7 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(modules::list_modules))
         .routes(routes!(modules::push_module, modules::show_module, modules::remove_module))
         .routes(routes!(modules::rollback_module))
+        .routes(routes!(secrets::set_secret, secrets::remove_secret))
         .routes(routes!(submit::submit_task, tasks::list_tasks))
         .routes(routes!(submit::submit_batch))
         .routes(routes!(submit::submit_task_as, tasks::show_task, orders::forget_task))

@@ -18,6 +18,7 @@ mod module;
 mod queue;
 mod result;
 mod screen;
+mod secret;
 mod send;
 mod table;
 mod task;
@@ -78,6 +79,9 @@ enum Command {
     /// Push task modules, look at them, go back
     #[command(subcommand)]
     Module(module::ModuleCommand),
+    /// What the tasks of a module are told in confidence
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Send tasks, await them, look at them, stop them
     #[command(subcommand)]
     Task(task::TaskCommand),
@@ -158,6 +162,7 @@ fn run(cli: Cli, screen: Screen) -> anyhow::Result<ExitCode> {
             Exit::Done
         }
         Command::Module(command) => ask(cli.globals, screen, async |session| module::execute(command, session).await)?,
+        Command::Secret(command) => ask(cli.globals, screen, async |session| secret::execute(command, session).await)?,
         Command::Task(command) => ask(cli.globals, screen, async |session| task::execute(command, session).await)?,
         Command::Queue(command) => ask(cli.globals, screen, async |session| queue::execute(command, session).await)?,
         Command::Worker(command) => ask(cli.globals, screen, async |session| host::worker(command, session).await)?,

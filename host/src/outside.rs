@@ -9,13 +9,16 @@ mod key_value;
 
 use std::sync::Arc;
 
-use lovage_model::{ModuleName, TenantId};
+use bytes::Bytes;
+use lovage_model::{ModuleName, SecretName, TenantId};
 use tokio::sync::Semaphore;
 
 use crate::attempt::{Answer, Ask, Capabilities, HttpFault};
-use crate::store::{Place, Store};
+use crate::store::{self, Place, Store};
 use http::Http;
 
+/// The longest secret, in bytes.
+pub const MAX_SECRET_BYTES: usize = 64 << 10;
 /// Requests of one attempt at once.
 const AT_ONCE: usize = 8;
 
@@ -68,6 +71,30 @@ impl Outside {
             Ask::KeyValue(call) => Answer::KeyValue(self.key_value(may, call).await),
             Ask::Secret(name) => Answer::Secret(self.secret(may, &name).await),
         }
+    }
+
+    /// Sets a secret for the tasks of a module. Not if the tenant's values would then take more than they may, `own_bytes` or
+    /// what all may: the least of these.
+    pub async fn set_secret(
+        &self,
+        tenant: TenantId,
+        module: &ModuleName,
+        name: &SecretName,
+        secret: Bytes,
+        own_bytes: Option<u64>,
+    ) -> store::Result<Result<(), u64>> {
+        let most_bytes = self.most_bytes(own_bytes);
+        let kept = self.store.keep_value(Place::of_secret(tenant, module, name), secret, most_bytes).await?;
+        Ok(kept.map_err(|_full| most_bytes))
+    }
+
+    /// Takes a secret away; whether there was one.
+    pub async fn remove_secret(&self, tenant: TenantId, module: &ModuleName, name: &SecretName) -> store::Result<bool> {
+        self.store.drop_value(Place::of_secret(tenant, module, name)).await
+    }
+
+    fn most_bytes(&self, own: Option<u64>) -> u64 {
+        own.map_or(self.key_value_bytes, |own| own.min(self.key_value_bytes))
     }
 
     async fn secret(&self, may: &May, name: &str) -> Result<Option<String>, String> {

@@ -21,6 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "pipeline",
             "queue",
             "modules",
+            "outside",
             "sandbox",
             "events",
             "store",
@@ -34,15 +35,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "api",
         &[
-            "access", "beat", "control", "pipeline", "queue", "modules", "sandbox", "events", "store", "attempt",
-            "clock",
+            "access", "beat", "control", "pipeline", "queue", "modules", "outside", "sandbox", "events", "store",
+            "attempt", "clock",
         ],
     ),
     ("access", &["store", "clock"]),
     ("beat", &["access", "queue", "modules", "events", "store", "clock"]),
     ("control", &["pipeline", "modules", "events", "store", "attempt", "clock", "celery"]),
     ("scheduler", &["pipeline", "store", "clock"]),
-    ("pipeline", &["access", "modules", "sandbox", "trace", "canvas", "events", "store", "attempt", "fair", "clock"]),
+    ("outside", &["store", "attempt"]),
+    (
+        "pipeline",
+        &["access", "modules", "outside", "sandbox", "trace", "canvas", "events", "store", "attempt", "fair", "clock"],
+    ),
     ("queue", &["canvas", "modules"]),
     ("modules", &["access", "sandbox", "store"]),
     ("sandbox", &["attempt", "fair", "clock"]),
@@ -60,6 +65,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const ONLY_HERE: &[(&str, &[&str])] = &[
     ("wasmtime", &["sandbox"]),
     ("rusqlite", &["store/file"]),
+    ("reqwest", &["outside/http"]),
     ("redis::", &["store/redis", "daemon/serve"]),
     ("axum", &["api"]),
     ("utoipa", &["api"]),

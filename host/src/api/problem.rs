@@ -55,6 +55,7 @@ kinds! {
     UNKNOWN_ID = NOT_FOUND, "unknown_id", "There is no task with this id";
     UNKNOWN_GROUP = NOT_FOUND, "unknown_group", "No group was saved under this id";
     UNKNOWN_MODULE = NOT_FOUND, "unknown_module", "There is no such module";
+    UNKNOWN_SECRET = NOT_FOUND, "unknown_secret", "No such secret is set for the module";
     UNKNOWN_ENTRY = NOT_FOUND, "unknown_entry", "There is no such periodic task";
     UNKNOWN_TENANT = NOT_FOUND, "unknown_tenant", "There is no such tenant";
     UNKNOWN_TOKEN = NOT_FOUND, "unknown_token", "There is no token with this id";

@@ -98,11 +98,13 @@ async fn api(store: Arc<dyn Store>, tokens: bool, draining: watch::Receiver<bool
     let modules = Arc::new(Modules::open(Arc::clone(&store), sandbox(), Arc::clone(&access)).await.unwrap());
     let hub = Arc::new(Hub::new(Timestamp::from_micros(1000)));
     let beat = Beat::new(Arc::clone(&store), Arc::clone(&modules), Arc::clone(&hub), Arc::clone(&access), LIMITS);
+    let outside = Arc::new(Outside::new(Arc::clone(&store), 70_000));
     Api {
         store,
         modules,
         access,
         beat: Arc::new(beat),
+        outside,
         running: Arc::new(Running::default()),
         hub,
         limits: LIMITS,

@@ -25,7 +25,7 @@ impl Origins {
             (Host::Domain(domain), Host::Domain(name)) if self.below => {
                 name.strip_suffix(domain.as_str()).is_some_and(|first| first.len() > 1 && first.ends_with('.'))
             }
-            (own, other) => own.to_owned() == other.to_owned(),
+            (own, other) => *own == other.to_owned(),
         };
         is_host && url.scheme() == self.scheme && url.port_or_known_default() == Some(self.port)
     }

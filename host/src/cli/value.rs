@@ -91,6 +91,17 @@ pub(crate) fn document(text: &str, what: &str, stdin: &mut Stdin<impl Read>) -> 
     Json::parse(text).map_err(|error| Usage::error(format!("{what}: not JSON{place}: {error}")))
 }
 
+/// A text given as `@FILE` or `-`: never as itself, since command lines are seen by others.
+pub(crate) fn text(from: &str, what: &str, stdin: &mut Stdin<impl Read>) -> anyhow::Result<String> {
+    match from.strip_prefix('@') {
+        _ if from == "-" => stdin.text(what),
+        Some(path) => utf8(bytes(path, what)?, what, path),
+        None => {
+            Err(Usage::error(format!("{what} is read from standard input or from @FILE, so that nobody else sees it")))
+        }
+    }
+}
+
 /// `--kwargs`: a JSON object; an empty one if left out.
 pub(crate) fn kwargs(text: Option<&str>, stdin: &mut Stdin<impl Read>) -> anyhow::Result<Json> {
     let Some(text) = text else { return Ok(Json::empty_object()) };

@@ -85,6 +85,7 @@ pub struct House {
     pub admission: queue::Limits,
     access: Arc<Access>,
     beat: Arc<Beat>,
+    outside: Arc<Outside>,
     clock: Arc<Logical>,
     since: Timestamp,
     results_expire: Duration,
@@ -123,27 +124,32 @@ impl Plan {
             eager: false,
         }
     }
+
+    fn sandbox(&self) -> Result<Sandbox, SandboxError> {
+        let concurrency = self.worker.concurrency;
+        warn_of_mappings(concurrency, self.executors.as_ref().map_or(1, |executors| executors.count));
+        Sandbox::new(Settings {
+            concurrency: u32::try_from(concurrency).unwrap_or(u32::MAX),
+            memory_bytes: self.limits.memory_bytes,
+            cache: self.cache.clone(),
+            compiler: self.compiler.clone(),
+            executors: self.executors.clone(),
+        })
+    }
 }
 
 impl House {
     /// Builds every room and starts to take messages.
     pub async fn open(plan: Plan) -> Result<Self, HouseError> {
+        let sandbox = Arc::new(plan.sandbox()?);
         let Plan { store, worker, limits, results_expire, beat: declared, granted, tokens, eager, .. } = plan;
-        let settings = Settings {
-            concurrency: u32::try_from(worker.concurrency).unwrap_or(u32::MAX),
-            memory_bytes: limits.memory_bytes,
-            cache: plan.cache,
-            compiler: plan.compiler,
-            executors: plan.executors,
-        };
-        warn_of_mappings(worker.concurrency, settings.executors.as_ref().map_or(1, |executors| executors.count));
-        let sandbox = Arc::new(Sandbox::new(settings)?);
         let access = Arc::new(Access::open(Arc::clone(&store), tokens).await?);
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&access)).await?);
         let standing = Arc::new(Standing::of(Share { queues: worker.queues.clone(), slots: worker.concurrency }));
         let (running, hub) = (Arc::new(Running::default()), Arc::new(Hub::new(clock::now()).of_host(&worker.hostname)));
         let (outcomes, committer) = Committer::new(Arc::clone(&store), Arc::clone(&hub));
         let admission = admission(&limits);
+        let outside = Arc::new(Outside::new(Arc::clone(&store), limits.key_value_bytes));
         let pipeline = Arc::new(Pipeline {
             store: Arc::clone(&store),
             sandbox: Arc::clone(&sandbox),
@@ -155,7 +161,7 @@ impl House {
             access: Arc::clone(&access),
             caps: caps(&limits),
             granted,
-            outside: Arc::new(Outside::new(Arc::clone(&store), limits.key_value_bytes)),
+            outside: Arc::clone(&outside),
             rules: admission.rules,
             room: admission.room,
             result_expires: results_expire,
@@ -186,6 +192,7 @@ impl House {
             admission,
             access,
             beat,
+            outside,
             clock: Arc::default(),
             since: clock::now(),
             results_expire,
@@ -208,6 +215,7 @@ impl House {
             hub: Arc::clone(&self.hub),
             access: Arc::clone(&self.access),
             beat: Arc::clone(&self.beat),
+            outside: Arc::clone(&self.outside),
             limits: self.admission,
             streams: self.limits.streams,
             bodies: Bodies { module_bytes: self.limits.module_bytes, batch_bytes: self.limits.batch_bytes },

@@ -12,7 +12,7 @@ impl Outside {
             return Err(KeyValueFault::AccessDenied);
         }
         let KeyValueCall { bucket, key, call } = asked;
-        let most_bytes = may.key_value_bytes.map_or(self.key_value_bytes, |own| own.min(self.key_value_bytes));
+        let most_bytes = self.most_bytes(may.key_value_bytes);
         let place = Place::of_tasks(may.tenant.clone(), &bucket, key);
         let unkept = |why| {
             KeyValueFault::Other(match why {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lovage_tests::daemon::{Daemon, Ran};
+use lovage_tests::daemon::{Daemon, Ran, command, run};
 use lovage_tests::guests;
 use lovage_tests::peers::{dead_end, server, silence};
 use serde_json::json;
@@ -22,6 +22,20 @@ fn refused(daemon: &Daemon, args: &[&str]) -> String {
     let told = fetch(daemon, args);
     assert_eq!(told.code, Some(1), "{told:?}");
     told.stderr
+}
+
+/// Another tenant, with the module, and its command line.
+fn acme(daemon: &Daemon, limits: &[&str]) -> impl Fn(&[&str]) -> Ran + use<> {
+    daemon.lovage([&["tenant", "add", "acme"], limits].concat()).ok();
+    let token = daemon.lovage(["token", "add", "--tenant", "acme", "--scope", "read,submit,deploy"]).ok();
+    let url = daemon.url().to_owned();
+    let acme = move |args: &[&str]| {
+        let mut command = command(args);
+        command.env("LOVAGE_TOKEN", &token).env("LOVAGE_URL", &url);
+        run(command)
+    };
+    acme(&["module", "push", "reaching", &guests::reaching().to_string_lossy()]).ok();
+    acme
 }
 
 #[test]
@@ -86,13 +100,67 @@ fn a_grant_is_of_one_tenants_module() {
     let daemon = Daemon::configured(&[guests::reaching()], &settings);
     let url = format!("http://{server}/");
     assert!(refused(&daemon, &["GET", &url]).contains("PermissionError"));
-    daemon.lovage(["tenant", "add", "acme"]).ok();
-    let token = daemon.lovage(["token", "add", "--tenant", "acme", "--scope", "read,submit,deploy"]).ok();
-    let of_acme = |args: &[&str]| {
-        let mut command = daemon.command(args);
-        command.env("LOVAGE_TOKEN", &token);
-        lovage_tests::daemon::run(command)
+    let acme = acme(&daemon, &[]);
+    assert_eq!(acme(&["task", "run", "reaching.fetch", "GET", &url]).json()[0], json!(200));
+}
+
+#[test]
+fn what_a_task_keeps_is_there_for_the_next_one_of_its_tenant_and_for_nobody_else() {
+    let settings = "[grants.reaching]\nkey_value = true\n[grants.\"acme/reaching\"]\nkey_value = true\n\
+                    [limits]\nkey_value_bytes = 150000";
+    let mut daemon = Daemon::configured(&[guests::reaching()], settings);
+    let run = |daemon: &Daemon, task: &str, args: &[&str]| {
+        daemon.lovage([&["task", "run", &format!("reaching.{task}")], args].concat())
     };
-    of_acme(&["module", "push", "reaching", &guests::reaching().to_string_lossy()]).ok();
-    assert_eq!(of_acme(&["task", "run", "reaching.fetch", "GET", &url]).json()[0], json!(200));
+    assert_eq!(run(&daemon, "keep", &["b", "k"]).json(), json!(null));
+    assert_eq!(run(&daemon, "keep", &["b", "k", "first"]).json(), "first");
+    assert_eq!(run(&daemon, "keep", &["c", "k"]).json(), json!(null));
+    assert_eq!(run(&daemon, "count", &["b", "n", "2"]).json(), 2);
+    daemon.kill9();
+    daemon.restart();
+    assert_eq!(run(&daemon, "keep", &["b", "k"]).json(), "first");
+    assert_eq!(run(&daemon, "count", &["b", "n", "3"]).json(), 5);
+    assert_eq!(run(&daemon, "drop_key", &["b", "k"]).json(), 1);
+    // More than a page of them.
+    assert_eq!(run(&daemon, "keep_many", &["many", "1500"]).json(), 1500);
+    let told = run(&daemon, "count", &["many", "text", "18446744073709551615"]);
+    assert!(told.stderr.contains("RuntimeError") && told.stderr.contains("no whole number"), "{told:?}");
+    let told = run(&daemon, "keep", &["b", "large", &"x".repeat(50_000)]);
+    assert!(told.code == Some(1) && told.stderr.contains("limits.key_value_bytes"), "{told:?}");
+    let acme = acme(&daemon, &["--key-value-bytes", "100"]);
+    assert_eq!(acme(&["task", "run", "reaching.keep", "b", "n"]).json(), json!(null));
+    assert_eq!(acme(&["task", "run", "reaching.keep", "b", "n", &"x".repeat(35)]).json(), "x".repeat(35).as_str());
+    let told = acme(&["task", "run", "reaching.keep", "b", "n", &"x".repeat(36)]);
+    assert!(told.code == Some(1) && told.stderr.contains("100 bytes"), "{told:?}");
+}
+
+#[test]
+fn a_module_without_the_grant_has_no_bucket() {
+    let daemon = Daemon::configured(&[guests::reaching()], "[grants.other]\nkey_value = true");
+    let told = daemon.lovage(["task", "run", "reaching.keep", "b", "k"]);
+    assert!(told.code == Some(1) && told.stderr.contains("PermissionError"), "{told:?}");
+}
+
+#[test]
+fn a_secret_is_told_to_the_tasks_of_its_module_and_to_nobody_else() {
+    let daemon = Daemon::start(&[guests::reaching()], &[]);
+    let secret = |daemon: &Daemon, name: &str| daemon.lovage(["task", "run", "reaching.secret", name]);
+    let set = |name: &str, from: &str| daemon.lovage(["secret", "set", "reaching", name, from]);
+    assert!(secret(&daemon, "DATABASE").stderr.contains("KeyError"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "hunter2\n").unwrap();
+    let from = format!("@{}", file.path().display());
+    set("DATABASE", &from).ok();
+    assert_eq!(secret(&daemon, "DATABASE").json(), "hunter2");
+    // Nowhere on the command line.
+    set("DATABASE", "hunter3").fails(2);
+    daemon.lovage(["secret", "set", "other", "OTHER", &from]).ok();
+    assert!(secret(&daemon, "OTHER").stderr.contains("KeyError"));
+    assert!(secret(&daemon, "../reaching/DATABASE").stderr.contains("KeyError"));
+    daemon.lovage(["secret", "rm", "reaching", "DATABASE"]).ok();
+    daemon.lovage(["secret", "rm", "reaching", "DATABASE"]).fails(3);
+    assert!(secret(&daemon, "DATABASE").stderr.contains("KeyError"));
+    set("DATABASE", &from).ok();
+    let acme = acme(&daemon, &[]);
+    assert!(acme(&["task", "run", "reaching.secret", "DATABASE"]).stderr.contains("KeyError"));
 }

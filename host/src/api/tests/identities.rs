@@ -44,6 +44,8 @@ const EXPECTED: &[Expected] = &[
     // Who may push is told that this is no component.
     Expected("PUT", "/v1/modules/{name}", DEPLOY, "bytes", 422),
     Expected("POST", "/v1/modules/{name}/rollback", DEPLOY, "", 404),
+    Expected("DELETE", "/v1/modules/{name}/secrets/{secret}", DEPLOY, "", 404),
+    Expected("PUT", "/v1/modules/{name}/secrets/{secret}", DEPLOY, "hush", 204),
     Expected("GET", "/v1/queues", READ, "", 200),
     Expected("POST", "/v1/queues/{name}/pause", DEPLOY, "", 200),
     Expected("POST", "/v1/queues/{name}/purge", DEPLOY, "", 200),
@@ -126,6 +128,7 @@ async fn shop() -> Shop {
         ("PUT", "/v1/tasks/a", CALL),
         ("PUT", "/v1/groups/g", GROUP),
         ("PUT", "/v1/beat/b", BEAT),
+        ("PUT", "/v1/modules/tour/secrets/s", "hush"),
         ("POST", "/v1/queues/slow/pause", ""),
     ] {
         let (status, said) = shop.ask(method, path, body, Some(&shop.own)).await;
@@ -173,7 +176,7 @@ impl Shop {
             "tenants" => ("", "other"),
             _ => ("a", ""),
         };
-        path.replace("{id}", id).replace("{name}", name).replace("{what}", "active")
+        path.replace("{id}", id).replace("{name}", name).replace("{what}", "active").replace("{secret}", "s")
     }
 }
 

@@ -85,9 +85,13 @@ fn wrong_requests() -> Vec<(&'static str, Request<Body>)> {
     ]
 }
 
-/// The same, about tenants and tokens.
+/// The same, about tenants, tokens and secrets.
 fn wrong_requests_of_operators() -> Vec<(&'static str, Request<Body>)> {
     vec![
+        ("unknown_secret", empty("DELETE", "/v1/modules/m/secrets/nobody")),
+        ("invalid_request", empty("DELETE", "/v1/modules/m/secrets/a%20b")),
+        ("invalid_request", Request::put("/v1/modules/m/secrets/s").body(Body::from(&b"\xff"[..])).unwrap()),
+        ("body_too_large", Request::put("/v1/modules/m/secrets/s").body(Body::from("x".repeat(65537))).unwrap()),
         ("unknown_tenant", empty("DELETE", "/v1/tenants/nobody")),
         ("unknown_tenant", json_request("POST", "/v1/tokens", &json!({"tenant": "nobody", "scopes": ["read"]}))),
         ("invalid_request", json_request("POST", "/v1/tokens", &json!({"scopes": []}))),
