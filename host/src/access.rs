@@ -9,8 +9,9 @@
 //! - Once there was a token, every request needs one, also after all have ended: then a start of the daemon issues another.
 //! - What is revoked on one host is refused on all as soon as they hear of it; no answer is kept beyond that.
 //!
-//! Absent: HTTP, and how much a tenant uses.
+//! Absent: HTTP, and counting how much a tenant uses.
 
+mod fuel;
 mod rate;
 mod streams;
 
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 use crate::store::{Store, StoreError, Token};
 
+use fuel::Fuel;
 pub use rate::Later;
 use rate::Rates;
 use streams::Streams;
@@ -121,6 +123,7 @@ pub struct Access {
     looking: tokio::sync::Mutex<()>,
     rates: Rates,
     streams: Arc<Streams>,
+    fuel: Fuel,
     /// Counts the changes.
     changed: watch::Sender<u64>,
 }
@@ -128,8 +131,8 @@ pub struct Access {
 impl Access {
     /// Reads what there is.
     pub async fn open(store: Arc<dyn Store>, required: bool) -> Result<Self, StoreError> {
-        let (book, looking, rates, streams) = Default::default();
-        let access = Self { store, required, book, looking, rates, streams, changed: watch::Sender::new(0) };
+        let (book, looking, rates, streams, fuel) = Default::default();
+        let access = Self { store, required, book, looking, rates, streams, fuel, changed: watch::Sender::new(0) };
         access.refresh().await?;
         Ok(access)
     }
@@ -328,6 +331,22 @@ impl Access {
             Some(rate) => self.rates.take(tenant, tasks, rate, now),
             None => Ok(()),
         }
+    }
+
+    /// Looks at how much fuel each tenant has left of what it may use in a day: what [`Access::fuel_left`] says from then on.
+    pub async fn look_at_fuel(&self, now: Timestamp) -> Result<(), StoreError> {
+        let book = self.book();
+        self.fuel.look(&*self.store, book.tenants.values(), now).await
+    }
+
+    /// How much fuel a tenant had left when that was last looked at; none: it has no such limit.
+    pub fn fuel_left(&self, tenant: &TenantId) -> Option<u64> {
+        self.fuel.left(tenant)
+    }
+
+    /// Whether any tenant has none left.
+    pub fn is_any_fuel_spent(&self) -> bool {
+        self.fuel.is_any_spent()
     }
 
     /// Counts an event stream of a tenant, until what is returned is dropped; of `general` at most, if nothing less is said.

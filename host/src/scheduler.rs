@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lovage_model::{TenantId, Timestamp};
+use lovage_model::{TenantId, TenantView, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 
@@ -151,6 +151,10 @@ impl Scheduler {
         }
         match self.lease(max).await {
             Ok((got, _)) if got == max => Pause::None,
+            Ok((_, None)) if self.pipeline.access.is_any_fuel_spent() => {
+                // Of some another day may come, or another limit.
+                Pause::Message(Some(clock::now().after(LOOK_AT_CLOCK)))
+            }
             Ok((_, next_due)) => Pause::Message(next_due),
             Err(error) => {
                 tracing::error!(%error, "the store gives no messages; trying again");
@@ -197,6 +201,7 @@ impl Scheduler {
         // Before the shares are read: an end between that and the store's answer is not to be missed.
         self.is_any_full.store(true, Ordering::Release);
         let now = clock::now();
+        self.pipeline.access.look_at_fuel(now).await?;
         let ask = Ask {
             worker: self.pipeline.hostname.clone(),
             queues: self.pipeline.standing.share().borrow().queues.clone(),
@@ -255,7 +260,14 @@ impl Scheduler {
 
     /// What each tenant may have of what is leased next.
     fn shares(&self) -> Shares {
-        self.accounts.shares(&self.pipeline.access.tenants(), slots_of(&self.pipeline, &self.settings))
+        let access = &self.pipeline.access;
+        let mut tenants = access.tenants();
+        for TenantView { name, policy, .. } in &mut tenants {
+            if access.fuel_left(name) == Some(0) {
+                policy.running_tasks = Some(0);
+            }
+        }
+        self.accounts.shares(&tenants, slots_of(&self.pipeline, &self.settings))
     }
 
     fn weight(&self, tenant: &TenantId) -> u32 {

@@ -148,6 +148,9 @@ pub struct TenantPolicy {
     /// Fuel of one attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fuel: Option<u64>,
+    /// Fuel of all attempts of a day, by UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel_per_day: Option<u64>,
     /// Arguments and headers of one message, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_bytes: Option<u64>,
@@ -193,6 +196,7 @@ impl TenantPolicy {
             ("memory_bytes", self.memory_bytes, 4 << 30),
             ("time_limit_seconds", self.time_limit_seconds, 366 * 86_400),
             ("fuel", self.fuel, u64::MAX >> 1),
+            ("fuel_per_day", self.fuel_per_day, u64::MAX >> 1),
             ("message_bytes", self.message_bytes, 1 << 30),
             ("result_bytes", self.result_bytes, 1 << 30),
             ("output_bytes", self.output_bytes, 1 << 30),

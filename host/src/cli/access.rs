@@ -72,6 +72,9 @@ pub(crate) struct Add {
     /// Fuel of one attempt
     #[arg(long, value_name = "N")]
     fuel: Option<u64>,
+    /// Fuel of all attempts of a day, by UTC: all of them are metered
+    #[arg(long, value_name = "N")]
+    fuel_per_day: Option<u64>,
     /// Arguments and headers of one message
     #[arg(long, value_name = "BYTES")]
     message_bytes: Option<u64>,
@@ -139,6 +142,7 @@ pub(crate) async fn tenant(command: TenantCommand, Session { client, screen }: &
                 memory_bytes: add.memory_bytes,
                 time_limit_seconds: add.time_limit,
                 fuel: add.fuel,
+                fuel_per_day: add.fuel_per_day,
                 message_bytes: add.message_bytes,
                 result_bytes: add.result_bytes,
                 output_bytes: add.output_bytes,

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use lovage_model::{
-    Event, EventKind, Inline, Message, Request, Room, Settlement, TaskId, TaskOptions, TenantId, TimeLimit, Timestamp,
+    Event, EventKind, Inline, Message, Request, Room, Settlement, TaskId, TaskOptions, TenantId, TenantPolicy,
+    TimeLimit, Timestamp,
 };
 
 use super::attending::Attending;
 use super::failure::log_failure;
-use super::grant::{grant, timelimit};
+use super::grant::{grant, least, timelimit};
 use super::scope::{Exported, scoped};
 use super::{Arrived, Interrupted, Listed, Pipeline};
 use crate::attempt::{Attempt, Grants, Outcome, Report, Stop};
@@ -153,7 +154,13 @@ impl Pipeline {
         if let Some(why) = unfit(lease, options, self.caps.deliveries, clock::now()) {
             return Err(Unattempted::Never(why));
         }
-        let grants = grant(&self.caps, &self.access.policy(&lease.tenant), options, message);
+        let left = self.access.fuel_left(&lease.tenant);
+        if left == Some(0) {
+            return Err(Unattempted::NotNow("its tenant has used its fuel of the day (fuel_per_day)".to_owned()));
+        }
+        let policy = self.access.policy(&lease.tenant);
+        let policy = TenantPolicy { fuel: least(policy.fuel, left), ..policy };
+        let grants = grant(&self.caps, &policy, options, message);
         match (message.task.as_str(), code) {
             (builtin::MAP, _) => self.run_each(lease, listed, grants, false).await,
             (builtin::STARMAP, _) => self.run_each(lease, listed, grants, true).await,

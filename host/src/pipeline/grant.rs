@@ -70,7 +70,7 @@ fn at_most(own: Option<u64>, general: usize) -> usize {
     own.and_then(|own| usize::try_from(own).ok()).map_or(general, |own| own.min(general))
 }
 
-fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+pub(super) fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),

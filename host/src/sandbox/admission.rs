@@ -200,13 +200,26 @@ mod tests {
 
     #[test]
     fn imports_are_an_allow_list() {
-        for good in
-            ["lovage:task/host@0.1.0", "lovage:task/types@0.1.7", "wasi:io/poll@0.2.6", "wasi:cli/stdout@0.2.12"]
-        {
+        for good in [
+            "lovage:task/host@0.1.0",
+            "lovage:task/types@0.1.7",
+            "lovage:task/secrets@0.1.0",
+            "wasi:io/poll@0.2.6",
+            "wasi:cli/stdout@0.2.12",
+            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:keyvalue/store@0.2.0-draft",
+        ] {
             assert!(is_allowed(good), "{good}");
         }
-        for bad in ["wasi:http/outgoing-handler@0.2.0", "wasi:io/poll@0.3.0", "lovage:task/hostile@0.1.0", "a:b/c", "x"]
-        {
+        for bad in [
+            "wasi:http/handler@0.3.0",
+            "wasi:io/poll@0.3.0",
+            "wasi:keyvalue/batch@0.2.0-draft",
+            "wasi:keyvalue/store@0.2.0-draft2",
+            "lovage:task/hostile@0.1.0",
+            "a:b/c",
+            "x",
+        ] {
             assert!(!is_allowed(bad), "{bad}");
         }
     }

@@ -127,6 +127,36 @@ fn a_tenants_limits_hold_for_its_tasks() {
     assert!(told.code == Some(1) && told.stderr.contains("8388608"), "{told:?}");
 }
 
+/// Once the fuel of its day is used, a tenant's tasks wait, also after a restart, and nobody else's do.
+#[tokio::test]
+async fn a_tenant_that_has_used_its_fuel_of_the_day_waits() {
+    let (mut daemon, admin) = admin_of(Daemon::configured(&[], REQUIRED));
+    let token = tenant(&daemon, &admin, "small", &["--fuel-per-day", "1"]);
+    let told = run(with(&daemon, &token, &["task", "run", "tour.add", "2", "3"]));
+    assert!(told.code == Some(1) && told.stderr.contains("FuelLimitExceeded"), "{told:?}");
+    let limits = |most: &str| {
+        run(with(&daemon, &admin, &["tenant", "add", "small", "--fuel-per-day", most])).ok();
+    };
+    limits("1000000000");
+    assert_eq!(run(with(&daemon, &token, &["task", "run", "tour.add", "2", "3"])).ok(), "5");
+    limits("1000");
+    let other = tenant(&daemon, &admin, "other", &[]);
+    for _ in 0..2 {
+        let small = client(&daemon, &token);
+        let waits = submit(&small, "waits", "tour.add", json!([2, 3])).await;
+        // What comes after it has ended by then.
+        assert_eq!(run(with(&daemon, &other, &["task", "run", "tour.add", "2", "3"])).ok(), "5");
+        assert_eq!(small.task(&waits).await.unwrap().status, State::Pending);
+        daemon.kill9();
+        daemon.restart();
+    }
+    run(with(&daemon, &admin, &["tenant", "add", "small"])).ok();
+    // It is looked for again when the next message comes, at the latest.
+    assert_eq!(run(with(&daemon, &other, &["task", "run", "tour.add", "2", "3"])).ok(), "5");
+    let small = client(&daemon, &token);
+    assert_eq!(small.async_result("waits".parse().unwrap()).wait(None).await.unwrap().status, State::Success);
+}
+
 #[tokio::test]
 async fn a_tenants_limits_of_size_and_number_hold() {
     let (daemon, admin) = guarded(REQUIRED);
