@@ -25,7 +25,7 @@ BUILD_SUITE := env -u RUSTFLAGS cargo build --locked --profile guest --target wa
 BUILD_LOAD := env -u RUSTFLAGS cargo build --locked --profile guest --target wasm32-wasip2 --target-dir target/guests \
               -p lovage-test-guests --example load
 
-.PHONY: help setup build test lint demo example celery-suite bench attack nightly clean
+.PHONY: help setup build test lint demo example celery-suite bench attack nightly fuzz clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,11 @@ bench: setup ## Measure, in release mode: a table for Lovage by itself, and one 
 	cargo build --release --locked -p lovage --bin lovage
 	$(BUILD_LOAD)
 	@"$$(scripts/python.sh)" scripts/bench-celery.py $(TARGET)/release/lovage $(GUESTS)/examples/load.wasm
+
+FUZZ_SECONDS ?= 60
+
+fuzz: setup ## Feed what reads bytes of strangers with nonsense, a minute for each (FUZZ="tokens config" for some; needs cargo-fuzz)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh $(FUZZ)
 
 nightly: setup ## Try thousands of components in the crash lab that were not tried before
 	$(BUILD) --test hostile

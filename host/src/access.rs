@@ -275,7 +275,7 @@ impl Access {
         Ok((tenant, known.is_none()))
     }
 
-    /// Takes a tenant away that has nothing left; its tokens are revoked.
+    /// Takes a tenant away that has nothing left; its tokens are revoked, and what its tasks kept and its secrets are dropped.
     pub async fn remove_tenant(&self, name: &TenantId, now: Timestamp) -> Result<(), AccessError> {
         if *name == TenantId::default() {
             return Err(AccessError::Invalid(
@@ -299,6 +299,8 @@ impl Access {
         for id in book.tokens.values().filter(|token| token.view.tenant == *name).map(|token| &token.view.id) {
             self.revoke(id, now).await?;
         }
+        // Before its name is free: who gets that next must not find them.
+        self.store.drop_values(name.clone()).await?;
         self.store.unregister(name).await?;
         self.refresh().await?;
         Ok(())

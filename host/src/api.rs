@@ -55,6 +55,8 @@ use crate::queue;
 use crate::store::Store;
 
 pub use serve::{Door, serve};
+#[cfg(fuzzing)]
+pub use tasks::read_filter;
 
 /// Modules that may be uploaded at once; others wait. Bounds the memory that uploads take.
 const UPLOADS: usize = 4;

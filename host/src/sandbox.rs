@@ -46,6 +46,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use apart::{Executors, executor_child};
 pub use compile::{Compiler, compile_child};
+pub use prescan::check_shape;
 pub use threads::{guest_runtime, guest_threads};
 
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};

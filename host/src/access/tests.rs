@@ -159,8 +159,12 @@ async fn a_tenant_is_taken_away_with_its_tokens_once_it_has_nothing_left() {
     store.submit(&acme, plans, NOW, lovage_model::Room::UNLIMITED).await.unwrap();
     let error = access.remove_tenant(&acme, NOW).await.unwrap_err().to_string();
     assert!(error.contains("tasks that have not ended"), "{error}");
+    let secret = || crate::store::Place::of_secret(acme.clone(), &"m".parse().unwrap(), &"s".parse().unwrap());
+    use crate::store::Values as _;
+    store.keep_value(secret(), "hush".into(), u64::MAX).await.unwrap().unwrap();
     store.purge(&acme, &lovage_model::QueueName::default(), NOW).await.unwrap();
     access.remove_tenant(&acme, NOW).await.unwrap();
+    assert_eq!(store.value(secret()).await.unwrap(), None, "who gets the name next does not find it");
     assert_eq!(access.identify(Some(&token.token), Scope::Submit, NOW), Err(Denied::Unknown));
     assert!(access.tenants().is_empty() && access.policy(&acme) == TenantPolicy::default());
     assert!(matches!(access.remove_tenant(&acme, NOW).await, Err(AccessError::UnknownTenant(_))));

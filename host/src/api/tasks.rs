@@ -49,6 +49,15 @@ impl ListQuery {
     }
 }
 
+/// Reads the query of a list of tasks, and drops it: for the fuzzer.
+#[cfg(fuzzing)]
+pub fn read_filter(query: &str) {
+    let Ok(uri) = format!("/v1/tasks?{query}").parse() else { return };
+    if let Ok(axum::extract::Query(query)) = axum::extract::Query::<ListQuery>::try_from_uri(&uri) {
+        let _ = query.filter();
+    }
+}
+
 /// Writes a number so that `from_str_radix(_, 36)` reads it: a cursor is not to be counted with.
 fn cursor(number: i64) -> String {
     let mut digits = Vec::new();

@@ -65,6 +65,9 @@ pub(crate) struct Dev {
     /// Address to listen at [default: a free port of this machine]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Settings in a file, such as what modules may reach; the store is a temporary one whatever it says
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +92,9 @@ pub(crate) struct Exec {
     /// Memory it may have, in bytes
     #[arg(long, value_name = "BYTES")]
     memory_bytes: Option<u64>,
+    /// Settings in a file: its limits, and what it grants to a module of the file's name
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -170,7 +176,9 @@ fn banner(ready: &Ready) -> String {
 }
 
 pub(crate) fn dev(typed: Dev, screen: Screen) -> anyhow::Result<Exit> {
-    daemon::dev(DevArgs { modules: typed.modules, listen: typed.listen }, |news| screen.note(&news_text(&news)))?;
+    daemon::dev(DevArgs { modules: typed.modules, listen: typed.listen, config: typed.config }, |news| {
+        screen.note(&news_text(&news))
+    })?;
     Ok(Exit::Done)
 }
 
@@ -198,6 +206,7 @@ pub(crate) fn exec(typed: Exec, screen: Screen) -> anyhow::Result<Exit> {
         soft_time_limit: typed.limits.soft_time_limit,
         fuel: typed.limits.fuel,
         memory_bytes: typed.memory_bytes,
+        config: typed.config,
     };
     let watcher = Watcher(Mutex::new(Watched { live: Live::new(screen), begun: BTreeMap::new() }));
     let meta = daemon::exec(args, &watcher);

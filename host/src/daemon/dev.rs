@@ -21,6 +21,8 @@ pub struct DevArgs {
     pub modules: Vec<PathBuf>,
     /// Where to listen; a free port of this machine if left out.
     pub listen: Option<SocketAddr>,
+    /// A file of settings, all but the store's and the address.
+    pub config: Option<PathBuf>,
 }
 
 /// What a development daemon tells its user.
@@ -52,7 +54,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Runs a daemon on a temporary store until it is told to stop.
 pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
     let directory = tempfile::Builder::new().prefix("lovage-dev-").tempdir()?;
-    let mut config = config::load(&Flags::default(), std::env::vars(), |path| std::fs::read_to_string(path))?;
+    let flags = Flags { config: args.config.clone(), ..Flags::default() };
+    let mut config = config::load(&flags, std::env::vars(), |path| std::fs::read_to_string(path))?;
     config.store = StoreUrl::File(directory.path().to_owned());
     config.http.listen = args.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     telemetry::start(&config.log);

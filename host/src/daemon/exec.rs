@@ -16,6 +16,7 @@ use crate::attempt::Progress;
 use crate::clock;
 use crate::config::{self, Flags, Log};
 use crate::events::Notice;
+use crate::pipeline::Granted;
 use crate::queue;
 use crate::sandbox::Compiler;
 use crate::store::memory::MemoryStore;
@@ -35,6 +36,8 @@ pub struct ExecArgs {
     pub fuel: Option<u64>,
     /// Linear memories and tables together.
     pub memory_bytes: Option<u64>,
+    /// A file of settings, for its limits and grants.
+    pub config: Option<PathBuf>,
 }
 
 /// Runs one task and waits for its end. Its retries run too; subtasks that it sends are run while it is waited for.
@@ -52,7 +55,8 @@ pub fn exec(args: ExecArgs, progress: &dyn Progress) -> anyhow::Result<ResultMet
 }
 
 fn plan(args: &ExecArgs, cache: PathBuf) -> anyhow::Result<Plan> {
-    let mut config = config::load(&Flags::default(), std::iter::empty(), |_| Ok(String::new()))?;
+    let flags = Flags { config: args.config.clone(), ..Flags::default() };
+    let mut config = config::load(&flags, std::iter::empty(), |path| std::fs::read_to_string(path))?;
     config.worker.concurrency = 16;
     if let Some(memory_bytes) = args.memory_bytes {
         config.limits.memory_bytes = memory_bytes;
@@ -63,11 +67,11 @@ fn plan(args: &ExecArgs, cache: PathBuf) -> anyhow::Result<Plan> {
         // The user's own code, on the user's own machine.
         compiler: Compiler::InProcess,
         executors: None,
+        granted: Granted::of(config.grants()),
         worker: config.worker,
         limits: config.limits,
         results_expire: config.results_expire,
         beat: BTreeMap::new(),
-        granted: crate::pipeline::Granted::default(),
         tokens: false,
         eager: true,
     })
@@ -79,7 +83,9 @@ async fn run(
     component: bytes::Bytes,
     progress: &dyn Progress,
 ) -> anyhow::Result<ResultMeta> {
-    let (tenant, name) = (TenantId::default(), ModuleName::new("exec")?);
+    // By the name of its file it may have been granted something.
+    let stem = args.module.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let (tenant, name) = (TenantId::default(), ModuleName::new(stem).or_else(|_| ModuleName::new("exec"))?);
     let pushed = house.modules.push(&tenant, &name, component, false, clock::now()).await?;
     let mut call = args.call;
     // Of a canvas, these hold for each of its tasks.

@@ -54,8 +54,8 @@ struct Seen {
     instances: u64,
 }
 
-/// Refuses a component that has too much of something.
-pub(super) fn check_shape(component: &[u8]) -> Result<(), Refusal> {
+/// Refuses a component that has too much of something, before anything is compiled or kept for it.
+pub fn check_shape(component: &[u8]) -> Result<(), Refusal> {
     let mut seen = Seen { instances: 1, ..Seen::default() };
     for payload in Parser::new(0).parse_all(component) {
         seen.take(payload.map_err(|error| invalid(&error))?)?;

@@ -57,6 +57,9 @@ pub trait Values: Send + Sync {
     /// Drops a value; whether there was one.
     async fn drop_value(&self, place: Place) -> Result<bool>;
 
+    /// Drops all values of a tenant, of every bucket.
+    async fn drop_values(&self, tenant: TenantId) -> Result<()>;
+
     /// The keys of a bucket in the order of their bytes, without the first `skip`, `max` at most.
     async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>>;
 }

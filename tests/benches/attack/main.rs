@@ -4,11 +4,14 @@
 //! milliseconds of work at an even pace, seven tenths of its share: half of what the machine does for it when it is alone. First alone, then
 //! beside the attack, in one run. A latency counts from when a task was due to be sent, so that a slow answer hides none.
 //!
+//! Before them, as `share`: how long the tasks of one tenant take where an equal one has queued very many.
+//!
 //! Arguments choose the attacks by name; none: all. `--quick` makes everything short. Fails if a neighbour keeps less than it is promised.
 
 mod attacks;
 mod neighbour;
 mod rig;
+mod share;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,18 +32,22 @@ fn main() -> ExitCode {
     let seconds =
         |most, quick| Duration::from_secs(if asked.iter().any(|arg| arg == "--quick") { quick } else { most });
     let names: Vec<&str> = asked.iter().filter(|arg| !arg.starts_with('-')).map(String::as_str).collect();
-    if let Some(unknown) = names.iter().find(|name| ATTACKS.iter().all(|attack| attack.name != **name)) {
-        eprintln!("there is no attack {unknown:?}; there are: {}", ATTACKS.map(|attack| attack.name).join(" "));
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        eprintln!("there is no attack {unknown:?}; there are: {} share", ATTACKS.map(|attack| attack.name).join(" "));
         return ExitCode::from(2);
     }
+    let is_asked = |name: &str| names.is_empty() || names.contains(&name);
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     runtime.block_on(async {
+        let mut kept_all = !is_asked("share") || share::fair_share(seconds(10, 4)).await;
+        if !ATTACKS.iter().any(|attack| is_asked(attack.name)) {
+            return if kept_all { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
         let most = Rig::start().await.neighbour.capacity(seconds(5, 2)).await;
         let pace = Pace { per_second: most * 0.5 * LOAD, window: seconds(10, 4) };
         println!("alone, a tenant gets {most:.0} tasks/s; it sends {:.0}/s", pace.per_second);
         println!("{:<15} {:>6}  {:>15}  {:>15}", "attack", "kept", "p50 ms", "p99 ms");
-        let mut kept_all = true;
-        for attack in ATTACKS.iter().filter(|attack| names.is_empty() || names.contains(&attack.name)) {
+        for attack in ATTACKS.iter().filter(|attack| is_asked(attack.name)) {
             let rig = Rig::start().await;
             let alone = rig.neighbour.served(pace).await;
             let under_way = (attack.begin)(&rig);
@@ -51,6 +58,10 @@ fn main() -> ExitCode {
         }
         if kept_all { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
+}
+
+fn is_known(name: &str) -> bool {
+    name == "share" || ATTACKS.iter().any(|attack| attack.name == name)
 }
 
 /// Prints what an attack did to it, and whether that is within what is promised.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Work of about four milliseconds.
-const WORK: (&str, [u64; 1]) = ("load.fib", [29]);
+pub(crate) const WORK: (&str, [u64; 1]) = ("load.fib", [29]);
 /// How long it waits for a result before it calls the task lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How late a task may be and still count: what is later has piled up.

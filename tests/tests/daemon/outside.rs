@@ -62,6 +62,19 @@ fn a_server_that_was_granted_is_reached_and_no_other() {
 }
 
 #[test]
+fn a_task_that_runs_without_a_daemon_has_the_grants_of_a_file() {
+    let (server, file) = (server(), tempfile::NamedTempFile::new().unwrap());
+    std::fs::write(file.path(), format!("[grants.reaching]\nhttp = [\"http://{server}\"]\nkey_value = true")).unwrap();
+    let (module, config) =
+        (guests::reaching().to_string_lossy().into_owned(), file.path().to_string_lossy().into_owned());
+    let exec = |args: &[&str]| run(command([&["exec", "--config", &config, &module], args].concat()));
+    assert_eq!(exec(&["fetch", "GET", &format!("http://{server}/")]).json()[0], 200);
+    assert_eq!(exec(&["keep", "b", "k", "kept"]).json(), "kept");
+    let without = run(command(["exec", &module, "keep", "b", "k"]));
+    assert!(without.code == Some(1) && without.stderr.contains("PermissionError"), "{without:?}");
+}
+
+#[test]
 fn a_name_leads_to_no_private_address_unless_that_is_granted() {
     let server = server();
     let url = format!("http://localhost:{}/", server.port());

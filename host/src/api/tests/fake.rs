@@ -366,6 +366,10 @@ impl Values for Fake {
         self.memory.drop_value(place).await
     }
 
+    async fn drop_values(&self, tenant: TenantId) -> Result<()> {
+        self.memory.drop_values(tenant).await
+    }
+
     async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
         self.memory.keys_of_values(tenant, bucket, skip, max).await
     }

@@ -57,6 +57,15 @@ impl Values for FileStore {
         self.writer.run(Need::DURABLE, drop).await
     }
 
+    async fn drop_values(&self, tenant: TenantId) -> Result<()> {
+        let drop = move |ledger: &mut Ledger| {
+            let tenant = ledger.tenant(&tenant)?;
+            ledger.run("DELETE FROM value WHERE tenant = ?1", [tenant])?;
+            ledger.run("DELETE FROM value_room WHERE tenant = ?1", [tenant])
+        };
+        self.writer.run(Need::DURABLE, drop).await
+    }
+
     async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
         let sql = "SELECT key FROM value WHERE tenant = (SELECT id FROM tenant WHERE name = ?1) AND bucket = ?2
                    ORDER BY key LIMIT ?3 OFFSET ?4";

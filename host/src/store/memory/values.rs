@@ -31,6 +31,13 @@ impl Values for MemoryStore {
         Ok(true)
     }
 
+    async fn drop_values(&self, tenant: TenantId) -> Result<()> {
+        let inner = &mut *self.open()?;
+        inner.values.retain(|place, _| place.tenant != tenant);
+        inner.value_room.remove(&tenant);
+        Ok(())
+    }
+
     async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
         let inner = self.open()?;
         let first = Place { tenant, bucket, key: String::new() };

@@ -61,6 +61,11 @@ impl Values for RedisStore {
         self.link.ask(Script::Values, &Args::of("drop", &place)).await
     }
 
+    async fn drop_values(&self, tenant: TenantId) -> Result<()> {
+        let place = Place { tenant, bucket: String::new(), key: String::new() };
+        self.link.ask::<i64>(Script::Values, &Args::of("clear", &place)).await.map(drop)
+    }
+
     async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
         let place = Place { tenant, bucket, key: String::new() };
         let args = Args { skip: skip.min(MOST), max: (max as u64).min(MOST), ..Args::of("keys", &place) };

@@ -9,7 +9,8 @@ for_each_backend!(
     a_value_is_found_where_it_was_kept_and_nowhere_else,
     keys_come_in_order_page_by_page,
     numbers_add_up_and_others_do_not,
-    a_tenant_keeps_as_much_as_it_may
+    a_tenant_keeps_as_much_as_it_may,
+    all_values_of_a_tenant_are_dropped_together
 );
 
 fn place(bucket: &str, key: &str) -> Place {
@@ -94,4 +95,20 @@ async fn a_tenant_keeps_as_much_as_it_may(mut bench: Bench) {
     assert_eq!(keep(&bench, &three, &[1; 4], most).await, Ok(()));
     let other = Place { tenant: TenantId::new("other").unwrap(), ..three };
     assert_eq!(keep(&bench, &other, &[1; 4], VALUE_OVERHEAD_BYTES + 5).await, Ok(()), "each tenant has its own");
+}
+
+async fn all_values_of_a_tenant_are_dropped_together(mut bench: Bench) {
+    let other = Place { tenant: TenantId::new("other").unwrap(), ..place("b", "k") };
+    for place in [place("b", "k"), place("b", "l"), place("c", "k"), other.clone()] {
+        keep(&bench, &place, b"x", u64::MAX).await.unwrap();
+    }
+    assert!(bench.store.drop_value(place("b", "l")).await.unwrap());
+    bench.store.drop_values(tenant()).await.unwrap();
+    bench.restart().await;
+    for gone in [place("b", "k"), place("c", "k")] {
+        assert_eq!(found(&bench, &gone).await, None);
+    }
+    assert_eq!(bench.store.keys_of_values(tenant(), "b".to_owned(), 0, 9).await.unwrap(), [""; 0]);
+    assert_eq!(found(&bench, &other).await.as_deref(), Some(&b"x"[..]));
+    assert_eq!(keep(&bench, &place("b", "k"), b"x", VALUE_OVERHEAD_BYTES + 2).await, Ok(()), "and their room is free");
 }

@@ -52,6 +52,8 @@ function K.metered(t) return own(t) .. 'metered' end
 function K.values(t, bucket) return own(t) .. 'values:' .. bucket end
 -- zset: its keys, all of score 0
 function K.value_keys(t, bucket) return own(t) .. 'value-keys:' .. bucket end
+-- set: the buckets that have values
+function K.value_buckets(t) return own(t) .. 'value-buckets' end
 -- string: how much all values of a tenant take, bytes
 function K.value_room(t) return own(t) .. 'value-room' end
 -- zset: its tasks by number

@@ -1,9 +1,17 @@
 -- Values of a tenant, by bucket and key. What they take in all is counted.
 
-local values, keys, room = K.values(A.tenant, A.bucket), K.value_keys(A.tenant, A.bucket), K.value_room(A.tenant)
+local buckets, room = K.value_buckets(A.tenant), K.value_room(A.tenant)
+local values, keys = K.values(A.tenant, A.bucket), K.value_keys(A.tenant, A.bucket)
 
 if A.what == 'get' then return call('HGET', values, A.key) end
 if A.what == 'keys' then return call('ZRANGE', keys, int(A.skip), int(A.skip + A.max - 1)) end
+
+if A.what == 'clear' then
+  for _, bucket in ipairs(call('SMEMBERS', buckets)) do
+    call('DEL', K.values(A.tenant, bucket), K.value_keys(A.tenant, bucket))
+  end
+  return call('DEL', buckets, room)
+end
 
 local function size(value)
   return value and #value + #A.key + VALUE_OVERHEAD or 0
@@ -17,6 +25,7 @@ local function keep(value)
   if after > before and taken - before + after > A.most_bytes then return false end
   call('HSET', values, A.key, value)
   call('ZADD', keys, 0, A.key)
+  call('SADD', buckets, A.bucket)
   call('INCRBY', room, int(after - before))
   return true
 end
@@ -27,6 +36,7 @@ if A.what == 'drop' then
   call('HDEL', values, A.key)
   call('ZREM', keys, A.key)
   call('DECRBY', room, int(size(there)))
+  if call('EXISTS', values) == 0 then call('SREM', buckets, A.bucket) end
   return 1
 end
 
