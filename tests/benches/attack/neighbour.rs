@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lovage_client::{Client, s};
+use lovage_model::State;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -35,12 +36,18 @@ pub(crate) struct Served {
     /// Why the first failed.
     pub(crate) why: String,
     sorted: Vec<Duration>,
+    waits: Vec<Duration>,
 }
 
 impl Served {
+    /// From when a task was due to be sent to its result.
     pub(crate) fn latency(&self, at: f64) -> Duration {
-        let last = self.sorted.len().saturating_sub(1);
-        self.sorted.get((last as f64 * at).round() as usize).copied().unwrap_or(PATIENCE)
+        quantile(&self.sorted, at)
+    }
+
+    /// The same without the time for which it ran.
+    pub(crate) fn wait(&self, at: f64) -> Duration {
+        quantile(&self.waits, at)
     }
 }
 
@@ -70,14 +77,15 @@ impl Neighbour {
             let due = started + Duration::from_secs_f64(n as f64 / pace.per_second);
             tokio::time::sleep_until(due).await;
             let client = self.0.clone();
-            calls.spawn(async move { call(&client).await.map(|()| due.elapsed()) });
+            calls.spawn(async move { call(&client).await.map(|ran| (due.elapsed(), ran)) });
         }
         let mut served = Served::default();
         for ended in calls.join_all().await {
             match ended {
-                Ok(latency) => {
+                Ok((latency, ran)) => {
                     served.in_time += usize::from(latency <= IN_TIME);
                     served.sorted.push(latency);
+                    served.waits.push(latency.saturating_sub(ran));
                 }
                 Err(error) => {
                     served.failed += 1;
@@ -87,12 +95,23 @@ impl Neighbour {
             }
         }
         served.sorted.sort();
+        served.waits.sort();
         served
     }
 }
 
-async fn call(client: &Client) -> lovage_client::Result<()> {
+fn quantile(sorted: &[Duration], at: f64) -> Duration {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * at).round() as usize).copied().unwrap_or(PATIENCE)
+}
+
+/// Sends a task and waits for its result; how long it ran.
+async fn call(client: &Client) -> lovage_client::Result<Duration> {
     let sent = client.apply_async(s(WORK.0, WORK.1)).await?;
-    let _: u64 = sent.get(Some(PATIENCE)).await?;
-    Ok(())
+    let ended = sent.wait(Some(PATIENCE)).await?;
+    if ended.status != State::Success {
+        // Says how it failed.
+        sent.get_json(Some(PATIENCE)).await?;
+    }
+    Ok(Duration::try_from_secs_f64(ended.usage.map_or(0.0, |usage| usage.wall_seconds)).unwrap_or_default())
 }
