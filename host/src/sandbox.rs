@@ -46,7 +46,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use apart::{Executors, executor_child};
 pub use compile::{Compiler, compile_child};
-pub use prescan::check_shape;
+pub use prescan::{Shape, check_shape};
 pub use threads::{guest_runtime, guest_threads};
 
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
@@ -73,6 +73,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Whether it says that this is no valid component.
+    pub fn is_broken(&self) -> bool {
+        self.code == "invalid_component"
+    }
+
     /// Whether it says nothing about the component: this host has no working compiler, cache or engine.
     pub fn is_of_host(&self) -> bool {
         ["cache_unusable", "compiler_unavailable", "disk_full", "no_engine"].contains(&self.code)

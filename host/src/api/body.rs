@@ -46,25 +46,35 @@ impl Cap {
 
 /// The whole body.
 pub(crate) async fn read(request: Request, cap: Cap) -> Reply<Bytes> {
+    read_watched(request, cap, |_| Ok(())).await
+}
+
+/// The whole body, unless `watch` refuses what has come of it so far.
+pub(crate) async fn read_watched(
+    request: Request,
+    cap: Cap,
+    mut watch: impl FnMut(&[u8]) -> Reply<()>,
+) -> Reply<Bytes> {
     let (head, mut body) = request.into_parts();
     refuse_encoding(&head.headers)?;
     let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let whole = if announced.is_some_and(|length: usize| length > cap.bytes) {
         Err(too_large(cap))
     } else {
-        match tokio::time::timeout(cap.deadline, collect(&mut body, cap)).await {
+        match tokio::time::timeout(cap.deadline, collect(&mut body, cap, &mut watch)).await {
             Ok(whole) => whole,
             Err(_) => Err(BODY_TIMEOUT.because(format!("it was not complete after {} s", cap.deadline.as_secs()))),
         }
     };
-    let is_too_large = whole.as_ref().is_err_and(|failure| failure.kind == &BODY_TOO_LARGE);
-    if is_too_large && !head.headers.contains_key(header::EXPECT) {
+    // It does not send any more, or not fast enough, unless it was refused.
+    let is_refused = |failure: &Failure| ![&BODY_TIMEOUT, &BODY_INCOMPLETE].contains(&failure.kind);
+    if whole.as_ref().is_err_and(is_refused) && !head.headers.contains_key(header::EXPECT) {
         discard(body).await;
     }
     whole
 }
 
-async fn collect(body: &mut Body, cap: Cap) -> Reply<Bytes> {
+async fn collect(body: &mut Body, cap: Cap, watch: &mut impl FnMut(&[u8]) -> Reply<()>) -> Reply<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BODY_INCOMPLETE.because(error.to_string()))?;
@@ -73,6 +83,7 @@ async fn collect(body: &mut Body, cap: Cap) -> Reply<Bytes> {
             return Err(too_large(cap));
         }
         whole.extend_from_slice(&data);
+        watch(&whole)?;
     }
     Ok(whole.freeze())
 }

@@ -14,11 +14,13 @@ use lovage_model::{ModuleName, ModuleVersion};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::body::{Cap, expect_type, read};
+use super::body::{Cap, expect_type, read_watched};
 use super::input::{Asked, Deploys, Named, Reads, header};
 use super::problem::{BAD_DIGEST, BAD_QUERY, DRAINING, Failure, NO_OLDER_VERSION, Reply};
 use super::{Rooms, Shared};
 use crate::clock;
+use crate::modules::PushError;
+use crate::sandbox::Shape;
 
 /// How long a component may take to arrive.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
@@ -76,7 +78,21 @@ async fn receive(rooms: &Rooms, request: Request) -> Reply<Bytes> {
     let digest = header(request.headers(), &CONTENT_DIGEST).map(sha256_in).transpose()?;
     let _turn = rooms.uploads.acquire().await.expect("never closed");
     let bytes = rooms.api.bodies.module_bytes;
-    let component = read(request, Cap { bytes, limit: "limits.module_bytes", deadline: UPLOAD_DEADLINE }).await?;
+    let cap = Cap { bytes, limit: "limits.module_bytes", deadline: UPLOAD_DEADLINE };
+    let mut shape = Some(Shape::default());
+    let component = read_watched(request, cap, |so_far| {
+        let Some(looking) = &mut shape else { return Ok(()) };
+        match looking.look(so_far, false) {
+            Ok(()) => Ok(()),
+            // Of what is broken is said what it is when all of it is there.
+            Err(refusal) if refusal.is_broken() => {
+                shape = None;
+                Ok(())
+            }
+            Err(refusal) => Err(PushError::from(refusal).into()),
+        }
+    })
+    .await?;
     if let Some(digest) = digest {
         check_digest(component.clone(), digest).await?;
     }

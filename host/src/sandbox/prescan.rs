@@ -6,7 +6,7 @@
 //!
 //! Absent: whether it is valid. That the compiler says, in its own process.
 
-use wasmparser::{CanonicalFunction, CanonicalOption, ComponentInstance, Imports, Parser, Payload};
+use wasmparser::{CanonicalFunction, CanonicalOption, Chunk, ComponentInstance, Imports, Parser, Payload};
 
 use super::Refusal;
 
@@ -33,7 +33,7 @@ const GLOBALS: Limit = Limit { what: "globals", most: 100_000 };
 const SEGMENTS: Limit = Limit { what: "data and element segments", most: 200_000 };
 
 /// What was seen so far.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Seen {
     functions: u64,
     imports: u64,
@@ -56,11 +56,53 @@ struct Seen {
 
 /// Refuses a component that has too much of something, before anything is compiled or kept for it.
 pub fn check_shape(component: &[u8]) -> Result<(), Refusal> {
-    let mut seen = Seen { instances: 1, ..Seen::default() };
-    for payload in Parser::new(0).parse_all(component) {
-        seen.take(payload.map_err(|error| invalid(&error))?)?;
+    Shape::default().look(component, true)
+}
+
+/// A component that is looked at while it arrives.
+#[derive(Debug)]
+pub struct Shape {
+    seen: Seen,
+    parser: Parser,
+    /// Of what the innermost is in, from the outermost in.
+    outer: Vec<Parser>,
+    /// How many bytes were looked at.
+    past: usize,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        let seen = Seen { instances: 1, ..Seen::default() };
+        Self { seen, parser: Parser::new(0), outer: Vec::new(), past: 0 }
     }
-    Ok(())
+}
+
+impl Shape {
+    /// Looks at what has come since it last did; each time at the whole of what is there by then.
+    pub fn look(&mut self, so_far: &[u8], is_all: bool) -> Result<(), Refusal> {
+        while let Chunk::Parsed { consumed, payload } =
+            self.parser.parse(&so_far[self.past..], is_all).map_err(|error| invalid(&error))?
+        {
+            self.past += consumed;
+            let inner = match &payload {
+                Payload::ModuleSection { parser, .. } | Payload::ComponentSection { parser, .. } => {
+                    Some(parser.clone())
+                }
+                _ => None,
+            };
+            let ends = matches!(payload, Payload::End(_));
+            self.seen.take(payload)?;
+            if let Some(inner) = inner {
+                self.outer.push(std::mem::replace(&mut self.parser, inner));
+            } else if ends {
+                match self.outer.pop() {
+                    Some(outer) => self.parser = outer,
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn invalid(error: &wasmparser::Error) -> Refusal {
@@ -241,6 +283,22 @@ mod tests {
         assert_eq!(code(&with("utf8")), None);
         assert_eq!(code(&with("utf16")), Some("string_encoding"));
         assert_eq!(code(&with("latin1+utf16")), Some("string_encoding"));
+    }
+
+    #[test]
+    fn what_arrives_in_pieces_is_refused_as_soon_as_it_has_too_much() {
+        let whole = wat::parse_str(laughs(3)).unwrap();
+        for piece in [1, 7, whole.len()] {
+            let mut shape = Shape::default();
+            for end in (0..whole.len()).step_by(piece) {
+                shape.look(&whole[..end], false).unwrap();
+            }
+            shape.look(&whole, true).unwrap();
+        }
+        let large = wat::parse_str(format!("(component {} (core module (func)))", "(core module)".repeat(65))).unwrap();
+        let mut shape = Shape::default();
+        let refused = (0..large.len()).find(|&end| shape.look(&large[..end], false).is_err());
+        assert!(refused.is_some_and(|end| end < large.len() - 10), "{refused:?} of {}", large.len());
     }
 
     #[test]

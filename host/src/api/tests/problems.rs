@@ -82,7 +82,15 @@ fn wrong_requests() -> Vec<(&'static str, Request<Body>)> {
         ("ambiguous_task", submit(json!({"task": "twice"}))),
         ("module_refused", with(push("other".into()), "content-digest", &digest)),
         ("module_refused", push("not a component".into())),
+        // Before all of it has come: the rest never does.
+        ("module_refused", push(pieces(vec![Ok(too_many_modules()), Err(std::io::ErrorKind::ConnectionReset.into())]))),
     ]
+}
+
+/// The beginning of a component.
+fn too_many_modules() -> bytes::Bytes {
+    const MODULE: &[u8] = b"\x01\x08\0asm\x01\0\0\0";
+    [b"\0asm\x0d\0\x01\0".as_slice(), &MODULE.repeat(65)].concat().into()
 }
 
 /// The same, about tenants, tokens and secrets.
