@@ -19,6 +19,6 @@ for target in "${targets[@]}"; do
     echo "fuzz: $target, ${FUZZ_SECONDS:-60} s"
     mkdir -p "fuzz/corpus/$target"
     cargo fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
-        -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=0 -verbosity=0
+        -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_funcs=0 -verbosity=0
 done
 echo "fuzz: nothing was found"

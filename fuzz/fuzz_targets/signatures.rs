@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use lovage::canvas::{Refusal, Rules, Tasks};
-use lovage::queue::{Ids, Limits, admit, call};
+use lovage::canvas::{Rules, Tasks};
+use lovage::queue::{Ids, Limits, Refusal, admit, call};
 use lovage_model::{Room, TaskDefinition, TaskName, Timestamp};
 
 const TASKS: u32 = 50;

@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 
-from celery import Celery, chain, chord, group
-from celery.exceptions import SoftTimeLimitExceeded
+from celery import Celery, Task, chain, chord, group
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from kombu import Queue
 
 PATIENCE = 30
@@ -63,6 +63,39 @@ def shaky(self, fails=2):
     return f"worked after {self.request.retries} retries"
 
 
+class Announcing(Task):
+    """Tells monitors of each of its handlers."""
+
+    def before_start(self, task_id, args, kwargs):
+        self.send_event("task-before-start")
+
+    def on_success(self, retval, task_id, args, kwargs):
+        self.send_event("task-on-success")
+
+    def on_retry(self, exc, task_id, args, kwargs, einfo):
+        self.send_event("task-on-retry")
+
+    def on_failure(self, exc, task_id, args, kwargs, einfo):
+        self.send_event("task-on-failure")
+
+    def after_return(self, status, retval, task_id, args, kwargs, einfo):
+        self.send_event("task-after-return")
+
+
+@app.task(name="handlers.announced", bind=True, base=Announcing)
+def announced(self, end):
+    self.send_event("task-run")
+    if end == "failure":
+        raise ValueError("as told")
+    if end == "retry" and self.request.retries == 0:
+        raise self.retry(countdown=0)
+    if end == "ignore":
+        raise Ignore()
+    if end == "reject":
+        raise Reject(requeue=False)
+    return end
+
+
 def calls(told):
     """Every case: its name, and the results whose end is waited for."""
     yield "plain", [add.delay(2, 3)]
@@ -101,6 +134,8 @@ def orders(told):
     """What is seen of many together: its name, and what must be the same."""
     yield "priority order", by_priority(told)
     yield "rate limit", at_a_rate()
+    yield "handler order", handlers(told)
+    yield "warm shutdown", warm_shutdown(told)
 
 
 def by_priority(told):
@@ -113,6 +148,35 @@ def by_priority(told):
     done = sorted(waiting, key=lambda priority: ended(waiting[priority])["date_done"])
     others = [done[:n] + done[n + 1:] for n in range(4)]
     return any(first < last for first, _, last in others)
+
+
+def handlers(told):
+    """The order in which handlers are called, by how a run ends."""
+    called = {}
+    for end in ["success", "failure", "retry", "ignore", "reject"]:
+        result = announced.delay(end)
+        # What leaves no result is over when the next one is.
+        ended(result if end in ("success", "failure", "retry") else announced.delay("success"))
+        called[end] = result.id
+    told.catch_up()
+    own = {"task-before-start", "task-run", "task-on-success", "task-on-retry", "task-on-failure", "task-after-return"}
+    return {end: [event for event, _ in told.of(task_id) if event in own] for end, task_id in called.items()}
+
+
+def warm_shutdown(told):
+    """What becomes of two tasks that run and of one that waits when the worker is told to shut down. Nobody is there afterwards."""
+    told.catch_up()
+    busy = [sleepy.delay(2) for _ in range(2)]
+    for result in busy:
+        told.wait_for_start(result)
+    waiting = add.delay(1, 2)
+    app.control.shutdown()
+    states = [ended(result)["status"] for result in busy]
+    told.wait_for_goodbye()
+    redis = app.backend.client
+    # Celery's worker may leave those that ran, too, which it did not acknowledge in time.
+    there = redis.llen("celery") + redis.hlen("unacked")
+    return {"ran": states, "waits": redis.get(app.backend.get_key_for_task(waiting.id)) is None and there > 0}
 
 
 def at_a_rate():
@@ -194,6 +258,13 @@ class Told:
             if not self.heard.wait_for(has_started, PATIENCE):
                 sys.exit(f"{result.id} does not start")
 
+    def wait_for_goodbye(self):
+        def has_left():
+            return any(event["type"] == "worker-offline" for event in self.events)
+        with self.heard:
+            if not self.heard.wait_for(has_left, PATIENCE):
+                sys.exit("the worker does not say goodbye")
+
     def catch_up(self):
         """Waits until the worker has said twice that it lives: what it had to tell before that has come by then."""
         with self.heard:
@@ -217,7 +288,6 @@ def work():
         metas = [ended(result) for result in results if name != "ignored"]
         cases[name] = {"metas": [shown(meta) for meta in metas], "ids": [result.id for result in results]}
     seen = dict(orders(told))
-    told.catch_up()
     for case in cases.values():
         case["events"] = [told.of(task_id) for task_id in case.pop("ids")]
     cases |= {name: {"metas": what, "events": []} for name, what in seen.items()}

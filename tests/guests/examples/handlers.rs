@@ -102,4 +102,47 @@ fn behave(ctx: &Context, place: usize) -> TaskResult<i64> {
     }
 }
 
-export_tasks!(told, told_at_last, nothing);
+fn says(ctx: &Context, what: &str) -> TaskResult<()> {
+    ctx.send_event(&format!("task-{what}"), json!({}))
+}
+
+fn says_before(ctx: &Context) -> TaskResult<()> {
+    says(ctx, "before-start")
+}
+
+fn says_success(ctx: &Context, _: &Json) -> TaskResult<()> {
+    says(ctx, "on-success")
+}
+
+fn says_retry(ctx: &Context, _: &Raised) -> TaskResult<()> {
+    says(ctx, "on-retry")
+}
+
+fn says_failure(ctx: &Context, _: &Raised) -> TaskResult<()> {
+    says(ctx, "on-failure")
+}
+
+fn says_return(ctx: &Context, _: &str, _: Retval<'_>) -> TaskResult<()> {
+    says(ctx, "after-return")
+}
+
+/// Tells monitors of each of its handlers, and of its run, which ends as it is told.
+#[task(
+    before_start = says_before,
+    on_success = says_success,
+    on_retry = says_retry,
+    on_failure = says_failure,
+    after_return = says_return
+)]
+fn announced(ctx: &Context, end: String) -> TaskResult<String> {
+    says(ctx, "run")?;
+    match end.as_str() {
+        "failure" => Err(TaskError::builtin("ValueError", "as told")),
+        "retry" if ctx.request().retries == 0 => Err(ctx.retry().countdown(0.0).into()),
+        "ignore" => Err(ctx.ignore()),
+        "reject" => Err(ctx.reject(false)),
+        _ => Ok(end),
+    }
+}
+
+export_tasks!(told, told_at_last, nothing, announced);

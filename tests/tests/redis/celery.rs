@@ -51,8 +51,9 @@ fn what_is_left_in_redis_and_told_to_monitors_is_what_celery_leaves_and_tells() 
     let lovage = {
         let server = RedisServer::start();
         let settings = "[worker]\nqueues = [\"celery\", \"other\"]\nconcurrency = 2\ntask_events = \"yes\"\n";
-        let host = Daemon::host(&server.url(), "lovage@differential", &[guests::tour()], settings);
+        let host = Daemon::host(&server.url(), "lovage@differential", &[guests::tour(), guests::handlers()], settings);
         host.push(guests::tour()).ok();
+        host.push(guests::handlers()).ok();
         differential(&server)
     };
     let home = TempDir::with_prefix("lovage-test-").expect("a temporary directory");
@@ -64,7 +65,7 @@ fn what_is_left_in_redis_and_told_to_monitors_is_what_celery_leaves_and_tells() 
     let mut compare = script("differential.py");
     compare.arg("compare").args([of_celery, of_lovage]);
     let said = run(compare).ok();
-    assert!(said.contains("33 cases"), "{said}");
+    assert!(said.contains("35 cases"), "{said}");
 }
 
 /// Those of Celery's integration tests that any worker can pass (`tests/parity/suite.txt`) and that are chosen by pytest's `-k`.

@@ -49,7 +49,7 @@ async fn only_what_a_task_declares_is_called() {
     assert_eq!(lines(&run.report().await), ["0 run 0"]);
     let tasks = lab::admit(guests::handlers()).await;
     let declared: Vec<_> = tasks.iter().map(|task| task.handlers.clone()).collect();
-    assert_eq!(declared, [ALL.to_vec(), vec![Handler::AfterReturn], vec![]]);
+    assert_eq!(declared, [ALL.to_vec(), vec![Handler::AfterReturn], vec![], ALL.to_vec()]);
 }
 
 #[tokio::test]
