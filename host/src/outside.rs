@@ -6,6 +6,7 @@
 mod addresses;
 mod http;
 mod key_value;
+mod room;
 
 use std::sync::Arc;
 
@@ -66,7 +67,7 @@ impl Outside {
                 let Ok(_place) = may.under_way.try_acquire() else {
                     return Answer::Http(Err(HttpFault::ConnectionLimitReached));
                 };
-                Answer::Http(self.http.send(&may.capabilities, may.payload_bytes, request).await)
+                Answer::Http(self.http.send(may, request).await)
             }
             Ask::KeyValue(call) => Answer::KeyValue(self.key_value(may, call).await),
             Ask::Secret(name) => Answer::Secret(self.secret(may, &name).await),

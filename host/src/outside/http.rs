@@ -15,7 +15,9 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, redirect};
 use url::Url;
 
+use super::May;
 use super::addresses::is_public;
+use super::room::{Room, Taken};
 use crate::attempt::{Bytes, Capabilities, HttpFault, HttpRequest, HttpResponse};
 
 /// How long any request may take, its response included.
@@ -43,21 +45,22 @@ const OF_CONNECTION: [HeaderName; 10] = [
 pub(super) struct Http {
     public: OnceLock<Client>,
     any: OnceLock<Client>,
+    room: Room,
 }
 
 impl Http {
     /// Sends a request, if it may be sent, and reads the response.
-    pub(super) async fn send(
-        &self,
-        may: &Capabilities,
-        most_bytes: usize,
-        request: HttpRequest,
-    ) -> Result<HttpResponse, HttpFault> {
+    pub(super) async fn send(&self, may: &May, request: HttpRequest) -> Result<HttpResponse, HttpFault> {
+        let (Capabilities { http, http_private, .. }, most_bytes) = (&*may.capabilities, may.payload_bytes);
+        let mut taken = self.room.enter(&may.tenant);
+        if !taken.more(request.body.0.len()) {
+            return Err(HttpFault::ConnectionLimitReached);
+        }
         let url = Url::parse(&request.url).map_err(|_| HttpFault::HttpRequestUriInvalid)?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(HttpFault::HttpRequestUriInvalid);
         }
-        if !may.http.iter().any(|origins| origins.admit(&url)) {
+        if !http.iter().any(|origins| origins.admit(&url)) {
             return Err(HttpFault::HttpRequestDenied);
         }
         let method = Method::from_bytes(request.method.as_bytes());
@@ -66,14 +69,14 @@ impl Http {
         if request.body.0.len() > most_bytes {
             return Err(HttpFault::HttpRequestBodySize);
         }
-        let client = if may.http_private { &self.any } else { &self.public };
-        let client = client.get_or_init(|| client_for(may.http_private));
+        let client = if *http_private { &self.any } else { &self.public };
+        let client = client.get_or_init(|| client_for(*http_private));
         let mut sent = client.request(method, url).headers(headers(&request.headers)?);
         if !request.body.0.is_empty() {
             sent = sent.body(request.body.0);
         }
         let time = request.timeout_millis.map_or(MOST_TIME, Duration::from_millis).min(MOST_TIME);
-        let exchange = async { read(sent.send().await.map_err(|error| fault(&error))?, most_bytes).await };
+        let exchange = async { read(sent.send().await.map_err(|error| fault(&error))?, most_bytes, &mut taken).await };
         tokio::time::timeout(time, exchange).await.map_err(|_| HttpFault::ConnectionTimeout)?
     }
 }
@@ -90,13 +93,16 @@ fn headers(written: &[(String, Bytes)]) -> Result<HeaderMap, HttpFault> {
     Ok(headers)
 }
 
-async fn read(mut response: Response, most_bytes: usize) -> Result<HttpResponse, HttpFault> {
+async fn read(mut response: Response, most_bytes: usize, taken: &mut Taken) -> Result<HttpResponse, HttpFault> {
     let headers = response.headers().iter().filter(|(name, _)| !OF_CONNECTION.contains(name));
     let headers = headers.map(|(name, value)| (name.as_str().to_owned(), Bytes(value.as_bytes().to_vec()))).collect();
     let (status, mut body) = (response.status().as_u16(), Vec::new());
     while let Some(chunk) = response.chunk().await.map_err(|_| HttpFault::HttpResponseIncomplete)? {
         if body.len() + chunk.len() > most_bytes {
             return Err(HttpFault::HttpResponseBodySize);
+        }
+        if !taken.more(chunk.len()) {
+            return Err(HttpFault::ConnectionLimitReached);
         }
         body.extend_from_slice(&chunk);
     }

@@ -85,7 +85,7 @@ impl Guest {
             instantiated: None,
             ended: false,
             wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
+            http: capabilities::http::context(),
             outgoing,
             table,
         }

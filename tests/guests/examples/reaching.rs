@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lovage_guest::http;
 use lovage_guest::prelude::*;
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{Fields, IncomingResponse, OutgoingRequest, Scheme};
 
 fn refused(error: std::io::Error) -> TaskError {
     TaskError::builtin("OSError", error.kind().to_string())
@@ -29,6 +31,25 @@ fn fetch(ctx: &Context, method: String, url: String, #[default] body: Option<Str
     let request = http::Request::new(&method, url).header("x-asked", "by a task").body(body.unwrap_or_default());
     let response = ctx.http(request)?;
     Ok(Json::from(json!([response.status, response.header("x-told"), String::from_utf8_lossy(&response.body)])))
+}
+
+fn send(server: &str, path: &str) -> Option<IncomingResponse> {
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).ok()?;
+    request.set_authority(Some(server)).ok()?;
+    request.set_path_with_query(Some(path)).ok()?;
+    let answer = outgoing_handler::handle(request, None).ok()?;
+    answer.subscribe().block();
+    answer.get()?.ok()?.ok()
+}
+
+/// Keeps responses without reading them: how many it gets of so many, and whether it gets another when it has let them go.
+#[task]
+fn hoard(server: String, many: usize) -> (usize, bool) {
+    let kept: Vec<_> = (0..many).filter_map(|_| send(&server, "/large/1000")).collect();
+    let count = kept.len();
+    drop(kept);
+    (count, send(&server, "/large/1000").is_some())
 }
 
 /// What a bucket has under a key, after having kept a text there, if one is given.
@@ -137,6 +158,7 @@ export_tasks!(
     keep_many,
     secret,
     fetch,
+    hoard,
     say,
     listen,
     datagram,

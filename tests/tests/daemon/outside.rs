@@ -106,6 +106,15 @@ fn servers_that_misbehave_cost_a_task_its_request_and_its_time() {
     assert!(told.contains("SoftTimeLimitExceeded"), "{told}");
 }
 
+/// They would be in the host's memory, where no limit of the task's counts them.
+#[test]
+fn a_task_holds_a_few_responses_at_once() {
+    let server = server();
+    let daemon = granted("processes", &format!("http = [\"http://{server}\"]"));
+    let held = daemon.lovage(["task", "run", "reaching.hoard", &format!("\"{server}\""), "20"]).json();
+    assert_eq!(held, json!([8, true]));
+}
+
 #[test]
 fn a_grant_is_of_one_tenants_module() {
     let server = server();

@@ -1,22 +1,44 @@
 //! `wasi:http/outgoing-handler` for guests: a request is collected, the host is asked to send it, and its answer is the
 //! response. The process that the guest runs in opens no connection.
 //!
+//! What the host holds of it for a guest is bounded: bodies are whole, so there are few at once, from when a request is sent until its
+//! response is let go.
+//!
 //! See <https://github.com/WebAssembly/wasi-http>.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Request, Response};
-use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 use crate::attempt::{self, Answer, Ask, HttpFault, HttpRequest, Progress};
+
+/// Requests that a guest may have sent whose responses it has not let go.
+const HELD: usize = 8;
+/// What waits of a body that is written and not sent.
+const CHUNK_BYTES: usize = 16 << 10;
+/// The headers of one message, as they are in memory.
+const FIELDS_BYTES: usize = 32 << 10;
 
 /// What sends requests for one guest.
 pub(in super::super) struct Outgoing {
     progress: Arc<dyn Progress>,
     most_bytes: usize,
+    places: Arc<Semaphore>,
+}
+
+/// What a guest has of `wasi:http` besides.
+pub(in super::super) fn context() -> WasiHttpCtx {
+    let mut context = WasiHttpCtx::new();
+    context.set_field_size_limit(FIELDS_BYTES);
+    context
 }
 
 type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Finished)>> + Send>;
@@ -24,19 +46,25 @@ type Finished = Box<dyn Future<Output = Result<()>> + Send>;
 
 impl Outgoing {
     pub(in super::super) fn new(progress: Arc<dyn Progress>, most_bytes: usize) -> Self {
-        Self { progress, most_bytes }
+        Self { progress, most_bytes, places: Arc::new(Semaphore::new(HELD)) }
     }
 }
 
 impl WasiHttpHooks for Outgoing {
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _read: Finished) -> Sent {
         let (progress, most_bytes) = (Arc::clone(&self.progress), self.most_bytes);
+        let place = Arc::clone(&self.places).try_acquire_owned();
         Box::new(async move {
+            let place = place.map_err(|_| Error::ConnectionLimitReached)?;
             let asked = Ask::Http(collected(request, options.unwrap_or_default(), most_bytes).await?);
             let Answer::Http(answer) = progress.ask(asked).await else { return Err(Error::HttpRequestDenied) };
-            let response = responded(answer.map_err(error)?)?;
+            let response = responded(answer.map_err(error)?, place)?;
             Ok((response, Box::new(std::future::ready(Ok(()))) as Finished))
         })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
     }
 }
 
@@ -63,13 +91,36 @@ async fn collected(request: Request<WasiBody>, options: RequestOptions, most_byt
     })
 }
 
-fn responded(answer: attempt::HttpResponse) -> Result<Response<WasiBody>> {
+/// A response's body, which has a place as long as it is there.
+struct Held {
+    body: Full<Bytes>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, waker: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.body).poll_frame(waker).map_err(|never| match never {})
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn responded(answer: attempt::HttpResponse, place: OwnedSemaphorePermit) -> Result<Response<WasiBody>> {
     let mut response = Response::builder().status(answer.status);
     for (name, value) in answer.headers {
         response = response.header(name, value.0);
     }
-    let body = Full::new(Bytes::from(answer.body.0)).map_err(|never| match never {}).boxed_unsync();
-    response.body(body).map_err(|_| Error::HttpProtocolError)
+    let body = Held { body: Full::new(Bytes::from(answer.body.0)), _place: place };
+    response.body(body.boxed_unsync()).map_err(|_| Error::HttpProtocolError)
 }
 
 fn error(fault: HttpFault) -> Error {
