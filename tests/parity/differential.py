@@ -14,7 +14,7 @@ import threading
 import time
 
 from celery import Celery, Task, chain, chord, group
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeoutError
 from kombu import Queue
 
 PATIENCE = 30
@@ -221,7 +221,15 @@ def family(result):
 
 
 def ended(result):
-    result.get(timeout=PATIENCE, propagate=False)
+    patience = time.monotonic() + PATIENCE
+    while True:
+        try:
+            # It reads what there is, then listens. What it did not hear is there when it reads again.
+            result.get(timeout=3, propagate=False)
+            break
+        except TimeoutError:
+            if time.monotonic() > patience:
+                sys.exit(f"{result.id} does not end")
     return json.loads(app.backend.client.get(app.backend.get_key_for_task(result.id)))
 
 

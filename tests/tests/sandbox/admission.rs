@@ -50,6 +50,7 @@ async fn what_is_no_component_is_told_what_it_is() {
 
 #[tokio::test]
 async fn what_does_not_fit_the_contract_is_told_where() {
+    let graph = r#"(import "wasi:nn/graph@0.2.0" (instance (export "load" (func))))"#;
     let http = r#"(import "wasi:http/outgoing-handler@0.2.0" (instance (export "handle" (func))))"#;
     let other = r#"(import "acme:billing/charge" (func))"#;
     let host =
@@ -57,7 +58,8 @@ async fn what_does_not_fit_the_contract_is_told_where() {
     let unknown = r#"(import "lovage:task/host@0.1.0" (instance (export "launch-missiles" (func))))"#;
     let of = |imports| Written { imports, ..Written::default() }.bytes();
     check(&[
-        (of(http), "import_not_allowed", &["wasi:http/outgoing-handler@0.2.0", "remove the dependency"]),
+        (of(graph), "import_not_allowed", &["wasi:nn/graph@0.2.0", "remove the dependency"]),
+        (of(http), "contract_mismatch", &["wasi:http/outgoing-handler@0.2.0", "`handle` has the wrong type"]),
         (of(other), "import_not_allowed", &["acme:billing/charge"]),
         (of(host), "contract_mismatch", &["lovage:task@0.1", "lovage-guest", "soft-time-limit-exceeded"]),
         (of(unknown), "contract_mismatch", &["launch-missiles"]),
