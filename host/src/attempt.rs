@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use asked::{
     Answer, Answered, Ask, Bytes, HttpFault, HttpRequest, HttpResponse, KEYS_IN_A_PAGE, KeyValueCall, KeyValueDo,
-    KeyValueFault, KeyValueFound,
+    KeyValueFault, KeyValueFound, MAX_KEY_BYTES,
 };
 pub use origin::Origins;
 

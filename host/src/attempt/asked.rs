@@ -122,6 +122,9 @@ pub struct KeyValueCall {
     pub call: KeyValueDo,
 }
 
+/// The longest key, and the longest name of a bucket, in bytes.
+pub const MAX_KEY_BYTES: usize = 1024;
+
 /// The most keys in a page of them; one of fewer is the last.
 pub const KEYS_IN_A_PAGE: usize = 1000;
 

@@ -201,6 +201,13 @@ fn a_redis_store_goes_by_celerys_defaults() {
 
 #[test]
 fn grants_are_checked_and_their_secrets_are_not_shown() {
+    let file = "[grants.\"acme/report\"]\nhttp = [\"https://*.example.com\"]";
+    let config = from_file(file).unwrap();
+    let (whose, granted) = config.grants().into_iter().next().unwrap();
+    assert_eq!((whose.0.as_str(), whose.1.as_str()), ("acme", "report"));
+    assert_eq!(granted.http[0].to_string(), "https://*.example.com:443");
+    assert!(config.show().contains("[grants.\"acme/report\"]"), "{}", config.show());
+
     let file = "[grants.report]\ntcp = [\"10.0.0.5:5432\"]\nenv = {PASSWORD = \"hunter2\"}\n\
                 [[grants.report.directories]]\nhost = \"/\"\nguest = \"/data\"";
     let config = from_file(file).unwrap();
@@ -213,7 +220,9 @@ fn grants_are_checked_and_their_secrets_are_not_shown() {
 
     let file = "[grants.a]\ntcp = [\"localhost:80\"]\n[grants.b]\ntcp = [\"0.0.0.0:80\"]\n[grants.c]\nudp = []\n\
                 [grants.d]\ndirectories = [{host = \"/nowhere-at-all\", guest = \"/x\"}]\n\
-                [grants.e]\ndirectories = [{host = \"tmp\", guest = \"/x\"}]\n[grants.f]\nenv = {\"a=b\" = \"c\"}\n[grants]\ng = 1";
+                [grants.e]\ndirectories = [{host = \"tmp\", guest = \"/x\"}]\n[grants.f]\nenv = {\"a=b\" = \"c\"}\n\
+                [grants.h]\nhttp = [\"ftp://example.com\"]\n\
+                [grants.\"UP/a\"]\nkey_value = true\n[grants]\ng = 1";
     let told = faults(from_file(file));
     for (name, says) in [
         ("grants.a (lovage.toml): ", "invalid socket address"),
@@ -222,6 +231,8 @@ fn grants_are_checked_and_their_secrets_are_not_shown() {
         ("grants.d", "No such file"),
         ("grants.e", "absolute"),
         ("grants.f", "a name has no ="),
+        ("grants.h", "neither http nor https"),
+        ("grants.UP/a", "tenant"),
         ("grants.g", "must be a table"),
     ] {
         assert!(told.iter().any(|fault| fault.starts_with(name) && fault.contains(says)), "{name}: {told:#?}");

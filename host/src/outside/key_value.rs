@@ -3,7 +3,7 @@
 //! A change is kept when it is made, not when the attempt ends: an attempt that is run again finds what the first has done.
 
 use super::{May, Outside};
-use crate::attempt::{Bytes, KEYS_IN_A_PAGE, KeyValueCall, KeyValueDo, KeyValueFault, KeyValueFound};
+use crate::attempt::{Bytes, KEYS_IN_A_PAGE, KeyValueCall, KeyValueDo, KeyValueFault, KeyValueFound, MAX_KEY_BYTES};
 use crate::store::{Place, StoreError, Unkept};
 
 impl Outside {
@@ -12,6 +12,9 @@ impl Outside {
             return Err(KeyValueFault::AccessDenied);
         }
         let KeyValueCall { bucket, key, call } = asked;
+        if bucket.len().max(key.len()) > MAX_KEY_BYTES {
+            return Err(KeyValueFault::Other(format!("a bucket's name and a key have at most {MAX_KEY_BYTES} bytes")));
+        }
         let most_bytes = self.most_bytes(may.key_value_bytes);
         let place = Place::of_tasks(may.tenant.clone(), &bucket, key);
         let unkept = |why| {

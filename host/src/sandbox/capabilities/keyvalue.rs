@@ -5,10 +5,9 @@ use wasmtime_wasi::WasiView;
 
 use super::super::bindings::wasi::keyvalue::{atomics, store};
 use super::super::guest::Guest;
-use crate::attempt::{Answer, Ask, Bytes, KEYS_IN_A_PAGE, KeyValueCall, KeyValueDo, KeyValueFault, KeyValueFound};
-
-/// The longest name of a bucket, and the longest key.
-const MAX_NAME_BYTES: usize = 1024;
+use crate::attempt::{
+    Answer, Ask, Bytes, KEYS_IN_A_PAGE, KeyValueCall, KeyValueDo, KeyValueFault, KeyValueFound, MAX_KEY_BYTES,
+};
 
 /// A bucket that a guest has opened.
 #[allow(unreachable_pub, reason = "the bindings name it, which are public in their module")]
@@ -23,7 +22,7 @@ impl store::Host for Guest {
         if !self.grants.capabilities.key_value {
             return Ok(Err(store::Error::AccessDenied));
         }
-        if identifier.len() > MAX_NAME_BYTES {
+        if identifier.len() > MAX_KEY_BYTES {
             return Ok(Err(store::Error::NoSuchStore));
         }
         Ok(Ok(self.ctx().table.push(Bucket { name: identifier })?))
@@ -99,8 +98,8 @@ impl Guest {
         call: KeyValueDo,
     ) -> Answered<KeyValueFound> {
         let bucket = self.ctx().table.get(bucket)?.name.clone();
-        if key.len() > MAX_NAME_BYTES {
-            return Ok(Err(store::Error::Other(format!("a key of {} bytes: at most {MAX_NAME_BYTES}", key.len()))));
+        if key.len() > MAX_KEY_BYTES {
+            return Ok(Err(store::Error::Other(format!("a key of {} bytes: at most {MAX_KEY_BYTES}", key.len()))));
         }
         let answer = self.progress.ask(Ask::KeyValue(KeyValueCall { bucket, key, call })).await;
         Ok(match answer {
