@@ -122,7 +122,7 @@ pub struct Access {
     /// One look at a time: what was read before a change must not take the place of what was read after it.
     looking: tokio::sync::Mutex<()>,
     rates: Rates,
-    streams: Arc<Streams>,
+    streams: Streams,
     fuel: Fuel,
     /// Counts the changes.
     changed: watch::Sender<u64>,

@@ -20,8 +20,8 @@ use lovage_model::{
 use serde::{Deserialize, Serialize};
 
 pub use asked::{
-    Answer, Answered, Ask, Bytes, HttpFault, HttpRequest, HttpResponse, KEYS_IN_A_PAGE, KeyValueCall, KeyValueDo,
-    KeyValueFault, KeyValueFound, MAX_KEY_BYTES,
+    Answer, Answered, Ask, Bytes, HTTP_AT_ONCE, HttpFault, HttpRequest, HttpResponse, KEYS_IN_A_PAGE, KeyValueCall,
+    KeyValueDo, KeyValueFault, KeyValueFound, MAX_KEY_BYTES,
 };
 pub use origin::Origins;
 

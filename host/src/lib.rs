@@ -17,6 +17,7 @@ pub mod control;
 pub mod daemon;
 pub mod events;
 pub mod fair;
+pub mod held;
 pub mod modules;
 pub mod outside;
 pub mod pipeline;

@@ -6,22 +6,19 @@
 mod addresses;
 mod http;
 mod key_value;
-mod room;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lovage_model::{ModuleName, SecretName, TenantId};
+use lovage_model::{ModuleName, SecretName, TenantId, TenantPolicy};
 use tokio::sync::Semaphore;
 
-use crate::attempt::{Answer, Ask, Capabilities, HttpFault};
+use crate::attempt::{Answer, Ask, Capabilities, Grants, HTTP_AT_ONCE, HttpFault};
 use crate::store::{self, Place, Store};
 use http::Http;
 
 /// The longest secret, in bytes.
 pub const MAX_SECRET_BYTES: usize = 64 << 10;
-/// Requests of one attempt at once.
-const AT_ONCE: usize = 8;
 
 /// Who does it.
 pub struct Outside {
@@ -33,24 +30,28 @@ pub struct Outside {
 
 /// What one attempt may have done for it.
 pub struct May {
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// Of which module.
-    pub module: ModuleName,
-    /// What that was granted.
-    pub capabilities: Arc<Capabilities>,
-    /// How large what goes out or comes in may be, in bytes.
-    pub payload_bytes: usize,
-    /// What all values of the tenant may take, in bytes; none: as much as those of any.
-    pub key_value_bytes: Option<u64>,
+    tenant: TenantId,
+    module: ModuleName,
+    capabilities: Arc<Capabilities>,
+    /// How large what goes out or comes in may be.
+    payload_bytes: usize,
+    /// What all values of the tenant may take; none: as much as those of any.
+    key_value_bytes: Option<u64>,
     /// For requests.
-    pub under_way: Semaphore,
+    under_way: Semaphore,
 }
 
 impl May {
-    /// Places for the requests of an attempt.
-    pub fn places() -> Semaphore {
-        Semaphore::new(AT_ONCE)
+    /// What an attempt of a module may have done that was granted this.
+    pub fn of(tenant: TenantId, module: ModuleName, grants: &Grants, policy: &TenantPolicy) -> Self {
+        Self {
+            tenant,
+            module,
+            capabilities: Arc::clone(&grants.capabilities),
+            payload_bytes: grants.payload_bytes,
+            key_value_bytes: policy.key_value_bytes,
+            under_way: Semaphore::new(HTTP_AT_ONCE),
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 mod accounts;
 mod rate;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock;
 use crate::pipeline::{Delivery, Pipeline, TaskType};
-use crate::store::{Ask, Shares, StoreError};
+use crate::store::{Ask, Lease, Shares, StoreError};
 use accounts::Accounts;
 use rate::{Rates, Turn};
 
@@ -202,21 +202,25 @@ impl Scheduler {
         self.is_any_full.store(true, Ordering::Release);
         let now = clock::now();
         self.pipeline.access.look_at_fuel(now).await?;
+        let shares = self.shares();
         let ask = Ask {
             worker: self.pipeline.hostname.clone(),
             queues: self.pipeline.standing.share().borrow().queues.clone(),
             max,
-            shares: self.shares(),
+            shares: shares.clone(),
             now,
             until: now.after(self.settings.lease),
         };
         let leased = self.pipeline.store.lease(ask).await?;
         let got = leased.leases.len();
         self.handed.fetch_add(got, Ordering::AcqRel);
-        for lease in &leased.leases {
-            self.accounts.begin(&lease.tenant, self.weight(&lease.tenant));
+        let mut given = BTreeMap::new();
+        for Lease { tenant, .. } in &leased.leases {
+            self.accounts.begin(tenant, self.weight(tenant));
+            *given.entry(tenant.clone()).or_default() += 1;
         }
-        self.is_any_full.store(self.shares().is_any_full(), Ordering::Release);
+        // Who could have had more has nothing that waits: what comes is told of.
+        self.is_any_full.store(shares.is_any_full(&given), Ordering::Release);
         let next_due = leased.next_due;
         // All are listed, then begun in their order: their leases are renewed while they wait for a slot.
         let deliveries: Vec<_> = leased.leases.into_iter().map(|lease| self.pipeline.list(lease)).collect();

@@ -39,11 +39,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "attempt", "clock",
         ],
     ),
-    ("access", &["store", "clock"]),
+    ("access", &["store", "held", "clock"]),
     ("beat", &["access", "queue", "modules", "events", "store", "clock"]),
     ("control", &["pipeline", "modules", "events", "store", "attempt", "clock", "celery"]),
     ("scheduler", &["pipeline", "store", "clock"]),
-    ("outside", &["store", "attempt"]),
+    ("outside", &["store", "attempt", "held"]),
     (
         "pipeline",
         &["access", "modules", "outside", "sandbox", "trace", "canvas", "events", "store", "attempt", "fair", "clock"],
@@ -58,6 +58,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("celery", &[]),
     ("attempt", &[]),
     ("fair", &[]),
+    ("held", &[]),
     ("clock", &[]),
 ];
 

@@ -63,28 +63,33 @@ def shaky(self, fails=2):
     return f"worked after {self.request.retries} retries"
 
 
+def says(task, what):
+    """Tells monitors what is called, in which attempt."""
+    task.send_event(f"task-{what}-{task.request.retries}")
+
+
 class Announcing(Task):
     """Tells monitors of each of its handlers."""
 
     def before_start(self, task_id, args, kwargs):
-        self.send_event("task-before-start")
+        says(self, "before-start")
 
     def on_success(self, retval, task_id, args, kwargs):
-        self.send_event("task-on-success")
+        says(self, "on-success")
 
     def on_retry(self, exc, task_id, args, kwargs, einfo):
-        self.send_event("task-on-retry")
+        says(self, "on-retry")
 
     def on_failure(self, exc, task_id, args, kwargs, einfo):
-        self.send_event("task-on-failure")
+        says(self, "on-failure")
 
     def after_return(self, status, retval, task_id, args, kwargs, einfo):
-        self.send_event("task-after-return")
+        says(self, "after-return")
 
 
 @app.task(name="handlers.announced", bind=True, base=Announcing)
 def announced(self, end):
-    self.send_event("task-run")
+    says(self, "run")
     if end == "failure":
         raise ValueError("as told")
     if end == "retry" and self.request.retries == 0:
@@ -151,7 +156,8 @@ def by_priority(told):
 
 
 def handlers(told):
-    """The order in which handlers are called, by how a run ends."""
+    """The order in which the handlers of each attempt are called, by how a run ends. Celery's worker may begin the next attempt before it
+    has told the one that asked for it."""
     called = {}
     for end in ["success", "failure", "retry", "ignore", "reject"]:
         result = announced.delay(end)
@@ -159,8 +165,16 @@ def handlers(told):
         ended(result if end in ("success", "failure", "retry") else announced.delay("success"))
         called[end] = result.id
     told.catch_up()
-    own = {"task-before-start", "task-run", "task-on-success", "task-on-retry", "task-on-failure", "task-after-return"}
-    return {end: [event for event, _ in told.of(task_id) if event in own] for end, task_id in called.items()}
+    own = re.compile(r"task-(before-start|run|on-success|on-retry|on-failure|after-return)-(\d)")
+    order = {}
+    for end, task_id in called.items():
+        order[end] = {}
+        for event, _ in told.of(task_id):
+            if seen := own.fullmatch(event):
+                order[end].setdefault(seen[2], []).append(seen[1])
+        if not order[end]:
+            sys.exit(f"nobody was told of any handler of {end}")
+    return order
 
 
 def warm_shutdown(told):

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -35,18 +36,43 @@ class Lovage:
         self.log = log
         arguments = ["serve", "--store", environment("TEST_BROKER"), "--listen", "127.0.0.1:0",
                      "--hostname", anon_nodename(), "--concurrency", "2", "--config", environment("SUITE_CONFIG")]
-        self.process = subprocess.Popen([environment("LOVAGE"), *arguments], stderr=log.open("w"))
+        self.process = subprocess.Popen([environment("LOVAGE"), *arguments], stderr=subprocess.PIPE, text=True)
+        self.said, self.is_gone, self.heard = "", False, threading.Condition()
+        threading.Thread(target=self.listen, daemon=True).start()
 
-    def wait_until(self, what, found):
+    def listen(self):
+        """Writes down what it says, until it ends."""
+        with self.log.open("w") as log:
+            for line in self.process.stderr:
+                log.write(line)
+                log.flush()
+                with self.heard:
+                    self.said += line
+                    self.heard.notify_all()
+        with self.heard:
+            self.is_gone = True
+            self.heard.notify_all()
+
+    def wait_for(self, what, words):
+        with self.heard:
+            self.heard.wait_for(lambda: self.is_gone or re.search(words, self.said), PATIENCE)
+            found = re.search(words, self.said)
+        if not found:
+            self.give_up(what)
+        return found
+
+    def wait_for_ping(self, app):
         deadline = time.monotonic() + PATIENCE
-        while not (it := found()):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                pytest.exit(f"the worker {what}; it said:\n{self.log.read_text()}", returncode=3)
-            time.sleep(0.05)
-        return it
+        # Each waits for an answer by itself.
+        while not app.control.ping(timeout=1, limit=1):
+            if self.is_gone or time.monotonic() > deadline:
+                self.give_up("never answered to ping")
+
+    def give_up(self, what):
+        pytest.exit(f"the worker {what}; it said:\n{self.said}", returncode=3)
 
     def push(self):
-        found = self.wait_until("never listened", lambda: re.search(r"api +(\S+)(?s:.*)modules ", self.log.read_text()))
+        found = self.wait_for("never listened", r"api +(\S+)(?s:.*)modules ")
         push = [environment("LOVAGE"), "module", "push", "celery_suite", environment("SUITE_MODULE")]
         subprocess.run(push, env={**os.environ, "LOVAGE_URL": found[1]}, check=True, stdout=subprocess.DEVNULL)
 
@@ -68,7 +94,7 @@ def celery_session_worker(celery_session_app, celery_includes, celery_class_task
     worker = Lovage(Path(environment("SUITE_LOG")))
     try:
         worker.push()
-        worker.wait_until("never answered to ping", lambda: celery_session_app.control.ping(timeout=1))
+        worker.wait_for_ping(celery_session_app)
         # The suite waits for tasks in the process that has been a worker's until now.
         _set_task_join_will_block(False)
         yield worker

@@ -1,7 +1,11 @@
 //! Peers for tasks that may reach some.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A peer that answers with what it is told.
 pub fn echo() -> SocketAddr {
@@ -33,7 +37,31 @@ pub fn server() -> SocketAddr {
     address
 }
 
-fn serve(stream: &mut TcpStream) -> std::io::Result<()> {
+/// The same server by TLS, for the name `localhost`, and the certificate that it has, as PEM.
+pub fn tls_server() -> (SocketAddr, String) {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let (listener, config) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(config));
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
+            // The client may be gone, or trust nobody.
+            let _ = serve(&mut stream);
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
+    (address, own.cert.pem())
+}
+
+fn serve(stream: &mut (impl Read + Write)) -> std::io::Result<()> {
     let (mut request, mut piece) = (String::new(), [0; 4096]);
     let whole = |request: &str| {
         let (head, body) = request.split_once("\r\n\r\n")?;

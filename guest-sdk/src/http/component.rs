@@ -133,12 +133,20 @@ fn failed(request: &Request, code: &ErrorCode) -> Raised {
         ErrorCode::DestinationIpProhibited => {
             error("PermissionError", text("its name stands for an address that is not public"))
         }
-        ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => value_error(text(&code.to_string())),
+        ErrorCode::HttpRequestUriInvalid => value_error(text("it is no URL, or has a user in it")),
+        ErrorCode::HttpRequestMethodInvalid => {
+            value_error(text("there is no such method, or none that a task may use"))
+        }
         ErrorCode::HttpRequestBodySize(_) => value_error(text("its body is larger than a request may be")),
         ErrorCode::HttpResponseBodySize(_) => value_error(text("the response is larger than one may be")),
         ErrorCode::ConnectionTimeout => error("TimeoutError", text("it took too long")),
         ErrorCode::DnsError(_) => connection_error(text("its host has no address")),
         ErrorCode::ConnectionRefused => connection_error(text("nobody answers there")),
+        ErrorCode::ConnectionLimitReached => {
+            connection_error(text("too many requests are under way, or too many responses are still held"))
+        }
+        ErrorCode::HttpResponseIncomplete => connection_error(text("the response ended before its end")),
+        ErrorCode::HttpProtocolError => connection_error(text("what came back is not HTTP")),
         ErrorCode::TlsProtocolError => connection_error(text("the server is not trusted, or speaks no TLS")),
         code => connection_error(text(&code.to_string())),
     }

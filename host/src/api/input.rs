@@ -69,6 +69,26 @@ impl<S: Send + Sync, T: FromStr<Err = NameError>> FromRequestParts<S> for Named<
     }
 }
 
+/// Two names in the path: of something, and of something in it.
+#[derive(Debug)]
+pub(crate) struct NamedIn<A, B>(pub(crate) A, pub(crate) B);
+
+impl<S, A, B> FromRequestParts<S> for NamedIn<A, B>
+where
+    S: Send + Sync,
+    A: FromStr<Err = NameError>,
+    B: FromStr<Err = NameError>,
+{
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Reply<Self> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((outer, inner)) = path.map_err(|rejection| INVALID_REQUEST.because(rejection.body_text()))?;
+        let wrong = |error: NameError| INVALID_REQUEST.because(error.to_string());
+        Ok(Self(outer.parse().map_err(wrong)?, inner.parse().map_err(wrong)?))
+    }
+}
+
 /// The query string.
 #[derive(Debug)]
 pub(crate) struct Asked<T>(pub(crate) T);

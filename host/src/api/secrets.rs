@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use lovage_model::api::Problem;
 use lovage_model::{ModuleName, SecretName};
 
 use super::Shared;
 use super::body::{Cap, read};
-use super::input::Deploys;
+use super::input::{Deploys, NamedIn};
 use super::problem::{INVALID_REQUEST, QUOTA_EXCEEDED, Reply, UNKNOWN_SECRET};
 use crate::outside::MAX_SECRET_BYTES;
 
@@ -25,10 +25,9 @@ const CAP: Cap = Cap { bytes: MAX_SECRET_BYTES, limit: "the most of a secret", d
 pub(crate) async fn set_secret(
     State(rooms): State<Shared>,
     Deploys(tenant): Deploys,
-    Path((module, name)): Path<(String, String)>,
+    NamedIn(module, name): NamedIn<ModuleName, SecretName>,
     request: Request,
 ) -> Reply<StatusCode> {
-    let (module, name) = names(&module, &name)?;
     let secret = read(request, CAP).await?;
     if std::str::from_utf8(&secret).is_err() {
         return Err(INVALID_REQUEST.because("the secret is not UTF-8: send text, such as base64 of bytes"));
@@ -52,17 +51,11 @@ pub(crate) async fn set_secret(
 pub(crate) async fn remove_secret(
     State(rooms): State<Shared>,
     Deploys(tenant): Deploys,
-    Path((module, name)): Path<(String, String)>,
+    NamedIn(module, name): NamedIn<ModuleName, SecretName>,
 ) -> Reply<StatusCode> {
-    let (module, name) = names(&module, &name)?;
     if rooms.api.outside.remove_secret(tenant, &module, &name).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(UNKNOWN_SECRET.because(format!("no secret {name} is set for {module}")))
     }
-}
-
-fn names(module: &str, name: &str) -> Reply<(ModuleName, SecretName)> {
-    let wrong = |error: lovage_model::NameError| INVALID_REQUEST.because(error.to_string());
-    Ok((module.parse().map_err(wrong)?, name.parse().map_err(wrong)?))
 }

@@ -122,6 +122,9 @@ pub struct KeyValueCall {
     pub call: KeyValueDo,
 }
 
+/// Requests of one attempt at once: from when one is sent until its response is let go.
+pub const HTTP_AT_ONCE: usize = 8;
+
 /// The longest key, and the longest name of a bucket, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 

@@ -17,13 +17,15 @@ use url::Url;
 
 use super::May;
 use super::addresses::is_public;
-use super::room::{Room, Taken};
 use crate::attempt::{Bytes, Capabilities, HttpFault, HttpRequest, HttpResponse};
+use crate::held::{Held, Holdings};
 
 /// How long any request may take, its response included.
 const MOST_TIME: Duration = Duration::from_secs(300);
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
+/// What the bodies of one tenant may take that are under way.
+const MOST_UNDER_WAY_BYTES: u64 = 64 << 20;
 /// Connections to one server that are kept for later.
 const IDLE: usize = 8;
 /// What says how a message is sent over one connection: whoever has the connection says it.
@@ -45,15 +47,16 @@ const OF_CONNECTION: [HeaderName; 10] = [
 pub(super) struct Http {
     public: OnceLock<Client>,
     any: OnceLock<Client>,
-    room: Room,
+    /// The bodies of each tenant, in bytes.
+    under_way: Holdings,
 }
 
 impl Http {
     /// Sends a request, if it may be sent, and reads the response.
     pub(super) async fn send(&self, may: &May, request: HttpRequest) -> Result<HttpResponse, HttpFault> {
         let (Capabilities { http, http_private, .. }, most_bytes) = (&*may.capabilities, may.payload_bytes);
-        let mut taken = self.room.enter(&may.tenant);
-        if !taken.more(request.body.0.len()) {
+        let mut held = self.under_way.of(&may.tenant);
+        if !held.more(request.body.0.len() as u64, MOST_UNDER_WAY_BYTES) {
             return Err(HttpFault::ConnectionLimitReached);
         }
         let url = Url::parse(&request.url).map_err(|_| HttpFault::HttpRequestUriInvalid)?;
@@ -76,7 +79,7 @@ impl Http {
             sent = sent.body(request.body.0);
         }
         let time = request.timeout_millis.map_or(MOST_TIME, Duration::from_millis).min(MOST_TIME);
-        let exchange = async { read(sent.send().await.map_err(|error| fault(&error))?, most_bytes, &mut taken).await };
+        let exchange = async { read(sent.send().await.map_err(|error| fault(&error))?, most_bytes, &mut held).await };
         tokio::time::timeout(time, exchange).await.map_err(|_| HttpFault::ConnectionTimeout)?
     }
 }
@@ -93,7 +96,7 @@ fn headers(written: &[(String, Bytes)]) -> Result<HeaderMap, HttpFault> {
     Ok(headers)
 }
 
-async fn read(mut response: Response, most_bytes: usize, taken: &mut Taken) -> Result<HttpResponse, HttpFault> {
+async fn read(mut response: Response, most_bytes: usize, held: &mut Held) -> Result<HttpResponse, HttpFault> {
     let headers = response.headers().iter().filter(|(name, _)| !OF_CONNECTION.contains(name));
     let headers = headers.map(|(name, value)| (name.as_str().to_owned(), Bytes(value.as_bytes().to_vec()))).collect();
     let (status, mut body) = (response.status().as_u16(), Vec::new());
@@ -101,7 +104,7 @@ async fn read(mut response: Response, most_bytes: usize, taken: &mut Taken) -> R
         if body.len() + chunk.len() > most_bytes {
             return Err(HttpFault::HttpResponseBodySize);
         }
-        if !taken.more(chunk.len()) {
+        if !held.more(chunk.len() as u64, MOST_UNDER_WAY_BYTES) {
             return Err(HttpFault::ConnectionLimitReached);
         }
         body.extend_from_slice(&chunk);
@@ -174,6 +177,13 @@ impl fmt::Display for NotFound {
 
 impl Error for NotFound {}
 
+/// rustls' errors are inside of errors of IO, which are inside of others of their kind, and are no sources of them.
+fn is_of_tls(io: &std::io::Error) -> bool {
+    io.get_ref().is_some_and(|inner| {
+        inner.is::<rustls::Error>() || inner.downcast_ref::<std::io::Error>().is_some_and(is_of_tls)
+    })
+}
+
 /// What is at the bottom of it.
 fn fault(error: &reqwest::Error) -> HttpFault {
     let first: &(dyn Error + 'static) = error;
@@ -183,11 +193,7 @@ fn fault(error: &reqwest::Error) -> HttpFault {
             NotFound::Nowhere => HttpFault::DnsError,
             NotFound::NotPublic => HttpFault::DestinationIpProhibited,
         });
-        // rustls' errors are inside of errors of IO.
-        let of_tls = || {
-            let io = cause.downcast_ref::<std::io::Error>()?;
-            io.get_ref()?.downcast_ref::<rustls::Error>().map(|_| HttpFault::TlsProtocolError)
-        };
+        let of_tls = || cause.downcast_ref().filter(|io| is_of_tls(io)).map(|_| HttpFault::TlsProtocolError);
         of_name.or_else(of_tls)
     });
     known.unwrap_or(match () {

@@ -28,6 +28,8 @@ pub(super) enum Unattempted {
     Never(Unrun),
     /// This host cannot run it for now.
     NotNow(String),
+    /// It was taken before it was known that its tenant has no fuel left today.
+    NoFuel,
 }
 
 impl From<NotReady> for Unattempted {
@@ -69,6 +71,10 @@ impl Pipeline {
             Ok(report) => scoped(&tasks, self.rules_of(&lease.tenant), |scope| trace::settle(attempted, report, scope)),
             Err(Unattempted::Never(why)) => {
                 Some(scoped(&tasks, self.rules_of(&lease.tenant), |scope| trace::settle_unrun(attempted, why, scope)))
+            }
+            Err(Unattempted::NoFuel) => {
+                tracing::info!(task_id = %message.id, "its tenant has used its fuel of the day (fuel_per_day): it waits for the next");
+                return Err(Interrupted { begun: false });
             }
             Err(Unattempted::NotNow(why)) => {
                 tracing::error!(task_id = %message.id, why, "a task cannot be run now; it goes back to its queue");
@@ -156,7 +162,7 @@ impl Pipeline {
         }
         let left = self.access.fuel_left(&lease.tenant);
         if left == Some(0) {
-            return Err(Unattempted::NotNow("its tenant has used its fuel of the day (fuel_per_day)".to_owned()));
+            return Err(Unattempted::NoFuel);
         }
         let policy = self.access.policy(&lease.tenant);
         let policy = TenantPolicy { fuel: least(policy.fuel, left), ..policy };
@@ -225,14 +231,7 @@ impl Pipeline {
             unstored: std::sync::Mutex::default(),
             changed: tokio::sync::Notify::new(),
             outside: Arc::clone(&self.outside),
-            may: Arc::new(May {
-                tenant: tenant.clone(),
-                module: code.module.clone(),
-                capabilities: Arc::clone(&grants.capabilities),
-                payload_bytes: grants.payload_bytes,
-                key_value_bytes: self.access.policy(tenant).key_value_bytes,
-                under_way: May::places(),
-            }),
+            may: Arc::new(May::of(tenant.clone(), code.module.clone(), grants, &self.access.policy(tenant))),
         })
     }
 }

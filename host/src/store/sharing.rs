@@ -41,9 +41,12 @@ impl Shares {
         self.of.get(tenant).copied().unwrap_or(self.others)
     }
 
-    /// Whether any tenant may have no more.
-    pub fn is_any_full(&self) -> bool {
-        self.others.max == 0 || self.of.values().any(|share| share.max == 0)
+    /// Whether any tenant may have no more once each was given so many messages.
+    pub fn is_any_full(&self, given: &BTreeMap<TenantId, usize>) -> bool {
+        let has_all = |tenant, share: &Share| given.get(tenant).is_some_and(|given| *given >= share.max);
+        self.others.max == 0
+            || self.of.values().any(|share| share.max == 0)
+            || given.keys().any(|tenant| has_all(tenant, &self.get(tenant)))
     }
 }
 

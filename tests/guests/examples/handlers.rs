@@ -103,7 +103,7 @@ fn behave(ctx: &Context, place: usize) -> TaskResult<i64> {
 }
 
 fn says(ctx: &Context, what: &str) -> TaskResult<()> {
-    ctx.send_event(&format!("task-{what}"), json!({}))
+    ctx.send_event(&format!("task-{what}-{}", ctx.request().retries), json!({}))
 }
 
 fn says_before(ctx: &Context) -> TaskResult<()> {

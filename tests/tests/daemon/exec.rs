@@ -78,12 +78,16 @@ fn a_development_daemon_pushes_what_changes() {
         fs::write(&made, Written::returning(digit)).unwrap();
         fs::rename(made, &file).unwrap();
     };
-    let mut process = Process::start(command(["dev", file.to_str().unwrap()]));
+    // Its settings hold: it asks for a token.
+    let config = files.path().join("lovage.toml");
+    fs::write(&config, "[http]\ntokens = \"required\"\n").unwrap();
+    let mut process = Process::start(command(["dev", "--config", config.to_str().unwrap(), file.to_str().unwrap()]));
     let url = process.wait_for("export LOVAGE_URL=").split_once('=').unwrap().1.to_owned();
+    let token = process.wait_for("export LOVAGE_TOKEN=").split_once('=').unwrap().1.to_owned();
     process.wait_for("there is no such file yet");
     let answer = || {
         let mut command = command(["task", "run", "it.runs"]);
-        command.env("LOVAGE_URL", &url);
+        command.env("LOVAGE_URL", &url).env("LOVAGE_TOKEN", &token);
         run(command).ok()
     };
     write(1);

@@ -1,10 +1,11 @@
 //! What tasks have done for them outside of their sandboxes.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use lovage_tests::daemon::{Daemon, Ran, command, run};
 use lovage_tests::guests;
-use lovage_tests::peers::{dead_end, server, silence};
+use lovage_tests::peers::{dead_end, echo, server, silence, tls_server};
 use serde_json::json;
 
 fn granted(isolation: &str, grants: &str) -> Daemon {
@@ -72,6 +73,25 @@ fn a_task_that_runs_without_a_daemon_has_the_grants_of_a_file() {
     assert_eq!(exec(&["keep", "b", "k", "kept"]).json(), "kept");
     let without = run(command(["exec", &module, "keep", "b", "k"]));
     assert!(without.code == Some(1) && without.stderr.contains("PermissionError"), "{without:?}");
+}
+
+#[test]
+fn a_server_by_tls_is_reached_if_the_system_trusts_it() {
+    let ((server, certificate), no_tls, home) = (tls_server(), echo(), tempfile::tempdir().unwrap());
+    let [trusted, config] = ["trusted.pem", "lovage.toml"].map(|name| home.path().join(name));
+    let urls = [server, no_tls].map(|peer| format!("https://localhost:{}", peer.port()));
+    std::fs::write(&trusted, certificate).unwrap();
+    std::fs::write(&config, format!("[grants.reaching]\nhttp = {urls:?}\nhttp_private = true")).unwrap();
+    let get = |url: &str, trusts: bool| {
+        let module = guests::reaching().to_string_lossy();
+        let mut exec = command(["exec", "--config", &config.to_string_lossy(), &module, "fetch", "GET", url]);
+        exec.env_remove("SSL_CERT_DIR").env("SSL_CERT_FILE", if trusts { &*trusted } else { Path::new("/dev/null") });
+        run(exec)
+    };
+    assert_eq!(get(&urls[0], true).json()[0], 200);
+    for told in [get(&urls[0], false), get(&urls[1], true)] {
+        assert!(told.code == Some(1) && told.stderr.contains("is not trusted, or speaks no TLS"), "{told:?}");
+    }
 }
 
 #[test]

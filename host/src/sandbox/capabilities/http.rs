@@ -18,10 +18,8 @@ use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
-use crate::attempt::{self, Answer, Ask, HttpFault, HttpRequest, Progress};
+use crate::attempt::{self, Answer, Ask, HTTP_AT_ONCE, HttpFault, HttpRequest, Progress};
 
-/// Requests that a guest may have sent whose responses it has not let go.
-const HELD: usize = 8;
 /// What waits of a body that is written and not sent.
 const CHUNK_BYTES: usize = 16 << 10;
 /// The headers of one message, as they are in memory.
@@ -46,7 +44,7 @@ type Finished = Box<dyn Future<Output = Result<()>> + Send>;
 
 impl Outgoing {
     pub(in super::super) fn new(progress: Arc<dyn Progress>, most_bytes: usize) -> Self {
-        Self { progress, most_bytes, places: Arc::new(Semaphore::new(HELD)) }
+        Self { progress, most_bytes, places: Arc::new(Semaphore::new(HTTP_AT_ONCE)) }
     }
 }
 
