@@ -6,7 +6,7 @@ use clap::Subcommand;
 use lovage_model::{ModuleName, SecretName};
 
 use super::Session;
-use super::exit::Exit;
+use super::exit::{Exit, Usage};
 use super::value::{Stdin, text};
 
 #[derive(Debug, Subcommand)]
@@ -41,6 +41,9 @@ pub(crate) async fn execute(command: SecretCommand, Session { client, screen }: 
             }
             let mut secret = text(&from, "the secret", &mut Stdin::new(stdin))?;
             secret.truncate(secret.trim_end_matches(['\r', '\n']).len());
+            if secret.is_empty() {
+                return Err(Usage::error("the secret is empty: nothing was set (lovage secret rm takes one away)"));
+            }
             client.set_secret(&module, &name, secret).await?;
             screen.note(&format!("set {name} for {module}"));
         }

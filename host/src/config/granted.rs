@@ -20,7 +20,8 @@ pub(super) const SAMPLE: &str = "
 # key_value = true                 # the tenant's key-value store
 # directories = [{host = \"/srv/reports\", guest = \"/reports\", write = true}]
 # env = {DATABASE = \"10.0.0.5:5432\"}
-# fine_clock = true                # clocks of nanoseconds, where others have milliseconds#
+# fine_clock = true                # clocks of nanoseconds, where others have milliseconds
+#
 # [grants.\"acme/report\"]           # the same for a module of another tenant
 ";
 

@@ -238,3 +238,13 @@ fn grants_are_checked_and_their_secrets_are_not_shown() {
         assert!(told.iter().any(|fault| fault.starts_with(name) && fault.contains(says)), "{name}: {told:#?}");
     }
 }
+
+#[test]
+fn the_sample_of_grants_can_be_read_once_it_is_no_comment() {
+    let lines = super::granted::SAMPLE.lines().filter(|line| !line.contains("nothing unless a table"));
+    let text: Vec<_> = lines.map(|line| line.trim_start_matches(['#', ' ']).replace("/srv/reports", "/")).collect();
+    let config = from_file(&text.join("\n")).unwrap();
+    let granted = &config.grants()[&("default".parse().unwrap(), "report".parse().unwrap())];
+    assert!(granted.key_value && granted.http_private && granted.fine_clock, "{granted:?}");
+    assert_eq!((granted.tcp.len(), granted.http.len(), granted.directories.len(), granted.env.len()), (1, 1, 1, 1));
+}

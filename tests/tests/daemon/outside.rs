@@ -194,6 +194,7 @@ fn a_secret_is_told_to_the_tasks_of_its_module_and_to_nobody_else() {
     let from = format!("@{}", file.path().display());
     set("DATABASE", &from).ok();
     assert_eq!(secret(&daemon, "DATABASE").json(), "hunter2");
+    set("EMPTY", "@/dev/null").fails(2);
     // Nowhere on the command line.
     set("DATABASE", "hunter3").fails(2);
     daemon.lovage(["secret", "set", "other", "OTHER", &from]).ok();
