@@ -70,8 +70,12 @@ async fn an_executor_that_dies_takes_no_task_of_another_along() {
 #[tokio::test]
 async fn a_module_that_kills_its_executors_is_not_run_for_ever() {
     let daemon = Daemon::start(&[guests::walls(), guests::tour()], &[]);
+    // Who begins to listen while it runs may be told of its state twice: as what is known, and as what happens.
+    daemon.lovage(["queue", "pause", "celery"]).ok();
     daemon.lovage(["task", "submit", "walls.wait_visibly", "--id", "it"]).ok();
     let mut events = daemon.task("it").events();
+    events.next().await.unwrap();
+    daemon.lovage(["queue", "resume", "celery"]).ok();
     let mut deaths = 0;
     while let Some(event) = events.next().await.unwrap() {
         match event.kind {
