@@ -323,8 +323,13 @@ impl Access {
 
     /// How much of a tenant's may wait, of what the operator lets wait of everybody's.
     pub fn room(&self, tenant: &TenantId, general: Room) -> Room {
-        let queued_tasks = self.policy(tenant).queued_tasks.unwrap_or(u64::MAX).min(general.queued_tasks);
-        Room { queued_tasks, ..general }
+        let policy = self.policy(tenant);
+        let least = |own: Option<u64>, general: u64| own.map_or(general, |own| own.min(general));
+        Room {
+            queued_tasks: least(policy.queued_tasks, general.queued_tasks),
+            scheduled_tasks: least(policy.scheduled_tasks, general.scheduled_tasks),
+            ..general
+        }
     }
 
     /// Whether a tenant may send so many tasks now; if not, when.

@@ -52,8 +52,8 @@ pub enum BeatError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// As many tasks wait as may.
-    #[error("as many tasks wait as may (queued_tasks of the tenant, or limits.queued_tasks)")]
-    Full,
+    #[error("as many tasks wait as may ({0} of the tenant, or limits.{0})")]
+    Full(&'static str),
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -224,7 +224,8 @@ impl Beat {
             }
             Some(Submitted::Exists) => {}
             Some(Submitted::Taken(id)) => return Err(BeatError::Invalid(format!("{id} is a task of another call"))),
-            Some(Submitted::Full(_)) | None => return Err(BeatError::Full),
+            Some(Submitted::Full(quota)) => return Err(BeatError::Full(quota.field())),
+            None => return Err(BeatError::Invalid("the store gave no answer".to_owned())),
         }
         Ok(result)
     }

@@ -167,6 +167,8 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// Messages that wait.
     pub queued_tasks: u64,
+    /// Of them, those that wait for their time.
+    pub scheduled_tasks: u64,
     /// Memory of one attempt, in bytes.
     pub memory_bytes: u64,
     /// The longest hard limit.

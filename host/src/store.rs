@@ -84,8 +84,21 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub enum Quota {
     /// [`Room::queued_tasks`](lovage_model::Room::queued_tasks).
     QueuedTasks,
+    /// [`Room::scheduled_tasks`](lovage_model::Room::scheduled_tasks).
+    ScheduledTasks,
     /// [`Room::descendants`](lovage_model::Room::descendants).
     Descendants,
+}
+
+impl Quota {
+    /// What it is called in the settings, and in the policy of a tenant that can have its own.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::QueuedTasks => "queued_tasks",
+            Self::ScheduledTasks => "scheduled_tasks",
+            Self::Descendants => "lineage_tasks",
+        }
+    }
 }
 
 /// What became of one plan of a submit.

@@ -133,6 +133,9 @@ pub struct TenantPolicy {
     /// Tasks that may wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_tasks: Option<u64>,
+    /// Of them, those that may wait for their `eta` or `countdown`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_tasks: Option<u64>,
     /// Tasks that may run at once on each host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_tasks: Option<u32>,
@@ -191,6 +194,7 @@ impl TenantPolicy {
         let numbers = [
             ("weight", self.weight.map(u64::from), u64::from(MAX_WEIGHT)),
             ("queued_tasks", self.queued_tasks, u64::MAX >> 1),
+            ("scheduled_tasks", self.scheduled_tasks, u64::MAX >> 1),
             ("running_tasks", self.running_tasks.map(u64::from), 100_000),
             ("submits_per_second", self.submits_per_second.map(u64::from), 1_000_000),
             ("memory_bytes", self.memory_bytes, 4 << 30),

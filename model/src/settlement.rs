@@ -100,8 +100,10 @@ pub enum Followed {
 /// How much more may be stored. Counted in the same step that stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// The most tasks of one tenant that wait.
+    /// The most tasks of one tenant that wait, whatever for.
     pub queued_tasks: u64,
+    /// The most of them that wait for their time alone.
+    pub scheduled_tasks: u64,
     /// The most tasks that come from one client's call.
     pub descendants: u64,
 }
@@ -130,7 +132,7 @@ impl Settlement {
 
 impl Room {
     /// For as much as anybody likes.
-    pub const UNLIMITED: Self = Self { queued_tasks: u64::MAX, descendants: u64::MAX };
+    pub const UNLIMITED: Self = Self { queued_tasks: u64::MAX, scheduled_tasks: u64::MAX, descendants: u64::MAX };
 }
 
 /// What one attempt wrote. Lossy UTF-8; each stream keeps its first bytes up to the limit.

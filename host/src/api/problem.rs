@@ -213,7 +213,7 @@ impl From<BeatError> for Failure {
             BeatError::OfConfig(_) => ENTRY_OF_CONFIG.because(text),
             BeatError::Invalid(_) => INVALID_REQUEST.because(text),
             BeatError::Refused(refusal) => refusal.into(),
-            BeatError::Full => QUEUE_FULL.because(text),
+            BeatError::Full(_) => QUEUE_FULL.because(text),
             BeatError::Store(error) => error.into(),
         }
     }

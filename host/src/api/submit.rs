@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header::LOCATION};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::{BatchItem, BatchReply, BatchRequest, Problem, SubmitReply, SubmitRequest};
-use lovage_model::{Event, Json as Raw, Message, ResultMeta, ResultTuple, State as TaskState, TaskId, TenantId};
+use lovage_model::{Event, Json as Raw, Message, ResultMeta, ResultTuple, Room, State as TaskState, TaskId, TenantId};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use super::problem::{DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, R
 use super::{Rooms, Shared};
 use crate::clock;
 use crate::queue::{self, Ids, Sent};
-use crate::store::Submitted;
+use crate::store::{Quota, Submitted};
 
 /// The most submits of a batch.
 const BATCH: usize = 1000;
@@ -162,15 +162,22 @@ async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Admitted>>)
                 }
                 Submitted::Exists => existing(rooms, tenant, sent).await,
                 Submitted::Taken(id) => Err(taken(&id, given_by)),
-                Submitted::Full(_) => Err(QUEUE_FULL.because(format!(
-                    "{} tasks may wait (queued_tasks of the tenant, or limits.queued_tasks), and no more have room: try again later",
-                    room.queued_tasks
-                ))),
+                Submitted::Full(quota) => Err(QUEUE_FULL.because(full(quota, room))),
             },
         });
     }
     rooms.api.hub.announce_with(tenant, || messages.iter().map(|message| Event::sent(message, now)).collect());
     Ok(answers)
+}
+
+fn full(quota: Quota, room: Room) -> String {
+    let (most, what, field) = match quota {
+        Quota::ScheduledTasks => (room.scheduled_tasks, "wait for their eta or countdown", quota.field()),
+        Quota::QueuedTasks | Quota::Descendants => (room.queued_tasks, "wait", quota.field()),
+    };
+    format!(
+        "{most} tasks may {what} ({field} of the tenant, or limits.{field}), and no more have room: try again later"
+    )
 }
 
 fn taken(id: &TaskId, given_by: &str) -> Failure {

@@ -244,6 +244,21 @@ async fn each_of_a_batch_is_answered_on_its_own() {
 }
 
 #[tokio::test]
+async fn who_sends_too_much_is_told_which_limit_it_is() {
+    let site = site().await;
+    let send = async |options: Value| site.send("POST", "/v1/tasks", json!({"task": "add", "options": options})).await;
+    site.send("PUT", "/v1/tenants/default", json!({"scheduled_tasks": 1, "queued_tasks": 3})).await;
+    assert_eq!(send(json!({"countdown": 60})).await.0, 202);
+    let (status, problem) = send(json!({"countdown": 60})).await;
+    let detail = problem["detail"].as_str().unwrap();
+    assert_eq!((status, &problem["code"]), (429, &json!("queue_full")));
+    assert!(detail.contains("1 tasks may wait for their eta") && detail.contains("limits.scheduled_tasks"), "{detail}");
+    assert_eq!((send(json!({})).await.0, send(json!({})).await.0), (202, 202));
+    let detail = send(json!({})).await.1["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("3 tasks may wait (queued_tasks"), "{detail}");
+}
+
+#[tokio::test]
 async fn tasks_are_listed_page_by_page() {
     let site = site().await;
     for id in ["a", "b", "c"] {

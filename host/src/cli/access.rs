@@ -57,6 +57,9 @@ pub(crate) struct Add {
     /// Tasks that may wait
     #[arg(long, value_name = "N")]
     queued_tasks: Option<u64>,
+    /// Of them, those that may wait for their eta or countdown
+    #[arg(long, value_name = "N")]
+    scheduled_tasks: Option<u64>,
     /// Tasks that may run at once on each host
     #[arg(long, value_name = "N")]
     running_tasks: Option<u32>,
@@ -137,6 +140,7 @@ pub(crate) async fn tenant(command: TenantCommand, Session { client, screen }: &
             let policy = TenantPolicy {
                 weight: add.weight,
                 queued_tasks: add.queued_tasks,
+                scheduled_tasks: add.scheduled_tasks,
                 running_tasks: add.running_tasks,
                 submits_per_second: add.submits_per_second,
                 memory_bytes: add.memory_bytes,

@@ -124,6 +124,12 @@ pub static KEYS: &[Key] = &[
         "Tasks that may wait. Submits are refused with queue_full beyond it, and tasks that send more fail.",
     ),
     key(
+        "limits.scheduled_tasks",
+        "1000000",
+        Kind::Number(1, u64::MAX >> 1),
+        "Of them, those that may wait for their eta or countdown; more are refused in the same way.",
+    ),
+    key(
         "limits.memory_bytes",
         "268435456",
         Kind::Number(MIB, 4 * GIB),

@@ -275,6 +275,7 @@ impl Proven<'_> {
             module_bytes: self.size("limits.module_bytes"),
             batch_bytes: self.size("limits.batch_bytes"),
             queued_tasks: self.number("limits.queued_tasks"),
+            scheduled_tasks: self.number("limits.scheduled_tasks"),
             memory_bytes: self.number("limits.memory_bytes"),
             time_limit: self.seconds("limits.time_limit_seconds"),
             default_time_limit: self.seconds("limits.default_time_limit_seconds"),

@@ -353,7 +353,11 @@ fn admission(limits: &Limits) -> queue::Limits {
             lineage_depth: limits.lineage_depth,
             replacements: limits.replacements,
         },
-        room: Room { queued_tasks: limits.queued_tasks, descendants: limits.lineage_tasks },
+        room: Room {
+            queued_tasks: limits.queued_tasks,
+            scheduled_tasks: limits.scheduled_tasks,
+            descendants: limits.lineage_tasks,
+        },
     }
 }
 

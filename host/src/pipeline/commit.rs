@@ -45,6 +45,7 @@ pub(super) fn told(settlement: &Settlement) -> Vec<Event> {
 fn unsent(answer: &Result<Fenced, StoreError>) -> Option<Unsent> {
     match answer {
         Ok(Fenced::Full(Quota::QueuedTasks)) => Some(Unsent::QueuedTasks),
+        Ok(Fenced::Full(Quota::ScheduledTasks)) => Some(Unsent::ScheduledTasks),
         Ok(Fenced::Full(Quota::Descendants)) => Some(Unsent::Descendants),
         Ok(Fenced::Taken(id)) => Some(Unsent::Taken(id.clone())),
         Ok(Fenced::Applied | Fenced::Refused) | Err(_) => None,

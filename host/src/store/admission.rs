@@ -5,8 +5,9 @@
 
 use std::collections::HashSet;
 
-use lovage_model::{Plan, Room, TaskId};
+use lovage_model::{Plan, Planned, Room, TaskId, Timestamp};
 
+use super::transition::due_later;
 use super::{Fenced, Quota, Submitted};
 
 /// An id of a plan that is in use.
@@ -56,14 +57,34 @@ pub(super) fn clash<E>(
     Ok(first.map(|id| Clash { id: id.clone(), whole }))
 }
 
-/// Which limit leaves no room for so many tasks more. `descendants`: how many there are already of the call that they come
-/// from; none if they are a call of their own.
-pub(super) fn full(room: Room, tasks: usize, waiting: u64, descendants: Option<u64>) -> Option<Quota> {
-    let over = |there: u64, limit: u64| tasks > 0 && there.saturating_add(tasks as u64) > limit;
-    if descendants.is_some_and(|there| over(there, room.descendants)) {
+/// How many tasks wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Backlog {
+    /// Whatever for.
+    pub(super) tasks: u64,
+    /// Of them, for their time alone.
+    pub(super) scheduled: u64,
+}
+
+impl Backlog {
+    /// Those of a plan, once it is stored.
+    pub(super) fn of(plan: &Plan, now: Timestamp) -> Self {
+        let is_scheduled = |one: &&Planned| one.awaits.is_none() && due_later(&one.message, now).is_some();
+        let scheduled = plan.tasks.iter().filter(is_scheduled).count();
+        Self { tasks: plan.tasks.len() as u64, scheduled: scheduled as u64 }
+    }
+}
+
+/// Which limit leaves no room for more tasks that wait, beside those of their tenant that do. `descendants`: how many there
+/// are already of the call that they come from; none if they are a call of their own.
+pub(super) fn full(room: Room, more: Backlog, there: Backlog, descendants: Option<u64>) -> Option<Quota> {
+    let over = |more: u64, there: u64, limit: u64| more > 0 && there.saturating_add(more) > limit;
+    if descendants.is_some_and(|there| over(more.tasks, there, room.descendants)) {
         Some(Quota::Descendants)
-    } else if over(waiting, room.queued_tasks) {
+    } else if over(more.tasks, there.tasks, room.queued_tasks) {
         Some(Quota::QueuedTasks)
+    } else if over(more.scheduled, there.scheduled, room.scheduled_tasks) {
+        Some(Quota::ScheduledTasks)
     } else {
         None
     }
@@ -106,12 +127,32 @@ mod tests {
 
     #[test]
     fn nothing_needs_no_room() {
-        let room = Room { queued_tasks: 3, descendants: 5 };
-        assert_eq!(full(room, 0, 9, Some(9)), None);
-        assert_eq!(full(room, 2, 1, Some(3)), None);
-        assert_eq!(full(room, 2, 2, Some(3)), Some(Quota::QueuedTasks));
-        assert_eq!(full(room, 2, 2, Some(4)), Some(Quota::Descendants));
-        assert_eq!(full(room, 2, 1, None), None);
-        assert_eq!(full(Room::UNLIMITED, 2, u64::MAX - 1, Some(4)), None);
+        let room = Room { queued_tasks: 3, scheduled_tasks: 1, descendants: 5 };
+        let tasks = |tasks| Backlog { tasks, scheduled: 0 };
+        assert_eq!(full(room, tasks(0), tasks(9), Some(9)), None);
+        assert_eq!(full(room, tasks(2), tasks(1), Some(3)), None);
+        assert_eq!(full(room, tasks(2), tasks(2), Some(3)), Some(Quota::QueuedTasks));
+        assert_eq!(full(room, tasks(2), tasks(2), Some(4)), Some(Quota::Descendants));
+        assert_eq!(full(room, tasks(2), tasks(1), None), None);
+        assert_eq!(full(Room::UNLIMITED, tasks(2), tasks(u64::MAX - 1), Some(4)), None);
+        let (one, two) = (Backlog { tasks: 1, scheduled: 1 }, Backlog { tasks: 2, scheduled: 2 });
+        assert_eq!(full(room, one, tasks(1), None), None);
+        assert_eq!(full(room, one, one, None), Some(Quota::ScheduledTasks));
+        assert_eq!(full(room, tasks(1), two, None), None, "what is not scheduled needs none of that room");
+        assert_eq!(full(room, two, two, None), Some(Quota::QueuedTasks));
+    }
+
+    #[test]
+    fn what_waits_for_another_is_not_scheduled() {
+        let now = Timestamp::from_micros(5);
+        let at = |name: &str, eta: Option<i64>| Message {
+            eta: eta.map(Timestamp::from_micros),
+            ..Message::new(id(name), TaskName::new("tour.add").unwrap())
+        };
+        let tasks = [at("now", None), at("due", Some(5)), at("later", Some(6))].into_iter();
+        let mut plan =
+            Plan { tasks: tasks.map(|message| Planned { message, awaits: None }).collect(), joins: Vec::new() };
+        plan.tasks.push(Planned { message: at("next", Some(6)), awaits: Some(id("later")) });
+        assert_eq!(Backlog::of(&plan, now), Backlog { tasks: 4, scheduled: 1 });
     }
 }

@@ -12,6 +12,8 @@ use crate::canvas::{Scope, inline};
 pub enum Unsent {
     /// Too many tasks wait already.
     QueuedTasks,
+    /// Too many of them wait for their time.
+    ScheduledTasks,
     /// Too many tasks come from the same call already.
     Descendants,
     /// A task of this id exists.
@@ -25,6 +27,11 @@ impl Unsent {
                 "what it sent does not fit into its queues: with it more than {} tasks would wait (queued_tasks \
                  of the tenant, or limits.queued_tasks)",
                 room.queued_tasks
+            ),
+            Self::ScheduledTasks => format!(
+                "what it sent for later is too much: with it more than {} tasks would wait for their time \
+                 (scheduled_tasks of the tenant, or limits.scheduled_tasks)",
+                room.scheduled_tasks
             ),
             Self::Descendants => format!(
                 "what it sent is too much: more than {} tasks would come from one call (limits.lineage_tasks)",
@@ -99,7 +106,7 @@ mod tests {
         Settlement {
             children: vec![ResultTuple::of(child.id.clone())],
             grown: vec![("g".parse().unwrap(), 1)],
-            room: Room { queued_tasks: 11, descendants: 22 },
+            room: Room { queued_tasks: 11, scheduled_tasks: 7, descendants: 22 },
             events: vec![event(message, EventKind::Ignored), Event::sent(&child, NOW)],
             publish: Plan::of(child),
             ..Settlement::of(verdict, NOW)
@@ -118,6 +125,7 @@ mod tests {
         let taken = Unsent::Taken("b".parse().unwrap());
         for (why, parts) in [
             (Unsent::QueuedTasks, ["limits.queued_tasks", "11"]),
+            (Unsent::ScheduledTasks, ["limits.scheduled_tasks", "7"]),
             (Unsent::Descendants, ["limits.lineage_tasks", "22"]),
             (taken, ["the id b", "task_id"]),
         ] {

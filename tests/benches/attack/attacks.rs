@@ -21,7 +21,7 @@ pub(crate) struct Attack {
     pub(crate) begin: fn(&Rig) -> JoinSet<()>,
 }
 
-pub(crate) const ATTACKS: [Attack; 14] = [
+pub(crate) const ATTACKS: [Attack; 15] = [
     Attack { name: "sleepers", begin: |rig| queued(rig, 100, "load.sleep", json!([1000])) },
     Attack { name: "spinners", begin: |rig| queued(rig, 5, "load.spin", json!([])) },
     Attack { name: "long-queue", begin: |rig| queued(rig, 100, "load.noop", json!([])) },
@@ -32,6 +32,7 @@ pub(crate) const ATTACKS: [Attack; 14] = [
     Attack { name: "states", begin: |rig| queued(rig, 2, "walls.meet_soft_limit", json!(["state", false])) },
     Attack { name: "subtasks", begin: |rig| queued(rig, 2, "walls.many_subtasks", json!([1000])) },
     Attack { name: "large-results", begin: |rig| queued(rig, 5, "walls.large_result", json!([4_000_000])) },
+    Attack { name: "buckets", begin: |rig| queued(rig, 2, "reaching.flood", json!(["b", 10_000])) },
     Attack { name: "retries", begin: |rig| queued(rig, 5, "load.retry_at_once", json!([])) },
     Attack { name: "pushes", begin: pushes },
     Attack { name: "streams", begin: streams },

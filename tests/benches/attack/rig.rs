@@ -8,6 +8,9 @@ use lovage_tests::guests;
 
 use crate::neighbour::Neighbour;
 
+/// Buckets are had by grant only.
+const SETTINGS: &str = "[http]\ntokens = \"required\"\n[grants.\"attacker/reaching\"]\nkey_value = true\n";
+
 pub(crate) struct Rig {
     pub(crate) neighbour: Neighbour,
     /// With all that a tenant may do.
@@ -17,7 +20,7 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start() -> Self {
-        let mut daemon = Daemon::configured(&[], "[http]\ntokens = \"required\"\n");
+        let mut daemon = Daemon::configured(&[], SETTINGS);
         let line = daemon.process().wait_for("export LOVAGE_TOKEN=");
         let admin = line.split_once('=').expect("the token").1.to_owned();
         let tenant = |name: &str| {
@@ -28,7 +31,7 @@ impl Rig {
             };
             with(&admin, &["tenant", "add", name]);
             let token = with(&admin, &["token", "add", "--tenant", name, "--scope", "read,submit,deploy"]);
-            for module in [guests::load(), guests::walls()] {
+            for module in [guests::load(), guests::walls(), guests::reaching()] {
                 let stem = module.file_stem().expect("a module has a name").to_string_lossy();
                 with(&token, &["module", "push", &stem, &module.to_string_lossy()]);
             }

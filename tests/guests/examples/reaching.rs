@@ -87,6 +87,17 @@ fn keep_many(ctx: &Context, bucket: String, many: usize) -> TaskResult<usize> {
     Ok(keys.len())
 }
 
+/// Keeps values of so many bytes without end, or until the room for them is used.
+#[task]
+fn flood(ctx: &Context, bucket: String, bytes: usize) -> TaskResult<u64> {
+    let (bucket, value) = (ctx.bucket(&bucket)?, vec![b'x'; bytes]);
+    let mut kept = 0;
+    loop {
+        bucket.set_bytes(&(kept % 100).to_string(), &value)?;
+        kept += 1;
+    }
+}
+
 #[task]
 fn secret(ctx: &Context, name: String) -> TaskResult<String> {
     ctx.secret(&name)

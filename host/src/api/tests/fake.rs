@@ -92,6 +92,10 @@ impl Broker for Fake {
             if tasks.contains_key(&message.id) {
                 return Submitted::Exists;
             }
+            let scheduled = tasks.values().filter(|meta| meta.eta.is_some()).count();
+            if message.eta.is_some() && scheduled as u64 >= room.scheduled_tasks {
+                return Submitted::Full(Quota::ScheduledTasks);
+            }
             if waiting as u64 >= room.queued_tasks {
                 return Submitted::Full(Quota::QueuedTasks);
             }

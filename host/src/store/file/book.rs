@@ -12,6 +12,7 @@ use lovage_model::{QueueName, TenantId};
 use rusqlite::{Connection, types::Type};
 
 use super::draft::Marks;
+use crate::store::admission::Backlog;
 
 /// The places of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +73,8 @@ pub(super) struct Book {
     lines: BTreeMap<i64, Line>,
     line_numbers: HashMap<(i64, QueueName), i64>,
     paused: HashSet<(i64, QueueName)>,
-    /// Messages of each tenant that are not leased.
-    waiting: HashMap<i64, i64>,
+    /// Of each tenant: messages that are not leased, and those of them that are scheduled.
+    waiting: HashMap<i64, (i64, i64)>,
     leases: HashMap<i64, Held>,
     lapses: BTreeSet<(i64, i64)>,
     pub(super) next: Counters,
@@ -196,8 +197,9 @@ impl Book {
     }
 
     /// How many messages of a tenant wait.
-    pub(super) fn waiting(&self, tenant: i64) -> u64 {
-        self.waiting.get(&tenant).map_or(0, |&count| count.unsigned_abs())
+    pub(super) fn backlog(&self, tenant: i64) -> Backlog {
+        let (tasks, scheduled) = self.waiting.get(&tenant).copied().unwrap_or_default();
+        Backlog { tasks: tasks.unsigned_abs(), scheduled: scheduled.unsigned_abs() }
     }
 
     /// Notes that messages came to a place of a line, or left it.
@@ -216,7 +218,9 @@ impl Book {
             Spot::Leased => line.leased += delta,
         }
         if spot != Spot::Leased {
-            *self.waiting.entry(line.tenant).or_default() += delta;
+            let (tasks, scheduled) = self.waiting.entry(line.tenant).or_default();
+            *tasks += delta;
+            *scheduled += if spot == Spot::Scheduled { delta } else { 0 };
         }
     }
 

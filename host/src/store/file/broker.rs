@@ -14,7 +14,7 @@ use super::ledger::{Ledger, Row};
 use super::moves::Taken;
 use super::settle::{Ender, Ending};
 use super::writer::Need;
-use crate::store::admission::full;
+use crate::store::admission::{Backlog, full};
 use crate::store::transition::{again, state_of_its_own};
 use crate::store::{Ask, Broker, Fenced, Lease, LeaseKey, Leased, Redone, Result, Revoked, StoreError, Submitted};
 
@@ -165,7 +165,7 @@ impl Ledger {
         if let Some(clash) = self.clash(tenant, plan)? {
             return Ok(clash.into());
         }
-        if let Some(quota) = full(room, plan.tasks.len(), self.book.waiting(tenant), None) {
+        if let Some(quota) = full(room, Backlog::of(plan, now), self.book.backlog(tenant), None) {
             return Ok(Submitted::Full(quota));
         }
         self.add_joins(tenant, plan)?;

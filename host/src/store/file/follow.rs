@@ -12,7 +12,7 @@ use super::joins::{Fate, Step};
 use super::ledger::{Ledger, Row, read_json, unwritable, write_json};
 use super::settle::{Ender, Ending};
 use crate::store::Fenced;
-use crate::store::admission::{Clash, clash, full};
+use crate::store::admission::{Backlog, Clash, clash, full};
 use crate::store::advance::{Advance, Following, advance, is_complete};
 
 /// Those who come from one call.
@@ -54,6 +54,7 @@ impl Ledger {
         plan: &Plan,
         family: Option<&Family>,
         room: Room,
+        now: Timestamp,
     ) -> rusqlite::Result<Option<Fenced>> {
         if plan.is_empty() {
             return Ok(None);
@@ -61,8 +62,8 @@ impl Ledger {
         if let Some(clash) = self.clash(tenant, plan)? {
             return Ok(Some(clash.into()));
         }
-        let waiting = self.book.waiting(tenant);
-        Ok(full(room, plan.tasks.len(), waiting, family.map(|family| family.published)).map(Fenced::Full))
+        let descendants = family.map(|family| family.published);
+        Ok(full(room, Backlog::of(plan, now), self.book.backlog(tenant), descendants).map(Fenced::Full))
     }
 
     /// The family of a task that publishes others; none if it publishes none, or cannot be read.

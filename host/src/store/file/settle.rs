@@ -97,7 +97,7 @@ impl Ledger {
         let Some(held) = self.current(key) else { return Ok(Fenced::Refused) };
         let tenant = self.book.line(held.line).tenant;
         let family = self.family(key.task, tenant, &ending.publish.plan)?;
-        if let Some(why_not) = self.refusal(tenant, &ending.publish.plan, family.as_ref(), ending.room)? {
+        if let Some(why_not) = self.refusal(tenant, &ending.publish.plan, family.as_ref(), ending.room, ending.at)? {
             return Ok(why_not);
         }
         self.take_lease(key.task, &held)?;

@@ -24,7 +24,9 @@ impl Tasks {
         (task.since, task.record.place) = (until, Place::Scheduled);
         let (position, tenant) = (task.position, task.tenant.clone());
         self.scheduled.insert((until, position), number);
-        *self.waiting.entry(tenant).or_default() += 1;
+        let backlog = self.backlogs.entry(tenant).or_default();
+        backlog.tasks += 1;
+        backlog.scheduled += 1;
     }
 
     /// Puts the message of a task that is nowhere to the end of its line, whatever its ETA.
@@ -42,7 +44,7 @@ impl Tasks {
         task.record.place = Place::Ready;
         let (key, tenant) = ((task.record.message.priority, task.position), task.tenant.clone());
         self.ready.entry(tenant.clone()).or_default().insert(key, number);
-        *self.waiting.entry(tenant).or_default() += 1;
+        self.backlogs.entry(tenant).or_default().tasks += 1;
     }
 
     /// Lets the message of a task that is nowhere wait for something else.
@@ -50,7 +52,7 @@ impl Tasks {
         let owned = (self.get(number).tenant.clone(), awaited);
         let group = self.joins.has(&owned);
         self.get_mut(number).record.place = Place::Blocked { awaited: owned.1.clone(), group };
-        *self.waiting.entry(owned.0.clone()).or_default() += 1;
+        self.backlogs.entry(owned.0.clone()).or_default().tasks += 1;
         self.blocked.entry(owned).or_default().insert(number);
     }
 
@@ -68,7 +70,9 @@ impl Tasks {
         let (priority, position, since) = (task.record.message.priority, task.position, task.since);
         let (tenant, lease) = (task.tenant.clone(), task.lease.take());
         if waited {
-            *self.waiting.entry(tenant.clone()).or_default() -= 1;
+            let backlog = self.backlogs.entry(tenant.clone()).or_default();
+            backlog.tasks -= 1;
+            backlog.scheduled -= u64::from(place == Place::Scheduled);
         }
         match place {
             Place::Ready => {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use lovage_model::{Arrival, Plan, Room, Settlement, TenantId, Then, Timestamp};
 
 use super::tasks::{Owned, Tasks};
-use crate::store::admission::{Clash, clash, full};
+use crate::store::admission::{Backlog, Clash, clash, full};
 use crate::store::advance::{Advance, Following, advance, revoked};
 use crate::store::metering::{Used, day};
 use crate::store::record::{MAX_LOGS, more_children};
@@ -18,7 +18,7 @@ impl Tasks {
         if let Some(clash) = self.clash(tenant, &plan) {
             return clash.into();
         }
-        if let Some(quota) = full(room, plan.tasks.len(), self.waiting(tenant), None) {
+        if let Some(quota) = full(room, Backlog::of(&plan, now), self.backlog(tenant), None) {
             return Submitted::Full(quota);
         }
         self.store(tenant, plan, now);
@@ -32,7 +32,8 @@ impl Tasks {
             return clash.into();
         }
         let published = self.descendants.get(&self.root(key.task)).copied().unwrap_or(0);
-        if let Some(quota) = full(settlement.room, plan.tasks.len(), self.waiting(&tenant), Some(published)) {
+        let more = Backlog::of(plan, settlement.at);
+        if let Some(quota) = full(settlement.room, more, self.backlog(&tenant), Some(published)) {
             return Fenced::Full(quota);
         }
         self.settle(key.task, settlement);

@@ -9,6 +9,7 @@ use lovage_model::{AttemptLog, Message, Planned, QueueName, State, TaskId, Tenan
 
 use super::joins::OpenJoins;
 use crate::store::LeaseKey;
+use crate::store::admission::Backlog;
 use crate::store::metering::Used;
 use crate::store::record::{Place, Record, stamps};
 
@@ -29,8 +30,8 @@ pub(super) struct Tasks {
     /// By the name and the value of a stamp.
     pub(super) stamped: BTreeMap<(TenantId, String, String), BTreeSet<i64>>,
     pub(super) paused: BTreeSet<(TenantId, QueueName)>,
-    /// How many tasks a tenant has that wait.
-    pub(super) waiting: HashMap<TenantId, u64>,
+    /// What each tenant has that waits.
+    pub(super) backlogs: HashMap<TenantId, Backlog>,
     /// How many tasks were published by what comes from a call; until its task is dropped.
     pub(super) descendants: HashMap<Owned, u64>,
     /// What each tenant has used on each day.
@@ -98,8 +99,9 @@ impl Tasks {
         self.by_number.iter().map(|(&number, task)| (number, task))
     }
 
-    pub(super) fn waiting(&self, tenant: &TenantId) -> u64 {
-        self.waiting.get(tenant).copied().unwrap_or(0)
+    /// How many of its tasks wait.
+    pub(super) fn backlog(&self, tenant: &TenantId) -> Backlog {
+        self.backlogs.get(tenant).copied().unwrap_or_default()
     }
 
     /// The task of a lease that still holds.

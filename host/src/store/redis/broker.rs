@@ -25,6 +25,7 @@ pub(super) enum Answer {
     Refused,
     Taken { id: TaskId },
     QueuedTasks,
+    ScheduledTasks,
     Descendants,
 }
 
@@ -33,6 +34,7 @@ impl Answer {
         match self {
             Self::Taken { id } => Fenced::Taken(id),
             Self::QueuedTasks => Fenced::Full(Quota::QueuedTasks),
+            Self::ScheduledTasks => Fenced::Full(Quota::ScheduledTasks),
             Self::Descendants => Fenced::Full(Quota::Descendants),
             Self::Stored | Self::Exists | Self::Applied => Fenced::Applied,
             Self::Refused => Fenced::Refused,
@@ -44,6 +46,7 @@ impl Answer {
             Self::Exists => Submitted::Exists,
             Self::Taken { id } => Submitted::Taken(id),
             Self::QueuedTasks => Submitted::Full(Quota::QueuedTasks),
+            Self::ScheduledTasks => Submitted::Full(Quota::ScheduledTasks),
             Self::Descendants => Submitted::Full(Quota::Descendants),
             Self::Stored | Self::Applied | Self::Refused => Submitted::Stored,
         }

@@ -64,13 +64,18 @@ struct Grown {
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct DraftRoom {
     queued_tasks: f64,
+    scheduled_tasks: f64,
     descendants: f64,
 }
 
 impl From<lovage_model::Room> for DraftRoom {
     #[allow(clippy::cast_precision_loss)]
     fn from(room: lovage_model::Room) -> Self {
-        Self { queued_tasks: room.queued_tasks as f64, descendants: room.descendants as f64 }
+        Self {
+            queued_tasks: room.queued_tasks as f64,
+            scheduled_tasks: room.scheduled_tasks as f64,
+            descendants: room.descendants as f64,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ for_each_backend!(
     a_plan_needs_room_for_all_its_tasks,
     what_a_commit_publishes_needs_its_ids,
     what_a_commit_publishes_needs_room,
+    what_waits_for_its_time_needs_room_of_its_own,
     descendants_of_a_call_are_counted,
     the_newest_logs_and_children_are_kept,
     an_ignored_error_is_dropped,
@@ -39,7 +40,7 @@ async fn a_plan_is_stored_whole_or_not_at_all(mut bench: Bench) {
 
 async fn a_plan_needs_room_for_all_its_tasks(mut bench: Bench) {
     let submit = async |bench: &Bench, plan: Plan, queued_tasks| {
-        let room = Room { queued_tasks, descendants: 0 };
+        let room = Room { queued_tasks, descendants: 0, ..Room::UNLIMITED };
         bench.store.submit(&tenant(), vec![plan], at(0), room).await.unwrap().remove(0)
     };
     let full = Submitted::Full(Quota::QueuedTasks);
@@ -64,7 +65,7 @@ async fn what_a_commit_publishes_needs_its_ids(bench: Bench) {
     bench.submit(vec![message("a")], at(0)).await;
     bench.plan(header("g", &["p"], Then::Next), at(0)).await;
     let key = bench.lease_one(at(0)).await.key;
-    let room = Room { queued_tasks: 0, descendants: 0 };
+    let room = Room { queued_tasks: 0, descendants: 0, ..Room::UNLIMITED };
     for (plan, name) in [
         (chain(&["x", "p"]), "p"),
         (chain(&["x", "a"]), "a"),
@@ -81,7 +82,7 @@ async fn what_a_commit_publishes_needs_its_ids(bench: Bench) {
 async fn what_a_commit_publishes_needs_room(mut bench: Bench) {
     bench.submit(vec![message("a"), message("b")], at(0)).await;
     let key = bench.lease_one(at(0)).await.key;
-    let room = |queued_tasks| Room { queued_tasks, descendants: 9 };
+    let room = |queued_tasks| Room { queued_tasks, descendants: 9, ..Room::UNLIMITED };
     let full = Fenced::Full(Quota::QueuedTasks);
     assert_eq!(publishing(&bench, key, chain(&["x", "y"]), room(2)).await, full);
     assert_eq!(bench.task("a").await.status, State::Started);
@@ -103,13 +104,61 @@ async fn what_a_commit_publishes_needs_room(mut bench: Bench) {
     );
 }
 
+async fn what_waits_for_its_time_needs_room_of_its_own(mut bench: Bench) {
+    let room = |scheduled_tasks| Room { scheduled_tasks, ..Room::UNLIMITED };
+    let later = |name: &str, eta| Message { eta: Some(at(eta)), ..message(name) };
+    let submit = async |bench: &Bench, message: Message, scheduled_tasks| {
+        let plans = vec![Plan::of(message)];
+        bench.store.submit(&tenant(), plans, at(0), room(scheduled_tasks)).await.unwrap().remove(0)
+    };
+    let full = Submitted::Full(Quota::ScheduledTasks);
+    assert_eq!(submit(&bench, later("a", 10), 1).await, Submitted::Stored);
+    assert_eq!(submit(&bench, later("b", 20), 1).await, full);
+    assert_eq!(submit(&bench, message("c"), 1).await, Submitted::Stored, "it can run at once");
+    let mut after = chain(&["d", "e"]);
+    after.tasks[1].message.eta = Some(at(30));
+    assert_eq!(bench.store.submit(&tenant(), vec![after], at(0), room(1)).await.unwrap(), [Submitted::Stored]);
+    assert_eq!(submit(&bench, later("b", 20), 2).await, Submitted::Stored);
+    bench.restart().await;
+    assert_eq!(submit(&bench, later("f", 40), 2).await, full, "a restart changes nothing");
+
+    // What a task sends is counted as well; what it waits for itself is not refused.
+    let c = bench.lease_one(at(1)).await;
+    assert_eq!(c.message.id, id("c"));
+    let publish = || Plan::of(later("f", 40));
+    let at_once = Settlement { publish: publish(), room: room(2), ..settlement(success("1"), at(1)) };
+    assert_eq!(bench.store.commit(c.key, at_once.clone()).await.unwrap(), Fenced::Full(Quota::ScheduledTasks));
+    let again = retry(Message { retries: 1, ..later("c", 50) });
+    let again = Settlement { room: room(0), ..settlement(again, at(1)) };
+    assert_eq!(bench.store.commit(c.key, again).await.unwrap(), Fenced::Applied);
+    assert_eq!(submit(&bench, later("f", 40), 3).await, full, "but it takes room");
+
+    // One leaves in each way there is: it is due, is sent at once, is revoked.
+    let d = bench.lease_one(at(1)).await;
+    assert_eq!(d.message.id, id("d"));
+    let due = bench.lease_one(at(10)).await;
+    assert_eq!(due.message.id, id("a"));
+    assert_eq!(
+        bench.store.commit(due.key, Settlement { at: at(10), ..at_once }).await.unwrap(),
+        Fenced::Full(Quota::ScheduledTasks)
+    );
+    let three = Settlement { publish: publish(), room: room(3), ..settlement(success("1"), at(10)) };
+    assert_eq!(bench.store.commit(due.key, three).await.unwrap(), Fenced::Applied);
+    bench.store.revoke(&tenant(), &id("f"), at(10)).await.unwrap();
+    assert_eq!(submit(&bench, later("g", 40), 2).await, full);
+    assert_eq!(submit(&bench, later("g", 40), 3).await, Submitted::Stored);
+    bench.store.purge(&tenant(), &message("a").queue, at(10)).await.unwrap();
+    assert_eq!(submit(&bench, later("h", 40), 1).await, Submitted::Stored);
+    assert_eq!(submit(&bench, later("i", 40), 1).await, full);
+}
+
 async fn descendants_of_a_call_are_counted(mut bench: Bench) {
     let child = |name: &str| Message { root_id: id("root"), ..message(name) };
     let tree = |names: &[&str]| Plan {
         tasks: names.iter().map(|name| Planned { message: child(name), awaits: None }).collect(),
         joins: vec![],
     };
-    let room = |descendants| Room { queued_tasks: 99, descendants };
+    let room = |descendants| Room { queued_tasks: 99, descendants, ..Room::UNLIMITED };
     let full = Fenced::Full(Quota::Descendants);
     bench.submit(vec![message("root"), message("other")], at(0)).await;
     let leases = bench.lease(2, at(0)).await;
@@ -123,7 +172,7 @@ async fn descendants_of_a_call_are_counted(mut bench: Bench) {
     bench.restart().await;
     let leases = bench.lease(9, at(1)).await;
     assert_eq!(ids(&leases), ["a", "b", "o"]);
-    let both = Room { queued_tasks: 0, descendants: 2 };
+    let both = Room { queued_tasks: 0, descendants: 2, ..Room::UNLIMITED };
     assert_eq!(publishing(&bench, leases[0].key, tree(&["d"]), both).await, full, "no room would help");
     assert_eq!(publishing(&bench, leases[0].key, tree(&["d"]), room(3)).await, Fenced::Applied);
     assert_eq!(publishing(&bench, leases[1].key, Plan::default(), room(0)).await, Fenced::Applied);

@@ -63,11 +63,18 @@ local function clash(t, plan)
   return first, whole
 end
 
--- Which limit leaves no room for so many tasks more.
-local function full(room, tasks, waits_now, descendants)
+-- Which limit leaves no room for a plan; see admission.rs.
+local function full(t, plan, room, descendants, now)
+  local tasks = #plan.tasks
   if tasks == 0 then return nil end
   if descendants and descendants + tasks > room.descendants then return 'descendants' end
-  if waits_now + tasks > room.queued_tasks then return 'queued_tasks' end
+  local scheduled = 0
+  for _, d in ipairs(plan.tasks) do
+    if is_scheduled(d, now) then scheduled = scheduled + 1 end
+  end
+  local waiting, timed = backlog(t)
+  if waiting + tasks > room.queued_tasks then return 'queued_tasks' end
+  if scheduled > 0 and timed + scheduled > room.scheduled_tasks then return 'scheduled_tasks' end
   return nil
 end
 

@@ -21,6 +21,7 @@ local K = {
   hosts = OURS .. 'hosts',         -- hash: number of an opening (hex) -> the host that opened
   tenants = OURS .. 'tenants',     -- hash: tenant -> how many tasks and modules it has
   waiting = OURS .. 'waiting',     -- hash: tenant -> how many of its tasks wait
+  timed = OURS .. 'timed',         -- hash: tenant -> how many of those wait for their time
   queues = OURS .. 'queues',       -- zset: "T\0queue" by when it was used last, micros: where leases look
   paused = OURS .. 'paused',       -- set: "T\0queue"
   leases = OURS .. 'leases',       -- zset: delivery tag by when the lease lapses, micros

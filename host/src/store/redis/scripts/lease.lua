@@ -6,6 +6,8 @@ if (call('HGET', K.counters, 'registry') or '0') ~= A.registry then
 end
 
 local PAGE = 1000
+-- What many rows are told.
+local NOW, UNTIL, SCORE = int(A.now), int(A['until']), string.format('%.6f', A.now / 1000000)
 
 -- What was granted to this host by a call whose answer it never got.
 if A.void then
@@ -36,15 +38,15 @@ local function grant(t, id, q, raw)
   of[#of + 1] = tag
   of[#of + 1] = held(raw, q)
   mine[tag] = true
-  zadd(K.unacked_index(t), string.format('%.6f', A.now / 1000000), tag)
-  zadd(K.leases, int(A['until']), tag)
+  zadd(K.unacked_index(t), SCORE, tag)
+  zadd(K.leases, UNTIL, tag)
   count(t, q, 'l', 1)
   return number, tag
 end
 
 local function granted(f, r, tag)
   local de = tonumber(r and r.de or 0) + 1
-  set(f, 'pl', 'l', 'tag', tag, 'un', int(A['until']), 'lw', A.worker, 'de', de)
+  set(f, 'pl', 'l', 'tag', tag, 'un', UNTIL, 'lw', A.worker, 'de', de)
   return de
 end
 
@@ -142,7 +144,7 @@ local function take_foreign(source, raw)
     return true
   end
   local t, id, f = source.t, h.id, {}
-  local r = read_row(t, id)
+  local r = exists(t, id) and read_row(t, id) or nil
   if r and not is_newer(t, r, tonumber(h.retries) or 0) then
     dropped = dropped + 1
     return true
@@ -151,13 +153,13 @@ local function take_foreign(source, raw)
   if r then
     replace(f, t, id, r, A.now)
   else
-    set(f, 'n', n, 'st', 'PENDING', 'sub', int(A.now))
+    set(f, 'n', n, 'st', 'PENDING', 'sub', NOW)
     zadd(K.tasks(t), n, id)
     add(K.tenants, t, 1)
   end
   local properties = type(msg.properties) == 'table' and msg.properties or {}
   describe(f, source, h, tonumber(properties.priority) or 0, raw)
-  set(f, 'pos', int(next_of('pos')), 'si', int(A.now))
+  set(f, 'pos', int(next_of('pos')), 'si', NOW)
   local number, tag = grant(t, id, source.q, raw)
   local de = granted(f, r, tag)
   write_row(t, id, f)

@@ -68,8 +68,16 @@ local function count(t, q, kind, d) add(K.lines(t), q .. '\0' .. kind, d) end
 
 local function waits(t, d) add(K.waiting, t, d) end
 
-local function waiting(t)
-  return tonumber(call('HGET', K.waiting, t) or 0) + added(K.waiting, t)
+-- One that is scheduled.
+local function waits_for_its_time(t, d)
+  waits(t, d)
+  add(K.timed, t, d)
+end
+
+-- How many tasks of a tenant wait, whatever for; and how many of them are scheduled.
+local function backlog(t)
+  local function all(key) return tonumber(call('HGET', key, t) or 0) + added(key, t) end
+  return all(K.waiting), all(K.timed)
 end
 
 local function push(key, element)
@@ -247,7 +255,7 @@ local function take(t, id, r)
     call('ZREM', K.scheduled, member)
     call('ZREM', K.later(t, r.q), member)
     count(t, r.q, 's', -1)
-    waits(t, -1)
+    waits_for_its_time(t, -1)
   elseif pl == 'b' then
     call('ZREM', K.blocked(t, r.aw), id)
     count(t, r.q, 'b', -1)
@@ -308,10 +316,13 @@ local function schedule(f, t, id, r, until_, el, now)
   call('ZADD', K.scheduled, int(until_), member)
   call('ZADD', K.later(t, r.q), int(until_), member)
   count(t, r.q, 's', 1)
-  waits(t, 1)
+  waits_for_its_time(t, 1)
   use(t, r.q, now)
   rings.ready = true
 end
+
+-- Whether a message has to wait for its time, and for nothing else.
+local function is_scheduled(d, now) return not d.aw and d.eta and d.eta > now end
 
 -- Gives a message its place: what waits for another is blocked, what is due later is scheduled, all others are ready.
 local function place(f, t, id, n, d, now)
@@ -325,7 +336,7 @@ local function place(f, t, id, n, d, now)
     return
   end
   local pos = int(next_of('pos'))
-  if d.eta and d.eta > now then
+  if is_scheduled(d, now) then
     set(f, 'pos', pos)
     return schedule(f, t, id, { pos = pos, q = d.q }, d.eta, d.el, now)
   end

@@ -12,7 +12,7 @@ local function settle(s)
     local taken = clash(t, s.plan)
     if taken then return { kind = 'taken', id = taken } end
     local descendants = tonumber(call('GET', K.descendants(t, r.ro)) or 0)
-    local quota = full(s.room, #s.plan.tasks, waiting(t), descendants)
+    local quota = full(t, s.plan, s.room, descendants, s.at)
     if quota then return { kind = quota } end
   end
   if s.requeue then
@@ -22,7 +22,7 @@ local function settle(s)
   end
   -- Whoever took the element back has it on a list again: it is delivered once more, and that one counts.
   if call('HDEL', K.unacked(t), r.tag) == 0 then return { kind = 'refused' } end
-  for what, much in pairs(s.used or {}) do call('HINCRBY', K.metered(t), what, much) end
+  for what, much in pairs(s.used or {}) do add(K.metered(t), what, much) end
   conclude(t, id, r, s)
   if s.inline then apply_inline(t, s.inline, s.at) end
   return { kind = 'applied' }

@@ -3,7 +3,7 @@
 local answers = {}
 for i, plan in ipairs(A.plans) do
   local taken, whole = clash(A.tenant, plan)
-  local quota = not taken and full(A.room, #plan.tasks, waiting(A.tenant), nil)
+  local quota = not taken and full(A.tenant, plan, A.room, nil, A.now)
   if taken then
     answers[i] = whole and { kind = 'exists' } or { kind = 'taken', id = taken }
   elseif quota then

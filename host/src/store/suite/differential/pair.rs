@@ -58,9 +58,9 @@ impl Pair {
     pub(super) async fn take(&mut self, step: &Step) {
         let now = at(self.now);
         match step {
-            Step::Submit(t, canvases, queued_tasks) => {
+            Step::Submit(t, canvases, (queued_tasks, scheduled_tasks)) => {
                 let plans: Vec<Plan> = canvases.iter().map(|canvas| canvas.plan(self.now)).collect();
-                let room = Room { queued_tasks: *queued_tasks, ..Room::UNLIMITED };
+                let room = Room { queued_tasks: *queued_tasks, scheduled_tasks: *scheduled_tasks, ..Room::UNLIMITED };
                 agree!(self, store => store.submit(&tenant_of(*t), plans.clone(), now, room));
             }
             Step::Lease { queues, max, hold } => self.lease(queues.as_deref(), *max, *hold).await,
@@ -182,7 +182,7 @@ impl Pair {
             grown,
             ignore_result: outcome.ignore.0,
             ignore_errors: outcome.ignore.1,
-            room: Room { queued_tasks: outcome.room.0, descendants: outcome.room.1 },
+            room: Room { queued_tasks: outcome.room.0, scheduled_tasks: outcome.room.1, descendants: outcome.room.2 },
             worker: if outcome.by_nobody { String::new() } else { plain.worker.clone() },
             ..plain
         }

@@ -8,8 +8,13 @@ use super::*;
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    Submit(u8, Vec<Canvas>, u64),
-    Lease { queues: Option<Vec<u8>>, max: usize, hold: i64 },
+    /// With how many tasks may wait, and how many of them may be scheduled.
+    Submit(u8, Vec<Canvas>, (u64, u64)),
+    Lease {
+        queues: Option<Vec<u8>>,
+        max: usize,
+        hold: i64,
+    },
     Renew(Vec<Index>, i64),
     Report(Index, bool),
     Commit(Index, Box<Outcome>),
@@ -61,7 +66,8 @@ pub(super) struct Outcome {
     pub(super) publish: Option<Canvas>,
     pub(super) grown: Option<(u8, u32)>,
     pub(super) ignore: (bool, bool),
-    pub(super) room: (u64, u64),
+    /// Tasks that may wait, those of them that may be scheduled, and descendants.
+    pub(super) room: (u64, u64, u64),
     pub(super) long: bool,
     pub(super) by_nobody: bool,
 }
@@ -128,7 +134,8 @@ fn end() -> impl Strategy<Value = End> {
 fn outcome() -> impl Strategy<Value = Outcome> {
     let seldom = || prop::bool::weighted(0.1);
     let grown = prop::option::weighted(0.2, (0..3_u8, 1..3_u32));
-    let room = (prop_oneof![4 => Just(99_u64), 1 => 0..9_u64], prop_oneof![4 => Just(99_u64), 1 => 0..5_u64]);
+    let most = |few: u64| prop_oneof![4 => Just(99_u64), 1 => 0..few];
+    let room = (most(9), most(4), most(5));
     (end(), prop::option::weighted(0.4, canvas()), grown, (any::<bool>(), seldom()), room, (seldom(), seldom()))
         .prop_map(|(end, publish, grown, ignore, room, (long, by_nobody))| Outcome {
             end,
@@ -146,7 +153,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     let lease = (prop::option::weighted(0.3, prop::collection::vec(0..3_u8, 0..3)), 0..5_usize, 1..20_i64);
     let follow = (key(), prop::collection::vec(outcome(), 0..4), prop::bool::weighted(0.8));
     prop_oneof![
-        8 => (0..2_u8, prop::collection::vec(canvas(), 1..3), prop_oneof![3 => Just(99_u64), 1 => 1..12_u64])
+        8 => (0..2_u8, prop::collection::vec(canvas(), 1..3), (prop_oneof![3 => Just(99_u64), 1 => 1..12_u64], prop_oneof![3 => Just(99_u64), 1 => 0..5_u64]))
             .prop_map(|(t, plans, room)| Step::Submit(t, plans, room)),
         10 => lease.prop_map(|(queues, max, hold)| Step::Lease { queues, max, hold }),
         2 => (prop::collection::vec(key(), 0..4), 1..20_i64).prop_map(|(keys, hold)| Step::Renew(keys, hold)),
