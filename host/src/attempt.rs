@@ -55,6 +55,8 @@ pub struct Grants {
     pub payload_bytes: usize,
     /// Its tenant's share of the processors, beside those of others.
     pub weight: u32,
+    /// What its host will probably do for it besides, in time of a processor: its tenant's turns are charged with that.
+    pub overhead: Duration,
     /// The most subtasks, those of its handlers included.
     pub subtasks: usize,
     /// How long each handler that follows the run may take: its time is its own.

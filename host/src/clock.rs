@@ -13,6 +13,12 @@ pub fn instant() -> std::time::Instant {
     std::time::Instant::now()
 }
 
+/// What this process has used of processors, on all of its threads.
+pub fn processor_time() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    std::time::Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 /// Lamport's clock, which orders what hosts say to each other: each counts what it says, and goes on from the largest count
 /// that it has heard. See <https://docs.celeryq.dev/en/stable/internals/protocol.html>.
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ mod grant;
 mod histories;
 mod mapped;
 mod outcomes;
+mod overhead;
 mod running;
 mod scope;
 mod standing;
@@ -29,6 +30,7 @@ pub use commit::Committer;
 pub use following::{Arrived, Following};
 pub use grant::{Caps, Granted, grant, timelimit};
 pub use outcomes::Outcomes;
+pub use overhead::Overhead;
 pub use running::{Brief, Listed, Running};
 pub use standing::{Foretold, Ordered, Share, Standing, TaskType};
 
@@ -62,6 +64,8 @@ pub struct Pipeline {
     pub hub: Arc<Hub>,
     /// Where settlements are recorded.
     pub outcomes: Outcomes,
+    /// What this host does itself for tasks.
+    pub overhead: Overhead,
     /// What each tenant may use.
     pub access: Arc<Access>,
     /// What the operator allows everybody.
@@ -105,7 +109,7 @@ impl Pipeline {
     }
 
     /// Takes one message to its settlement, which the `commit` room records. `slot` is dropped when the attempt has
-    /// ended, `place` when another message may be leased for it. Returns how long it used a processor.
+    /// ended, `place` when another message may be leased for it. Returns how long it used a processor, and this host one for it.
     pub async fn deliver<S, P>(&self, Delivery { lease, listed }: Delivery, slot: S, place: P) -> Duration {
         let settlement = self.settle(&lease, &listed).await;
         drop(slot);
@@ -116,16 +120,20 @@ impl Pipeline {
             }
             settlement => settlement,
         };
-        let used = settlement.as_ref().map_or(0.0, |settlement| settlement.usage.cpu_seconds);
-        match settlement {
+        let used = match settlement {
             Ok(settlement) => {
-                let weight = self.access.policy(&lease.tenant).weight();
-                self.outcomes.send(Settled { lease, weight, settlement, listed }).await;
+                let ran = Duration::try_from_secs_f64(settlement.usage.cpu_seconds).unwrap_or_default();
+                let (tenant, weight) = (lease.tenant.clone(), self.access.policy(&lease.tenant).weight());
+                let bytes = self.outcomes.send(Settled { lease, weight, settlement, listed }).await;
+                ran + self.overhead.of(&tenant, ran, bytes)
             }
-            Err(Interrupted { begun }) => self.give_back(lease.key, begun).await,
-        }
+            Err(Interrupted { begun }) => {
+                self.give_back(lease.key, begun).await;
+                Duration::ZERO
+            }
+        };
         drop(place);
-        Duration::try_from_secs_f64(used).unwrap_or_default()
+        used
     }
 
     async fn give_back(&self, key: LeaseKey, begun: bool) {

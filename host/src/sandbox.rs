@@ -266,6 +266,11 @@ impl Sandbox {
         }
     }
 
+    /// Whether guests run in this process.
+    pub fn runs_here(&self) -> bool {
+        matches!(self.guests, Guests::Here(_))
+    }
+
     async fn describe(&self, digest: &Digest) -> Result<Vec<TaskDefinition>, Refusal> {
         let grants = self.describe_grants();
         let Described { tasks, has_handlers } = match &self.guests {
@@ -287,6 +292,7 @@ impl Sandbox {
             payload_bytes: DESCRIPTION_BYTES,
             subtasks: 0,
             weight: 1,
+            overhead: Duration::ZERO,
             handler_limit: Duration::ZERO,
             handler_fuel: None,
             capabilities: Arc::default(),

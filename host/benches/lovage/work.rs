@@ -82,6 +82,7 @@ impl Bench {
             payload_bytes: 1 << 20,
             subtasks: 0,
             weight: 1,
+            overhead: Duration::ZERO,
             handler_limit: limit,
             handler_fuel: fuel,
             capabilities: Arc::default(),

@@ -21,7 +21,7 @@ use crate::control::Control;
 use crate::events::Hub;
 use crate::modules::Modules;
 use crate::outside::Outside;
-use crate::pipeline::{Arrived, Caps, Committer, Following, Granted, Pipeline, Running, Share, Standing};
+use crate::pipeline::{Arrived, Caps, Committer, Following, Granted, Overhead, Pipeline, Running, Share, Standing};
 use crate::queue;
 use crate::sandbox::{Compiler, Executors, Sandbox, SandboxError, Settings, guest_runtime, guest_threads};
 use crate::scheduler::{self, Scheduler};
@@ -158,6 +158,7 @@ impl House {
             standing: Arc::clone(&standing),
             hub: Arc::clone(&hub),
             outcomes,
+            overhead: Overhead::new(sandbox.runs_here()),
             access: Arc::clone(&access),
             caps: caps(&limits),
             granted,

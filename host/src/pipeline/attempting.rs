@@ -181,7 +181,9 @@ impl Pipeline {
     }
 
     async fn run(&self, lease: &Lease, listed: &Listed, code: &Code, grants: Grants, options: &TaskOptions) -> Report {
-        let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
+        let (capabilities, overhead) =
+            (self.granted.to(&lease.tenant, &code.module), self.overhead.expected(&lease.tenant));
+        let grants = Grants { capabilities, overhead, ..grants };
         let attending = self.attend(lease, listed, code, &grants);
         let request = self.request(lease, &grants, options);
         let attempt = Attempt {

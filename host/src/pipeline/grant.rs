@@ -92,6 +92,7 @@ pub fn grant(caps: &Caps, policy: &TenantPolicy, task: &TaskOptions, message: &M
         output_bytes: caps.output_bytes,
         payload_bytes: caps.payload_bytes,
         weight: policy.weight(),
+        overhead: Duration::ZERO,
         subtasks: caps.subtasks,
         handler_limit: hard_limit.min(HANDLER_LIMIT),
         handler_fuel: fuel,

@@ -171,6 +171,7 @@ mod tests {
             payload_bytes: 20,
             subtasks: 10,
             weight: 1,
+            overhead: Duration::ZERO,
             handler_limit: Duration::ZERO,
             handler_fuel: None,
             capabilities: std::sync::Arc::default(),

@@ -59,7 +59,8 @@ pub(super) fn inbox() -> (Outcomes, Inbox) {
 }
 
 impl Outcomes {
-    pub(super) async fn send(&self, settled: Settled) {
+    /// Waits until one has room with those of its tenant. Returns about how many bytes it takes.
+    pub(super) async fn send(&self, settled: Settled) -> usize {
         let bytes = bytes(&settled.settlement);
         let room = self.room(&settled.lease.tenant);
         let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(TENANT_KIB);
@@ -69,6 +70,7 @@ impl Outcomes {
             // The house is closing: the message is delivered again when it opens.
             tracing::warn!("an outcome came after the end, and is not recorded");
         }
+        bytes
     }
 
     fn room(&self, tenant: &TenantId) -> Arc<Semaphore> {

@@ -295,6 +295,7 @@ mod tests {
             payload_bytes,
             subtasks: 1000,
             weight: 1,
+            overhead: Duration::ZERO,
             handler_limit: hard_limit,
             handler_fuel: None,
             capabilities: Arc::default(),

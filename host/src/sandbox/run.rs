@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
         let before = thread_time();
         let guest = self.store.into_data();
         let cleaning = thread_time().saturating_sub(before);
-        self.executor.turns.charge(&guest.attempt.tenant, guest.grants.weight, cleaning);
+        self.executor.turns.charge(&guest.attempt.tenant, guest.grants.weight, cleaning + guest.grants.overhead);
         let wall = clock::instant().saturating_duration_since(started);
         let instantiate = guest.instantiated.map_or(wall, |at| at.saturating_duration_since(started));
         Report {

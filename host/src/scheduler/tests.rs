@@ -8,7 +8,7 @@ use super::*;
 use crate::canvas::Rules;
 use crate::modules::Modules;
 use crate::outside::Outside;
-use crate::pipeline::{Caps, Committer, Granted, Share, Standing};
+use crate::pipeline::{Caps, Committer, Granted, Overhead, Share, Standing};
 use crate::sandbox::{Compiler, Sandbox};
 use crate::store::memory::MemoryStore;
 use crate::store::{Broker, Results, Store, Upload};
@@ -53,6 +53,7 @@ async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Sche
         standing: Arc::new(Standing::of(Share { queues: None, slots: 1 })),
         hub,
         outcomes,
+        overhead: Overhead::new(true),
         access,
         caps,
         rules,

@@ -194,6 +194,7 @@ pub(crate) fn grants() -> Grants {
         payload_bytes: PAYLOAD,
         subtasks: 100,
         weight: 1,
+        overhead: Duration::ZERO,
         handler_limit: Duration::from_secs(1),
         handler_fuel: None,
         capabilities: Arc::default(),

@@ -59,6 +59,7 @@ impl Run {
                 payload_bytes: PAYLOAD,
                 subtasks: 1000,
                 weight: 1,
+                overhead: Duration::ZERO,
                 handler_limit: Duration::from_secs(30),
                 handler_fuel: None,
                 capabilities: Arc::default(),

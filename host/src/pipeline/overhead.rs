@@ -1,0 +1,185 @@
+//! What does this host do for a task, besides running it?
+//!
+//! It takes its message, carries it to who runs it, and records and tells what came of it. For a task that ends at once that is more
+//! than the run, and for a large result much more; who only paid for runs would get all of it for nothing, from the others' share.
+//! So each tenant is charged for it as well: what this process really used of the processors, divided between the attempts that
+//! ended meanwhile by what each left to be recorded.
+//!
+//! Invariant: what is charged is a part of what was used, and bounded for each byte: what else a host does, such as answering
+//! somebody's requests, cannot ruin a tenant.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lovage_model::TenantId;
+
+use crate::clock;
+
+/// What every attempt counts beside its outcome: as much is done for it, however small that is.
+const EACH_BYTES: u64 = 4 << 10;
+/// How much passes between two looks at the clock of this process.
+const LOOK_EVERY_BYTES: u64 = 512 << 10;
+/// What a byte is thought to take of a processor before the first look, and the most that is believed, in picoseconds.
+const GUESS_PICOS: u64 = 8_000;
+const MOST_PICOS: u64 = 100_000;
+/// One in so many parts of what is known comes from the latest look, or attempt.
+const MEMORY: u64 = 8;
+/// Tenants of which is kept what an attempt takes.
+const KEPT_TENANTS: usize = 1024;
+
+/// What this host does itself. See the file's head.
+#[derive(Debug)]
+pub struct Overhead {
+    /// Whether this process runs guests, too: they pay for that themselves.
+    runs_guests: bool,
+    meter: Mutex<Meter>,
+}
+
+#[derive(Debug)]
+struct Meter {
+    /// What this process had used at the last look, and what passed since.
+    used: Duration,
+    bytes: u64,
+    guests: Duration,
+    picos_per_byte: u64,
+    /// What an attempt of a tenant's takes, in nanoseconds.
+    of: HashMap<TenantId, u64>,
+}
+
+impl Overhead {
+    /// Of this process, which runs guests itself or has other processes that do.
+    pub fn new(runs_guests: bool) -> Self {
+        let meter = Meter {
+            used: clock::processor_time(),
+            bytes: 0,
+            guests: Duration::ZERO,
+            picos_per_byte: GUESS_PICOS,
+            of: HashMap::new(),
+        };
+        Self { runs_guests, meter: Mutex::new(meter) }
+    }
+
+    /// What was done for an attempt that ran for so long and left so many bytes to be recorded.
+    pub(super) fn of(&self, tenant: &TenantId, ran: Duration, bytes: usize) -> Duration {
+        let mut meter = self.meter();
+        if self.runs_guests {
+            meter.guests += ran;
+        }
+        let nanos = meter.pass(bytes as u64 + EACH_BYTES);
+        if meter.bytes >= LOOK_EVERY_BYTES {
+            meter.look(clock::processor_time());
+        }
+        meter.remember(tenant, nanos);
+        Duration::from_nanos(nanos)
+    }
+
+    /// What will probably be done for an attempt of a tenant's.
+    pub(super) fn expected(&self, tenant: &TenantId) -> Duration {
+        let meter = self.meter();
+        let nanos = meter.of.get(tenant).copied();
+        Duration::from_nanos(nanos.unwrap_or(EACH_BYTES * meter.picos_per_byte / 1000))
+    }
+
+    fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Meter {
+    /// So much more has passed; what that took, in nanoseconds.
+    fn pass(&mut self, bytes: u64) -> u64 {
+        self.bytes += bytes;
+        bytes.saturating_mul(self.picos_per_byte) / 1000
+    }
+
+    /// Looks at what was used for what has passed.
+    fn look(&mut self, used: Duration) {
+        let own = used.saturating_sub(self.used).saturating_sub(self.guests);
+        let picos = own.as_nanos().saturating_mul(1000) / u128::from(self.bytes.max(1));
+        let picos = u64::try_from(picos).unwrap_or(u64::MAX).min(MOST_PICOS);
+        self.picos_per_byte = lately(self.picos_per_byte, picos);
+        (self.used, self.bytes, self.guests) = (used, 0, Duration::ZERO);
+    }
+
+    fn remember(&mut self, tenant: &TenantId, nanos: u64) {
+        if let Some(known) = self.of.get_mut(tenant) {
+            *known = lately(*known, nanos);
+            return;
+        }
+        if self.of.len() >= KEPT_TENANTS {
+            self.of.clear();
+        }
+        self.of.insert(tenant.clone(), nanos);
+    }
+}
+
+/// What is known, with something new.
+fn lately(known: u64, new: u64) -> u64 {
+    known - known / MEMORY + new / MEMORY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter() -> Meter {
+        Meter {
+            used: Duration::ZERO,
+            bytes: 0,
+            guests: Duration::ZERO,
+            picos_per_byte: GUESS_PICOS,
+            of: HashMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_charged_is_what_was_used() {
+        let (mut meter, mut used) = (meter(), Duration::ZERO);
+        let mut round = || {
+            let sizes = [0, 0, 100_000, 0, 4_000_000].map(|size| size + EACH_BYTES);
+            let charged: u64 = sizes.into_iter().map(|size| meter.pass(size)).sum();
+            // Three nanoseconds for each byte.
+            let really = 3 * sizes.iter().sum::<u64>();
+            used += Duration::from_nanos(really);
+            meter.look(used);
+            (charged, really)
+        };
+        let first = round();
+        assert!(first.0 > 2 * first.1, "it was a guess: {first:?}");
+        let last = (0..100).map(|_| round()).last().unwrap();
+        assert!(last.0.abs_diff(last.1) * 50 < last.1, "{last:?}");
+    }
+
+    #[test]
+    fn guests_pay_for_themselves_and_nobody_for_a_host_that_was_busy_with_something_else() {
+        let mut meter = meter();
+        for second in 1..100 {
+            meter.pass(1 << 20);
+            meter.guests = Duration::from_secs(1);
+            meter.look(Duration::from_secs(second));
+        }
+        assert!(meter.picos_per_byte < 10, "{}", meter.picos_per_byte);
+        for hour in 1..100 {
+            meter.pass(EACH_BYTES);
+            meter.look(Duration::from_secs(100 + hour * 3600));
+        }
+        assert!(meter.picos_per_byte <= MOST_PICOS);
+    }
+
+    #[test]
+    fn a_tenant_is_expected_to_go_on_as_it_did() {
+        let overhead = Overhead::new(false);
+        let [large, small, new] = ["large", "small", "new"].map(|name| TenantId::new(name).unwrap());
+        for _ in 0..100 {
+            overhead.of(&large, Duration::ZERO, 1 << 20);
+            overhead.of(&small, Duration::ZERO, 500);
+        }
+        assert!(overhead.expected(&large) > 100 * overhead.expected(&small));
+        assert!(overhead.expected(&new) < overhead.expected(&large));
+        for n in 0..2 * KEPT_TENANTS {
+            overhead.of(&TenantId::new(format!("t{n}")).unwrap(), Duration::ZERO, 0);
+        }
+        assert!(overhead.meter().of.len() <= KEPT_TENANTS);
+    }
+}
