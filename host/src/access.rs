@@ -123,6 +123,8 @@ pub struct Access {
     looking: tokio::sync::Mutex<()>,
     rates: Rates,
     streams: Streams,
+    /// Requests that wait for results.
+    waits: Streams,
     fuel: Fuel,
     /// Counts the changes.
     changed: watch::Sender<u64>,
@@ -131,8 +133,9 @@ pub struct Access {
 impl Access {
     /// Reads what there is.
     pub async fn open(store: Arc<dyn Store>, required: bool) -> Result<Self, StoreError> {
-        let (book, looking, rates, streams, fuel) = Default::default();
-        let access = Self { store, required, book, looking, rates, streams, fuel, changed: watch::Sender::new(0) };
+        let (book, looking, rates, streams, waits, fuel) = Default::default();
+        let access =
+            Self { store, required, book, looking, rates, streams, waits, fuel, changed: watch::Sender::new(0) };
         access.refresh().await?;
         Ok(access)
     }
@@ -360,6 +363,11 @@ impl Access {
     pub fn open_stream(&self, tenant: &TenantId, general: u32) -> Result<OpenStream, TooMany> {
         let most = self.policy(tenant).streams.unwrap_or(u32::MAX).min(general);
         self.streams.open(tenant, most)
+    }
+
+    /// Counts a request of a tenant that waits, until what is returned is dropped: where tenants share the host, `most` at once.
+    pub fn wait(&self, tenant: &TenantId, most: u32) -> Result<OpenStream, TooMany> {
+        self.waits.open(tenant, if self.is_shared() { most } else { u32::MAX })
     }
 
     fn exists(&self, tenant: &TenantId) -> bool {

@@ -18,6 +18,7 @@ mod groups;
 mod guard;
 mod health;
 mod host;
+mod idle;
 mod input;
 mod modules;
 mod orders;
@@ -85,6 +86,8 @@ pub struct Api {
     pub bodies: Bodies,
     /// Event streams that a tenant may hold open.
     pub streams: u32,
+    /// Requests of a tenant's that may wait at once.
+    pub waits: u32,
     /// Counts what is said to other hosts.
     pub clock: Arc<Logical>,
     /// What is told about this host.

@@ -1,4 +1,4 @@
-//! How many event streams may each tenant hold open?
+//! How many event streams may each tenant hold open, and how many requests that wait?
 
 use lovage_model::TenantId;
 
@@ -11,11 +11,11 @@ pub struct TooMany {
     pub most: u32,
 }
 
-/// What is open.
+/// What is open, of one kind.
 #[derive(Debug, Default)]
 pub(super) struct Streams(Holdings);
 
-/// A stream that is open; dropped, it is not.
+/// A stream, or a request that waits, while it is open; dropped, it is not.
 #[derive(Debug)]
 pub struct OpenStream(#[allow(dead_code, reason = "it is held")] Held);
 

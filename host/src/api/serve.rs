@@ -5,17 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::idle::{Asked, Connection, Idle};
+
 /// How connections are let in and shown out.
 #[derive(Debug, Clone, Copy)]
 pub struct Door {
-    /// Connections at once; others wait in the kernel's line.
+    /// Connections at once; one more closes one that is idle, or waits.
     pub max_connections: usize,
     /// How long the head of a request may take to arrive, and a connection may be idle.
     pub header_timeout: Duration,
@@ -28,23 +34,30 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Serves until `shutdown`, then lets open requests end.
 pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: impl Future<Output = ()> + Send) {
-    let slots = Arc::new(Semaphore::new(door.max_connections));
+    let (slots, idle) = (Arc::new(Semaphore::new(door.max_connections)), Idle::default());
     let (closing, closed) = watch::channel(false);
-    let mut connections = JoinSet::new();
+    let (mut connections, mut came) = (JoinSet::new(), None);
     tokio::pin!(shutdown);
     loop {
-        let slot = Arc::clone(&slots).acquire_owned();
-        let accepted = async { (slot.await, listener.accept().await) };
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (slot, accepted) = accepted => match accepted {
+            slot = Arc::clone(&slots).acquire_owned(), if came.is_some() => {
+                idle.has_room();
+                let Some(stream) = came.take() else { continue };
+                let own = Own { connection: idle.connection(), closed: closed.clone() };
+                let connection = connection(stream, router.clone(), door.header_timeout, own);
+                connections.spawn(async move {
+                    connection.await;
+                    drop(slot);
+                });
+            }
+            accepted = listener.accept(), if came.is_none() => match accepted {
                 Ok((stream, _)) => {
-                    let connection = connection(stream, router.clone(), door.header_timeout, closed.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(slot);
-                    });
+                    came = Some(stream);
+                    if slots.available_permits() == 0 {
+                        idle.make_room();
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -61,21 +74,46 @@ pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: 
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, header_timeout: Duration, mut closed: watch::Receiver<bool>) {
+/// What a connection is told.
+struct Own {
+    connection: Arc<Connection>,
+    closed: watch::Receiver<bool>,
+}
+
+async fn connection(stream: TcpStream, router: Router, header_timeout: Duration, own: Own) {
+    let Own { connection, mut closed } = own;
     // Replies are small, and somebody waits for each.
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(header_timeout);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    tokio::pin!(connection);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let (asked, answer) = (connection.ask(), router.call(request));
+        async move { answer.await.map(|response| response.map(|body| until_sent(body, asked))) }
+    });
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = async { drop(closed.wait_for(|closed| *closed).await) } => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        ended = serving.as_mut() => ended,
+        () = async {
+            tokio::select! {
+                _ = closed.wait_for(|closed| *closed) => {}
+                () = connection.closed() => {}
+            }
+        } => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
     }
+}
+
+/// The body of an answer, which holds what was asked until it has been sent.
+fn until_sent(body: Body, asked: Asked) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        let _held = &asked;
+        frame
+    }))
 }

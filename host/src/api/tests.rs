@@ -109,6 +109,7 @@ async fn api(store: Arc<dyn Store>, tokens: bool, draining: watch::Receiver<bool
         hub,
         limits: LIMITS,
         streams: 16,
+        waits: 2,
         bodies: Bodies { module_bytes: 1000, batch_bytes: 100_000 },
         standing: Arc::new(Standing::of(Share { queues: None, slots: 4 })),
         clock: Arc::default(),

@@ -74,7 +74,12 @@ pub static KEYS: &[Key] = &[
         Kind::Choice(&["auto", "required"]),
         "Whether requests need a token: required, or auto: from the first one that is made on.",
     ),
-    key("http.max_connections", "1024", Kind::Number(1, 65_536), "Connections at once; others wait."),
+    key(
+        "http.max_connections",
+        "1024",
+        Kind::Number(1, 65_536),
+        "Connections at once; one more closes the one that was idle for longest, or waits.",
+    ),
     key(
         "worker.hostname",
         "\"lovage@%h\"",

@@ -219,6 +219,8 @@ impl House {
             outside: Arc::clone(&self.outside),
             limits: self.admission,
             streams: self.limits.streams,
+            // Whoever serves it knows how many connections there are.
+            waits: u32::MAX,
             bodies: Bodies { module_bytes: self.limits.module_bytes, batch_bytes: self.limits.batch_bytes },
             clock: Arc::clone(&self.clock),
             host: self.host(),

@@ -136,7 +136,9 @@ pub(super) async fn keep<F: Future<Output = ()>>(
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.http.listen).await.with_context(|| taken(config.http.listen))?;
     let (drain, draining) = watch::channel(false);
-    let router = api::router(Api { conf: config.json(), ..house.api(draining.clone()) });
+    // Half of the connections are there for others than one tenant, however long its requests wait.
+    let waits = u32::try_from(config.http.max_connections / 2).unwrap_or(u32::MAX).max(1);
+    let router = api::router(Api { conf: config.json(), waits, ..house.api(draining.clone()) });
     let celeryev = Celeryev::new(house.control(), config.worker.task_events);
     let control = house.control();
     let pidbox = Pidbox { control: house.control(), celeryev: Arc::clone(&celeryev), conf: config.json() };

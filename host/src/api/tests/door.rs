@@ -53,6 +53,57 @@ async fn a_connection_beyond_the_cap_waits_its_turn() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_makes_room_for_a_new_one() {
+    let site = site().await;
+    let open = open(&site, DOOR).await;
+    for _ in 0..3 {
+        let mut kept = TcpStream::connect(open.address).await.unwrap();
+        ask(&mut kept, "/livez").await;
+        assert_eq!(first_line(&mut kept).await, "HTTP/1.1 200 OK\r\n");
+        let mut next = TcpStream::connect(open.address).await.unwrap();
+        ask(&mut next, "/livez").await;
+        assert_eq!(first_line(&mut next).await, "HTTP/1.1 200 OK\r\n");
+        let mut rest = Vec::new();
+        kept.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.windows(4).any(|end| end == b"\r\n\r\n"), "it was answered before it was closed");
+    }
+    // One on which something is asked is not closed before it is answered.
+    site.put("a").await;
+    let mut poll = TcpStream::connect(open.address).await.unwrap();
+    ask(&mut poll, "/v1/tasks/a/result?wait=60").await;
+    while !site.hub.watched(&TenantId::default(), &task("a")) {
+        tokio::task::yield_now().await;
+    }
+    let mut next = TcpStream::connect(open.address).await.unwrap();
+    ask(&mut next, "/livez").await;
+    site.end("a");
+    assert_eq!(first_line(&mut poll).await, "HTTP/1.1 200 OK\r\n");
+    assert_eq!(first_line(&mut next).await, "HTTP/1.1 200 OK\r\n");
+}
+
+#[tokio::test]
+async fn one_tenant_of_several_has_not_all_connections_wait() {
+    let site = site().await;
+    site.send("PUT", "/v1/tenants/acme", json!({})).await;
+    site.put("a").await;
+    let open = open(&site, Door { max_connections: 9, ..DOOR }).await;
+    let wait = async || {
+        let mut stream = TcpStream::connect(open.address).await.unwrap();
+        ask(&mut stream, "/v1/tasks/a/result?wait=60").await;
+        stream
+    };
+    let mut waiting = [wait().await, wait().await, wait().await];
+    // Two may wait: of the three, whichever came last is told so.
+    let (refused, index, _) =
+        futures_util::future::select_all(waiting.iter_mut().map(|it| Box::pin(first_line(it)))).await;
+    assert_eq!(refused, "HTTP/1.1 429 Too Many Requests\r\n");
+    site.end("a");
+    for (n, stream) in waiting.iter_mut().enumerate().filter(|(n, _)| *n != index) {
+        assert_eq!(first_line(stream).await, "HTTP/1.1 200 OK\r\n", "{n}");
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_does_not_end_is_cut_off() {
     let site = site().await;
     let open = open(&site, Door { header_timeout: Duration::from_millis(20), ..DOOR }).await;
