@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lovage_client::{Client, s};
-use lovage_model::api::SubmitRequest;
+use lovage_model::api::{BatchItem, SubmitRequest};
 use lovage_tests::guests;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -48,13 +48,19 @@ fn queued(rig: &Rig, batches: usize, task: &'static str, args: Value) -> JoinSet
     calls.spawn(async move {
         loop {
             for _ in 0..batches {
-                // It is refused when it has too much: that is a wall.
-                let _ = client.submit_batch((0..100).map(|_| request()).collect()).await;
+                // It is refused when it has too much: that is a wall. A task that nobody knows would be no attack.
+                if let Ok(reply) = client.submit_batch((0..100).map(|_| request()).collect()).await {
+                    assert!(!reply.results.iter().any(is_unknown), "{task} is no task of its module");
+                }
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
     });
     calls
+}
+
+fn is_unknown(item: &BatchItem) -> bool {
+    matches!(item, BatchItem::Refused(problem) if problem.code == "unknown_task")
 }
 
 /// Pushes components that were not seen before, each to be scanned and compiled.

@@ -167,6 +167,7 @@ export_tasks!(
     count,
     drop_key,
     keep_many,
+    flood,
     secret,
     fetch,
     hoard,
