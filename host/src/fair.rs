@@ -51,6 +51,11 @@ impl<T> Fair<T> {
         }
     }
 
+    /// What is next.
+    pub fn peek(&self) -> Option<&T> {
+        self.lines.get(&self.order.first()?.1)?.waiting.front()
+    }
+
     /// What is next, and whose it is.
     pub fn pop(&mut self) -> Option<(TenantId, T)> {
         let (used, tenant) = self.order.pop_first()?;
@@ -129,8 +134,10 @@ mod tests {
     #[test]
     fn each_line_keeps_its_order_and_who_has_used_least_is_next() {
         let mut fair = Fair::default();
+        assert_eq!(fair.peek(), None);
         (0..3).for_each(|n| fair.push(&of(0), n));
         fair.push(&of(1), 10);
+        assert_eq!(fair.peek(), Some(&0));
         assert_eq!(fair.pop(), Some((of(0), 0)));
         fair.charge(&of(0), 5);
         assert_eq!([fair.pop(), fair.pop(), fair.pop()].map(|it| it.unwrap().1), [10, 1, 2]);

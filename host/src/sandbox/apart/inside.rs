@@ -18,7 +18,7 @@ use super::super::engine::Pool;
 use super::super::engines::Engines;
 use super::super::{guest_runtime, lock};
 use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Whose};
 use super::walls;
 use crate::attempt::{Answer, Answered, Ask, Progress, Stop};
 
@@ -52,7 +52,7 @@ fn serve() -> anyhow::Result<()> {
     let Some(Order::Begin(begin)) = next(&mut orders)? else { anyhow::bail!("an executor is started by a daemon") };
     let walls = confine(&begin).context("it could not be confined")?;
     let inside = Inside::new(&begin, Outbox::to(door)?)?;
-    inside.outbox.say(&Word::Ready { allocator: inside.engines.allocator(), walls });
+    inside.outbox.say(None, &Word::Ready { allocator: inside.engines.allocator(), walls });
     while let Some(order) = next(&mut orders)? {
         inside.obey(order);
     }
@@ -123,7 +123,7 @@ impl Inside {
             Order::Load { digest, flavour, artifact } => {
                 // SAFETY: the daemon has verified the file, which lies where only its user can write.
                 let loaded = unsafe { self.engines.load(&digest, flavour, &artifact) };
-                self.outbox.say(&Word::Loaded { digest, flavour, refusal: loaded.err() });
+                self.outbox.say(None, &Word::Loaded { digest, flavour, refusal: loaded.err() });
             }
             Order::Unload { digest } => self.engines.unload(&digest),
             Order::Stop { turn, stop } => {
@@ -143,18 +143,20 @@ impl Inside {
                 lock(&self.running).insert(turn, Running { stop, asked: Arc::clone(&asked) });
                 let (engines, outbox, running) =
                     (Arc::clone(&self.engines), Arc::clone(&self.outbox), Arc::clone(&self.running));
+                let whose = Whose { tenant: attempt.tenant.clone(), weight: grants.weight };
                 self.spawn(async move {
-                    let progress = Teller { turn, outbox: Arc::clone(&outbox), talks: AtomicBool::new(false), asked };
+                    let (talks, out) = (AtomicBool::new(false), Arc::clone(&outbox));
+                    let progress = Teller { turn, whose: whose.clone(), outbox: out, talks, asked };
                     let report = engines.run(*attempt, grants, Arc::new(progress), stopped).await;
                     lock(&running).remove(&turn);
-                    outbox.say(&Word::Ended { turn, report: Box::new(report) });
+                    outbox.say(Some(&whose), &Word::Ended { turn, report: Box::new(report) });
                 });
             }
             Order::Describe { turn, digest, grants } => {
                 let (engines, outbox) = (Arc::clone(&self.engines), Arc::clone(&self.outbox));
                 self.spawn(async move {
                     let described = engines.describe(&digest, grants).await;
-                    outbox.say(&Word::Described { turn, described });
+                    outbox.say(None, &Word::Described { turn, described });
                 });
             }
         }
@@ -177,6 +179,7 @@ impl Drop for Inside {
 /// Tells the daemon what an attempt does.
 struct Teller {
     turn: Turn,
+    whose: Whose,
     outbox: Arc<Outbox>,
     /// Whether it has told anything.
     talks: AtomicBool,
@@ -186,6 +189,7 @@ struct Teller {
 /// Something that was asked for, as long as it is wanted.
 struct Wanted {
     turn: Turn,
+    whose: Whose,
     number: u64,
     outbox: Arc<Outbox>,
     asked: Arc<Asked>,
@@ -195,7 +199,7 @@ impl Drop for Wanted {
     fn drop(&mut self) {
         let Self { turn, number, .. } = *self;
         if lock(&self.asked.waiting).remove(&number).is_some() {
-            self.outbox.say(&Word::Unask { turn, number });
+            self.outbox.say(Some(&self.whose), &Word::Unask { turn, number });
         }
     }
 }
@@ -203,7 +207,7 @@ impl Drop for Wanted {
 impl Teller {
     fn say(&self, word: &Word) {
         self.talks.store(true, Ordering::Relaxed);
-        self.outbox.say(word);
+        self.outbox.say(Some(&self.whose), word);
     }
 }
 
@@ -227,7 +231,7 @@ impl Progress for Teller {
 
     fn is_behind(&self, waker: &Waker) -> bool {
         // Who has told nothing is not kept by others that talk.
-        self.talks.load(Ordering::Relaxed) && self.outbox.is_behind(waker)
+        self.talks.load(Ordering::Relaxed) && self.outbox.is_behind(&self.whose, waker)
     }
 
     fn ask(&self, ask: Ask) -> Answered {
@@ -236,7 +240,7 @@ impl Progress for Teller {
         let (answer, answered) = oneshot::channel();
         lock(&asked.waiting).insert(number, answer);
         self.say(&Word::Ask { turn, number, ask });
-        let wanted = Wanted { turn, number, outbox, asked };
+        let wanted = Wanted { turn, whose: self.whose.clone(), number, outbox, asked };
         Box::pin(async move {
             let _wanted = wanted;
             answered.await.unwrap_or(Answer::Refused)

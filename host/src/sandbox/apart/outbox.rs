@@ -1,24 +1,30 @@
 //! What a process has to say to its daemon. Whoever says something writes it, as far as it is taken at once; the rest is for a
 //! thread that may wait.
 //!
+//! What waits, waits in a line for each tenant, and next is what the tenant says that has said least, in bytes and by weight: large
+//! results of one are nothing for another to stand behind. What concerns no tenant goes before all of them.
+//!
 //! No guest waits in here: it would keep a thread from all others. One that talks faster than the daemon listens is not run
-//! until what was said has gone ([`Outbox::is_behind`]), so that it takes no memory.
+//! until what was said for its tenant has gone ([`Outbox::is_behind`]), so that it takes no memory.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use lovage_model::TenantId;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
 use super::door::{self, Word};
+use crate::fair::Fair;
 
-/// What may wait before who talks does not go on.
+/// What may wait of one tenant's before who talks does not go on.
 const MOST_WAITING_BYTES: usize = 256 << 10;
-/// What is written before those who wait are looked at.
-const CHUNK_BYTES: usize = 64 << 10;
+/// What is written together, unless a frame is longer.
+const BATCH_BYTES: usize = 64 << 10;
 
 /// The way out.
 pub(super) struct Outbox {
@@ -30,11 +36,35 @@ pub(super) struct Outbox {
     behind: AtomicUsize,
 }
 
+/// Whose attempt says something, and what its tenant's share is.
+#[derive(Debug, Clone)]
+pub(super) struct Whose {
+    pub(super) tenant: TenantId,
+    pub(super) weight: u32,
+}
+
 #[derive(Default)]
 struct Waiting {
-    bytes: Vec<u8>,
+    /// What goes next: the rest of a frame, perhaps, then whole ones.
+    next: Batch,
+    /// Frames; nothing, if nobody writes.
+    lines: Fair<Frame>,
     writer: Writer,
-    resting: Vec<Waker>,
+    /// What each tenant has said that has not gone, in bytes.
+    behind: HashMap<TenantId, usize>,
+    resting: Vec<(TenantId, Waker)>,
+}
+
+/// What is written together, and how much of it each tenant has said.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    of: Vec<(TenantId, usize)>,
+}
+
+struct Frame {
+    bytes: Vec<u8>,
+    weight: u32,
 }
 
 /// Who writes: it takes all that comes meanwhile.
@@ -58,45 +88,42 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// Says something. Never waits.
-    pub(super) fn say(&self, word: &Word) {
+    /// Says something, for an attempt or for none. Never waits.
+    pub(super) fn say(&self, whose: Option<&Whose>, word: &Word) {
+        let mut frame = Vec::new();
+        door::write(&mut frame, word);
+        self.behind.fetch_add(frame.len(), Ordering::Relaxed);
         let mut waiting = self.lock();
-        let before = waiting.bytes.len();
-        door::write(&mut waiting.bytes, word);
-        self.behind.fetch_add(waiting.bytes.len() - before, Ordering::Relaxed);
+        waiting.line_up(whose, frame);
         if waiting.writer != Writer::Nobody {
             return;
         }
         waiting.writer = Writer::Speaker;
-        let mut bytes = Vec::new();
-        while !waiting.bytes.is_empty() {
-            std::mem::swap(&mut waiting.bytes, &mut bytes);
+        while let Some(mut batch) = waiting.take() {
             drop(waiting);
-            let gone = self.write_now(&bytes);
+            let gone = self.write_now(&batch.bytes);
             waiting = self.lock();
-            self.has_gone(&mut waiting, gone);
-            if gone < bytes.len() {
-                bytes.drain(..gone);
-                bytes.append(&mut waiting.bytes);
-                waiting.bytes = bytes;
+            if gone < batch.bytes.len() {
+                self.behind.fetch_sub(gone, Ordering::Relaxed);
+                batch.bytes.drain(..gone);
+                waiting.put_first(batch);
                 waiting.writer = Writer::Thread;
                 return self.rest.notify_one();
             }
-            bytes.clear();
+            self.has_gone(&mut waiting, &batch);
         }
-        waiting.keep(bytes);
+        waiting.writer = Writer::Nobody;
     }
 
-    /// Whether so much has not gone yet that who talks should rest; `waker` is woken when it has.
-    pub(super) fn is_behind(&self, waker: &Waker) -> bool {
+    /// Whether so much of a tenant's has not gone yet that who talks should rest; `waker` is woken when it has.
+    pub(super) fn is_behind(&self, whose: &Whose, waker: &Waker) -> bool {
         if self.behind.load(Ordering::Relaxed) <= MOST_WAITING_BYTES {
             return false;
         }
         let mut waiting = self.lock();
-        // Again, now that nobody is woken in between.
-        let is_behind = self.behind.load(Ordering::Relaxed) > MOST_WAITING_BYTES;
-        if is_behind && !waiting.resting.iter().any(|resting| resting.will_wake(waker)) {
-            waiting.resting.push(waker.clone());
+        let is_behind = waiting.is_behind(&whose.tenant);
+        if is_behind && !waiting.resting.iter().any(|(_, resting)| resting.will_wake(waker)) {
+            waiting.resting.push((whose.tenant.clone(), waker.clone()));
         }
         is_behind
     }
@@ -117,29 +144,34 @@ impl Outbox {
     }
 
     fn write_rests(&self) {
-        let mut bytes = Vec::new();
         loop {
             let waiting = self.rest.wait_while(self.lock(), |waiting| waiting.writer != Writer::Thread);
             let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
-            while !waiting.bytes.is_empty() {
-                std::mem::swap(&mut waiting.bytes, &mut bytes);
+            while let Some(batch) = waiting.take() {
                 drop(waiting);
-                for chunk in bytes.chunks(CHUNK_BYTES) {
-                    let _ = (&self.daemon).write_all(chunk);
-                    self.has_gone(&mut self.lock(), chunk.len());
-                }
-                bytes.clear();
+                let _ = (&self.daemon).write_all(&batch.bytes);
                 waiting = self.lock();
+                self.has_gone(&mut waiting, &batch);
             }
-            waiting.keep(std::mem::take(&mut bytes));
+            waiting.writer = Writer::Nobody;
         }
     }
 
-    fn has_gone(&self, waiting: &mut Waiting, bytes: usize) {
-        let before = self.behind.fetch_sub(bytes, Ordering::Relaxed);
-        if before - bytes <= MOST_WAITING_BYTES {
-            waiting.resting.drain(..).for_each(Waker::wake);
+    /// Notes that all that is left of a batch has gone, and wakes those who may talk again.
+    fn has_gone(&self, waiting: &mut Waiting, batch: &Batch) {
+        self.behind.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
+        for (tenant, bytes) in &batch.of {
+            if let Some(behind) = waiting.behind.get_mut(tenant) {
+                *behind -= *bytes;
+                if *behind == 0 {
+                    waiting.behind.remove(tenant);
+                }
+            }
         }
+        let resting = std::mem::take(&mut waiting.resting);
+        let (rest, wake): (Vec<_>, _) = resting.into_iter().partition(|(tenant, _)| waiting.is_behind(tenant));
+        waiting.resting = rest;
+        wake.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -148,13 +180,37 @@ impl Outbox {
 }
 
 impl Waiting {
-    /// All has gone. The larger buffer stays, unless it is very large.
-    fn keep(&mut self, emptied: Vec<u8>) {
-        if emptied.capacity() > self.bytes.capacity() {
-            self.bytes = emptied;
+    fn line_up(&mut self, whose: Option<&Whose>, frame: Vec<u8>) {
+        let Some(Whose { tenant, weight }) = whose else { return self.next.bytes.extend(frame) };
+        *self.behind.entry(tenant.clone()).or_default() += frame.len();
+        self.lines.push(tenant, Frame { bytes: frame, weight: *weight });
+    }
+
+    /// What is to be written next; none: all has gone.
+    fn take(&mut self) -> Option<Batch> {
+        let mut batch = std::mem::take(&mut self.next);
+        while batch.bytes.len() < BATCH_BYTES {
+            let Some((tenant, Frame { bytes, weight })) = self.lines.pop() else { break };
+            self.lines.charge(&tenant, bytes.len() as u64 / u64::from(weight.max(1)));
+            batch.of.push((tenant, bytes.len()));
+            if batch.bytes.is_empty() {
+                batch.bytes = bytes;
+            } else {
+                batch.bytes.extend(bytes);
+            }
         }
-        self.bytes.shrink_to(door::KEPT_BYTES);
-        self.writer = Writer::Nobody;
+        (!batch.bytes.is_empty()).then_some(batch)
+    }
+
+    /// Puts the rest of what was begun before all else.
+    fn put_first(&mut self, mut rest: Batch) {
+        rest.bytes.append(&mut self.next.bytes);
+        rest.of.append(&mut self.next.of);
+        self.next = rest;
+    }
+
+    fn is_behind(&self, tenant: &TenantId) -> bool {
+        self.behind.get(tenant).is_some_and(|behind| *behind > MOST_WAITING_BYTES)
     }
 }
 
@@ -174,34 +230,64 @@ mod tests {
         }
     }
 
-    fn wrote(turn: u64) -> Word {
-        Word::Wrote { turn, stderr: false, text: "x".repeat(1000) }
+    fn wrote(turn: u64, bytes: usize) -> Word {
+        Word::Wrote { turn, stderr: false, text: "x".repeat(bytes) }
+    }
+
+    fn whose(tenant: &str) -> Whose {
+        Whose { tenant: tenant.parse().unwrap(), weight: 1 }
+    }
+
+    /// The turn of the next word.
+    fn heard(theirs: &mut UnixStream) -> Option<u64> {
+        let mut head = [0; LENGTH];
+        theirs.read_exact(&mut head).unwrap();
+        let mut frame = vec![0; door::length(head).unwrap()];
+        theirs.read_exact(&mut frame).unwrap();
+        match door::read(&frame).unwrap() {
+            Word::Wrote { turn, .. } => Some(turn),
+            _ => None,
+        }
     }
 
     #[test]
     fn who_talks_faster_than_it_is_heard_never_waits_and_is_told_to_rest() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let outbox = Outbox::to(ours).unwrap();
+        let (outbox, own, other) = (Outbox::to(ours).unwrap(), whose("own"), whose("other"));
         let (ring, rung) = std::sync::mpsc::channel();
         let waker = Waker::from(Arc::new(Rung(ring)));
         let mut said = 0;
-        while !outbox.is_behind(&waker) {
-            outbox.say(&wrote(said));
+        while !outbox.is_behind(&own, &waker) {
+            outbox.say(Some(&own), &wrote(said, 1000));
             said += 1;
             assert!(said < 10_000, "nobody reads");
         }
         // Who has to, says more.
-        outbox.say(&wrote(said));
-        assert!(outbox.is_behind(&waker) && rung.try_recv().is_err());
+        outbox.say(Some(&own), &wrote(said, 1000));
+        assert!(!outbox.is_behind(&other, &waker), "another tenant has said nothing");
+        assert!(outbox.is_behind(&own, &waker) && rung.try_recv().is_err());
         for turn in 0..=said {
-            let mut head = [0; LENGTH];
-            theirs.read_exact(&mut head).unwrap();
-            let mut frame = vec![0; door::length(head).unwrap()];
-            theirs.read_exact(&mut frame).unwrap();
-            let word = door::read(&frame).unwrap();
-            assert!(matches!(word, Word::Wrote { turn: read, .. } if read == turn), "in order");
+            assert_eq!(heard(&mut theirs), Some(turn), "in order");
         }
         rung.recv().unwrap();
-        assert!(!outbox.is_behind(&waker));
+        assert!(!outbox.is_behind(&own, &waker));
+    }
+
+    #[test]
+    fn large_words_of_one_tenant_are_no_line_for_another_to_stand_in() {
+        const LARGE: u64 = 50;
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (outbox, large, small) = (Outbox::to(ours).unwrap(), whose("large"), whose("small"));
+        for turn in 0..LARGE {
+            outbox.say(Some(&large), &wrote(turn, 1_000_000));
+        }
+        outbox.say(Some(&small), &wrote(LARGE, 10));
+        outbox.say(None, &Word::Unask { turn: 0, number: 0 });
+        let order: Vec<_> = (0..LARGE + 2).map(|_| heard(&mut theirs)).collect();
+        let place = |turn| order.iter().position(|heard| *heard == turn).unwrap();
+        // One is on its way, and perhaps one more that was begun.
+        assert!(place(Some(LARGE)) <= 3 && place(None) <= 3, "{order:?}");
+        let larges: Vec<_> = order.into_iter().flatten().filter(|turn| *turn < LARGE).collect();
+        assert!(larges.is_sorted() && larges.len() == LARGE as usize);
     }
 }
