@@ -1,9 +1,11 @@
-//! How much does each tenant hold of something that it may have only so much of?
+//! How much does each tenant hold of something that it may have only so much of? Who wants more is refused ([`Holdings`]), or waits
+//! until there is room ([`Rooms`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lovage_model::TenantId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What is held, in any unit that is the same for all.
 #[derive(Debug, Clone, Default)]
@@ -56,9 +58,65 @@ impl Drop for Held {
     }
 }
 
+/// A room for each tenant, of one size.
+#[derive(Debug, Clone)]
+pub struct Rooms {
+    size: u32,
+    of: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
+}
+
+/// Rooms that are kept though they are empty.
+const KEPT_ROOMS: usize = 256;
+
+impl Rooms {
+    /// Each of so many places.
+    pub fn of(size: u32) -> Self {
+        Self { size, of: Arc::default() }
+    }
+
+    /// Waits for so many places of a tenant's, or for all that there are, in the order of coming. They are held until what is
+    /// returned is dropped.
+    pub async fn enter(&self, tenant: &TenantId, places: u32) -> Option<OwnedSemaphorePermit> {
+        // A room is never closed.
+        self.room(tenant).acquire_many_owned(places.min(self.size)).await.ok()
+    }
+
+    fn room(&self, tenant: &TenantId) -> Arc<Semaphore> {
+        let mut rooms = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(room) = rooms.get(tenant) {
+            return Arc::clone(room);
+        }
+        if rooms.len() > KEPT_ROOMS {
+            // Who is in a room, or waits for one, holds it.
+            rooms.retain(|_, room| Arc::strong_count(room) > 1);
+        }
+        let room = Arc::new(Semaphore::new(self.size as usize));
+        rooms.insert(tenant.clone(), Arc::clone(&room));
+        room
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+
+    #[test]
+    fn who_finds_no_room_waits_for_its_own_tenants_and_for_no_other() {
+        let (rooms, own, other) = (Rooms::of(4), TenantId::default(), TenantId::new("other").unwrap());
+        let enter = |tenant: &TenantId, places| rooms.enter(tenant, places).now_or_never().flatten();
+        let (three, one) = (enter(&own, 3).unwrap(), enter(&own, 1).unwrap());
+        assert!(enter(&own, 1).is_none() && enter(&other, 9).is_some(), "more than there is is all there is");
+        drop(one);
+        assert!(enter(&own, 2).is_none() && enter(&own, 1).is_some());
+        for n in 0..2 * KEPT_ROOMS {
+            assert!(enter(&TenantId::new(format!("t{n}")).unwrap(), 1).is_some());
+        }
+        assert!(rooms.of.lock().unwrap().len() <= KEPT_ROOMS + 2);
+        assert!(enter(&own, 2).is_none(), "who is in it keeps it");
+        drop(three);
+    }
 
     #[test]
     fn each_tenant_holds_its_own_and_what_is_let_go_makes_room() {

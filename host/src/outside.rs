@@ -14,15 +14,20 @@ use lovage_model::{ModuleName, SecretName, TenantId, TenantPolicy};
 use tokio::sync::Semaphore;
 
 use crate::attempt::{Answer, Ask, Capabilities, Grants, HTTP_AT_ONCE, HttpFault};
+use crate::held::Rooms;
 use crate::store::{self, Place, Store};
 use http::Http;
 
 /// The longest secret, in bytes.
 pub const MAX_SECRET_BYTES: usize = 64 << 10;
 
+/// Calls of a tenant's tasks to the store at once; others of it wait, so that they are no line for another tenant's messages.
+const STORE_CALLS: u32 = 4;
+
 /// Who does it.
 pub struct Outside {
     store: Arc<dyn Store>,
+    store_calls: Rooms,
     http: Http,
     /// What a tenant's values may take, in bytes, if it is not said of the tenant.
     key_value_bytes: u64,
@@ -58,7 +63,7 @@ impl May {
 impl Outside {
     /// On a store, where the values of each tenant may take so many bytes.
     pub fn new(store: Arc<dyn Store>, key_value_bytes: u64) -> Self {
-        Self { store, http: Http::default(), key_value_bytes }
+        Self { store, store_calls: Rooms::of(STORE_CALLS), http: Http::default(), key_value_bytes }
     }
 
     /// Does what is asked, or says why not.
@@ -70,8 +75,14 @@ impl Outside {
                 };
                 Answer::Http(self.http.send(may, request).await)
             }
-            Ask::KeyValue(call) => Answer::KeyValue(self.key_value(may, call).await),
-            Ask::Secret(name) => Answer::Secret(self.secret(may, &name).await),
+            Ask::KeyValue(call) => {
+                let _place = self.store_calls.enter(&may.tenant, 1).await;
+                Answer::KeyValue(self.key_value(may, call).await)
+            }
+            Ask::Secret(name) => {
+                let _place = self.store_calls.enter(&may.tenant, 1).await;
+                Answer::Secret(self.secret(may, &name).await)
+            }
         }
     }
 

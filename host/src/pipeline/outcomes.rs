@@ -3,14 +3,12 @@
 //! What one tenant's attempts leave behind may be large. So what waits counts in bytes; an attempt whose tenant has too much here
 //! waits with its own, and counts as one that the host has; and whose outcomes have taken least of the store, by weight, is next.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use lovage_model::{AttemptLog, Message, Settlement, TenantId, Verdict};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use lovage_model::{AttemptLog, Message, Settlement, Verdict};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::Listed;
 use crate::fair::Fair;
+use crate::held::Rooms;
 use crate::store::Lease;
 
 /// What of one tenant may wait, in KiB; one outcome may be larger.
@@ -43,7 +41,7 @@ struct Waiting {
 #[derive(Clone)]
 pub struct Outcomes {
     way: mpsc::Sender<Waiting>,
-    rooms: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
+    rooms: Rooms,
 }
 
 /// Where they wait.
@@ -55,37 +53,20 @@ pub(super) struct Inbox {
 /// An inbox, and the way to it.
 pub(super) fn inbox() -> (Outcomes, Inbox) {
     let (way, came) = mpsc::channel(ON_THEIR_WAY);
-    (Outcomes { way, rooms: Arc::default() }, Inbox { came, lines: Fair::default() })
+    (Outcomes { way, rooms: Rooms::of(TENANT_KIB) }, Inbox { came, lines: Fair::default() })
 }
 
 impl Outcomes {
     /// Waits until one has room with those of its tenant. Returns about how many bytes it takes.
     pub(super) async fn send(&self, settled: Settled) -> usize {
         let bytes = bytes(&settled.settlement);
-        let room = self.room(&settled.lease.tenant);
-        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(TENANT_KIB);
-        // A room is never closed.
-        let room = room.acquire_many_owned(kib).await.ok();
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        let room = self.rooms.enter(&settled.lease.tenant, kib).await;
         if self.way.send(Waiting { settled, bytes, _room: room }).await.is_err() {
             // The house is closing: the message is delivered again when it opens.
             tracing::warn!("an outcome came after the end, and is not recorded");
         }
         bytes
-    }
-
-    fn room(&self, tenant: &TenantId) -> Arc<Semaphore> {
-        const KEPT: usize = 256;
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(room) = rooms.get(tenant) {
-            return Arc::clone(room);
-        }
-        if rooms.len() > KEPT {
-            // What waits in a room, or for one, holds it.
-            rooms.retain(|_, room| Arc::strong_count(room) > 1);
-        }
-        let room = Arc::new(Semaphore::new(TENANT_KIB as usize));
-        rooms.insert(tenant.clone(), Arc::clone(&room));
-        room
     }
 }
 
