@@ -46,7 +46,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("outside", &["store", "attempt", "held"]),
     (
         "pipeline",
-        &["access", "modules", "outside", "sandbox", "trace", "canvas", "events", "store", "attempt", "fair", "clock"],
+        &[
+            "access", "modules", "outside", "sandbox", "trace", "canvas", "events", "store", "attempt", "fair", "held",
+            "clock",
+        ],
     ),
     ("queue", &["canvas", "modules"]),
     ("modules", &["access", "sandbox", "store"]),
