@@ -11,9 +11,9 @@ use lovage_model::{EventKind, ResultMeta, TaskId, TenantId};
 use serde::Deserialize;
 
 use super::input::{Asked, Listens, Named};
-use super::problem::{BAD_QUERY, Failure, QUOTA_EXCEEDED, Reply};
+use super::problem::{BAD_QUERY, Failure, Reply};
 use super::{Rooms, Shared};
-use crate::access::{Caller, Denied, TooMany};
+use crate::access::{Caller, Denied};
 use crate::events::{Notice, Subscription};
 
 /// The longest a request waits, in seconds.
@@ -64,12 +64,8 @@ pub(crate) async fn wait_for_result(
 /// Waits until the task has ended, the span is over, the daemon goes down or the caller may not ask any more.
 async fn wait(rooms: &Rooms, caller: &Caller, id: &TaskId, span: Duration) -> Reply<ResultMeta> {
     let tenant = &caller.tenant;
-    let most = rooms.api.waits;
-    let _open = rooms.api.access.wait(tenant, most).map_err(|TooMany { most }| {
-        QUOTA_EXCEEDED.because(format!(
-            "{most} requests of the tenant wait for results already (half of http.max_connections): watch many tasks with one POST /v1/tasks:watch"
-        ))
-    })?;
+    // Who has as many that wait as it may is told at once what is known, and to ask again: others need connections, too.
+    let Ok(_place) = rooms.api.access.wait(tenant, rooms.api.waits) else { return read(rooms, tenant, id).await };
     let mut following = rooms.api.hub.follow(tenant, id, None);
     let ended = async {
         loop {

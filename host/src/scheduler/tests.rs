@@ -98,6 +98,28 @@ async fn a_clock_that_leaps_takes_nothing_from_who_runs() {
     drop(running);
 }
 
+#[tokio::test]
+async fn what_the_host_does_for_a_task_is_charged_to_its_tenant() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+    let tenant = TenantId::default();
+    store.submit(&tenant, vec![Plan::of(message("it"))], clock::now(), Room::UNLIMITED).await.unwrap();
+    let now = clock::now();
+    let ask = Ask {
+        worker: "here".to_owned(),
+        queues: None,
+        max: 1,
+        shares: crate::store::Shares::default(),
+        now,
+        until: now.after(LEASE),
+    };
+    let mut leased = store.lease(ask).await.unwrap();
+    let delivery = scheduler.pipeline.list(leased.leases.remove(0));
+    // Nobody knows its task: it ends, and no guest has run.
+    let used = scheduler.pipeline.deliver(delivery, (), ()).await;
+    assert!(used > Duration::ZERO);
+}
+
 /// Lets a module of the store declare the task of all messages here, with this rate limit.
 async fn declare(store: &MemoryStore, rate_limit: &str) {
     let options = TaskOptions { rate_limit: rate_limit.parse().ok(), ..TaskOptions::default() };

@@ -151,9 +151,10 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let key = any::<Index>;
     let lease = (prop::option::weighted(0.3, prop::collection::vec(0..3_u8, 0..3)), 0..5_usize, 1..20_i64);
+    let room = (prop_oneof![3 => Just(99_u64), 1 => 1..12_u64], prop_oneof![3 => Just(99_u64), 1 => 0..5_u64]);
     let follow = (key(), prop::collection::vec(outcome(), 0..4), prop::bool::weighted(0.8));
     prop_oneof![
-        8 => (0..2_u8, prop::collection::vec(canvas(), 1..3), (prop_oneof![3 => Just(99_u64), 1 => 1..12_u64], prop_oneof![3 => Just(99_u64), 1 => 0..5_u64]))
+        8 => (0..2_u8, prop::collection::vec(canvas(), 1..3), room)
             .prop_map(|(t, plans, room)| Step::Submit(t, plans, room)),
         10 => lease.prop_map(|(queues, max, hold)| Step::Lease { queues, max, hold }),
         2 => (prop::collection::vec(key(), 0..4), 1..20_i64).prop_map(|(keys, hold)| Step::Renew(keys, hold)),
