@@ -5,6 +5,7 @@
 //! section 9.5).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -29,6 +30,7 @@ pub(super) struct Connection {
     close: Arc<Notify>,
     /// Its place in the line, while it is there.
     place: Mutex<Option<u64>>,
+    has_asked: AtomicBool,
 }
 
 /// A request, until its answer has been sent.
@@ -52,7 +54,12 @@ impl Idle {
 
     /// A new connection, on which nothing was asked yet.
     pub(super) fn connection(&self) -> Arc<Connection> {
-        let connection = Connection { idle: self.clone(), close: Arc::new(Notify::new()), place: Mutex::new(None) };
+        let connection = Connection {
+            idle: self.clone(),
+            close: Arc::new(Notify::new()),
+            place: Mutex::new(None),
+            has_asked: AtomicBool::new(false),
+        };
         connection.rest();
         Arc::new(connection)
     }
@@ -66,7 +73,13 @@ impl Connection {
     /// Something is asked on it.
     pub(super) fn ask(self: &Arc<Self>) -> Asked {
         self.leave();
+        self.has_asked.store(true, Ordering::Release);
         Asked(Arc::clone(self))
+    }
+
+    /// Whether anything was ever asked on it.
+    pub(super) fn has_asked(&self) -> bool {
+        self.has_asked.load(Ordering::Acquire)
     }
 
     /// Returns when it is to be closed, once what was asked on it is answered.

@@ -95,15 +95,18 @@ async fn connection(stream: TcpStream, router: Router, header_timeout: Duration,
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = async {
-            tokio::select! {
-                _ = closed.wait_for(|closed| *closed) => {}
-                () = connection.closed() => {}
-            }
-        } => {
+        () = async { drop(closed.wait_for(|closed| *closed).await) } => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
+        // hyper would wait for the first request of one that has sent none.
+        () = connection.closed() => match connection.has_asked() {
+            false => return,
+            true => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        },
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");

@@ -67,6 +67,15 @@ async fn an_idle_connection_makes_room_for_a_new_one() {
         kept.read_to_end(&mut rest).await.unwrap();
         assert!(rest.windows(4).any(|end| end == b"\r\n\r\n"), "it was answered before it was closed");
     }
+    // Nor does one wait for who has sent nothing, or only a part.
+    for part in ["", "GET /livez HTTP/1.1\r\nHost: local"] {
+        let mut silent = TcpStream::connect(open.address).await.unwrap();
+        silent.write_all(part.as_bytes()).await.unwrap();
+        let mut next = TcpStream::connect(open.address).await.unwrap();
+        ask(&mut next, "/livez").await;
+        let line = tokio::time::timeout(DOOR.header_timeout / 3, first_line(&mut next)).await;
+        assert_eq!(line.expect("room was made"), "HTTP/1.1 200 OK\r\n");
+    }
     // One on which something is asked is not closed before it is answered.
     site.put("a").await;
     let mut poll = TcpStream::connect(open.address).await.unwrap();
