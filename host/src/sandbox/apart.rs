@@ -228,13 +228,12 @@ impl Shared {
 
     /// Waits for room in one of these, and takes it in the one that has most.
     async fn place(self: &Arc<Self>, slots: &[Arc<Slot>]) -> Place {
-        let most_room = || {
-            let ready = slots.iter().filter_map(|slot| Some((slot, slot.process()?)));
-            let (slot, process) = ready.max_by_key(|(slot, _)| slot.places.available_permits())?;
-            let permit = Arc::clone(&slot.places).try_acquire_owned().ok()?;
+        let take = || {
+            let ready = slots.iter().filter_map(|slot| Some((&slot.places, slot.process()?)));
+            let (permit, process) = most_room(ready)?;
             Some(Place { process, permit: Some(permit), shared: Arc::clone(self) })
         };
-        self.when(most_room).await
+        self.when(take).await
     }
 
     /// Looks until there is something, again after each change.
@@ -338,6 +337,20 @@ impl Drop for Place {
     }
 }
 
+/// Takes a permit where there are most; none: there is none anywhere.
+fn most_room<'a, T>(of: impl Iterator<Item = (&'a Arc<Semaphore>, T)> + Clone) -> Option<(OwnedSemaphorePermit, T)> {
+    loop {
+        let (places, whose) = of.clone().max_by_key(|(places, _)| places.available_permits())?;
+        if places.available_permits() == 0 {
+            return None;
+        }
+        // If another took the last one since the look, there may still be one elsewhere.
+        if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
+            return Some((permit, whose));
+        }
+    }
+}
+
 /// Says once what a process lacks here.
 fn note_weakness(process: &Process) {
     let Walls { landlock, seccomp } = process.walls;
@@ -362,5 +375,31 @@ fn deadly(digest: &Digest) -> Refusal {
     Refusal {
         code: "describe_failed",
         message: format!("the processes that were to run {digest} died, {TRIES} times: the daemon's log has more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn two_who_look_at_the_same_place_at_once_both_find_one() {
+        let places = [Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1))];
+        let barrier = Barrier::new(2);
+        let found = || {
+            let all = (0..20_000).map(|_| {
+                barrier.wait();
+                let taken = most_room(places.iter().zip(0..));
+                barrier.wait();
+                taken.is_some()
+            });
+            all.filter(|found| *found).count()
+        };
+        let found = std::thread::scope(|scope| [scope.spawn(found), scope.spawn(found)].map(|it| it.join().unwrap()));
+        assert_eq!(found, [20_000; 2]);
+        let all: Vec<_> = std::iter::from_fn(|| most_room(places.iter().zip(0..))).collect();
+        assert_eq!(all.len(), 2);
     }
 }
