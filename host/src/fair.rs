@@ -3,8 +3,8 @@
 //! Each tenant has a line of its own. Next is the first of the line whose tenant has used least, by what it really used: start-time
 //! fair queueing (Goyal, Vin and Cheng 1996), as in `store/sharing.rs`.
 //!
-//! Invariant: who comes with an empty line begins where the one was that was next last, so nobody saves up turns, and nobody
-//! is in debt for having been alone.
+//! Invariant: who comes with an empty line begins where the one was that was next last, or before it by its credit at the most.
+//! So nobody saves up more turns than that, and nobody is in debt for having been alone.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -15,6 +15,8 @@ use lovage_model::TenantId;
 pub struct Fair<T> {
     /// What the tenant that was next last had used before it.
     floor: u64,
+    /// How much a tenant may have saved while it used less than its share.
+    credit: u64,
     lines: HashMap<TenantId, Line<T>>,
     /// Those in which something waits, by what their tenants have used.
     order: BTreeSet<(u64, TenantId)>,
@@ -31,11 +33,17 @@ const KEPT_LINES: usize = 256;
 
 impl<T> Default for Fair<T> {
     fn default() -> Self {
-        Self { floor: 0, lines: HashMap::new(), order: BTreeSet::new() }
+        Self::with_credit(0)
     }
 }
 
 impl<T> Fair<T> {
+    /// One in which who used less than its share goes before others until it has used so much more (borrowed virtual time: Duda
+    /// and Cheriton 1999).
+    pub fn with_credit(credit: u64) -> Self {
+        Self { floor: 0, credit, lines: HashMap::new(), order: BTreeSet::new() }
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
@@ -59,7 +67,7 @@ impl<T> Fair<T> {
     /// What is next, and whose it is.
     pub fn pop(&mut self) -> Option<(TenantId, T)> {
         let (used, tenant) = self.order.pop_first()?;
-        self.floor = used;
+        self.floor = self.floor.max(used);
         let line = self.lines.get_mut(&tenant)?;
         let what = line.waiting.pop_front()?;
         if !line.waiting.is_empty() {
@@ -82,17 +90,16 @@ impl<T> Fair<T> {
     }
 
     fn line(&mut self, tenant: &TenantId) -> &mut Line<T> {
+        let least = self.floor.saturating_sub(self.credit);
         if self.lines.len() > self.order.len() + KEPT_LINES {
-            let floor = self.floor;
-            self.lines.retain(|_, line| !line.waiting.is_empty() || line.used > floor);
+            self.lines.retain(|_, line| !line.waiting.is_empty() || line.used > least);
         }
-        let floor = self.floor;
         if !self.lines.contains_key(tenant) {
-            self.lines.insert(tenant.clone(), Line { used: floor, waiting: VecDeque::new() });
+            self.lines.insert(tenant.clone(), Line { used: least, waiting: VecDeque::new() });
         }
         let line = self.lines.get_mut(tenant).expect("it was put there");
         if line.waiting.is_empty() {
-            line.used = line.used.max(floor);
+            line.used = line.used.max(least);
         }
         line
     }
@@ -163,6 +170,29 @@ mod tests {
             fair.charge(&tenant, 10);
         }
         assert!(served[0].abs_diff(served[1]) <= 2, "{served:?}");
+    }
+
+    #[test]
+    fn who_used_less_than_its_share_goes_first_until_its_credit_is_used_up() {
+        let mut fair = Fair::with_credit(30);
+        for _ in 0..100 {
+            fair.push(&of(0), 0);
+            fair.pop();
+            fair.charge(&of(0), 10);
+        }
+        (0..20).for_each(|n| {
+            fair.push(&of(0), n);
+            fair.push(&of(1), n);
+        });
+        let order: Vec<_> = std::iter::from_fn(|| {
+            let (tenant, _) = fair.pop()?;
+            fair.charge(&tenant, 10);
+            Some(usize::from(tenant == of(1)))
+        })
+        .collect();
+        // The credit, and the one turn that the other had been ahead.
+        assert_eq!(order[..4], [1; 4]);
+        assert!(order[4..20].iter().sum::<usize>().abs_diff(8) <= 1, "{order:?}");
     }
 
     #[test]

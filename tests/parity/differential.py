@@ -1,5 +1,6 @@
 """One client's work, done by a Celery worker and by Lovage: what is left in Redis, and what monitors were told, must be the same.
 
+    differential.py lose REDIS_URL                       leaves what a worker leaves that was killed
     differential.py worker REDIS_URL                     is the Celery worker
     differential.py work REDIS_URL                       does the work, and prints what came of it as JSON
     differential.py compare CELERY.json LOVAGE.json      holds both against each other
@@ -18,7 +19,9 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeoutErro
 from kombu import Queue
 
 PATIENCE = 30
-url = sys.argv[2] if sys.argv[1] in ("worker", "work") else None
+# When workers that are now lost took messages: long past the visibility timeout, and just now.
+LOST = {"lost-long-ago": 2 * 3600, "lost-just-now": 0}
+url = sys.argv[2] if sys.argv[1] in ("lose", "worker", "work") else None
 app = Celery("differential", broker=url, backend=url)
 app.conf.update(
     result_extended=True, task_send_sent_event=True, worker_send_task_events=True, worker_prefetch_multiplier=1,
@@ -140,6 +143,7 @@ def orders(told):
     yield "priority order", by_priority(told)
     yield "rate limit", at_a_rate()
     yield "handler order", handlers(told)
+    yield "visibility restore", restored()
     yield "warm shutdown", warm_shutdown(told)
 
 
@@ -175,6 +179,28 @@ def handlers(told):
         if not order[end]:
             sys.exit(f"nobody was told of any handler of {end}")
     return order
+
+
+def lose():
+    """Two messages as they are in `unacked` when nobody is left who took them."""
+    redis = app.backend.client
+    for task_id, seconds in LOST.items():
+        add.apply_async((2, 3), task_id=task_id, queue="nobody")
+        message = json.loads(redis.rpop("nobody"))
+        message["properties"]["delivery_info"] = {"exchange": "", "routing_key": "celery"}
+        redis.hset("unacked", task_id, json.dumps([message, "", "celery"]))
+        redis.zadd("unacked_index", {task_id: time.time() - seconds})
+
+
+def restored():
+    """What becomes of messages whose worker was killed: only that whose time is over is for another."""
+    redis = app.backend.client
+    old, young = LOST
+    meta = ended(app.AsyncResult(old))
+    kept = {task_id: bool(redis.hexists("unacked", task_id)) for task_id in LOST}
+    redis.hdel("unacked", young)
+    redis.zrem("unacked_index", young)
+    return {"meta": shown(meta), "still there": [kept[old], kept[young]]}
 
 
 def warm_shutdown(told):
@@ -349,6 +375,8 @@ def compare(ours, theirs):
 if __name__ == "__main__":
     if sys.argv[1] == "compare":
         sys.exit(compare(json.load(open(sys.argv[3])), json.load(open(sys.argv[2]))))
+    elif sys.argv[1] == "lose":
+        lose()
     elif sys.argv[1] == "worker":
         app.worker_main(["worker", "--concurrency", "2", "-E", "--loglevel", "ERROR"])
     else:

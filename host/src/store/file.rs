@@ -1,7 +1,8 @@
 //! How is everything remembered on one machine's disk?
 //!
 //! A directory: `lovage.db` (SQLite, write-ahead log), `modules/<sha256>.wasm`, and `lock`, which the daemon that has
-//! the directory open holds. One thread writes (see `writer`), others read, so that nobody who looks waits for a disk.
+//! the directory open holds. One thread writes (see `writer`), others read, so that nobody who looks waits for a disk; and one
+//! moves what was written from the log into the main file (see `checkpoint`).
 //!
 //! Invariants:
 //! - The database is the truth; what the writer keeps in memory is read from it when the store is opened.
@@ -15,6 +16,7 @@ mod backup;
 mod book;
 mod broker;
 mod check;
+mod checkpoint;
 mod codec;
 mod components;
 mod draft;
@@ -52,6 +54,7 @@ use tokio::sync::{Mutex, Notify};
 use super::{Result, Store, StoreError};
 pub use backup::backup;
 pub use check::{CheckReport, check};
+use checkpoint::{Checkpoints, PAGES};
 use components::Components;
 use fault::Faults;
 use ledger::{Ledger, Rung};
@@ -102,7 +105,9 @@ impl FileStore {
             }
         };
         ring(ledger.rung());
-        let writer = Writer::start(ledger, faults.clone(), lock, ring).map_err(|error| Faults::io(&path, &error))?;
+        let checkpoints = Checkpoints::start(&path, &mut ledger.db, PAGES).map_err(|error| faults.explain(&error))?;
+        let writer = Writer::start(ledger, checkpoints, faults.clone(), lock, ring);
+        let writer = writer.map_err(|error| Faults::io(&path, &error))?;
         let readers = Readers::start(&path, &faults, READERS)?;
         Ok(Self { writer, readers, components, shelf: Mutex::new(()), bell, ends })
     }

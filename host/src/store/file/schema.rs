@@ -270,7 +270,7 @@ pub(super) fn open_for_writing(path: &Path, faults: &Faults, now: Timestamp) -> 
         identify(&db, path)?;
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;",
+             PRAGMA cache_size = -32768; PRAGMA journal_size_limit = 67108864;",
         )?;
         migrate(&mut db)?;
         quick_check(&db)?;

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Checkpoints;
 use super::fault::{Faults, hits_all, lost_data};
 use super::ledger::{Ledger, Rung};
 use crate::store::{Result, StoreError};
@@ -79,12 +80,13 @@ impl Writer {
     /// Starts the thread. `lock` is let go when it has ended; `notify` is called after a commit that somebody waits for.
     pub(super) fn start(
         ledger: Ledger,
+        checkpoints: Checkpoints,
         faults: Faults,
         lock: File,
         notify: impl Fn(Rung) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (orders, inbox) = mpsc::channel(WAITING);
-        let desk = Desk { ledger, faults, notify, broken: None };
+        let desk = Desk { ledger, checkpoints, faults, notify, broken: None };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             let closing = desk.serve(inbox);
             drop(lock);
@@ -150,6 +152,7 @@ struct Batch {
 
 struct Desk<N> {
     ledger: Ledger,
+    checkpoints: Checkpoints,
     faults: Faults,
     notify: N,
     broken: Option<StoreError>,
@@ -161,6 +164,7 @@ impl<N: Fn(Rung)> Desk<N> {
         while let Some(first) = inbox.blocking_recv() {
             let batch = Batch::gather(first, &mut inbox);
             self.process(batch.jobs, batch.durable);
+            self.checkpoint();
             if let Some(reply) = batch.close {
                 let outcome = self.ledger.close().map_err(|error| self.faults.explain(&error));
                 return Some((reply, outcome));
@@ -183,6 +187,16 @@ impl<N: Fn(Rung)> Desk<N> {
                 jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
             }
             Err(_) => jobs.into_iter().for_each(|job| self.process(vec![job], durable)),
+        }
+    }
+
+    /// Nobody waits for this; if the disk fails, the next call hears of it.
+    fn checkpoint(&mut self) {
+        if self.broken.is_none()
+            && let Err(error) = self.checkpoints.look(&self.ledger.db)
+        {
+            let error = self.judge(&error);
+            tracing::error!(%error, "what was written is in the store's log, and could not be moved into its main file");
         }
     }
 
