@@ -15,7 +15,7 @@ mod rate;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lovage_model::{TenantId, TenantView, Timestamp};
@@ -39,6 +39,8 @@ pub struct Settings {
 
 /// At most so many messages are taken before a slot is free for them, and only while tasks end that fast.
 const MAX_AHEAD: usize = 1024;
+/// Of how long ago ends are counted for that: who ended long before says nothing of how fast slots become free.
+const AHEAD_FOR: Duration = Duration::from_millis(100);
 /// Where tenants share the host: what is taken ahead of one of them is what another has to wait behind.
 const MAX_AHEAD_SHARED: usize = 32;
 /// How often the sweeper looks.
@@ -59,6 +61,8 @@ pub struct Scheduler {
     handed: AtomicUsize,
     /// Attempts that have ended since the last lease: how fast slots become free.
     ended: AtomicUsize,
+    /// Held while messages are leased, until all that came are listed: before that a host is not idle.
+    leasing: Mutex<Instant>,
     slot_freed: Notify,
     /// Rings when a tenant that may run only so many tasks at once may run another.
     tenant_freed: Notify,
@@ -80,7 +84,7 @@ impl Scheduler {
         let (is_any_full, accounts) = (AtomicBool::new(false), Accounts::default());
         let slots = Arc::new(Semaphore::new(slots_of(&pipeline, &settings)));
         let renewed = AtomicI64::new(clock::now().as_micros());
-        let rates = Mutex::default();
+        let (rates, leasing) = (Mutex::default(), Mutex::new(clock::instant()));
         Arc::new(Self {
             pipeline,
             settings,
@@ -88,6 +92,7 @@ impl Scheduler {
             slots,
             handed,
             ended,
+            leasing,
             slot_freed,
             tenant_freed,
             is_any_full,
@@ -123,7 +128,10 @@ impl Scheduler {
         self.idle().await;
     }
 
+    /// Returns once nothing is leased any more, or about to be: a call to the store that was given up would leave its messages leased
+    /// to nobody.
     async fn idle(&self) {
+        drop(self.leasing.lock().await);
         self.pipeline.running.wait_until_empty().await;
     }
 
@@ -132,7 +140,7 @@ impl Scheduler {
         let (mut resting, mut share) = (self.pipeline.standing.resting(), self.pipeline.standing.share());
         while !*draining.borrow_and_update() {
             let pause = if *resting.borrow_and_update() { Pause::Order } else { self.lease_once().await };
-            // Only a pause is cut short: a lease call that was given up would leave its messages leased to nobody.
+            // Only a pause is cut short, never a call; see `idle`.
             tokio::select! {
                 biased;
                 _ = draining.changed() => {}
@@ -145,7 +153,12 @@ impl Scheduler {
 
     /// Leases as much as there is room for; returns what to wait for before the next time.
     async fn lease_once(self: &Arc<Self>) -> Pause {
-        let max = self.room();
+        let mut leasing = self.leasing.lock().await;
+        if self.is_draining() {
+            return Pause::Order;
+        }
+        let since = std::mem::replace(&mut *leasing, clock::instant());
+        let max = self.room(clock::instant().saturating_duration_since(since));
         if max == 0 {
             return Pause::Slot;
         }
@@ -186,10 +199,14 @@ impl Scheduler {
         }
     }
 
-    /// Free slots, and as many as have become free lately: short tasks are taken ahead, long ones are not.
-    fn room(&self) -> usize {
+    /// Free slots, and as many as have become free lately, if the last look was so long ago: short tasks are taken ahead, long ones are
+    /// not.
+    fn room(&self, since: Duration) -> usize {
         let most = if self.pipeline.access.is_shared() { MAX_AHEAD_SHARED } else { MAX_AHEAD };
-        let ahead = self.ended.swap(0, Ordering::Relaxed).min(most);
+        let lately = AHEAD_FOR.as_secs_f64() / since.max(AHEAD_FOR).as_secs_f64();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let ended = (self.ended.swap(0, Ordering::Relaxed) as f64 * lately) as usize;
+        let ahead = ended.min(most);
         (slots_of(&self.pipeline, &self.settings) + ahead).saturating_sub(self.handed.load(Ordering::Acquire))
     }
 

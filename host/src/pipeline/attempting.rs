@@ -30,6 +30,8 @@ pub(super) enum Unattempted {
     NotNow(String),
     /// It was taken before it was known that its tenant has no fuel left today.
     NoFuel,
+    /// The host goes down, or has lost its lease.
+    Interrupted,
 }
 
 impl From<NotReady> for Unattempted {
@@ -76,6 +78,7 @@ impl Pipeline {
                 tracing::info!(task_id = %message.id, "its tenant has used its fuel of the day (fuel_per_day): it waits for the next");
                 return Err(Interrupted { begun: false });
             }
+            Err(Unattempted::Interrupted) => return Err(Interrupted { begun: false }),
             Err(Unattempted::NotNow(why)) => {
                 tracing::error!(task_id = %message.id, why, "a task cannot be run now; it goes back to its queue");
                 return Err(Interrupted { begun: false });
@@ -173,10 +176,24 @@ impl Pipeline {
             (name, _) if builtin::ALL.contains(&name) => self.run_builtin(lease).await,
             (name, _) if builtin::CANVASES.contains(&name) => Ok(super::builtin::run_canvas(message)),
             (_, Some(code)) => {
-                self.modules.ready(&code.digest, grants.fuel.is_some()).await?;
+                self.ready(listed, code, &grants).await?;
                 Ok(self.run(lease, listed, code, grants, options).await)
             }
             (_, None) => Err(Unattempted::Never(Unrun::NotRegistered)),
+        }
+    }
+
+    /// Makes what it runs ready, unless it is told to stop meanwhile: that may take long, or for ever where no process can be started.
+    pub(super) async fn ready(&self, listed: &Listed, code: &Code, grants: &Grants) -> Result<(), Unattempted> {
+        let mut stopped = listed.stopped.clone();
+        let stop = tokio::select! {
+            biased;
+            ready = self.modules.ready(&code.digest, grants.fuel.is_some()) => return Ok(ready?),
+            Ok(stop) = stopped.wait_for(Option::is_some) => *stop,
+        };
+        match stop {
+            Some(Stop::Revoked) => Err(Unattempted::Never(Unrun::Revoked)),
+            _ => Err(Unattempted::Interrupted),
         }
     }
 

@@ -34,7 +34,7 @@ impl Pipeline {
         let Ok(code) = self.modules.resolve(&lease.tenant, &name) else {
             return Ok(report(Err(Exception::new(exc_module::CELERY, "NotRegistered", name))));
         };
-        self.modules.ready(&code.digest, grants.fuel.is_some()).await?;
+        self.ready(listed, &code, &grants).await?;
         let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
         let attending = self.attend(lease, listed, &code, &grants);
         let options = in_force(Some(&code), &lease.message);

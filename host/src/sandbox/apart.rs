@@ -38,6 +38,8 @@ const SOON: Duration = Duration::from_secs(1);
 const SET_APART: usize = 4;
 /// Components at once that are asked for their tasks, each in a process of its own: nothing of them has run before.
 const ASKED_AT_ONCE: usize = 2;
+/// How often a module that waits for a process of its own looks whether it still has to.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How often something is tried whose process died.
 const TRIES: usize = 3;
 
@@ -77,8 +79,8 @@ struct Slot {
     process: Mutex<Option<Arc<Process>>>,
     places: Arc<Semaphore>,
     supervisor: Mutex<Option<AbortHandle>>,
-    /// Of one that is not common.
-    _turn: Option<OwnedSemaphorePermit>,
+    /// Of one that is not common: there are few of them.
+    own: Option<OwnedSemaphorePermit>,
 }
 
 /// Room for one attempt in a process.
@@ -176,23 +178,27 @@ impl Apart {
             return Report::stopped(Stop::Interrupted);
         };
         let standing_of = || lock(&self.shared.blame).standing(&attempt.module, clock::instant());
-        let standing = standing_of();
-        if standing == Standing::Quarantined {
-            return poisoned(&attempt.module);
-        }
-        let place = async {
-            let own = match standing {
-                Standing::Suspected => Some(self.set_apart(&attempt.module).await),
-                _ => None,
-            };
-            let slots = own.as_ref().map_or(self.common.as_slice(), std::slice::from_ref);
-            (self.shared.place(slots).await, own)
-        };
         let mut stopped = stop.clone();
-        let (place, _own) = tokio::select! {
-            biased;
-            place = place => place,
-            Some(stop) = ordered(&mut stopped) => return Report::stopped(stop),
+        let (place, _own) = loop {
+            let standing = standing_of();
+            if standing == Standing::Quarantined {
+                return poisoned(&attempt.module);
+            }
+            let place = async {
+                let own = match standing {
+                    Standing::Suspected => Some(self.set_apart(&attempt.module).await),
+                    _ => None,
+                };
+                let slots = own.as_ref().map_or(self.common.as_slice(), std::slice::from_ref);
+                (self.shared.place(slots).await, own)
+            };
+            tokio::select! {
+                biased;
+                place = place => break place,
+                Some(stop) = ordered(&mut stopped) => return Report::stopped(stop),
+                // Others may hold all such processes for longer than anybody suspects this one.
+                () = tokio::time::sleep(LOOK_AGAIN), if standing == Standing::Suspected => {}
+            }
         };
         if standing_of() == Standing::Quarantined {
             // It was not yet when this began to wait.
@@ -264,9 +270,10 @@ impl Shared {
                     self.changed.notify_waiters();
                     let id = ready.process.id;
                     let death = ready.dies().await;
-                    if let Some(slot) = slot.upgrade() {
+                    let own = slot.upgrade().is_some_and(|slot| {
                         *lock(&slot.process) = None;
-                    }
+                        slot.own.is_some()
+                    });
                     let (running, how) = (death.running(), &death.how);
                     tracing::error!(
                         executor = id,
@@ -274,7 +281,7 @@ impl Shared {
                         "an executor died ({how}); it is started again"
                     );
                     // Before anybody hears of it, and tries again.
-                    self.blame(&running);
+                    self.blame(&running, own);
                 }
                 Err(error) => tracing::error!(%error, "an executor cannot be started; it is tried again"),
             }
@@ -287,9 +294,9 @@ impl Shared {
 
 impl Shared {
     /// Remembers who was there when a process died, and says so where it has consequences.
-    fn blame(&self, running: &[&Digest]) {
+    fn blame(&self, running: &[&Digest], own: bool) {
         let (mut blame, now) = (lock(&self.blame), clock::instant());
-        for module in blame.died(running, now) {
+        for module in blame.died(running, own, now) {
             match blame.standing(&module, now) {
                 Standing::Trusted => {}
                 Standing::Suspected => {
@@ -304,12 +311,12 @@ impl Shared {
 }
 
 impl Slot {
-    fn start(shared: &Arc<Shared>, turn: Option<OwnedSemaphorePermit>) -> Arc<Self> {
+    fn start(shared: &Arc<Shared>, own: Option<OwnedSemaphorePermit>) -> Arc<Self> {
         let slot = Arc::new(Self {
             process: Mutex::default(),
             places: Arc::new(Semaphore::new(shared.begin.places as usize)),
             supervisor: Mutex::default(),
-            _turn: turn,
+            own,
         });
         let supervisor = tokio::spawn(Arc::clone(shared).supervise(Arc::downgrade(&slot)));
         *lock(&slot.supervisor) = Some(supervisor.abort_handle());

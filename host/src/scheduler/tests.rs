@@ -4,24 +4,34 @@ use lovage_model::{
     Digest, Message, ModuleName, Plan, Room, State, TaskDefinition, TaskId, TaskName, TaskOptions, TenantId,
 };
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::canvas::Rules;
 use crate::modules::Modules;
 use crate::outside::Outside;
 use crate::pipeline::{Caps, Committer, Granted, Overhead, Share, Standing};
-use crate::sandbox::{Compiler, Sandbox};
+use crate::sandbox::{Compiler, Executors, Sandbox};
 use crate::store::memory::MemoryStore;
 use crate::store::{Broker, Results, Store, Upload};
 
 const LEASE: Duration = Duration::from_secs(15);
 
 async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Scheduler> {
+    scheduler_with(store, cache, None).await
+}
+
+async fn scheduler_with(
+    store: Arc<MemoryStore>,
+    cache: &std::path::Path,
+    executors: Option<Executors>,
+) -> Arc<Scheduler> {
     let settings = crate::sandbox::Settings {
         concurrency: 1,
         memory_bytes: 1 << 20,
         cache: cache.to_owned(),
         compiler: Compiler::InProcess,
-        executors: None,
+        executors,
     };
     let sandbox = Arc::new(Sandbox::new(settings).unwrap());
     let store: Arc<dyn Store> = store;
@@ -126,7 +136,7 @@ async fn declare(store: &MemoryStore, rate_limit: &str) {
     let (parameters, handlers) = (vec![], vec![]);
     let task = TaskDefinition { name: "a".parse().unwrap(), doc: String::new(), parameters, options, handlers };
     let (name, digest) = (ModuleName::new("m").unwrap(), Digest::from_bytes(&[1; 32]));
-    let upload = Upload { name, digest, component: bytes::Bytes::from_static(b"no component"), tasks: vec![task] };
+    let upload = Upload { name, digest, component: bytes::Bytes::from_static(b"\0asm\x0d\0\x01\0"), tasks: vec![task] };
     crate::store::Modules::push(store, &TenantId::default(), upload, clock::now()).await.unwrap();
 }
 
@@ -237,10 +247,56 @@ async fn less_is_taken_ahead_where_tenants_share_the_host() {
     let scheduler = scheduler(store, cache.path()).await;
     let room = || {
         scheduler.ended.store(5000, Ordering::Relaxed);
-        scheduler.room()
+        scheduler.room(Duration::ZERO)
     };
     assert_eq!(room(), 1 + MAX_AHEAD);
     let acme = TenantId::new("acme").unwrap();
     scheduler.pipeline.access.set_tenant(acme, lovage_model::TenantPolicy::default(), clock::now()).await.unwrap();
     assert_eq!(room(), 1 + MAX_AHEAD_SHARED);
+}
+
+#[tokio::test]
+async fn ends_of_long_ago_say_nothing_of_how_fast_slots_become_free() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    let scheduler = scheduler(store, cache.path()).await;
+    let room = |ended, since| {
+        scheduler.ended.store(ended, Ordering::Relaxed);
+        scheduler.room(since)
+    };
+    assert_eq!(room(256, AHEAD_FOR), 1 + 256);
+    assert_eq!(room(256, Duration::from_secs(60)), 1);
+    assert_eq!(room(6000, Duration::from_secs(1)), 1 + 600);
+}
+
+#[tokio::test]
+async fn a_host_that_leases_is_not_idle_and_one_that_drains_leases_no_more() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+    submit(&store, &["x"]).await;
+    let leasing = scheduler.leasing.lock().await;
+    let mut next = std::pin::pin!(scheduler.lease_once());
+    let mut stopping = std::pin::pin!(scheduler.stop_now());
+    assert!(next.as_mut().now_or_never().is_none() && stopping.as_mut().now_or_never().is_none());
+    drop(leasing);
+    tokio::join!(next, stopping);
+    assert_eq!(waits(&store, "x").await, (Some("a free slot".to_owned()), 0));
+}
+
+#[tokio::test]
+async fn a_host_where_no_executor_starts_can_be_stopped() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    let executors = Executors { program: "/nonexistent/lovage".into(), count: 1, granted: vec![] };
+    declare(&store, "").await;
+    let scheduler = scheduler_with(Arc::clone(&store), cache.path(), Some(executors)).await;
+    submit(&store, &["x"]).await;
+    let running = tokio::spawn({
+        let scheduler = Arc::clone(&scheduler);
+        async move { scheduler.run().await }
+    });
+    while scheduler.pipeline.running.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    scheduler.stop_now().await;
+    running.await.unwrap();
+    assert_eq!(waits(&store, "x").await, (Some("a free slot".to_owned()), 0));
 }

@@ -29,6 +29,9 @@ const START_TIME: Duration = Duration::from_secs(30);
 /// How long after its last limit an attempt must have ended; then the process is broken.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// How long a process may take to load a component, which was compiled before.
+const LOAD_TIME: Duration = Duration::from_secs(60);
+
 /// What an attempt may have asked for and not got; more is refused.
 const MOST_ASKED: usize = 64;
 
@@ -173,7 +176,7 @@ impl Process {
 
     /// Has a verified artifact loaded.
     pub(super) async fn load(&self, key: &Code, artifact: &Path) -> std::result::Result<(), Loading> {
-        let (answer, answered) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
         {
             let mut open = self.open();
             if open.dead {
@@ -183,7 +186,14 @@ impl Process {
             open.loading.push((key.clone(), answer));
             self.orders.give(&load(key, artifact));
         }
-        match answered.await {
+        let loaded = match tokio::time::timeout(LOAD_TIME, &mut answered).await {
+            Ok(loaded) => loaded,
+            Err(_late) => {
+                self.broken.notify_one();
+                answered.await
+            }
+        };
+        match loaded {
             Ok(None) => Ok(()),
             Ok(Some(refusal)) => Err(Loading::Refused(refusal)),
             Err(_) => Err(Loading::Died(Died)),
@@ -233,8 +243,9 @@ impl Process {
         mut stop: watch::Receiver<Option<Stop>>,
     ) -> std::result::Result<Report, Died> {
         let handlers = u32::try_from(attempt.handlers.len()).unwrap_or(u32::MAX);
-        let most =
-            grants.hard_limit.saturating_add(grants.handler_limit.saturating_mul(handlers)).saturating_add(GRACE);
+        // What may follow the run, or an order to stop.
+        let after = grants.handler_limit.saturating_mul(handlers).saturating_add(GRACE);
+        let most = grants.hard_limit.saturating_add(after);
         let key = (attempt.module.clone(), Flavour::of(&grants));
         let turn = self.turn();
         let (answer, mut answered) = oneshot::channel();
@@ -262,6 +273,10 @@ impl Process {
                     told = true;
                     if let Some(stop) = ordered {
                         self.orders.give(&Order::Stop { turn, stop });
+                        let soon = tokio::time::Instant::now() + after;
+                        if soon < broken.deadline() {
+                            broken.as_mut().reset(soon);
+                        }
                     }
                 }
                 () = &mut broken => {

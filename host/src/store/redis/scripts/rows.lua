@@ -9,9 +9,10 @@
 -- left, ch whether it has children, aw and ag what it waits for.
 
 local call = redis.call
-local FIELDS = { 'pl', 'tag', 'n', 'pos', 'q', 'pr', 'th', 'ro', 'de', 'own', 'sl', 'ut', 'inl', 'si', 'un', 'aw', 'st',
-  'lw', 'last', 'rt', 'sz', 'raw', 'm' }
-local LIGHT = #FIELDS - 1
+local FIELDS = { 'pl', 'tag', 'n', 'q', 'th', 'own', 'sl', 'last', 'ro', 'pos', 'pr', 'de', 'ut', 'inl', 'si', 'un', 'aw', 'st',
+  'lw', 'rt', 'sz', 'raw', 'm' }
+-- All but the message; and those that an end needs.
+local LIGHT, ENDING = #FIELDS - 1, 9
 
 local function int(x) return string.format('%.0f', x) end
 
@@ -276,11 +277,8 @@ local function unlabel(t, id, r)
 end
 
 local function set(f, ...)
-  for i = 1, select('#', ...), 2 do
-    local name, value = select(i, ...)
-    f[#f + 1] = name
-    f[#f + 1] = value
-  end
+  local n, more = #f, { ... }
+  for i = 1, #more do f[n + i] = more[i] end
 end
 
 local function forget_field(f, name)
@@ -386,8 +384,10 @@ end
 -- Stores a result for Celery's clients, unless a success is there.
 local function put_meta(t, id, text)
   local key = K.meta(t, id)
-  if call('GETRANGE', key, 0, 40):find('^{"status": *"SUCCESS"') then return end
-  call('SETEX', key, TTL, text)
+  if not call('SET', key, text, 'NX', 'EX', TTL) then
+    if call('GETRANGE', key, 0, 40):find('^{"status": *"SUCCESS"') then return end
+    call('SETEX', key, TTL, text)
+  end
   call('PUBLISH', key, text)
 end
 

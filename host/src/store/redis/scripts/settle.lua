@@ -2,7 +2,7 @@
 
 local function settle(s)
   local t, id = s.tenant, s.id
-  local r = read_row(t, id)
+  local r = read_row(t, id, not (s.swap or s.requeue) and ENDING or nil)
   if not r or r.pl ~= 'l' or r.tag ~= s.tag then
     -- The answer to the first time was lost on its way.
     if s.doubtful and r and r.last == s.tag then return { kind = 'applied' } end
