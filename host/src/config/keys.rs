@@ -48,6 +48,10 @@ pub enum Value {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// A message, and all that an attempt may leave (about ten results, and three times its output), fit into one frame between a daemon
+/// and its executors; a Redis server takes no value of more than 512 MiB either.
+const MOST_MESSAGE: u64 = 256 * MIB;
+const MOST_RESULT: u64 = 32 * MIB;
 const DAY: u64 = 86_400;
 
 const fn key(name: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Key {
@@ -118,8 +122,8 @@ pub static KEYS: &[Key] = &[
         Kind::Number(2, 3600),
         "A task whose host gave no sign of life for so long runs again elsewhere.",
     ),
-    key("limits.message_bytes", "4194304", Kind::Number(KIB, GIB), "Arguments and headers of one message."),
-    key("limits.result_bytes", "4194304", Kind::Number(KIB, GIB), "One result, progress meta or signature."),
+    key("limits.message_bytes", "4194304", Kind::Number(KIB, MOST_MESSAGE), "Arguments and headers of one message."),
+    key("limits.result_bytes", "4194304", Kind::Number(KIB, MOST_RESULT), "One result, progress meta or signature."),
     key("limits.module_bytes", "67108864", Kind::Number(KIB, GIB), "One component."),
     key("limits.batch_bytes", "33554432", Kind::Number(KIB, GIB), "The body of one batch of submits."),
     key(
@@ -161,7 +165,7 @@ pub static KEYS: &[Key] = &[
     key(
         "limits.output_bytes",
         "1048576",
-        Kind::Number(0, GIB),
+        Kind::Number(0, MOST_RESULT),
         "Kept of what an attempt writes to stdout, and of its stderr and log records together.",
     ),
     key("limits.subtasks", "1000", Kind::Number(0, 100_000), "Calls that one attempt may send; each may be a canvas."),

@@ -204,6 +204,12 @@ impl Apart {
             // It was not yet when this began to wait.
             return poisoned(&attempt.module);
         }
+        let code = (attempt.module.clone(), Flavour::of(&grants));
+        if !place.process.has(&code) && !artifact.exists() {
+            tracing::warn!(module = %code.0, artifact = %artifact.display(), "what was compiled is gone: it is compiled again");
+            lock(&self.ready).remove(&code);
+            return Report::stopped(Stop::Interrupted);
+        }
         let ended = place.process.run(&artifact, attempt, grants, progress, stop).await;
         ended.unwrap_or_else(|Died| Report::stopped(Stop::Lost))
     }

@@ -42,6 +42,17 @@ async fn an_executor_that_dies_costs_its_tasks_one_delivery() {
 }
 
 #[tokio::test]
+async fn what_was_compiled_and_is_gone_is_compiled_again() {
+    let daemon = Daemon::start(&[guests::tour()], &[]);
+    assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5");
+    for file in fs::read_dir(daemon.store().join("cache/code")).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    kill(&left(&daemon, std::thread::available_parallelism().unwrap().get()).await, Signal::KILL);
+    assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5");
+}
+
+#[tokio::test]
 async fn an_executor_that_dies_takes_no_task_of_another_along() {
     let daemon = Daemon::configured(&[guests::walls()], "[worker]\nexecutors = 2\n");
     for id in ["one", "other"] {

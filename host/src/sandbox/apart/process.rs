@@ -200,6 +200,11 @@ impl Process {
         }
     }
 
+    /// Whether it has been told to load something.
+    pub(super) fn has(&self, code: &Code) -> bool {
+        self.open().loaded.contains(code)
+    }
+
     /// Frees what a component takes.
     pub(super) fn unload(&self, digest: &Digest) {
         let mut open = self.open();
