@@ -23,6 +23,7 @@ use super::super::engines::{Code, Described};
 use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
 use super::orders::Orders;
 use crate::attempt::{Answer, Ask, Attempt, Grants, Progress, Report, Stop};
+use crate::clock;
 
 /// How long a process may take to be ready.
 const START_TIME: Duration = Duration::from_secs(30);
@@ -278,7 +279,7 @@ impl Process {
                     told = true;
                     if let Some(stop) = ordered {
                         self.orders.give(&Order::Stop { turn, stop });
-                        let soon = tokio::time::Instant::now() + after;
+                        let soon = tokio::time::Instant::from_std(clock::instant() + after);
                         if soon < broken.deadline() {
                             broken.as_mut().reset(soon);
                         }
