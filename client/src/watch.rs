@@ -134,12 +134,14 @@ impl Pump {
         let stream = self.stream.as_mut().expect("just connected");
         loop {
             if let Some(message) = stream.came.pop_front() {
+                if message.event != "problem" {
+                    self.patience.renew();
+                }
                 return Ok(message);
             }
             let Some(bytes) = self.client.chunk(&mut stream.body).await? else {
                 return Err(self.client.lost("it ended the watch"));
             };
-            self.patience.renew();
             let too_large = |_| protocol(&stream.body, "an event is too large");
             stream.parser.feed(&bytes, &mut stream.came).map_err(too_large)?;
         }

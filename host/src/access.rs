@@ -123,6 +123,7 @@ pub struct Access {
     looking: tokio::sync::Mutex<()>,
     rates: Rates,
     streams: Streams,
+    uploads: Streams,
     /// Requests that wait for results.
     waits: Streams,
     fuel: Fuel,
@@ -133,9 +134,19 @@ pub struct Access {
 impl Access {
     /// Reads what there is.
     pub async fn open(store: Arc<dyn Store>, required: bool) -> Result<Self, StoreError> {
-        let (book, looking, rates, streams, waits, fuel) = Default::default();
-        let access =
-            Self { store, required, book, looking, rates, streams, waits, fuel, changed: watch::Sender::new(0) };
+        let (book, looking, rates, streams, uploads, waits, fuel) = Default::default();
+        let access = Self {
+            store,
+            required,
+            book,
+            looking,
+            rates,
+            streams,
+            uploads,
+            waits,
+            fuel,
+            changed: watch::Sender::new(0),
+        };
         access.refresh().await?;
         Ok(access)
     }
@@ -302,8 +313,11 @@ impl Access {
         for id in book.tokens.values().filter(|token| token.view.tenant == *name).map(|token| &token.view.id) {
             self.revoke(id, now).await?;
         }
-        // Before its name is free: who gets that next must not find them.
+        // Before its name is free: who gets that next must not find them, nor have them sent.
         self.store.drop_values(name.clone()).await?;
+        for periodic in self.store.periodic().await?.into_iter().filter(|periodic| periodic.tenant == *name) {
+            self.store.remove_periodic(name, &periodic.name).await?;
+        }
         self.store.unregister(name).await?;
         self.refresh().await?;
         Ok(())
@@ -357,6 +371,13 @@ impl Access {
     /// Whether any tenant has none left.
     pub fn is_any_fuel_spent(&self) -> bool {
         self.fuel.is_any_spent()
+    }
+
+    /// Counts an upload of a tenant, until what is returned is dropped: of several tenants none has more than half of those that the host
+    /// takes at once, since an upload may take its time.
+    pub fn open_upload(&self, tenant: &TenantId, at_once: u32) -> Result<OpenStream, TooMany> {
+        let most = if self.is_shared() { (at_once / 2).max(1) } else { at_once.saturating_mul(8) };
+        self.uploads.open(tenant, most)
     }
 
     /// Counts an event stream of a tenant, until what is returned is dropped; of `general` at most, if nothing less is said.

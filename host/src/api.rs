@@ -60,7 +60,7 @@ pub use serve::{Door, serve};
 pub use tasks::read_filter;
 
 /// Modules that may be uploaded at once; others wait. Bounds the memory that uploads take.
-const UPLOADS: usize = 4;
+const UPLOADS: u32 = 4;
 
 /// What the routes stand on.
 pub struct Api {
@@ -150,7 +150,7 @@ pub fn router(api: Api) -> Router {
     let (modules, standing) = (Arc::clone(&api.modules), Arc::clone(&api.standing));
     let (clock, host) = (Arc::clone(&api.clock), api.host.clone());
     let control = Control { store, running, hub, modules, standing, clock, host };
-    let rooms = Arc::new(Rooms { api, control, uploads: Semaphore::new(UPLOADS) });
+    let rooms = Arc::new(Rooms { api, control, uploads: Semaphore::new(UPLOADS as usize) });
     let (router, _) = table().split_for_parts();
     router
         .fallback(guard::unknown_route)

@@ -54,9 +54,29 @@ pub enum BeatError {
     /// As many tasks wait as may.
     #[error("as many tasks wait as may ({0} of the tenant, or limits.{0})")]
     Full(&'static str),
+    /// The tenant has as many periodic tasks as it may, or as large ones.
+    #[error(
+        "the tenant has {entries} other periodic tasks of {bytes} bytes, and may have {MOST_ENTRIES} of {MOST_BYTES} bytes together: remove some"
+    )]
+    TooMany {
+        /// How many it has.
+        entries: usize,
+        /// Arguments and options of all.
+        bytes: usize,
+    },
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What one tenant's entries may be, in number and in bytes of their arguments and options: all of them are looked at each time.
+const MOST_ENTRIES: usize = 1000;
+const MOST_BYTES: usize = 16 << 20;
+
+/// About how large an entry is.
+fn bytes(entry: &PeriodicTask) -> usize {
+    let options = serde_json::to_vec(&entry.options).map_or(0, |text| text.len());
+    entry.args.as_str().len() + entry.kwargs.as_str().len() + options
 }
 
 /// A periodic task as it is shown.
@@ -123,7 +143,11 @@ impl Beat {
     ) -> Result<bool, BeatError> {
         check(&entry).map_err(BeatError::Invalid)?;
         self.admit(tenant, &entry, TaskId::from_uuid(uuid::Uuid::nil()), now)?;
-        let old = self.find(tenant, name).await?;
+        let (others, old) = self.others(tenant, name).await?;
+        let bytes = others.iter().map(bytes).sum();
+        if others.len() >= MOST_ENTRIES || bytes + self::bytes(&entry) > MOST_BYTES {
+            return Err(BeatError::TooMany { entries: others.len(), bytes });
+        }
         if old.as_ref().is_some_and(|old| old.of_config) {
             return Err(BeatError::OfConfig(name.clone()));
         }
@@ -240,6 +264,17 @@ impl Beat {
             &self.limits.of(&self.access.policy(tenant)),
             now,
         )
+    }
+
+    /// The entries of a tenant besides one, and that one.
+    async fn others(
+        &self,
+        tenant: &TenantId,
+        name: &EntryName,
+    ) -> Result<(Vec<PeriodicTask>, Option<Periodic>), StoreError> {
+        let all = self.store.periodic().await?.into_iter().filter(|one| one.tenant == *tenant);
+        let (mut own, others): (Vec<_>, Vec<_>) = all.partition(|one| one.name == *name);
+        Ok((others.into_iter().map(|one| one.entry).collect(), own.pop()))
     }
 
     async fn find(&self, tenant: &TenantId, name: &EntryName) -> Result<Option<Periodic>, StoreError> {

@@ -256,7 +256,9 @@ impl Control {
     /// Revokes what waits in a queue; returns how many there were.
     pub async fn purge(&self, tenant: &TenantId, queue: &QueueName, now: Timestamp) -> Result<u64> {
         let purged = self.store.purge(tenant, queue, now).await?;
-        self.hub.recheck(tenant);
+        if purged > 0 {
+            self.hub.recheck(tenant);
+        }
         Ok(purged)
     }
 

@@ -97,10 +97,17 @@ name!(
     TaskName, "task name", "1 to 255 letters, digits, '_', '.', '-' or ':'",
     |t| of(t, 255, |_| true, |c| c.is_alphanumeric() || "_.-:".contains(c))
 );
+/// Whether a list of this name would be another key: in Redis a queue is a list that is called as it is.
+fn is_key(queue: &str) -> bool {
+    const KEYS: [&str; 3] = ["unacked", "unacked_index", "unacked_mutex"];
+    const BEGINNINGS: [&str; 4] = ["lovage:", "celery-task-meta-", "celery-taskset-meta-", "_kombu."];
+    KEYS.contains(&queue) || BEGINNINGS.iter().any(|beginning| queue.starts_with(beginning))
+}
+
 name!(
     /// The name of a queue.
-    QueueName, "queue name", "1 to 128 ASCII letters, digits, '_', '.', '-' or ':'",
-    |t| of(t, 128, |_| true, |c| c.is_ascii_alphanumeric() || "_.-:".contains(c))
+    QueueName, "queue name", "1 to 128 ASCII letters, digits, '_', '.', '-' or ':', and none of the keys that Celery and Lovage have in Redis (unacked, lovage:, celery-task-meta-, ...)",
+    |t| of(t, 128, |_| true, |c| c.is_ascii_alphanumeric() || "_.-:".contains(c)) && !is_key(t)
 );
 name!(
     /// Whose modules, tasks and results these are.
@@ -164,6 +171,22 @@ mod tests {
             assert!(TaskId::new(bad).is_err(), "{bad:?}");
             assert!(QueueName::new(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_queue_is_not_called_as_a_key_is() {
+        for key in [
+            "unacked",
+            "unacked_index",
+            "lovage:tasks",
+            "celery-task-meta-a",
+            "celery-taskset-meta-a.j",
+            "_kombu.binding.a",
+        ] {
+            let error = QueueName::new(key).unwrap_err().to_string();
+            assert!(error.contains("none of the keys"), "{error}");
+        }
+        assert!(QueueName::new("unacked-mail").is_ok() && QueueName::new("lovage").is_ok());
     }
 
     #[test]

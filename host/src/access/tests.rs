@@ -144,6 +144,19 @@ async fn what_cannot_be_is_refused_with_its_field() {
 }
 
 #[tokio::test]
+async fn of_several_tenants_none_has_all_uploads() {
+    let access = access(true).await;
+    let acme = TenantId::new("acme").unwrap();
+    let alone: Vec<_> = (0..9).map(|_| access.open_upload(&acme, 4)).collect();
+    assert!(alone.iter().all(Result::is_ok));
+    drop(alone);
+    access.set_tenant(acme.clone(), TenantPolicy::default(), NOW).await.unwrap();
+    let _two = [access.open_upload(&acme, 4).unwrap(), access.open_upload(&acme, 4).unwrap()];
+    assert_eq!(access.open_upload(&acme, 4).unwrap_err(), TooMany { most: 2 });
+    assert!(access.open_upload(&TenantId::default(), 4).is_ok());
+}
+
+#[tokio::test]
 async fn a_tenant_is_taken_away_with_its_tokens_once_it_has_nothing_left() {
     let store = Arc::new(MemoryStore::new());
     let access = Access::open(Arc::clone(&store) as Arc<dyn Store>, true).await.unwrap();
@@ -163,7 +176,20 @@ async fn a_tenant_is_taken_away_with_its_tokens_once_it_has_nothing_left() {
     use crate::store::Values as _;
     store.keep_value(secret(), "hush".into(), u64::MAX).await.unwrap().unwrap();
     store.purge(&acme, &lovage_model::QueueName::default(), NOW).await.unwrap();
+    use crate::store::{Periodic, Schedules as _};
+    let entry = serde_json::from_value(serde_json::json!({"task": "t.a", "every": 10})).unwrap();
+    let periodic = Periodic {
+        tenant: acme.clone(),
+        name: "nightly".parse().unwrap(),
+        entry,
+        of_config: false,
+        since: NOW,
+        last_run: None,
+        total_run_count: 0,
+    };
+    store.set_periodic(periodic).await.unwrap();
     access.remove_tenant(&acme, NOW).await.unwrap();
+    assert_eq!(store.periodic().await.unwrap(), [], "nor has it sent");
     assert_eq!(store.value(secret()).await.unwrap(), None, "who gets the name next does not find it");
     assert_eq!(access.identify(Some(&token.token), Scope::Submit, NOW), Err(Denied::Unknown));
     assert!(access.tenants().is_empty() && access.policy(&acme) == TenantPolicy::default());

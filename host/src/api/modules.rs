@@ -10,14 +10,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lovage_model::api::Problem;
-use lovage_model::{ModuleName, ModuleVersion};
+use lovage_model::{ModuleName, ModuleVersion, TenantId};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::body::{Cap, expect_type, read_watched};
 use super::input::{Asked, Deploys, Named, Reads, header};
-use super::problem::{BAD_DIGEST, BAD_QUERY, DRAINING, Failure, NO_OLDER_VERSION, Reply};
-use super::{Rooms, Shared};
+use super::problem::{BAD_DIGEST, BAD_QUERY, DRAINING, Failure, NO_OLDER_VERSION, RATE_EXCEEDED, Reply};
+use super::{Rooms, Shared, UPLOADS};
+use crate::access::TooMany;
 use crate::clock;
 use crate::modules::PushError;
 use crate::sandbox::Shape;
@@ -62,7 +63,7 @@ pub(crate) async fn push_module(
     request: Request,
 ) -> Reply<Response> {
     let dry_run = query.is_dry()?;
-    let component = receive(&rooms, request).await?;
+    let component = receive(&rooms, &tenant, request).await?;
     let now = clock::now();
     let version = rooms.api.modules.push(&tenant, &name, component, dry_run, now).await?;
     let is_new = !dry_run && version.pushed_at == now;
@@ -70,12 +71,17 @@ pub(crate) async fn push_module(
     Ok((status, Json(version)).into_response())
 }
 
-async fn receive(rooms: &Rooms, request: Request) -> Reply<Bytes> {
+async fn receive(rooms: &Rooms, tenant: &TenantId, request: Request) -> Reply<Bytes> {
     if rooms.is_draining() {
         return Err(DRAINING.because("push again when the daemon is back"));
     }
     expect_type(request.headers(), &["application/wasm", "application/octet-stream"])?;
     let digest = header(request.headers(), &CONTENT_DIGEST).map(sha256_in).transpose()?;
+    let _own = rooms.api.access.open_upload(tenant, UPLOADS).map_err(|TooMany { most }| {
+        RATE_EXCEEDED.because(format!(
+            "{most} uploads of the tenant are under way, and no more may be: push again when one is over"
+        ))
+    })?;
     let _turn = rooms.uploads.acquire().await.expect("never closed");
     let bytes = rooms.api.bodies.module_bytes;
     let cap = Cap { bytes, limit: "limits.module_bytes", deadline: UPLOAD_DEADLINE };

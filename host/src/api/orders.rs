@@ -19,6 +19,8 @@ use crate::control::Found;
 
 /// The most tasks of one order.
 const AT_ONCE: usize = 10_000;
+/// Values of stamps in one request: each is looked for by itself, and nothing else is written meanwhile.
+const STAMPS_AT_ONCE: usize = 1000;
 /// What to do about a task that is busy when it is revoked.
 const PASSING: &str = "it is passing from one host to another just now: try again";
 
@@ -57,12 +59,12 @@ pub(crate) async fn revoke_tasks(
     if ids.is_empty() && stamped_headers.is_empty() {
         return Err(INVALID_REQUEST.because("ids or stamped_headers: which tasks?"));
     }
+    let stamped_headers = read_stamps(stamped_headers)?;
     let now = clock::now();
     let found = rooms.control.revoke_many(&tenant, &ids, terminate, now).await?;
     let mut stamped = BTreeMap::new();
     for (stamp, values) in &stamped_headers {
-        let values = one_or_many(stamp, values)?;
-        for (id, found) in rooms.control.revoke_stamped(&tenant, (stamp, &values), terminate, now).await? {
+        for (id, found) in rooms.control.revoke_stamped(&tenant, (stamp, values), terminate, now).await? {
             stamped.entry(id).or_insert(found);
         }
     }
@@ -72,6 +74,18 @@ pub(crate) async fn revoke_tasks(
         Err(failure) => RevokeItem::Refused(failure.problem()),
     };
     Ok(Json(RevokeReply { results: found.map(item).collect() }))
+}
+
+/// The values of each stamp.
+fn read_stamps(stamped_headers: BTreeMap<String, Raw>) -> Reply<BTreeMap<String, Vec<Raw>>> {
+    let read = |(stamp, values): (String, Raw)| one_or_many(&stamp, &values).map(|values| (stamp, values));
+    let stamps = stamped_headers.into_iter().map(read).collect::<Reply<BTreeMap<_, _>>>()?;
+    let values: usize = stamps.values().map(Vec::len).sum();
+    if values > STAMPS_AT_ONCE {
+        return Err(INVALID_REQUEST
+            .because(format!("stamped_headers: {values} values, the limit is {STAMPS_AT_ONCE}: send several")));
+    }
+    Ok(stamps)
 }
 
 /// The values of a stamp that are meant: a list of them, or one.
@@ -95,7 +109,9 @@ pub(crate) async fn retry_task(
     if rooms.is_draining() {
         return Err(DRAINING.because("retry it when the daemon is back"));
     }
-    let found = rooms.control.retry(&tenant, &id, clock::now()).await?;
+    let now = clock::now();
+    rooms.api.access.may_submit(&tenant, 1, now)?;
+    let found = rooms.control.retry(&tenant, &id, now).await?;
     let reply = answer(id, found, "only a task that has ended can run again: wait for it, or revoke it")?;
     Ok((StatusCode::ACCEPTED, [(LOCATION, location(&reply.id))], Json(reply)).into_response())
 }

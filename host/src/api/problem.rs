@@ -214,6 +214,7 @@ impl From<BeatError> for Failure {
             BeatError::Invalid(_) => INVALID_REQUEST.because(text),
             BeatError::Refused(refusal) => refusal.into(),
             BeatError::Full(_) => QUEUE_FULL.because(text),
+            BeatError::TooMany { .. } => QUOTA_EXCEEDED.because(text),
             BeatError::Store(error) => error.into(),
         }
     }

@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
 use super::idle::{Asked, Connection, Idle};
 
@@ -25,6 +26,8 @@ pub struct Door {
     pub max_connections: usize,
     /// How long the head of a request may take to arrive, and a connection may be idle.
     pub header_timeout: Duration,
+    /// How long a part of an answer may wait for whoever asked to take it: then the connection is closed.
+    pub write_timeout: Duration,
     /// How long open requests may take to end once the daemon goes down.
     pub farewell: Duration,
 }
@@ -46,7 +49,7 @@ pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: 
                 idle.has_room();
                 let Some(stream) = came.take() else { continue };
                 let own = Own { connection: idle.connection(), closed: closed.clone() };
-                let connection = connection(stream, router.clone(), door.header_timeout, own);
+                let connection = connection(stream, router.clone(), door, own);
                 connections.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -80,18 +83,21 @@ struct Own {
     closed: watch::Receiver<bool>,
 }
 
-async fn connection(stream: TcpStream, router: Router, header_timeout: Duration, own: Own) {
+async fn connection(stream: TcpStream, router: Router, door: Door, own: Own) {
     let Own { connection, mut closed } = own;
     // Replies are small, and somebody waits for each.
     let _ = stream.set_nodelay(true);
+    // hyper waits for ever for who asks and does not read, and takes that for no idle connection.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(door.write_timeout));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    builder.timer(TokioTimer::new()).header_read_timeout(door.header_timeout);
     let router = TowerToHyperService::new(router);
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (asked, answer) = (connection.ask(), router.call(request));
         async move { answer.await.map(|response| response.map(|body| until_sent(body, asked))) }
     });
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    let serving = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::body::{self, Cap};
 use super::input::{Named, Submits, header};
-use super::problem::{DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, Reply};
+use super::problem::{BODY_TOO_LARGE, DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, Reply};
 use super::{Rooms, Shared};
 use crate::clock;
 use crate::queue::{self, Ids, Sent};
@@ -22,6 +22,16 @@ use crate::store::{Quota, Submitted};
 
 /// The most submits of a batch.
 const BATCH: usize = 1000;
+/// How much larger than the largest batch all messages may be that come of one.
+const EXPANDED: usize = 4;
+/// What a message takes besides its arguments and headers.
+const EACH_BYTES: usize = 1 << 10;
+
+/// About how large a message is.
+fn bytes(message: &Message) -> usize {
+    let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.as_str().len()).sum();
+    EACH_BYTES + message.args.as_str().len() + message.kwargs.as_str().len() + headers
+}
 /// The longest Idempotency-Key, in bytes.
 const KEY_BYTES: usize = 255;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -73,9 +83,18 @@ pub(crate) async fn submit_batch(
             INVALID_REQUEST.because(format!("tasks: {} of them, the limit is {BATCH}: send several", tasks.len()))
         );
     }
+    let mut left = EXPANDED * rooms.api.bodies.batch_bytes + BATCH * EACH_BYTES;
     let admitted = tasks.iter().map(|task| {
         let asked = body::parse(task.as_str().as_bytes())?;
-        admit(&rooms, &tenant, asked, None, "the path")
+        let admitted = admit(&rooms, &tenant, asked, None, "the path")?;
+        // A small call may be many large messages: what a group says is said in each.
+        let bytes = admitted.sent.plan.tasks.iter().map(|task| bytes(&task.message)).sum();
+        left = left.checked_sub(bytes).ok_or_else(|| {
+            BODY_TOO_LARGE.because(format!(
+                "the messages of this batch are more than {EXPANDED} times limits.batch_bytes: send it in another one"
+            ))
+        })?;
+        Ok(admitted)
     });
     let answers = store(&rooms, &tenant, admitted.collect()).await?;
     let item = |answer: Reply<Stored>| match answer {

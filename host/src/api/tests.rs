@@ -245,6 +245,19 @@ async fn each_of_a_batch_is_answered_on_its_own() {
 }
 
 #[tokio::test]
+async fn a_small_batch_does_not_become_any_number_of_messages() {
+    let site = site().await;
+    let member = json!({"task": "add", "args": [], "kwargs": {}, "options": {}});
+    let group = json!({"task": "celery.group", "args": [], "kwargs": {"tasks": vec![member; 10]}, "options": {},
+        "subtask_type": "group"});
+    let tasks = vec![json!({ "signature": group }); 150];
+    let (status, reply) = site.send("POST", "/v1/tasks:batch", json!({ "tasks": tasks })).await;
+    assert_eq!(status, 200, "{reply}");
+    let codes: Vec<_> = reply["results"].as_array().unwrap().iter().map(|item| item["code"].as_str()).collect();
+    assert!(codes[0] != Some("body_too_large") && codes[149] == Some("body_too_large"), "{codes:?}");
+}
+
+#[tokio::test]
 async fn who_sends_too_much_is_told_which_limit_it_is() {
     let site = site().await;
     let send = async |options: Value| site.send("POST", "/v1/tasks", json!({"task": "add", "options": options})).await;

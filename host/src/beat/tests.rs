@@ -186,3 +186,22 @@ async fn what_makes_no_sense_is_refused() {
     fixed.options.task_id = "x".parse().ok();
     assert!(set(fixed).await.contains("options.task_id"));
 }
+
+#[tokio::test]
+async fn a_tenant_has_so_many_entries_and_no_more() {
+    let store = store().await;
+    let beat = beat(&store, 0).await;
+    use crate::store::Schedules as _;
+    for n in 0..MOST_ENTRIES {
+        let periodic = Periodic { name: name(&format!("n{n}")), ..periodic(entry(10.0), 0, None) };
+        store.set_periodic(periodic).await.unwrap();
+    }
+    let own = TenantId::default();
+    let error = beat.set(&own, &name("one-more"), entry(10.0), at(1)).await.unwrap_err();
+    assert!(matches!(error, BeatError::TooMany { entries: MOST_ENTRIES, .. }), "{error}");
+    assert!(!beat.set(&own, &name("n0"), entry(20.0), at(1)).await.unwrap(), "what is there can be changed");
+    assert!(
+        beat.remove(&own, &name("n1")).await.is_ok()
+            && beat.set(&own, &name("one-more"), entry(10.0), at(1)).await.unwrap()
+    );
+}

@@ -42,6 +42,8 @@ pub struct Ready {
 }
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a part of an answer may wait for whoever asked to take it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than any long poll takes to notice the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -142,8 +144,12 @@ pub(super) async fn keep<F: Future<Output = ()>>(
     let celeryev = Celeryev::new(house.control(), config.worker.task_events);
     let control = house.control();
     let pidbox = Pidbox { control: house.control(), celeryev: Arc::clone(&celeryev), conf: config.json() };
-    let door =
-        Door { max_connections: config.http.max_connections, header_timeout: HEADER_TIMEOUT, farewell: FAREWELL };
+    let door = Door {
+        max_connections: config.http.max_connections,
+        header_timeout: HEADER_TIMEOUT,
+        write_timeout: WRITE_TIMEOUT,
+        farewell: FAREWELL,
+    };
     ready(Ready {
         address: listener.local_addr()?,
         hostname: config.worker.hostname.clone(),

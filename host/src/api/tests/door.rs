@@ -24,8 +24,12 @@ async fn open(site: &Site, door: Door) -> Open {
     Open { address, shutdown, served }
 }
 
-const DOOR: Door =
-    Door { max_connections: 1, header_timeout: Duration::from_secs(30), farewell: Duration::from_secs(30) };
+const DOOR: Door = Door {
+    max_connections: 1,
+    header_timeout: Duration::from_secs(30),
+    write_timeout: Duration::from_secs(30),
+    farewell: Duration::from_secs(30),
+};
 
 async fn ask(stream: &mut TcpStream, path: &str) {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
@@ -176,4 +180,20 @@ async fn who_asks_first_is_told_before_sending() {
     let head = "PUT /v1/modules/m HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     assert_eq!(first_line(&mut stream).await, "HTTP/1.1 413 Payload Too Large\r\n");
+}
+
+#[tokio::test]
+async fn who_asks_and_does_not_read_keeps_nobody_out() {
+    let site = site().await;
+    let open = open(&site, Door { write_timeout: Duration::from_millis(100), ..DOOR }).await;
+    let (mut unread, mut asks) = TcpStream::connect(open.address).await.unwrap().into_split();
+    let asking = tokio::spawn(async move {
+        while asks.write_all(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n").await.is_ok() {}
+    });
+    let mut next = TcpStream::connect(open.address).await.unwrap();
+    ask(&mut next, "/livez").await;
+    assert_eq!(first_line(&mut next).await, "HTTP/1.1 200 OK\r\n");
+    // It was closed, with what had been on its way.
+    let _ = tokio::io::copy(&mut unread, &mut tokio::io::sink()).await;
+    asking.await.unwrap();
 }

@@ -14,6 +14,11 @@ async fn several_tasks_are_revoked_at_once() {
     let stamps = json!({"stamped_headers": {"build": [12, 13], "user": "ada"}, "terminate": true});
     assert_eq!(site.send("POST", "/v1/tasks:revoke", stamps).await, (200, json!({"results": []})));
     assert_eq!(site.send("POST", "/v1/tasks:revoke", json!({})).await.1["code"], "invalid_request");
+    // Each is looked for while nothing else is written.
+    let (many, more) = ((0..500).collect::<Vec<_>>(), (0..501).collect::<Vec<_>>());
+    let stamps = json!({"stamped_headers": {"build": many, "user": more}});
+    let (status, problem) = site.send("POST", "/v1/tasks:revoke", stamps).await;
+    assert!(status == 422 && problem["detail"].as_str().unwrap().contains("the limit is 1000"), "{problem}");
 }
 
 #[tokio::test]

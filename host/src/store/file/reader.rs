@@ -47,6 +47,9 @@ impl Readers {
     {
         let (reply, answer) = oneshot::channel();
         let question: Question = Box::new(move |db, faults| {
+            if reply.is_closed() {
+                return;
+            }
             let answer = in_one_state(db, ask).map_err(|error| faults.explain(&error));
             // Who does not wait any more does not mind.
             let _ = reply.send(answer);

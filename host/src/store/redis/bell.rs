@@ -95,7 +95,7 @@ impl Bell {
         }
     }
 
-    fn lists(&self) -> Arc<Vec<String>> {
+    pub(super) fn lists(&self) -> Arc<Vec<String>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -141,7 +141,10 @@ impl RedisStore {
             metas,
             part,
         };
-        self.link.ask::<i64>(Script::Bury, &args).await.map(drop)
+        // It may have been the last part of a chord.
+        let ended = self.link.ask::<i64>(Script::Bury, &args).await? == 2;
+        self.ring(Rings { ready: false, ended });
+        Ok(())
     }
 
     /// Puts back what Celery workers took and lost.

@@ -194,13 +194,20 @@ impl RedisStore {
             Left::Chord { body, sender, parts, nested } => {
                 let body = serde_json::from_str(&body).map_err(|error| garbled(&error))?;
                 let sender: Sender = serde_json::from_str(&sender).map_err(|error| garbled(&error))?;
-                let parts = parts.iter().map(|part| chord::part(&part.0)).collect::<std::result::Result<Vec<_>, _>>();
-                let parts = parts.map_err(|error| garbled(&error))?;
+                // Clients write them as well: one that cannot be read has failed, and stops nobody else.
+                let part = |part: &Blob| chord::part(&part.0).unwrap_or_else(|why| (id.clone(), unreadable(&id, &why)));
+                let parts = parts.iter().map(part).collect();
                 Completed::Chord(Box::new(self.chord(&tenant, body, parts, nested, sender).await?))
             }
         };
         Ok(Ended { key, tenant, id, outcome })
     }
+}
+
+/// Stands for a part that nobody can read.
+fn unreadable(group: &TaskId, why: &dyn std::fmt::Display) -> Arrival {
+    let text = format!("a part of group {group} cannot be read: {why}");
+    Arrival::Failed { exception: Exception::new(exc_module::BUILTINS, "ValueError", text), task: group.clone() }
 }
 
 /// Stands for the parts that do not fit into memory.

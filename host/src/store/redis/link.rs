@@ -19,6 +19,10 @@ use crate::store::{Result, StoreError};
 
 /// How long a call may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait before a server that was there is looked for again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+/// How often.
+const RECONNECTS: usize = 40;
 /// So many bytes may take a second more.
 const BYTES_A_SECOND: u64 = 4 << 20;
 
@@ -107,7 +111,7 @@ impl Link {
         let patience = PATIENCE + Duration::from_secs(bytes as u64 / BYTES_A_SECOND);
         let mut used = None;
         let asked = async {
-            let (number, mut connection) = self.connected().await?;
+            let (number, mut connection) = self.connected_soon().await?;
             used = Some(number);
             command.query_async::<R>(&mut connection).await
         };
@@ -121,6 +125,24 @@ impl Link {
             self.disconnect(number).await;
         }
         Err(failure)
+    }
+
+    /// As [`Link::connected`]; if the server was there before, and is not now, it is waited for nearly as long as a call may take: it
+    /// may only be restarted.
+    async fn connected_soon(&self) -> std::result::Result<(u64, MultiplexedConnection), RedisError> {
+        for _ in 0..RECONNECTS {
+            match self.connected().await {
+                Err(error) if error.is_io_error() && self.was_connected().await => {
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+        self.connected().await
+    }
+
+    async fn was_connected(&self) -> bool {
+        !self.closed.load(Ordering::Acquire) && self.connection.lock().await.number > 0
     }
 
     async fn connected(&self) -> std::result::Result<(u64, MultiplexedConnection), RedisError> {

@@ -111,6 +111,21 @@ fn shared<'a>(ask: &Ask, lines: &'a [Line]) -> (usize, Option<Shared<'a>>) {
     }
 }
 
+/// The queues of those who may have more than they got: what others have there is no reason to ask again.
+fn with_share(mut lines: Vec<Line>, ask: &Ask, got: &[Granted]) -> Vec<Line> {
+    let mut left: BTreeMap<TenantId, usize> = BTreeMap::new();
+    for line in &lines {
+        left.entry(line.t.clone()).or_insert_with(|| ask.shares.get(&line.t).max);
+    }
+    for granted in got {
+        if let Some(left) = left.get_mut(&granted.t) {
+            *left = left.saturating_sub(1);
+        }
+    }
+    lines.retain(|line| left[&line.t] > 0);
+    lines
+}
+
 impl RedisStore {
     pub(super) async fn take(&self, ask: Ask) -> Result<Leased> {
         // One at a time: what was granted and never heard of is taken back by the next.
@@ -150,7 +165,7 @@ impl RedisStore {
                 continue;
             }
             self.unheard.store(u64::MAX, Ordering::Relaxed);
-            self.bell.watch(self.keys_of(&lines));
+            self.bell.watch(self.keys_of(&with_share(lines, &ask, &answer.leases)));
             return self.leased(answer, &ask).await;
         }
     }

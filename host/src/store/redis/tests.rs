@@ -106,6 +106,13 @@ async fn lease(store: &RedisStore, max: usize, now: Timestamp) -> Leased {
     store.lease(ask).await.unwrap()
 }
 
+impl RedisStore {
+    /// The lists of which it is told when they change.
+    fn watched(&self) -> Arc<Vec<String>> {
+        self.bell.lists()
+    }
+}
+
 /// A message as a client sends it.
 fn envelope(id: &str, headers: &Value, body: &Value) -> String {
     let mut all = json!({

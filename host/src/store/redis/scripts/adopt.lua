@@ -4,9 +4,9 @@
 -- Gives a message its row that had none, under the tag with its id. Whether it is to be run.
 local function read(one)
   local t, id, d = one.tenant, one.d.id, one.d
-  local text = call('HGET', K.unacked(t), one.blind)
+  local text = lenient('HGET', K.unacked(t), one.blind)
   if not text then return false end
-  call('HDEL', K.unacked(t), one.blind)
+  lenient('HDEL', K.unacked(t), one.blind)
   zrem(K.unacked_index(t), one.blind)
   zrem(K.leases, one.blind)
   local r = read_row(t, id)
@@ -29,7 +29,7 @@ local function read(one)
     zadd(K.tasks(t), n, id)
     add(K.tenants, t, 1)
   end
-  call('HSET', K.unacked(t), one.tag, text)
+  lenient('HSET', K.unacked(t), one.tag, text)
   zadd(K.unacked_index(t), string.format('%.6f', A.now / 1000000), one.tag)
   zadd(K.leases, int(A['until']), one.tag)
   one.n = tonumber(n)

@@ -16,8 +16,8 @@ end
 
 -- Ends a lease without an outcome; its element, if nobody took it back before.
 local function end_lease(f, t, id, r)
-  local text = call('HGET', K.unacked(t), r.tag)
-  if text then call('HDEL', K.unacked(t), r.tag) end
+  local text = lenient('HGET', K.unacked(t), r.tag)
+  if text then lenient('HDEL', K.unacked(t), r.tag) end
   take(t, id, r)
   if r.own then
     forget_field(f, 'own')
@@ -46,14 +46,14 @@ local function lapse(tag, now)
     return
   end
   call('ZREM', K.leases, tag)
-  local text = t and call('HGET', K.unacked(t), tag)
+  local text = t and lenient('HGET', K.unacked(t), tag)
   local q = text and text:match(', "", "([^"]*)"%]$')
   if q then
     -- Nobody had read it yet.
-    call('HDEL', K.unacked(t), tag)
-    call('ZREM', K.unacked_index(t), tag)
+    lenient('HDEL', K.unacked(t), tag)
+    lenient('ZREM', K.unacked_index(t), tag)
     count(t, q, 'l', -1)
-    call('RPUSH', K.list(t, q, 1), unheld(text, q))
+    lenient('RPUSH', K.list(t, q, 1), unheld(text, q))
     rings.ready = true
   end
 end

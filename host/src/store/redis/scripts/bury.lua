@@ -1,9 +1,9 @@
 -- Ends a message that nobody can run: its bytes go to the dead ones, and whoever waits for it gets an answer.
 
 local t = A.tenant
-local text = call('HGET', K.unacked(t), A.tag)
+local text = lenient('HGET', K.unacked(t), A.tag)
 if not text then return 0 end
-call('HDEL', K.unacked(t), A.tag)
+lenient('HDEL', K.unacked(t), A.tag)
 call('LPUSH', K.dead, unheld(text, A.queue))
 call('LTRIM', K.dead, 0, MAX_DEAD - 1)
 local r = A.d and read_row(t, A.d.id)
@@ -21,4 +21,4 @@ end
 for _, one in ipairs(A.metas) do put_meta(t, one.id, one.text) end
 if A.part then return_part(t, A.part) end
 finish()
-return 1
+return rings.ended and 2 or 1

@@ -29,9 +29,9 @@ end
 local function chord_parts(one)
   local key = K.group(one.t, one.id)
   local j = key .. '.j'
-  local parts = call('TYPE', j).ok == 'list' and call('LRANGE', j, 0, -1) or call('ZRANGE', j, 0, -1)
+  local parts = call('TYPE', j).ok == 'list' and call('LRANGE', j, 0, -1) or lenient('ZRANGE', j, 0, -1) or {}
   for _, part in ipairs(parts) do bytes = bytes + #part end
-  return parts, call('GET', key) or nil
+  return parts, lenient('GET', key) or nil
 end
 
 for _, key in ipairs(call('ZRANGE', K.ends, 0, A.max - 1)) do

@@ -161,6 +161,6 @@ end
 
 -- The element that a lease holds; none if somebody took it back.
 local function unhold(t, r)
-  local text = call('HGET', K.unacked(t), r.tag)
+  local text = lenient('HGET', K.unacked(t), r.tag)
   return text and unheld(text, r.q)
 end

@@ -8,15 +8,15 @@ if A.what == 'save' then
   call('ZADD', K.groups, int(A.now), member)
   return 1
 elseif A.what == 'read' then
-  return call('GET', K.group(A.tenant, A.id))
+  return lenient('GET', K.group(A.tenant, A.id))
 elseif A.what == 'delete' then
   call('ZREM', K.groups, member)
-  return call('DEL', K.group(A.tenant, A.id))
+  return lenient('DEL', K.group(A.tenant, A.id))
 end
 local old = call('ZRANGE', K.groups, '-inf', '(' .. int(A.before), 'BYSCORE', 'LIMIT', 0, A.max)
 for _, one in ipairs(old) do
   local t, id = one:match('^([^%z]+)%z(.*)$')
-  call('DEL', K.group(t, id))
+  lenient('DEL', K.group(t, id))
   call('ZREM', K.groups, one)
 end
 return #old

@@ -4,17 +4,17 @@
 local function return_part(t, part)
   local base = K.group(t, part.group)
   local j, size_key, extra, seen, claim = base .. '.j', base .. '.s', base .. '.t', base .. '.d', base .. '.c'
-  if call('GET', claim) == 'done' then return end
+  if lenient('GET', claim) == 'done' then return end
   local score = part.index or '+inf'
   local is_list = call('TYPE', j).ok == 'list'
-  if call('SADD', seen, part.id .. ':' .. score) == 1 then
-    if is_list then call('RPUSH', j, part.encoded) else call('ZADD', j, score, part.encoded) end
+  if lenient('SADD', seen, part.id .. ':' .. score) == 1 then
+    if is_list then lenient('RPUSH', j, part.encoded) else lenient('ZADD', j, score, part.encoded) end
   end
-  local ready = is_list and call('LLEN', j) or call('ZCARD', j)
+  local ready = is_list and lenient('LLEN', j) or lenient('ZCARD', j)
   for _, key in ipairs({ j, extra, size_key, seen }) do call('EXPIRE', key, TTL) end
   call('EXPIRE', base, TTL)
-  local size = tonumber(call('GET', size_key) or nil)
-  if not size or ready ~= size + tonumber(call('GET', extra) or 0) then return end
+  local size = tonumber(lenient('GET', size_key) or nil)
+  if not size or ready ~= size + (tonumber(lenient('GET', extra) or nil) or 0) then return end
   if call('SET', claim, 'lovage-' .. OPENING, 'NX', 'EX', CLAIM_TTL) then
     keep({ kind = 'chord', t = t, id = part.group, body = part.body, sender = part.sender })
   end
@@ -32,7 +32,7 @@ local function apply_inline(t, inline, now)
     call('DEL', base .. '.c')
     call('SET', base .. '.s', size.size, 'EX', TTL)
   end
-  for _, group in ipairs(inline.grown) do call('INCR', K.group(t, group) .. '.t') end
+  for _, group in ipairs(inline.grown) do lenient('INCR', K.group(t, group) .. '.t') end
   for _, m in ipairs(inline.messages) do
     push(K.list(t, m.q, step_of(m.pr)), m.text)
     use(t, m.q, now)

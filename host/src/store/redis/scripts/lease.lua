@@ -51,7 +51,7 @@ local function granted(f, r, tag)
 end
 
 -- Whether somebody has the message of a row that is leased: it may have been taken back.
-local function is_held(t, r) return mine[r.tag] or call('HEXISTS', K.unacked(t), r.tag) == 1 end
+local function is_held(t, r) return mine[r.tag] or lenient('HEXISTS', K.unacked(t), r.tag) == 1 end
 
 -- One of ours. Whether it was taken, or was of no worth.
 local function take_ours(source, raw, t, id, pos)
@@ -91,7 +91,8 @@ local function take_ours(source, raw, t, id, pos)
 end
 
 -- Whether an id can be one.
-local function is_id(id) return type(id) == 'string' and #id > 0 and #id <= 255 and not id:find('[%s%c]') end
+-- (Of others than these the host says what they are.)
+local function is_id(id) return type(id) == 'string' and #id > 0 and #id <= 255 and not id:find('[^!-~]') end
 
 local function text_of(value) return type(value) == 'string' and value or nil end
 
@@ -180,7 +181,7 @@ end
 local function fill(source)
   if source.at > #source.buffer and not source.over then
     local skip = source.taken
-    local piece = call('LRANGE', source.key, -skip - source.piece, -skip - 1)
+    local piece = lenient('LRANGE', source.key, -skip - source.piece, -skip - 1) or {}
     source.buffer, source.at = {}, 1
     for i = #piece, 1, -1 do source.buffer[#source.buffer + 1] = piece[i] end
     if #piece < source.piece then source.over = true end
@@ -301,6 +302,21 @@ local function take_shared()
   end
   trim(all)
 end
+
+-- Who cannot hold what it takes is given nothing: its clients have put something else there.
+local holds, lists = {}, {}
+for _, list in ipairs(A.lists) do
+  local t = list.t
+  if holds[t] == nil then
+    local function is(key, kind)
+      local there = call('TYPE', key).ok
+      return there == 'none' or there == kind
+    end
+    holds[t] = is(K.unacked(t), 'hash') and is(K.unacked_index(t), 'zset')
+  end
+  if holds[t] then lists[#lists + 1] = list end
+end
+A.lists = lists
 
 if A.shares then
   if A.max > 0 then take_shared() end

@@ -20,6 +20,6 @@ for i, one in ipairs(A.keys) do
 end
 if #held_until > 0 then spread('ZADD', K.leases, held_until) end
 for t, of in pairs(indices) do
-  for from = 1, #of, 4000 do call('ZADD', K.unacked_index(t), 'XX', unpack(of, from, math.min(from + 3999, #of))) end
+  for from = 1, #of, 4000 do lenient('ZADD', K.unacked_index(t), 'XX', unpack(of, from, math.min(from + 3999, #of))) end
 end
 return cmsgpack.pack({ lost = lost })

@@ -14,6 +14,17 @@ local FIELDS = { 'pl', 'tag', 'n', 'q', 'th', 'own', 'sl', 'last', 'ro', 'pos', 
 -- All but the message; and those that an end needs.
 local LIGHT, ENDING = #FIELDS - 1, 9
 
+-- A command on a key of Celery's, which clients may write as well: one of another type is taken for one that is not there, since an
+-- error would end a script that has done half of its work, for all tenants.
+local function lenient(...)
+  local answer = redis.pcall(...)
+  if type(answer) == 'table' and answer.err then
+    if answer.err:find('WRONGTYPE', 1, true) or answer.err:find('not an integer', 1, true) then return false end
+    error(answer.err)
+  end
+  return answer
+end
+
 local function int(x) return string.format('%.0f', x) end
 
 local function pad(x) return string.format('%016.0f', x) end
@@ -92,10 +103,11 @@ local function push(key, element)
 end
 
 -- A command with any number of values.
-local function spread(command, key, values, pairwise)
+local function spread(command, key, values, run)
   local most = 4000
+  run = run or call
   for from = 1, #values, most do
-    call(command, key, unpack(values, from, math.min(from + most - 1, #values)))
+    run(command, key, unpack(values, from, math.min(from + most - 1, #values)))
   end
 end
 
@@ -148,9 +160,10 @@ local function finish()
       if d ~= 0 and call('HINCRBY', key, field, d) <= 0 then call('HDEL', key, field) end
     end
   end
-  for key, of in pairs(zrems) do spread('ZREM', key, of) end
-  for key, of in pairs(zadds) do spread('ZADD', key, of) end
-  for _, key in ipairs(push_order) do spread('LPUSH', key, pushes[key]) end
+  local function as(key) return key:sub(-#UNACKED_INDEX) == UNACKED_INDEX and lenient or call end
+  for key, of in pairs(zrems) do spread('ZREM', key, of, as(key)) end
+  for key, of in pairs(zadds) do spread('ZADD', key, of, as(key)) end
+  for _, key in ipairs(push_order) do spread('LPUSH', key, pushes[key], lenient) end
   local is_new = false
   for queue, now in pairs(used) do
     if call('ZADD', K.queues, 'GT', int(now), queue) == 1 then is_new = true end
@@ -204,22 +217,22 @@ local function restore(key, items)
   table.sort(items, function(a, b) return a.pos > b.pos end)
   local older, last = {}, items[1].pos
   for _ = 1, 1000 do
-    local tail = call('LINDEX', key, -1)
+    local tail = lenient('LINDEX', key, -1)
     local pos = tail and position(tail)
     if not pos or pos > last then break end
     older[#older + 1] = { pos = pos, raw = tail }
-    call('RPOP', key)
+    lenient('RPOP', key)
   end
   local at = #older
   for _, item in ipairs(items) do
     while at > 0 and older[at].pos > item.pos do
-      call('RPUSH', key, older[at].raw)
+      lenient('RPUSH', key, older[at].raw)
       at = at - 1
     end
-    call('RPUSH', key, item.raw)
+    lenient('RPUSH', key, item.raw)
   end
   while at > 0 do
-    call('RPUSH', key, older[at].raw)
+    lenient('RPUSH', key, older[at].raw)
     at = at - 1
   end
 end
@@ -385,7 +398,7 @@ end
 local function put_meta(t, id, text)
   local key = K.meta(t, id)
   if not call('SET', key, text, 'NX', 'EX', TTL) then
-    if call('GETRANGE', key, 0, 40):find('^{"status": *"SUCCESS"') then return end
+    if (lenient('GETRANGE', key, 0, 40) or ''):find('^{"status": *"SUCCESS"') then return end
     call('SETEX', key, TTL, text)
   end
   call('PUBLISH', key, text)

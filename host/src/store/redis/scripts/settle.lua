@@ -21,7 +21,7 @@ local function settle(s)
     s.element = without_place(raw)
   end
   -- Whoever took the element back has it on a list again: it is delivered once more, and that one counts.
-  if call('HDEL', K.unacked(t), r.tag) == 0 then return { kind = 'refused' } end
+  if lenient('HDEL', K.unacked(t), r.tag) ~= 1 then return { kind = 'refused' } end
   for what, much in pairs(s.used or {}) do add(K.metered(t), what, much) end
   conclude(t, id, r, s)
   if s.inline then apply_inline(t, s.inline, s.at) end

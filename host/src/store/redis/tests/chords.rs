@@ -52,6 +52,21 @@ fn value(text: &str) -> Arrival {
 }
 
 #[tokio::test]
+async fn a_part_that_nobody_can_read_has_failed_and_stops_nothing() {
+    let bench = Bench::new().await;
+    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["2"]).await;
+    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
+    let lease = bench.lease_one(at(0)).await;
+    bench.ask::<u64>("ZADD", "celery-taskset-meta-g.j", &["1", "no part"]).await;
+    assert_eq!(bench.commit(lease.key, ends(&lease, State::Success, "10")).await, Fenced::Applied);
+    let (_, chord) = the_end(&bench).await;
+    assert_eq!(chord.parts[0].1, value("10"));
+    assert!(
+        matches!(&chord.parts[1].1, Arrival::Failed { exception, .. } if exception.message().contains("cannot be read"))
+    );
+}
+
+#[tokio::test]
 async fn parts_of_both_sides_come_together() {
     let bench = Bench::new().await;
     bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["3"]).await;

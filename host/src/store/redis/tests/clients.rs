@@ -139,6 +139,35 @@ async fn an_eta_is_waited_for_in_redis() {
 }
 
 #[tokio::test]
+async fn a_clients_message_waits_for_as_long_as_it_must() {
+    let bench = Bench::new().await;
+    bench.ask::<u64>("LPUSH", "celery", &[&envelope("a", &json!({}), &plain_body())]).await;
+    let lease = bench.lease_one(at(0)).await;
+    bench.store.release(lease.key, true).await.unwrap();
+    // Results of that time expire; it has none yet.
+    bench.store.expire(Timestamp::from_micros(i64::MAX / 4), 9).await.unwrap();
+    let again = bench.lease_one(at(1)).await;
+    assert_eq!((again.message.id.as_str(), again.deliveries), ("a", 2));
+    assert_eq!(bench.commit(again.key, success("5", at(2))).await, Fenced::Applied);
+}
+
+/// It would be asked again and again for what it may not have.
+#[tokio::test]
+async fn who_has_its_share_is_not_woken_for_what_it_left() {
+    use crate::store::{Share, Shares};
+    let bench = Bench::new().await;
+    bench.submit(vec![message("a"), message("b")]).await;
+    let lease = async |max| {
+        let others = Share { used: 0, step: 0, max };
+        let shares = Shares { others, ..Shares::default() };
+        let ask = Ask { worker: "w".to_owned(), queues: None, max: 9, shares, now: at(0), until: at(9) };
+        bench.store.lease(ask).await.unwrap().leases.len()
+    };
+    assert_eq!((lease(1).await, bench.store.watched().len()), (1, 0));
+    assert_eq!((lease(2).await, bench.store.watched().len()), (1, 4), "every step of the queue");
+}
+
+#[tokio::test]
 async fn what_nobody_can_run_is_answered_and_kept() {
     let bench = Bench::new().await;
     let bad = envelope("bad", &json!({"group": "g", "group_index": 0}), &json!(["no", "triple"]));

@@ -1,7 +1,7 @@
 //! Servers that are not as they should be.
 
 use super::*;
-use crate::store::{Modules, Results, Store, StoreError};
+use crate::store::{Fenced, Modules, Results, Store, StoreError};
 
 #[tokio::test]
 async fn scripts_are_loaded_again() {
@@ -23,6 +23,37 @@ async fn something_else_under_our_keys_is_an_error() {
     bench.ask::<()>("SET", "lovage:task:b", &["x"]).await;
     let answer = bench.store.task(&tenant(), &"b".parse().unwrap()).await;
     assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
+}
+
+/// What a client of one tenant does to its own keys, another tenant does not notice.
+#[tokio::test]
+async fn something_else_under_a_tenants_keys_is_its_own_loss() {
+    let acme = TenantId::new("acme").unwrap();
+    for broken in ["celery", "unacked", "unacked_index", "celery-task-meta-a"] {
+        let bench = Bench::new().await;
+        bench.store.submit(&acme, vec![Plan::of(message("a"))], at(0), Room::UNLIMITED).await.unwrap();
+        bench.submit(vec![message("b")]).await;
+        let mut leases = bench.lease(9, at(0)).await;
+        assert_eq!(leases.len(), 2);
+        let theirs = format!("lovage:{{acme}}:{broken}");
+        bench.ask::<u64>("DEL", &theirs, &[]).await;
+        match broken {
+            "celery-task-meta-a" => _ = bench.ask::<u64>("LPUSH", &theirs, &["x"]).await,
+            _ => bench.ask::<()>("SET", &theirs, &["x"]).await,
+        }
+        bench.submit(vec![message("c")]).await;
+        leases.extend(bench.lease(9, at(1)).await);
+        let ended: Vec<_> = leases.iter().map(|lease| (lease.key, success("1", at(2)))).collect();
+        let answers = bench.store.commit_all(&ended).await.unwrap();
+        for id in ["b", "c"] {
+            let at = leases.iter().position(|lease| lease.message.id.as_str() == id).unwrap();
+            assert_eq!(answers[at], Fenced::Applied, "{id} beside a broken {broken}");
+            assert_eq!(bench.meta(id).await["status"], "SUCCESS");
+        }
+        bench.submit(vec![message("d")]).await;
+        let after = bench.lease(9, at(60)).await;
+        assert!(after.iter().any(|lease| lease.message.id.as_str() == "d"), "beside a broken {broken}");
+    }
 }
 
 #[tokio::test]
