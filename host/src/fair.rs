@@ -129,6 +129,19 @@ mod tests {
         used
     }
 
+    /// One has been served alone for long; now as much of another one waits.
+    fn one_was_alone(fair: &mut Fair<i32>) {
+        for _ in 0..100 {
+            fair.push(&of(0), 0);
+            fair.pop();
+            fair.charge(&of(0), 10);
+        }
+        (0..20).for_each(|n| {
+            fair.push(&of(0), n);
+            fair.push(&of(1), n);
+        });
+    }
+
     proptest! {
         #[test]
         fn nobody_gets_more_than_another_but_for_one_turn(costs in prop::collection::vec(1_u64..1000, 1..8)) {
@@ -154,15 +167,7 @@ mod tests {
     #[test]
     fn who_was_away_has_saved_nothing_and_who_was_alone_owes_nothing() {
         let mut fair = Fair::default();
-        for _ in 0..100 {
-            fair.push(&of(0), 0);
-            fair.pop();
-            fair.charge(&of(0), 10);
-        }
-        (0..20).for_each(|n| {
-            fair.push(&of(0), n);
-            fair.push(&of(1), n);
-        });
+        one_was_alone(&mut fair);
         let mut served = [0_i32; 2];
         for _ in 0..20 {
             let (tenant, _) = fair.pop().unwrap();
@@ -175,15 +180,7 @@ mod tests {
     #[test]
     fn who_used_less_than_its_share_goes_first_until_its_credit_is_used_up() {
         let mut fair = Fair::with_credit(30);
-        for _ in 0..100 {
-            fair.push(&of(0), 0);
-            fair.pop();
-            fair.charge(&of(0), 10);
-        }
-        (0..20).for_each(|n| {
-            fair.push(&of(0), n);
-            fair.push(&of(1), n);
-        });
+        one_was_alone(&mut fair);
         let order: Vec<_> = std::iter::from_fn(|| {
             let (tenant, _) = fair.pop()?;
             fair.charge(&tenant, 10);

@@ -61,7 +61,7 @@ pub struct Scheduler {
     handed: AtomicUsize,
     /// Attempts that have ended since the last lease: how fast slots become free.
     ended: AtomicUsize,
-    /// Held while messages are leased, until all that came are listed: before that a host is not idle.
+    /// Held while messages are leased, until all that came are listed: before that a host is not idle. When that was last begun.
     leasing: Mutex<Instant>,
     slot_freed: Notify,
     /// Rings when a tenant that may run only so many tasks at once may run another.
@@ -157,8 +157,8 @@ impl Scheduler {
         if self.is_draining() {
             return Pause::Order;
         }
-        let since = std::mem::replace(&mut *leasing, clock::instant());
-        let max = self.room(clock::instant().saturating_duration_since(since));
+        let now = clock::instant();
+        let max = self.room(now.saturating_duration_since(std::mem::replace(&mut *leasing, now)));
         if max == 0 {
             return Pause::Slot;
         }

@@ -1,4 +1,4 @@
-//! How many event streams may each tenant hold open, and how many requests that wait?
+//! How many event streams may each tenant hold open, how many requests that wait, and how many uploads?
 
 use lovage_model::TenantId;
 

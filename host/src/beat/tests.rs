@@ -200,6 +200,12 @@ async fn a_tenant_has_so_many_entries_and_no_more() {
     let error = beat.set(&own, &name("one-more"), entry(10.0), at(1)).await.unwrap_err();
     assert!(matches!(error, BeatError::TooMany { entries: MOST_ENTRIES, .. }), "{error}");
     assert!(!beat.set(&own, &name("n0"), entry(20.0), at(1)).await.unwrap(), "what is there can be changed");
+    let large = PeriodicTask { args: Json::of(&["x".repeat(MOST_BYTES - 100)]).unwrap(), ..entry(10.0) };
+    store.set_periodic(Periodic { name: name("n2"), ..periodic(large, 0, None) }).await.unwrap();
+    beat.remove(&own, &name("n3")).await.unwrap();
+    let error = beat.set(&own, &name("one-more"), entry(10.0), at(1)).await.unwrap_err();
+    assert!(matches!(error, BeatError::TooMany { entries: 999, .. }), "{error}");
+    beat.remove(&own, &name("n2")).await.unwrap();
     assert!(
         beat.remove(&own, &name("n1")).await.is_ok()
             && beat.set(&own, &name("one-more"), entry(10.0), at(1)).await.unwrap()

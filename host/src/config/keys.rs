@@ -48,10 +48,11 @@ pub enum Value {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-/// A message, and all that an attempt may leave (about ten results, and three times its output), fit into one frame between a daemon
-/// and its executors; a Redis server takes no value of more than 512 MiB either.
+/// A message, and all that an attempt may leave, fit into one frame of 512 MiB between a daemon and its executors: subtasks of eight
+/// results, an exception and three outputs, the latter as JSON, where a byte takes six at most. Nor does a Redis server take a larger value.
 const MOST_MESSAGE: u64 = 256 * MIB;
-const MOST_RESULT: u64 = 32 * MIB;
+const MOST_RESULT: u64 = 24 * MIB;
+const MOST_OUTPUT: u64 = 8 * MIB;
 const DAY: u64 = 86_400;
 
 const fn key(name: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Key {
@@ -165,7 +166,7 @@ pub static KEYS: &[Key] = &[
     key(
         "limits.output_bytes",
         "1048576",
-        Kind::Number(0, MOST_RESULT),
+        Kind::Number(0, MOST_OUTPUT),
         "Kept of what an attempt writes to stdout, and of its stderr and log records together.",
     ),
     key("limits.subtasks", "1000", Kind::Number(0, 100_000), "Calls that one attempt may send; each may be a canvas."),

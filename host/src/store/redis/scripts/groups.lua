@@ -11,12 +11,12 @@ elseif A.what == 'read' then
   return lenient('GET', K.group(A.tenant, A.id))
 elseif A.what == 'delete' then
   call('ZREM', K.groups, member)
-  return lenient('DEL', K.group(A.tenant, A.id))
+  return call('DEL', K.group(A.tenant, A.id))
 end
 local old = call('ZRANGE', K.groups, '-inf', '(' .. int(A.before), 'BYSCORE', 'LIMIT', 0, A.max)
 for _, one in ipairs(old) do
   local t, id = one:match('^([^%z]+)%z(.*)$')
-  lenient('DEL', K.group(t, id))
+  call('DEL', K.group(t, id))
   call('ZREM', K.groups, one)
 end
 return #old

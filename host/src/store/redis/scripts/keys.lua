@@ -81,6 +81,8 @@ function K.unacked(t) return celery(t) .. UNACKED end
 function K.unacked_index(t) return celery(t) .. UNACKED_INDEX end
 function K.unacked_mutex(t) return celery(t) .. UNACKED_MUTEX end
 function K.meta(t, id) return celery(t) .. 'celery-task-meta-' .. id end
+-- set: "routing key<SEP>pattern<SEP>queue"
+function K.binding(t, exchange) return celery(t) .. '_kombu.binding.' .. exchange end
 function K.group(t, id) return celery(t) .. 'celery-taskset-meta-' .. id end
 
 -- The list of a queue's step: the last step that is not above the priority.

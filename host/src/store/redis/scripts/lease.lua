@@ -177,11 +177,24 @@ local function take_one(source, raw)
   return take_foreign(source, raw)
 end
 
+-- Who cannot hold what it takes is given nothing: its clients have put something else there.
+local holds = {}
+local function can_hold(t)
+  if holds[t] == nil then
+    local function is(key, kind)
+      local there = call('TYPE', key).ok
+      return there == 'none' or there == kind
+    end
+    holds[t] = is(K.unacked(t), 'hash') and is(K.unacked_index(t), 'zset')
+  end
+  return holds[t]
+end
+
 -- What is in a list, read in pieces from its front: small ones first, since messages may be large.
 local function fill(source)
   if source.at > #source.buffer and not source.over then
     local skip = source.taken
-    local piece = lenient('LRANGE', source.key, -skip - source.piece, -skip - 1) or {}
+    local piece = can_hold(source.t) and lenient('LRANGE', source.key, -skip - source.piece, -skip - 1) or {}
     source.buffer, source.at = {}, 1
     for i = #piece, 1, -1 do source.buffer[#source.buffer + 1] = piece[i] end
     if #piece < source.piece then source.over = true end
@@ -302,21 +315,6 @@ local function take_shared()
   end
   trim(all)
 end
-
--- Who cannot hold what it takes is given nothing: its clients have put something else there.
-local holds, lists = {}, {}
-for _, list in ipairs(A.lists) do
-  local t = list.t
-  if holds[t] == nil then
-    local function is(key, kind)
-      local there = call('TYPE', key).ok
-      return there == 'none' or there == kind
-    end
-    holds[t] = is(K.unacked(t), 'hash') and is(K.unacked_index(t), 'zset')
-  end
-  if holds[t] then lists[#lists + 1] = list end
-end
-A.lists = lists
 
 if A.shares then
   if A.max > 0 then take_shared() end

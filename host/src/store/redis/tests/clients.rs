@@ -227,6 +227,19 @@ async fn what_a_celery_worker_lost_is_put_back() {
 }
 
 #[tokio::test]
+async fn what_was_lost_goes_to_the_queues_of_its_exchange() {
+    let bench = Bench::new().await;
+    bench.ask::<u64>("SADD", "_kombu.binding.feeds", &["import\u{6}\u{16}\u{6}\u{16}celery"]).await;
+    for (tag, key) in [("bound", "import"), ("by-pattern", "import.all")] {
+        let held = format!("[{}, \"feeds\", \"{key}\"]", plain(tag));
+        bench.ask::<u64>("HSET", "unacked", &[tag, &held]).await;
+        bench.ask::<u64>("ZADD", "unacked_index", &["5", tag]).await;
+    }
+    assert_eq!(bench.lease_one(at(0)).await.message.id.as_str(), "bound");
+    assert_eq!(bench.ask::<u64>("HEXISTS", "unacked", &["by-pattern"]).await, 1, "kombu knows where to");
+}
+
+#[tokio::test]
 async fn what_is_given_back_is_a_message_still() {
     let bench = Bench::new().await;
     bench.submit(vec![message("a \"quoted\"".replace(' ', "-").as_str())]).await;
