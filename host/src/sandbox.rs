@@ -35,6 +35,7 @@ mod turns;
 mod until;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -106,6 +107,10 @@ impl<'de> Deserialize<'de> for Refusal {
         Ok(Self { code: code.ok_or_else(|| D::Error::custom("no code of a refusal"))?, message })
     }
 }
+
+/// An attempt under way, until its report. Boxed: it takes kilobytes, and whoever waits for it is itself moved on its way to a
+/// thread, several times.
+pub type Running<'a> = Pin<Box<dyn Future<Output = Report> + Send + 'a>>;
 
 /// What a sandbox is made with.
 #[derive(Debug, Clone)]
@@ -253,16 +258,16 @@ impl Sandbox {
 
     /// Runs an attempt. The component must have been loaded (see [`Sandbox::has`]); if it is not, the attempt ends
     /// interrupted.
-    pub async fn run(
+    pub fn run(
         &self,
         attempt: Attempt,
         grants: Grants,
         progress: Arc<dyn Progress>,
         stop: watch::Receiver<Option<Stop>>,
-    ) -> Report {
+    ) -> Running<'_> {
         match &self.guests {
-            Guests::Here(engines) => engines.run(attempt, grants, progress, stop).await,
-            Guests::Apart(processes) => processes.run(attempt, grants, progress, stop).await,
+            Guests::Here(engines) => engines.run(attempt, grants, progress, stop),
+            Guests::Apart(processes) => Box::pin(processes.run(attempt, grants, progress, stop)),
         }
     }
 

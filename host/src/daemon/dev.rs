@@ -67,7 +67,7 @@ pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
         let ready = |ready: super::Ready| {
             tell(DevNews::Ready { url: format!("http://{}", ready.address), store: ready.store, token: ready.token });
         };
-        let kept = keep(&config, &house, ready, |house| watch(house, &args.modules, &tell)).await;
+        let kept = Box::pin(keep(&config, &house, ready, |house| watch(house, &args.modules, &tell))).await;
         Arc::into_inner(house).context("a connection outlived its daemon")?.close().await?;
         kept
     })

@@ -54,7 +54,7 @@ impl Pipeline {
                 }
             }
         };
-        Ok(attending.beside(mapped::run(items, grants, one), &*self.store, lease.key).await)
+        Ok(attending.beside(Box::pin(mapped::run(items, grants, one)), &*self.store, lease.key).await)
     }
 
     /// Runs one of the others.

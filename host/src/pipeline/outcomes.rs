@@ -62,9 +62,10 @@ impl Outcomes {
         let bytes = bytes(&settled.settlement);
         let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
         let room = self.rooms.enter(&settled.lease.tenant, kib).await;
-        if self.way.send(Waiting { settled, bytes, _room: room }).await.is_err() {
+        match self.way.reserve().await {
+            Ok(place) => place.send(Waiting { settled, bytes, _room: room }),
             // The house is closing: the message is delivered again when it opens.
-            tracing::warn!("an outcome came after the end, and is not recorded");
+            Err(_) => tracing::warn!("an outcome came after the end, and is not recorded"),
         }
         bytes
     }

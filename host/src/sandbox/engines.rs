@@ -1,5 +1,6 @@
 //! The engines of one process: one for each flavour of code, with what they have loaded.
 
+use std::future::ready;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use super::engine::{Allocator, Flavour, Pool};
 use super::executor::Executor;
 use super::turns::Turns;
-use super::{Refusal, SandboxError};
+use super::{Refusal, Running, SandboxError};
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
 
 /// Fuel runs at once: their engine has a pool of its own, which reserves address space.
@@ -67,16 +68,16 @@ impl Engines {
     }
 
     /// Runs an attempt of a component that was loaded; if it is not, the attempt ends interrupted.
-    pub(super) async fn run(
+    pub(super) fn run(
         &self,
         attempt: Attempt,
         grants: Grants,
         progress: Arc<dyn Progress>,
         stop: watch::Receiver<Option<Stop>>,
-    ) -> Report {
+    ) -> Running<'_> {
         match self.made(Flavour::of(&grants)) {
-            Some(executor) => executor.run(attempt, grants, progress, stop).await,
-            None => Report::stopped(Stop::Interrupted),
+            Some(executor) => Box::pin(executor.run(attempt, grants, progress, stop)),
+            None => Box::pin(ready(Report::stopped(Stop::Interrupted))),
         }
     }
 
