@@ -159,10 +159,13 @@ impl Beat {
 
     /// Drops a periodic task.
     pub async fn remove(&self, tenant: &TenantId, name: &EntryName) -> Result<(), BeatError> {
-        if self.get(tenant, name).await?.of_config {
+        if self.find(tenant, name).await?.is_some_and(|found| found.of_config) {
             return Err(BeatError::OfConfig(name.clone()));
         }
-        self.store.remove_periodic(tenant, name).await?;
+        // Also one that is there and cannot be read.
+        if !self.store.remove_periodic(tenant, name).await? {
+            return Err(BeatError::Unknown(name.clone()));
+        }
         self.forget_error(tenant, name);
         Ok(())
     }

@@ -154,6 +154,32 @@ pub struct Scope<'a> {
     pub rules: Rules,
     /// The time.
     pub now: Timestamp,
+    /// How large all is that was made so far, in bytes. What one settlement leaves is bounded as a whole: its links get its value
+    /// each, and what it ends gets its failure.
+    pub bytes: usize,
+}
+
+/// Together all calls of a scope may be as large as so many of the largest messages.
+const SCOPE_MESSAGES: usize = 32;
+
+impl<'a> Scope<'a> {
+    /// One of which nothing was made yet.
+    pub fn new(tasks: &'a dyn Tasks, ids: &'a mut dyn FnMut() -> TaskId, rules: Rules, now: Timestamp) -> Self {
+        Self { tasks, ids, rules, now, bytes: 0 }
+    }
+
+    /// Makes something of so many bytes, if it may be made.
+    fn make(&mut self, bytes: usize) -> Result<(), Invalid> {
+        let most = self.rules.message_bytes.saturating_mul(SCOPE_MESSAGES);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= most {
+            return Ok(());
+        }
+        let text = format!(
+            "comes after others that are {most} bytes together ({SCOPE_MESSAGES} times limits.message_bytes): send or return less"
+        );
+        Err(Invalid::too_large("signature", text))
+    }
 }
 
 /// A call, expanded.
@@ -208,7 +234,7 @@ fn below(parent: &Message, call: Signature, place: Place, scope: &mut Scope<'_>)
 /// What takes a running task's place: the last task of the call gets its id, and what its end is for; the others are new.
 pub fn replacement(
     replaced: &Message,
-    call: Signature,
+    mut call: Signature,
     scope: &mut Scope<'_>,
 ) -> Result<(Box<Planned>, Plan), Invalid> {
     let (nesting, most) = (replaced.replaced_task_nesting + 1, scope.rules.replacements);
@@ -216,6 +242,8 @@ pub fn replacement(
         let text = format!("is refused: the task was replaced {most} times already (limits.replacements)");
         return Err(Invalid::wrong("replace", text));
     }
+    // Whichever step of a chain fails, they are told, as in Celery.
+    call.options.link_error.extend(replaced.errbacks.iter().cloned());
     let place = Place {
         id: Some(replaced.id.clone()),
         then: replaced.then.clone(),
@@ -234,7 +262,6 @@ pub fn replacement(
 /// The last task of a replacement keeps what was promised for the one that it replaces.
 fn in_place_of(replaced: &Message, mut by: Message, nesting: u32) -> Message {
     by.callbacks.extend(replaced.callbacks.iter().cloned());
-    by.errbacks.extend(replaced.errbacks.iter().cloned());
     for (name, value) in &replaced.stamps {
         by.stamps.entry(name.clone()).or_insert_with(|| value.clone());
     }

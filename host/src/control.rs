@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use lovage_model::{Event, EventKind, QueueName, State, TaskId, TenantId, Timestamp};
+use lovage_model::{Event, EventKind, QueueName, Room, State, TaskId, TenantId, Timestamp};
 
 use crate::attempt::Stop;
 use crate::celery::pidbox::Request;
@@ -26,7 +26,7 @@ use crate::clock::Logical;
 use crate::events::Hub;
 use crate::modules::Modules;
 use crate::pipeline::{Running, Standing};
-use crate::store::{Redone, Result, Revoked, Store, StoreError};
+use crate::store::{Quota, Redone, Result, Revoked, Store, StoreError};
 
 pub use celeryev::Celeryev;
 pub use pidbox::Pidbox;
@@ -83,6 +83,8 @@ pub enum Found {
     Unchanged(State, &'static str),
     /// The task is in a state in which this cannot be done.
     Busy(State),
+    /// There is no room for it.
+    Full(Quota),
     /// It was taken, and this host does not have it.
     Elsewhere(State),
     /// There is no such task.
@@ -238,9 +240,9 @@ impl Control {
     }
 
     /// Queues a task that has ended once more, under its id.
-    pub async fn retry(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Found> {
+    pub async fn retry(&self, tenant: &TenantId, id: &TaskId, room: Room, now: Timestamp) -> Result<Found> {
         self.standing.foretold.pardon(tenant, id);
-        let redone = self.store.resubmit(tenant, id, now).await?;
+        let redone = self.store.resubmit(tenant, id, now, room).await?;
         if redone == Redone::Done {
             self.tell(tenant, id, now, EventKind::Sent { call: None }).await?;
         }
@@ -282,6 +284,7 @@ fn found(redone: Redone, after: State, outcome: &'static str) -> Found {
         Redone::Unreleased(state) => {
             Found::Unchanged(state, "it never got what it waited for, so it cannot run: send the whole call again")
         }
+        Redone::Full(quota) => Found::Full(quota),
         Redone::Unknown => Found::Unknown,
     }
 }

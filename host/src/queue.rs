@@ -103,7 +103,7 @@ pub fn admit(call: Signature, given: Ids, tasks: &dyn Tasks, limits: &Limits, no
         count += 1;
         derived(&seed, &made_of, count)
     };
-    let mut scope = Scope { tasks, ids: &mut ids, rules: limits.rules, now };
+    let mut scope = Scope::new(tasks, &mut ids, limits.rules, now);
     canvas::expand(call, id, &mut scope)
 }
 

@@ -197,6 +197,8 @@ pub enum Redone {
     Busy(State),
     /// It never got what it waited for, so it cannot run again; nothing was changed.
     Unreleased(State),
+    /// There is no room for one more that waits; nothing was changed.
+    Full(Quota),
     /// There is no such task.
     Unknown,
 }
@@ -268,8 +270,8 @@ pub trait Broker: Send + Sync {
     /// Revokes a task that waits. What waits for it in turn is dealt with as for any end, see [`Joins`].
     async fn revoke(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Revoked>;
 
-    /// Queues a task that has ended once more, under its id, from retry 0. Its result and log are dropped.
-    async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Redone>;
+    /// Queues a task that has ended once more, under its id, from retry 0, if there is room for it. Its result and log are dropped.
+    async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp, room: Room) -> Result<Redone>;
 
     /// Every queue that has a message or is paused, by name.
     async fn queues(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<QueueView>>;

@@ -76,6 +76,22 @@ impl Inline {
         *self == Self::default()
     }
 
+    /// How much there is, to come back to.
+    pub fn mark(&self) -> InlineMark {
+        let Self { groups, sizes, grown, messages, ends, parts } = self;
+        InlineMark([groups.len(), sizes.len(), grown.len(), messages.len(), ends.len(), parts.len()])
+    }
+
+    /// Drops what came after a mark.
+    pub fn rewind(&mut self, InlineMark([groups, sizes, grown, messages, ends, parts]): InlineMark) {
+        self.groups.truncate(groups);
+        self.sizes.truncate(sizes);
+        self.grown.truncate(grown);
+        self.messages.truncate(messages);
+        self.ends.truncate(ends);
+        self.parts.truncate(parts);
+    }
+
     /// Adds another one.
     pub fn append(&mut self, other: Self) {
         self.groups.extend(other.groups);
@@ -86,6 +102,10 @@ impl Inline {
         self.parts.extend(other.parts);
     }
 }
+
+/// How much of each there was in an [`Inline`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InlineMark([usize; 6]);
 
 /// The end of a task that has not run and never will: what was before it in its chain, or in its chord, has failed.
 #[derive(Debug, Clone, PartialEq)]

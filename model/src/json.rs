@@ -21,7 +21,7 @@ impl Json {
 
     /// `serde_json` skips over a raw value without a limit of depth; who reads it later may not.
     fn checked<E: serde::de::Error>(raw: Box<RawValue>) -> Result<Self, E> {
-        let depth = depth(raw.get().as_bytes());
+        let depth = nesting(raw.get().as_bytes());
         if depth <= Self::MAX_DEPTH {
             Ok(Self(raw))
         } else {
@@ -79,6 +79,11 @@ impl Json {
         serde_json::from_str(self.as_str())
     }
 
+    /// How deep its arrays and objects are nested.
+    pub fn depth(&self) -> usize {
+        nesting(self.as_str().as_bytes())
+    }
+
     /// Whether it is an array.
     pub fn is_array(&self) -> bool {
         self.as_str().trim_start().starts_with('[')
@@ -91,7 +96,7 @@ impl Json {
 }
 
 /// How deep the arrays and objects of a valid JSON text are nested.
-fn depth(text: &[u8]) -> usize {
+fn nesting(text: &[u8]) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     let mut bytes = text.iter();
     while let Some(byte) = bytes.next() {
@@ -172,7 +177,7 @@ mod tests {
     fn a_nesting_bomb_is_an_error() {
         assert!(Json::parse("[".repeat(100_000)).is_err());
         assert!(Json::parse(format!("{}{}", "[".repeat(127), "]".repeat(127))).is_ok());
-        assert!(Json::parse(r#""[[[[\"[[[[""#.to_owned()).is_ok_and(|j| depth(j.as_str().as_bytes()) == 0));
+        assert!(Json::parse(r#""[[[[\"[[[[""#.to_owned()).is_ok_and(|j| j.depth() == 0));
         assert!(Json::parse(format!("{}{}", "[".repeat(1000), "]".repeat(1000))).is_err());
     }
 }

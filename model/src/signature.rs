@@ -153,10 +153,31 @@ impl<'de> Deserialize<'de> for SignatureOptions {
             stamped_headers,
             stamps,
         };
-        match options.overrides.keys().find(|name| !TaskOptions::knows(name)) {
-            Some(unknown) => Err(D::Error::custom(format_args!("{unknown}: there is no such option"))),
-            None => Ok(options),
+        if let Some(unknown) = options.overrides.keys().find(|name| !TaskOptions::knows(name)) {
+            return Err(D::Error::custom(format_args!("{unknown}: there is no such option")));
         }
+        // One that stands alone is written back as a list, which is deeper.
+        match options.depth_of_links() {
+            depth if depth > Json::MAX_DEPTH => Err(D::Error::custom(format_args!(
+                "link, link_error: nested {depth} deep once written as lists; at most {} is accepted",
+                Json::MAX_DEPTH
+            ))),
+            _ => Ok(options),
+        }
+    }
+}
+
+impl SignatureOptions {
+    /// How deep the JSON of the deeper of `link` and `link_error` is, as it is written.
+    fn depth_of_links(&self) -> usize {
+        self.link.iter().chain(&self.link_error).map(|linked| 1 + linked.depth()).max().unwrap_or_default()
+    }
+}
+
+impl Signature {
+    /// How deep its JSON is, as it is written.
+    fn depth(&self) -> usize {
+        1 + self.args.depth().max(self.kwargs.depth()).max(1 + self.options.depth_of_links())
     }
 }
 
@@ -200,6 +221,20 @@ mod tests {
         let one: SignatureOptions = serde_json::from_str(r#"{"link":{"task":"a.b"}}"#).unwrap();
         let many: SignatureOptions = serde_json::from_str(r#"{"link":[{"task":"a.b"}]}"#).unwrap();
         assert_eq!(one, many);
+    }
+
+    #[test]
+    fn what_is_read_can_be_read_again() {
+        let nested = |levels: usize, (open, close): (&str, &str)| {
+            let open = format!(r#"{{"task":"a.b","options":{{"link":{open}"#);
+            format!("{}{}{}", open.repeat(levels), r#"{"task":"a.b"}"#, format!("{close}}}}}").repeat(levels))
+        };
+        let deepest = (1..63).rev().map(|levels| nested(levels, ("", "")));
+        let read = deepest.map(|text| serde_json::from_str::<Signature>(&text)).find_map(Result::ok).unwrap();
+        assert_eq!(serde_json::from_str::<Signature>(&serde_json::to_string(&read).unwrap()).unwrap(), read);
+        let error = serde_json::from_str::<Signature>(&nested(50, ("", ""))).unwrap_err().to_string();
+        assert!(error.contains("nested") && error.contains("127"), "{error}");
+        assert!(serde_json::from_str::<Signature>(&nested(40, ("[", "]"))).is_ok());
     }
 
     #[test]

@@ -49,8 +49,16 @@ impl Timestamp {
                 .timestamp()
                 .as_microsecond(),
         };
+        // Others cannot be written so that everybody reads them: Python has no other years.
+        if !(Self::YEAR_1..Self::YEAR_10000).contains(&parsed) {
+            return Err(format!("{text:?} is not in the years 1 to 9999"));
+        }
         Ok(Self(parsed))
     }
+
+    /// The first microsecond of the year 1, and that after the year 9999.
+    const YEAR_1: i64 = -62_135_596_800_000_000;
+    const YEAR_10000: i64 = 253_402_300_800_000_000;
 }
 
 impl fmt::Display for Timestamp {
@@ -143,5 +151,15 @@ mod tests {
             assert!(Seconds::new(bad).is_err(), "{bad}");
         }
         assert!(Timestamp::parse("tomorrow").unwrap_err().contains("ISO 8601"));
+    }
+
+    #[test]
+    fn what_is_read_is_read_back() {
+        for edge in ["0001-01-01T00:00:00.000000+00:00", "9999-12-30T22:00:00.000000+00:00"] {
+            assert_eq!(Timestamp::parse(edge).unwrap().to_string(), edge);
+        }
+        for beyond in ["-000001-01-01T00:00:00Z", "0000-12-31T23:59:59Z", "-009998-01-01T00:00:00"] {
+            assert!(Timestamp::parse(beyond).unwrap_err().contains("1 to 9999"), "{beyond}");
+        }
     }
 }

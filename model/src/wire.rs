@@ -4,7 +4,7 @@
 //! travels between workers: nothing of it is refused, and what nobody here knows goes on to whoever comes next. Values are
 //! JSON text, so integers of any size, the order of keys and kombu's tagged values survive.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
@@ -320,6 +320,23 @@ impl<'de> Deserialize<'de> for WireOptions {
             rest,
         })
     }
+}
+
+/// Whatever never runs once a step before this chain has failed: its steps, what they are made of, and what follows those in turn.
+/// (Headers of chords are left out: nobody waits for them but their bodies.)
+pub fn unrun(chain: &[WireSignature]) -> impl Iterator<Item = &WireSignature> {
+    let mut pending: VecDeque<&WireSignature> = chain.iter().collect();
+    std::iter::from_fn(move || {
+        let step = pending.pop_front()?;
+        match &step.shape {
+            WireShape::Chord { body: Some(body), .. } => pending.push_back(body),
+            // Their members are what somebody may wait for.
+            WireShape::Group(tasks) | WireShape::Chain(tasks) => pending.extend(tasks),
+            WireShape::Chord { body: None, .. } | WireShape::Task(_) => {}
+        }
+        pending.extend(step.options.chain.iter().flatten());
+        Some(step)
+    })
 }
 
 /// One option out of many, also a `null`; the error names it.

@@ -109,7 +109,7 @@ async fn once(house: &House, canvas: Canvas) -> anyhow::Result<Measured> {
     let mut ids = || TaskId::from_uuid(uuid::Uuid::now_v7());
     let rules = Rules { canvas_tasks: 20_000, message_bytes: 4 << 20, lineage_depth: 1, replacements: 0 };
     let now = lovage::clock::now();
-    let sent = canvas::expand(call, None, &mut Scope { tasks: &AnyTask, ids: &mut ids, rules, now })?;
+    let sent = canvas::expand(call, None, &mut Scope::new(&AnyTask, &mut ids, rules, now))?;
     let (members, last) = (sent.plan.tasks.len(), sent.plan.tasks.last().context("a task")?.message.id.clone());
     house.store.submit(&tenant, vec![sent.plan], now, Room::UNLIMITED).await?;
     let mut ticks = tokio::time::interval(Duration::from_millis(2));

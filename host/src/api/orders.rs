@@ -12,7 +12,7 @@ use lovage_model::{Json as Raw, TaskId};
 use super::Shared;
 use super::body::{self, Cap};
 use super::input::{Named, Submits};
-use super::problem::{DRAINING, Failure, INVALID_REQUEST, Reply, TASK_BUSY};
+use super::problem::{DRAINING, Failure, INVALID_REQUEST, QUEUE_FULL, Reply, TASK_BUSY};
 use super::submit::location;
 use crate::clock;
 use crate::control::Found;
@@ -111,7 +111,8 @@ pub(crate) async fn retry_task(
     }
     let now = clock::now();
     rooms.api.access.may_submit(&tenant, 1, now)?;
-    let found = rooms.control.retry(&tenant, &id, now).await?;
+    let room = rooms.api.access.room(&tenant, rooms.api.limits.room);
+    let found = rooms.control.retry(&tenant, &id, room, now).await?;
     let reply = answer(id, found, "only a task that has ended can run again: wait for it, or revoke it")?;
     Ok((StatusCode::ACCEPTED, [(LOCATION, location(&reply.id))], Json(reply)).into_response())
 }
@@ -130,11 +131,16 @@ pub(crate) async fn forget_task(
     answer(id, found, "only a task that has ended can be forgotten: wait for it, or revoke it").map(Json)
 }
 
+fn full(field: &str) -> Failure {
+    QUEUE_FULL.because(format!("as many tasks wait as may ({field} of the tenant, or limits.{field}): try again later"))
+}
+
 fn answer(id: TaskId, found: Found, cure: &str) -> Reply<ControlReply> {
     match found {
         Found::Done(state, outcome) | Found::Unchanged(state, outcome) => {
             Ok(ControlReply { id, state, outcome: outcome.to_owned() })
         }
+        Found::Full(quota) => Err(full(quota.field())),
         Found::Busy(state) | Found::Elsewhere(state) => Err(TASK_BUSY.because(format!("{id} is {state}: {cure}"))),
         Found::Unknown => Err(Failure::unknown_id(&id)),
     }

@@ -67,7 +67,7 @@ impl<'b, 'a> Builder<'b, 'a> {
     }
 
     fn place(&mut self, call: Signature, place: Place) -> Result<Tail, Invalid> {
-        let Canvas { shape, options, args } = read(call)?;
+        let Canvas { shape, options, args } = read(call, self.scope.rules)?;
         match shape {
             Shape::Task(call) => self.task(*call, place),
             Shape::Chain(steps) => self.chain(steps, &options, &args, place),

@@ -29,7 +29,7 @@ use lovage_model::{
     WireSignature, exc_module,
 };
 
-use super::{Invalid, Scope};
+use super::{Invalid, Rules, Scope};
 use results::{Node, Results};
 use tree::list_of;
 
@@ -87,7 +87,7 @@ pub fn subtask(
 ) -> Result<(Sent, ResultTuple), Invalid> {
     let mut inliner = Inliner::new(Sender::of(parent), scope);
     let listed = call.options.add_to_parent.unwrap_or(true);
-    let result = inliner.apply(as_wire(call)?, None, options_of(id), listed)?;
+    let result = inliner.apply(as_wire(call, inliner.scope.rules)?, None, options_of(id), listed)?;
     let result = inliner.results.tuple(result);
     Ok((inliner.sent(), result))
 }
@@ -103,7 +103,7 @@ pub fn added_part(
     let (Some(chord), Some(group)) = (chord, parent.group.clone()) else {
         return Err(Invalid::wrong("add_to_chord", "needs a chord: the task is no member of a chord's header"));
     };
-    let mut call = as_wire(call)?;
+    let mut call = as_wire(call, scope.rules)?;
     let group_index = parent.group_index.map(u64::from);
     let root_id = Some(parent.root_id.clone());
     let own = WireOptions { group_id: Some(group.clone()), group_index, chord: Some(chord), root_id, ..call.options };
@@ -194,12 +194,12 @@ impl<'b, 'a> Inliner<'b, 'a> {
 
     fn next_step(&mut self, next: &WireSignature, rest: &[WireSignature], value: &Json) {
         let options = WireOptions { chain: Some(rest.to_vec()), ..self.of_sender() };
-        let before = self.out.clone();
+        let before = self.out.mark();
         let sent = tree::array([value.as_str()]).map_err(|error| Invalid::wrong("args", error.to_string()));
         let sent = sent.and_then(|args| self.apply(next.clone(), Some(&args), options, true));
         if let Err(invalid) = sent {
             // Celery fails the task for it; here it keeps its value, and what follows fails.
-            self.out = before;
+            self.out.rewind(before);
             self.refused.push(format!("{}, which comes next, was not sent: {invalid}", next.task));
             let exception = Exception::new(exc_module::BUILTINS, "ValueError", invalid.to_string());
             let failed = ends::Failed { state: State::Failure, exception: &exception, traceback: None };
@@ -224,11 +224,11 @@ fn exception_json(exception: &Exception) -> Json {
 }
 
 /// A signature that a guest has written, as it travels.
-fn as_wire(call: &Signature) -> Result<WireSignature, Invalid> {
+fn as_wire(call: &Signature, rules: Rules) -> Result<WireSignature, Invalid> {
     let wire = Json::of(call).and_then(|json| json.read::<WireSignature>());
     let mut wire = wire.map_err(|error| Invalid::wrong("signature", error.to_string()))?;
     wire.options.rest.remove("add_to_parent");
-    tree::typed(wire)
+    tree::typed(wire, rules)
 }
 
 /// The body of a chord, shared by the tasks of its header.

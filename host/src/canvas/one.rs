@@ -17,7 +17,7 @@ const LOWEST: u8 = 9;
 /// The longest name for logs and lists, in bytes.
 const SHADOW_BYTES: usize = 255;
 /// All messages of one call may be as large as so many of the largest.
-const PLAN_MESSAGES: usize = 8;
+pub(super) const PLAN_MESSAGES: usize = 8;
 /// The most stamps of one task.
 const STAMPS: usize = 32;
 
@@ -157,7 +157,7 @@ fn check_linked(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), I
     for link in call.options.link.iter().chain(&call.options.link_error) {
         check_linked(builder, link)?;
     }
-    let parts = match read(call.clone())?.shape {
+    let parts = match read(call.clone(), builder.scope.rules)?.shape {
         Shape::Task(call) => {
             check(&call, builder.scope.rules.message_bytes)?;
             return known(&call, builder.scope).map(drop);
@@ -178,7 +178,9 @@ fn check_linked(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), I
 /// All messages of a call together are bounded, since what a canvas says for all of its tasks is in each of them.
 fn count_bytes(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), Invalid> {
     let most = builder.scope.rules.message_bytes.saturating_mul(PLAN_MESSAGES);
-    builder.bytes = builder.bytes.saturating_add(bytes(call));
+    let bytes = bytes(call);
+    builder.scope.make(bytes)?;
+    builder.bytes = builder.bytes.saturating_add(bytes);
     if builder.bytes <= most {
         return Ok(());
     }

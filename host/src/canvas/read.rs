@@ -5,7 +5,8 @@
 use lovage_model::{Json, Signature, SignatureOptions};
 use serde::Deserialize;
 
-use super::{Invalid, builtin};
+use super::one::PLAN_MESSAGES;
+use super::{Invalid, Rules, builtin};
 
 /// A signature, one level of it read.
 pub(super) enum Shape {
@@ -68,7 +69,7 @@ pub(super) fn canvas_name(call: &Signature) -> Option<&'static str> {
     ["celery.chain", "celery.group", "celery.chord", "celery.chunks"].into_iter().find(|name| *name == named)
 }
 
-pub(super) fn read(call: Signature) -> Result<Canvas, Invalid> {
+pub(super) fn read(call: Signature, rules: Rules) -> Result<Canvas, Invalid> {
     check_type(&call)?;
     let Some(name) = canvas_name(&call) else {
         let (options, args) = (SignatureOptions::default(), Json::empty_array());
@@ -81,7 +82,7 @@ pub(super) fn read(call: Signature) -> Result<Canvas, Invalid> {
             let Chord { header, body } = parts(&call)?;
             Shape::Chord(read_header(&header)?, Box::new(body))
         }
-        _ => Shape::Group(chunks(parts(&call)?)?),
+        _ => Shape::Group(chunks(parts(&call)?, rules)?),
     };
     Ok(Canvas { shape, options: call.options, args: call.args })
 }
@@ -125,12 +126,39 @@ pub(super) fn link_member(task: &mut Signature, options: &SignatureOptions, is_f
     task.options.link_error.extend(options.link_error.iter().cloned());
 }
 
-fn chunks(Chunks { task, it, n }: Chunks) -> Result<Vec<Signature>, Invalid> {
+/// How many chunks a list makes, if they may be made: each holds the task that all have, of so many bytes.
+pub(super) fn count_chunks(items: usize, n: usize, task_bytes: usize, rules: Rules) -> Result<usize, Invalid> {
     if n == 0 {
         return Err(Invalid::wrong("kwargs.n", "is 0: a chunk has at least one item"));
     }
+    let (chunks, most) = (items.div_ceil(n), rules.canvas_tasks);
+    if chunks > most {
+        let text = format!("makes {chunks} chunks, the limit is {most} (limits.canvas_tasks): take larger ones");
+        return Err(Invalid::too_large("kwargs.n", text));
+    }
+    let (bytes, most) = (chunks.saturating_mul(task_bytes), rules.message_bytes.saturating_mul(PLAN_MESSAGES));
+    if bytes > most {
+        let text = format!(
+            "of {task_bytes} bytes is in each of {chunks} chunks, which may be {most} bytes together ({PLAN_MESSAGES} times \
+             limits.message_bytes): say less in it, or take larger chunks"
+        );
+        return Err(Invalid::too_large("kwargs.task", text));
+    }
+    Ok(chunks)
+}
+
+/// What one chunk is called with.
+#[derive(serde::Serialize)]
+pub(super) struct Chunk<'a, T> {
+    pub(super) task: &'a T,
+    pub(super) it: &'a [Json],
+}
+
+fn chunks(Chunks { task, it, n }: Chunks, rules: Rules) -> Result<Vec<Signature>, Invalid> {
+    let task = Json::of(&task).map_err(|error| Invalid::wrong("kwargs.task", error.to_string()))?;
+    count_chunks(it.len(), n, task.as_str().len(), rules)?;
     let starmap = |items: &[Json]| {
-        let kwargs = Json::of(&serde_json::json!({ "task": &task, "it": items }));
+        let kwargs = Json::of(&Chunk { task: &task, it: items });
         let name = builtin::STARMAP.parse().map_err(|error| Invalid::wrong("task", format!("{error}")))?;
         let kwargs = kwargs.map_err(|error| Invalid::wrong("kwargs.it", error.to_string()))?;
         Ok(Signature { kwargs, immutable: true, ..Signature::new(name, Json::empty_array()) })

@@ -21,7 +21,7 @@ fn scoped<T>(decide: impl FnOnce(&mut Scope<'_>) -> T) -> T {
         count += 1;
         id(&format!("i{count}"))
     };
-    decide(&mut Scope { tasks: &AnyTask, ids: &mut ids, rules: RULES, now: NOW })
+    decide(&mut Scope::new(&AnyTask, &mut ids, RULES, NOW))
 }
 
 fn task(name: &str) -> Value {
@@ -146,6 +146,41 @@ fn chunks_are_a_group_of_starmaps() {
 }
 
 #[test]
+fn chunks_are_counted_before_they_are_made_and_hold_their_items_as_they_are() {
+    let chunks = |task: Value, it: &str, n: usize| {
+        let it: Json = Json::parse(it.to_owned()).unwrap();
+        let kwargs = Json::parse(format!(r#"{{"task":{task},"it":{it},"n":{n}}}"#)).unwrap();
+        Signature { kwargs, ..Signature::new(builtin::CHUNKS.parse().unwrap(), Json::empty_array()) }
+    };
+    let expanded = |call| scoped(|scope| expand(call, None, scope));
+    let items = r#"[[18446744073709551617,1e400,"\ud800"]]"#;
+    let sent = expanded(chunks(task("add"), items, 1)).unwrap();
+    assert!(sent.plan.tasks[0].message.kwargs.as_str().contains(&items[1..items.len() - 1]));
+    let many = format!("[{}[0]]", "[0],".repeat(30_000));
+    let refused = expanded(chunks(task("add"), &many, 1)).unwrap_err();
+    assert!(refused.kind == Fault::TooLarge && refused.message.contains("limits.canvas_tasks"), "{refused}");
+    let mut large = task("add");
+    large["args"] = json!(["x".repeat(1 << 19)]);
+    let refused = expanded(chunks(large, &many, 10)).unwrap_err();
+    assert!(refused.kind == Fault::TooLarge && refused.message.contains("limits.message_bytes"), "{refused}");
+}
+
+#[test]
+fn whichever_step_of_a_replacement_fails_its_errbacks_are_told() {
+    let replaced =
+        Message { errbacks: vec![call(json!({"task": "m.hear"}))], ..Message::new(id("r"), "m.r".parse().unwrap()) };
+    let by = |value| scoped(|scope| replacement(&replaced, call(value), scope)).unwrap();
+    let (last, plan) = by(chain(&[task("a"), task("b")]));
+    let told = |message: &Message| message.errbacks.iter().map(|one| one.task.to_string()).collect::<Vec<_>>();
+    assert_eq!(
+        (told(&last.message), told(&plan.tasks[0].message)),
+        (vec!["m.hear".to_owned()], vec!["m.hear".to_owned()])
+    );
+    let (body, header) = by(chord(&[task("a")], task("b")));
+    assert_eq!((told(&body.message).len(), told(&header.tasks[0].message).len()), (1, 0));
+}
+
+#[test]
 fn what_is_linked_to_a_canvas_goes_where_celery_sends_it() {
     let links = json!({"link": task("l"), "link_error": task("e")});
     let count = |sent: &Sent| {
@@ -222,7 +257,7 @@ fn what_is_linked_to_all_is_looked_at_once() {
     let many: Vec<_> = (0..150).map(|n| json!({"task": "m.a", "args": [n]})).collect();
     let few = Rules { canvas_tasks: 100, ..RULES };
     let call = serde_json::from_value(with(task("a"), json!({"link": many}))).unwrap();
-    let refused = expand(call, None, &mut Scope { tasks: &AnyTask, ids: &mut || id("x"), rules: few, now: NOW });
+    let refused = expand(call, None, &mut Scope::new(&AnyTask, &mut || id("x"), few, NOW));
     assert!(refused.unwrap_err().message.contains("callbacks"));
 }
 

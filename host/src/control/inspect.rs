@@ -47,9 +47,18 @@ impl Control {
 
     /// What was revoked: before anybody had it, then the others, the newest first.
     pub async fn revoked(&self, tenant: &TenantId) -> Result<Vec<TaskId>> {
-        let filter = Filter { state: Some(State::Revoked), limit: SHOWN, ..Filter::default() };
+        let mut filter = Filter { state: Some(State::Revoked), limit: SHOWN, ..Filter::default() };
         let mut all = self.standing.foretold.ids(tenant, clock::now());
-        all.extend(self.store.list(tenant, filter).await?.tasks.into_iter().map(|meta| meta.task_id));
+        // By pages: they are bounded in bytes.
+        loop {
+            let page = self.store.list(tenant, filter.clone()).await?;
+            filter.limit -= page.tasks.len();
+            all.extend(page.tasks.into_iter().map(|meta| meta.task_id));
+            if page.next.is_none() || filter.limit == 0 {
+                break;
+            }
+            filter.before = page.next;
+        }
         let mut seen = HashSet::new();
         all.retain(|id| seen.insert(id.clone()));
         Ok(all)

@@ -31,6 +31,10 @@ impl Pipeline {
             Ok(read) => read,
             Err(why) => return Ok(report(Err(why))),
         };
+        if let Ok(whole) = name.parse() {
+            // Another host may have been given it just now.
+            self.modules.code_anywhere(&lease.tenant, &whole).await;
+        }
         let Ok(code) = self.modules.resolve(&lease.tenant, &name) else {
             return Ok(report(Err(Exception::new(exc_module::CELERY, "NotRegistered", name))));
         };

@@ -88,7 +88,7 @@ impl World {
             self.ids += 1;
             TaskId::new(format!("id-{}", self.ids)).unwrap()
         };
-        decide(&mut Scope { tasks: &AnyTask, ids: &mut ids, rules: RULES, now: self.now })
+        decide(&mut Scope::new(&AnyTask, &mut ids, RULES, self.now))
     }
 
     async fn submit(&mut self, shape: &Shape) {
@@ -134,7 +134,8 @@ impl World {
             || TaskId::new(format!("id-{}", ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1)).unwrap();
         let decide = |message: &Message, arrived: Arrived<'_>| {
             let awaited = if arrived.of_group { Awaited::Group(arrived.many) } else { Awaited::Task };
-            let scope = &mut Scope { tasks: &AnyTask, ids: &mut || next(), rules: RULES, now };
+            let mut ids = || next();
+            let scope = &mut Scope::new(&AnyTask, &mut ids, RULES, now);
             trace::follow(attempted(message, 0), awaited, arrived.arrival, scope)
         };
         let (store, hub) = (Arc::clone(&self.store), Arc::new(Hub::new(now)));

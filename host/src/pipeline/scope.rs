@@ -23,5 +23,5 @@ impl Tasks for Exported<'_> {
 /// Decides something with new ids, now.
 pub(super) fn scoped<T>(tasks: &dyn Tasks, rules: Rules, decide: impl FnOnce(&mut Scope<'_>) -> T) -> T {
     let mut ids = || TaskId::from_uuid(uuid::Uuid::now_v7());
-    decide(&mut Scope { tasks, ids: &mut ids, rules, now: clock::now() })
+    decide(&mut Scope::new(tasks, &mut ids, rules, clock::now()))
 }

@@ -9,7 +9,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::bindings::lovage::task::types::{self, Ending};
 use super::guest::Guest;
-use super::imports::exception_of;
+use super::imports::{cut, exception_of};
 use super::limiter::Refused;
 use crate::attempt::{Fault, FaultKind, Outcome, Stop};
 
@@ -54,7 +54,7 @@ pub(super) fn described(raised: types::Exception) -> String {
 }
 
 fn raised_by(mut raised: types::Exception) -> Outcome {
-    let traceback = Some(std::mem::take(&mut raised.traceback)).filter(|text| !text.is_empty());
+    let traceback = Some(std::mem::take(&mut raised.traceback)).filter(|text| !text.is_empty()).map(cut);
     match exception_of(raised) {
         Ok(exception) => Outcome::Raised(exception, traceback),
         Err(invalid) => contract(invalid.to_string()),

@@ -253,11 +253,36 @@ pub(super) fn answer<T>(result: Result<T, Exception>) -> Answer<T> {
     }))
 }
 
-/// An exception as the guest raised it, checked.
+/// The longest name of an exception's class, or of its module, in bytes.
+const MAX_CLASS_BYTES: usize = 255;
+/// So much is kept of what an exception says, and of its traceback, in bytes: all that is linked to a task, and all that fails with
+/// it, gets them.
+const MAX_RAISED_BYTES: usize = 64 << 10;
+
+/// An exception as the guest raised it, checked; what it says is cut where it is very long.
 pub(super) fn exception_of(raised: types::Exception) -> Result<Exception, Exception> {
-    let exc_message = Json::parse(raised.exc_message)
-        .map_err(|error| value_error(format!("exc_message of {} is not JSON: {error}", raised.exc_type)))?;
-    Ok(Exception { exc_type: raised.exc_type, exc_message, exc_module: raised.exc_module })
+    let types::Exception { exc_type, exc_message, exc_module, .. } = raised;
+    if exc_type.len() > MAX_CLASS_BYTES || exc_module.len() > MAX_CLASS_BYTES {
+        let text = format!("the names of an exception's class and module have at most {MAX_CLASS_BYTES} bytes each");
+        return Err(value_error(text));
+    }
+    let read = Json::parse(exc_message)
+        .map_err(|error| value_error(format!("exc_message of {exc_type} is not JSON: {error}")))?;
+    let exception = Exception { exc_type, exc_message: read, exc_module };
+    if exception.exc_message.as_str().len() <= MAX_RAISED_BYTES {
+        return Ok(exception);
+    }
+    Ok(Exception::new(&exception.exc_module, &exception.exc_type, cut(exception.message())))
+}
+
+/// A text that an attempt raised, cut where it is very long.
+pub(super) fn cut(mut text: String) -> String {
+    let bytes = text.len();
+    if bytes > MAX_RAISED_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_RAISED_BYTES));
+        text.push_str(&format!("... ({bytes} bytes, of which the first {MAX_RAISED_BYTES} are kept)"));
+    }
+    text
 }
 
 fn value_error(message: impl AsRef<str>) -> Exception {
@@ -283,6 +308,23 @@ mod tests {
     use crate::attempt::Grants;
     use crate::sandbox::admission;
     use crate::sandbox::guest::Deadline;
+
+    #[test]
+    fn what_is_raised_is_cut_where_it_is_very_long() {
+        let raised = |exc_type: &str, exc_message: String| types::Exception {
+            exc_type: exc_type.to_owned(),
+            exc_message,
+            exc_module: "builtins".to_owned(),
+            traceback: String::new(),
+        };
+        let long = format!("[\"{}\"]", "\u{e9}".repeat(MAX_RAISED_BYTES));
+        let exception = exception_of(raised("ValueError", long)).unwrap();
+        let text = exception.message();
+        assert!(text.len() < MAX_RAISED_BYTES + 100 && text.contains("131072 bytes"), "{} bytes", text.len());
+        assert_eq!(exception_of(raised("ValueError", "[1e400]".to_owned())).unwrap().exc_message.as_str(), "[1e400]");
+        let refused = exception_of(raised(&"V".repeat(MAX_CLASS_BYTES + 1), "[]".to_owned())).unwrap_err();
+        assert!(refused.message().contains("255"), "{refused}");
+    }
 
     fn guest(payload_bytes: usize) -> Guest {
         let hard_limit = Duration::from_secs(60);

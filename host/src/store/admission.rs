@@ -67,6 +67,9 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
+    /// One task that waits for nothing.
+    pub(super) const ONE: Self = Self { tasks: 1, scheduled: 0 };
+
     /// Those of a plan, once it is stored.
     pub(super) fn of(plan: &Plan, now: Timestamp) -> Self {
         let is_scheduled = |one: &&Planned| one.awaits.is_none() && due_later(&one.message, now).is_some();

@@ -64,13 +64,15 @@ use writer::{Need, Writer};
 /// Name of the database in the store's directory.
 const DATABASE: &str = "lovage.db";
 
-/// Threads that read. A long list occupies one; the other still answers.
+/// Threads that read, apart from that for lists.
 const READERS: usize = 2;
 
 /// A store in a directory.
 pub struct FileStore {
     writer: Writer,
     readers: Readers,
+    /// For lists, which may be long: what keeps tasks moving does not wait for them.
+    lists: Readers,
     components: Components,
     /// Held while a component and its row come or go together.
     shelf: Mutex<()>,
@@ -109,7 +111,8 @@ impl FileStore {
         let writer = Writer::start(ledger, checkpoints, faults.clone(), lock, ring);
         let writer = writer.map_err(|error| Faults::io(&path, &error))?;
         let readers = Readers::start(&path, &faults, READERS)?;
-        Ok(Self { writer, readers, components, shelf: Mutex::new(()), bell, ends })
+        let lists = Readers::start(&path, &faults, 1)?;
+        Ok(Self { writer, readers, lists, components, shelf: Mutex::new(()), bell, ends })
     }
 }
 
@@ -147,6 +150,7 @@ impl Store for FileStore {
 
     async fn close(&self) -> Result<()> {
         self.readers.close();
+        self.lists.close();
         let closed = self.writer.close().await;
         self.bell.notify_one();
         self.ends.notify_one();

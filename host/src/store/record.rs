@@ -15,6 +15,27 @@ pub(super) const MAX_LOGS: usize = 20;
 /// The most bytes of messages that one lease call reads, the first message apart.
 pub(super) const MAX_LEASED_BYTES: usize = 64 * 1024 * 1024;
 
+/// A list ends once it has so many bytes, and says where the next one begins: what is listed may be megabytes each.
+pub(super) const MAX_LISTED_BYTES: usize = 16 * 1024 * 1024;
+
+/// How large something is as JSON, in bytes.
+pub(super) fn json_bytes<T: serde::Serialize>(value: &T) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What could not be written would not be shown either.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
 /// Everything a store knows about a task.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Record {

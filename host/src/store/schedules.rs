@@ -49,3 +49,8 @@ pub trait Schedules: Send + Sync {
     /// been noted before. Whether it was noted now.
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool>;
 }
+
+/// Says that a periodic task is left out of an answer, since it cannot be read.
+pub(super) fn skipped(tenant: &str, name: &str, error: &dyn std::fmt::Display) {
+    tracing::error!(tenant, name, %error, "a periodic task cannot be read, and is not sent: set it again, or remove it");
+}

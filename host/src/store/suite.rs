@@ -142,6 +142,7 @@ macro_rules! for_each_backend {
     };
 }
 pub(super) use for_each_backend;
+pub(super) use schedules::periodic;
 
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(1_800_000_000_000_000 + seconds * 1_000_000)

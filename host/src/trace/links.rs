@@ -5,6 +5,9 @@ use serde_json::json;
 
 use crate::canvas::{self, Scope, Sent};
 
+/// After so many that could not be sent no more are tried.
+const MOST_REFUSED: usize = 100;
+
 /// What comes of a task's links.
 #[derive(Default)]
 pub(super) struct Linked {
@@ -18,6 +21,9 @@ pub(super) struct Linked {
 pub(super) fn callbacks(message: &Message, value: &Json, scope: &mut Scope<'_>) -> Linked {
     let mut linked = Linked::default();
     for call in &message.callbacks {
+        if linked.is_over(scope) {
+            break;
+        }
         linked.send(message, call, call.args.after(value), scope);
     }
     linked
@@ -33,10 +39,15 @@ pub(super) fn errbacks(
 ) -> Linked {
     let mut linked = Linked::default();
     for call in &message.errbacks {
+        if linked.is_over(scope) {
+            break;
+        }
         let takes =
             scope.tasks.find(&call.task).ok().flatten().map_or(1, |task| task.most_args().unwrap_or(usize::MAX));
-        let first = if takes > 1 { json!([request(message), exception, traceback]) } else { json!([message.id]) };
-        linked.send(message, call, call.args.after_all(&first.into()), scope);
+        // As text: an exception may hold what is no number here, or half a character.
+        let first =
+            if takes > 1 { Json::of(&(request(message), exception, traceback)) } else { Json::of(&[&message.id]) };
+        linked.send(message, call, first.and_then(|first| call.args.after_all(&first)), scope);
     }
     linked
 }
@@ -55,6 +66,17 @@ fn request(message: &Message) -> serde_json::Value {
 }
 
 impl Linked {
+    /// Whether no more are tried: what is linked to one task is as many tasks as a canvas may have.
+    fn is_over(&mut self, scope: &Scope<'_>) -> bool {
+        let most = scope.rules.canvas_tasks;
+        let is_full = self.plan.tasks.len() >= most;
+        if is_full {
+            self.refused
+                .push(format!("what else is linked to this task was not sent: {most} tasks are (limits.canvas_tasks)"));
+        }
+        is_full || self.refused.len() >= MOST_REFUSED
+    }
+
     fn send(
         &mut self,
         message: &Message,

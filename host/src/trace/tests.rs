@@ -65,7 +65,7 @@ fn scoped<T>(decide: impl FnOnce(&mut Scope<'_>) -> T) -> T {
         TaskId::new(format!("i{count}")).unwrap()
     };
     let rules = Rules { message_bytes: 1000, canvas_tasks: 100, lineage_depth: 100, replacements: 100 };
-    decide(&mut Scope { tasks: &Tour, ids: &mut ids, rules, now: NOW })
+    decide(&mut Scope::new(&Tour, &mut ids, rules, NOW))
 }
 
 fn settle(attempted: Attempted<'_>, report: Report) -> Option<Settlement> {
@@ -188,6 +188,44 @@ fn a_rejected_message_is_queued_again_or_fails() {
     assert_eq!(settled(Outcome::Rejected(true), Effects::default()).verdict, Verdict::Requeued);
     let refused = settled(Outcome::Rejected(false), Effects::default()).verdict;
     assert!(matches!(refused, Verdict::Failure { exception, .. } if exception.exc_type == "Reject"));
+}
+
+#[test]
+fn a_message_that_is_rejected_again_and_again_is_not_one_that_was_lost() {
+    let message = message();
+    let again = Attempted { deliveries: 3, ..attempted(&message) };
+    let settlement = settle(again, report(Outcome::Rejected(true), Effects::default())).unwrap();
+    let Verdict::Replaced { by } = settlement.verdict else { panic!("{:?}", settlement.verdict) };
+    assert_eq!((by.message.requeued, by.message.earlier_deliveries), (true, 3));
+}
+
+#[test]
+fn what_was_raised_is_told_as_it_is() {
+    let message = Message { errbacks: vec![call("tour.explain")], ..message() };
+    for said in ["[1e400]", r#"["\udce9"]"#, "[18446744073709551617]"] {
+        let exception = Exception { exc_message: Json::parse(said.to_owned()).unwrap(), ..value_error() };
+        let failed = report(Outcome::Raised(exception, None), Effects::default());
+        let settlement = settle(attempted(&message), failed).unwrap();
+        let args = settlement.publish.tasks[0].message.args.as_str();
+        assert!(args.contains(said), "{said} is not in {args}");
+    }
+}
+
+#[test]
+fn what_is_linked_is_bounded_as_a_whole() {
+    let links = |count| vec![call("tour.hear"); count];
+    let returned = |count, bytes| {
+        let value = Json::of(&"x".repeat(bytes)).unwrap();
+        let message = Message { callbacks: links(count), ..message() };
+        settle(attempted(&message), report(Outcome::Returned(value), Effects::default())).unwrap()
+    };
+    assert_eq!(returned(40, 9).publish.tasks.len(), 40);
+    let settlement = returned(90, 900);
+    assert!((30..40).contains(&settlement.publish.tasks.len()), "32 times 1,000 bytes may be sent");
+    assert!(settlement.log.records.iter().any(|record| record.message.contains("limits.message_bytes")));
+    let settlement = returned(5000, 9);
+    assert_eq!(settlement.publish.tasks.len(), 100, "as many as a canvas may have");
+    assert!(settlement.log.records.iter().any(|record| record.message.contains("limits.canvas_tasks")));
 }
 
 #[test]

@@ -170,7 +170,7 @@ mod tests {
         let attempted = Attempted { message: &message, deliveries, worker, options: &options, eager: false, room };
         let rules = Rules { message_bytes: 1000, canvas_tasks: 9, lineage_depth: 9, replacements: 9 };
         let mut ids = || "new".parse().unwrap();
-        let scope = &mut Scope { tasks: &AnyTask, ids: &mut ids, rules, now: NOW };
+        let scope = &mut Scope::new(&AnyTask, &mut ids, rules, NOW);
         let success = settlement(&message, Verdict::Success { result: Json::null() });
         let settlement = super::refused(attempted, success, &Unsent::QueuedTasks, scope);
         let sent: Vec<_> = settlement.publish.tasks.iter().map(|task| task.message.task.as_str()).collect();

@@ -140,7 +140,7 @@ impl Broker for Fake {
         })
     }
 
-    async fn resubmit(&self, _: &TenantId, id: &TaskId, _: Timestamp) -> Result<Redone> {
+    async fn resubmit(&self, _: &TenantId, id: &TaskId, _: Timestamp, _: Room) -> Result<Redone> {
         Ok(match self.tasks()?.get_mut(id) {
             None => Redone::Unknown,
             Some(meta) if meta.status.is_terminal() => {

@@ -20,7 +20,9 @@ impl Inliner<'_, '_> {
         listed: bool,
     ) -> Result<Node, Invalid> {
         match sig.shape {
-            WireShape::Task(_) if chunks::are(&sig) => self.apply_group(chunks::group_of(&sig)?, None, options, listed),
+            WireShape::Task(_) if chunks::are(&sig) => {
+                self.apply_group(chunks::group_of(&sig, self.scope.rules)?, None, options, listed)
+            }
             WireShape::Task(_) => self.apply_task(sig, args, options, listed),
             WireShape::Chain(_) => self.apply_chain(sig, args, options, listed),
             WireShape::Group(_) => self.apply_group(sig, args, options, listed),

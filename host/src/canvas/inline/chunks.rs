@@ -3,7 +3,8 @@
 use lovage_model::{Json, WireShape, WireSignature};
 
 use super::{Invalid, tree};
-use crate::canvas::builtin;
+use crate::canvas::read::count_chunks;
+use crate::canvas::{Rules, builtin};
 
 /// What chunks are made of.
 #[derive(serde::Deserialize)]
@@ -19,20 +20,19 @@ pub(super) fn are(sig: &WireSignature) -> bool {
 }
 
 /// The group of maps that chunks are, with the options that they have.
-pub(super) fn group_of(sig: &WireSignature) -> Result<WireSignature, Invalid> {
+pub(super) fn group_of(sig: &WireSignature, rules: Rules) -> Result<WireSignature, Invalid> {
     let wrong = |error: serde_json::Error| Invalid::wrong("kwargs", format!("do not make chunks: {error}"));
     let WireShape::Task(kwargs) = &sig.shape else { unreachable!("chunks are written as a task") };
     let Chunks { task, it, n } = Json::of(kwargs).and_then(|kwargs| kwargs.read()).map_err(wrong)?;
-    if n == 0 {
-        return Err(Invalid::wrong("kwargs.n", "is 0: a chunk has at least one item"));
-    }
+    let task = Json::of(&task).map_err(wrong)?;
+    count_chunks(it.len(), n, task.as_str().len(), rules)?;
     let maps = it.chunks(n).map(|items| starmap(&task, items)).collect::<Result<_, _>>().map_err(wrong)?;
     Ok(WireSignature { options: sig.options.clone(), ..tree::group(maps) })
 }
 
-fn starmap(task: &WireSignature, items: &[Json]) -> serde_json::Result<WireSignature> {
+fn starmap(task: &Json, items: &[Json]) -> serde_json::Result<WireSignature> {
     let it = tree::array(items.iter().map(Json::as_str))?;
-    let kwargs = [("task".to_owned(), Json::of(task)?), ("it".to_owned(), it)].into_iter().collect();
+    let kwargs = [("task".to_owned(), task.clone()), ("it".to_owned(), it)].into_iter().collect();
     let name = builtin::STARMAP.parse().expect("a name of Celery's own");
     let starmap = WireSignature::task(name, Json::empty_array(), kwargs);
     Ok(WireSignature { subtask_type: Some("xstarmap".to_owned()), immutable: true, ..starmap })

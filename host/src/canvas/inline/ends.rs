@@ -1,9 +1,8 @@
 //! What ends without having run: the rest of a chain whose step has failed, the body of a chord whose header has.
 
-use std::collections::VecDeque;
-
 use lovage_model::{
-    Arrival, Exception, InlineEnd, Json, Part, ResultTuple, Sender, State, TaskId, WireShape, WireSignature, exc_module,
+    Arrival, Exception, InlineEnd, Json, Part, ResultTuple, Sender, State, TaskId, WireShape, WireSignature,
+    exc_module, unrun,
 };
 
 use super::links::Request;
@@ -30,8 +29,7 @@ pub(super) struct Failed<'a> {
 impl Inliner<'_, '_> {
     /// Ends what follows in a chain, each with the same exception; what is part of a chord is counted.
     pub(super) fn fail_chain(&mut self, chain: &[WireSignature], failed: &Failed<'_>) {
-        let mut pending: VecDeque<&WireSignature> = chain.iter().collect();
-        while let Some(step) = pending.pop_front() {
+        for step in unrun(chain) {
             let options = &step.options;
             if let Some(id) = &options.task_id {
                 self.end(id, options.group_id.clone(), options.parent_id.clone(), failed, Vec::new());
@@ -47,13 +45,6 @@ impl Inliner<'_, '_> {
                     sender: self.sender.clone(),
                 });
             }
-            match &step.shape {
-                WireShape::Chord { body: Some(body), .. } => pending.push_back(body),
-                // Their members are what somebody may wait for.
-                WireShape::Group(tasks) | WireShape::Chain(tasks) => pending.extend(tasks),
-                WireShape::Chord { body: None, .. } | WireShape::Task(_) => {}
-            }
-            pending.extend(options.chain.iter().flatten());
         }
     }
 
@@ -66,15 +57,26 @@ impl Inliner<'_, '_> {
         children: Vec<ResultTuple>,
     ) {
         let Failed { state, exception, traceback } = failed;
+        let bytes = exception.exc_message.as_str().len() + traceback.map_or(0, str::len);
+        let (exception, traceback) = match self.scope.make(bytes) {
+            Ok(()) => ((*exception).clone(), traceback.map(str::to_owned)),
+            Err(_) => (self.brief(exception), None),
+        };
         self.out.ends.push(InlineEnd {
             id: id.clone(),
             state: state.clone(),
-            exception: (*exception).clone(),
-            traceback: traceback.map(str::to_owned),
+            exception,
+            traceback,
             children,
             group,
             parent_id,
         });
+    }
+
+    /// Stands for an exception that too many would get.
+    fn brief(&self, exception: &Exception) -> Exception {
+        let text = format!("see task {}: what it raised is too large for all that fail with it", self.sender.id);
+        Exception { exc_message: Exception::new("", "", text).exc_message, ..exception.clone() }
     }
 
     /// Ends the body of a chord whose header has failed: with a `ChordError`, as one task; with the cause, as many.

@@ -7,6 +7,9 @@ use serde_json::json;
 
 use super::{Inliner, Invalid, tree};
 
+/// After so many that could not be sent no more are tried.
+const MOST_REFUSED: usize = 100;
+
 /// What an errback may know of the task that failed.
 pub(super) struct Request {
     id: TaskId,
@@ -62,13 +65,25 @@ impl Inliner<'_, '_> {
         let (called, sent): (Vec<_>, Vec<_>) = errbacks.iter().cloned().partition(|errback| self.takes_all(errback));
         let (id, root_id) = (request.id.clone(), self.sender.root_id.clone());
         let options = WireOptions { parent_id: Some(id), root_id: Some(root_id), ..WireOptions::default() };
-        let all = Json::from(json!([request.fields, exception, traceback]));
-        for mut errback in called {
-            errback.options.rest.set("ignore_result", Json::from(json!(true)));
-            self.attempt(errback, &all, options.clone(), false);
+        if !called.is_empty() {
+            // As text: an exception may hold what is no number here, or half a character.
+            match Json::of(&(&request.fields, exception, traceback)) {
+                Ok(all) => self.call_errbacks(called, &all, &options),
+                Err(error) => self.refused.push(format!("the errbacks were not sent: {error}")),
+            }
         }
         if !sent.is_empty() {
             self.attempt(tree::group(sent), &Json::from(json!([request.id])), options, true);
+        }
+    }
+
+    fn call_errbacks(&mut self, errbacks: Vec<WireSignature>, args: &Json, options: &WireOptions) {
+        for mut errback in errbacks {
+            if self.refused.len() >= MOST_REFUSED {
+                break;
+            }
+            errback.options.rest.set("ignore_result", Json::from(json!(true)));
+            self.attempt(errback, args, options.clone(), false);
         }
     }
 
@@ -88,11 +103,11 @@ impl Inliner<'_, '_> {
 
     /// Sends it, or says why not: the task's own outcome stands.
     fn attempt(&mut self, call: WireSignature, args: &Json, options: WireOptions, listed: bool) {
-        let before = self.out.clone();
+        let before = self.out.mark();
         let name = call.task.clone();
         let sent: Result<_, Invalid> = self.apply(call, Some(args), options, listed);
         if let Err(invalid) = sent {
-            self.out = before;
+            self.out.rewind(before);
             self.refused.push(format!("{name}, which is linked to this task, was not sent: {invalid}"));
         }
     }

@@ -14,7 +14,7 @@ pub fn replacement(replaced: &Message, call: &Signature, scope: &mut Scope<'_>) 
         return Err(Invalid::wrong("replace", text));
     }
     let embed = replaced.embed.as_deref().cloned().unwrap_or_default();
-    let mut sig = gathered(as_wire(call)?);
+    let mut sig = gathered(as_wire(call, scope.rules)?);
     if tree::is_empty_chain(&sig) {
         return Err(Invalid::empty());
     }

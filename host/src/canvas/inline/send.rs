@@ -67,7 +67,10 @@ impl Inliner<'_, '_> {
             None => self.new_id(),
         };
         let now = self.scope.now;
-        let expires = rest.read("expires").or(declared.and_then(|declared| declared.expires.map(Expires::In)));
+        let expires = rest
+            .read("expires")
+            .or_else(|| seconds(rest, "expires").map(Expires::In))
+            .or(declared.and_then(|declared| declared.expires.map(Expires::In)));
         let queue = self.queue(&task, rest, definition.is_some());
         let properties = properties(rest);
         Ok(Message {
@@ -111,10 +114,10 @@ impl Inliner<'_, '_> {
         named.unwrap_or_else(|| if known { self.sender.queue.clone() } else { QueueName::default() })
     }
 
-    fn check_size(&self, args: &Json, kwargs: &Json) -> Result<(), Invalid> {
+    fn check_size(&mut self, args: &Json, kwargs: &Json) -> Result<(), Invalid> {
         let (bytes, most) = (args.as_str().len() + kwargs.as_str().len(), self.scope.rules.message_bytes);
         if bytes <= most {
-            return Ok(());
+            return self.scope.make(bytes);
         }
         let text = format!("with kwargs are {bytes} bytes, the limit is {most} (limits.message_bytes): return less");
         Err(Invalid::too_large("args", text))
@@ -127,8 +130,13 @@ fn definition_name(definition: Option<&TaskDefinition>, task: TaskName) -> TaskN
 
 /// When it runs at the earliest: a time in the past means now.
 fn eta(rest: &Fields, now: Timestamp) -> Option<Timestamp> {
-    let countdown = rest.read::<Seconds>("countdown").filter(|countdown| countdown.duration() > Duration::ZERO);
+    let countdown = seconds(rest, "countdown").filter(|countdown| countdown.duration() > Duration::ZERO);
     countdown.map(|countdown| now.after(countdown.duration())).or_else(|| rest.read("eta")).filter(|eta| *eta > now)
+}
+
+/// A span, as far as one can be waited for: what is longer is the longest, what is negative is none.
+fn seconds(rest: &Fields, name: &str) -> Option<Seconds> {
+    rest.read::<f64>(name).and_then(|seconds| Seconds::new(seconds.clamp(0.0, Seconds::MAX)).ok())
 }
 
 fn stamps(rest: &Fields) -> std::collections::BTreeMap<String, Json> {

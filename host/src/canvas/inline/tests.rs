@@ -30,7 +30,7 @@ fn with<T>(decide: impl FnOnce(&mut Scope<'_>) -> T) -> T {
         TaskId::new(format!("new-{next}")).unwrap()
     };
     let rules = Rules { message_bytes: 10_000, canvas_tasks: 100, lineage_depth: 9, replacements: 3 };
-    decide(&mut Scope { tasks: &Known, ids: &mut ids, rules, now: lovage_model::Timestamp::from_micros(1_000_000) })
+    decide(&mut Scope::new(&Known, &mut ids, rules, lovage_model::Timestamp::from_micros(1_000_000)))
 }
 
 fn id(text: &str) -> TaskId {
@@ -182,6 +182,55 @@ fn chunks_are_a_group_of_starmaps() {
         sent.inline.messages.iter().map(|one| one.kwargs.read::<Value>().unwrap()["it"].clone()).collect();
     assert_eq!(its, [json!([[1, 2], [3, 4]]), json!([[5, 6]])]);
     assert!(sent.inline.messages.iter().all(|one| one.task.as_str() == "celery.starmap" && one.args.as_str() == "[]"));
+}
+
+#[test]
+fn chunks_are_counted_before_they_are_made() {
+    let it: Vec<_> = (0..500).map(|n| json!([n])).collect();
+    let chunks = json!({ "task": "celery.chunks", "args": [], "subtask_type": "chunks", "immutable": true, "options": {},
+        "kwargs": { "task": task("t.add", "x"), "it": it, "n": 1 } });
+    let message = message(Embed { callbacks: vec![sig(chunks)], ..Embed::default() });
+    let sent = with(|scope| returned(&message, &json(json!(1)), scope));
+    assert!(sent.inline.is_empty() && sent.refused[0].contains("500 chunks"), "{:?}", sent.refused);
+}
+
+#[test]
+fn what_fails_with_a_task_is_told_briefly_where_too_much_would_be_said() {
+    let steps: Vec<_> = (0..90).map(|n| task("t.b", &format!("s{n}"))).collect();
+    let exception = Exception::new("builtins", "ValueError", "x".repeat(9000));
+    let sent = with(|scope| failed(&chained(&steps), &exception, Some("where"), scope));
+    assert_eq!(sent.inline.ends.len(), 90);
+    let whole = sent.inline.ends.iter().filter(|end| end.exception == exception).count();
+    assert_eq!(whole, 35, "32 times 10,000 bytes");
+    let brief = &sent.inline.ends[89];
+    assert!(brief.exception.exc_type == "ValueError" && brief.exception.message().contains("see task a"));
+}
+
+#[test]
+fn what_was_raised_is_told_as_it_is() {
+    for said in ["[1e400]", r#"["\udce9"]"#, "[18446744073709551617]"] {
+        let exception =
+            Exception { exc_message: Json::parse(said.to_owned()).unwrap(), ..Exception::new("builtins", "E", "") };
+        let message = message(Embed { errbacks: vec![sig(task("t.new_style", "e"))], ..Embed::default() });
+        let sent = with(|scope| failed(&message, &exception, None, scope));
+        assert_eq!(sent.refused, Vec::<String>::new());
+        assert!(sent.inline.messages[0].args.as_str().contains(said), "{:?}", sent.inline.messages[0].args);
+        let mut group = group(json!([task("t.b", "m1"), task("t.b", "m2")]));
+        group["options"]["link_error"] = json!([task("t.new_style", "e")]);
+        let parts = ChordParts { parts: vec![(id("a"), Arrival::Failed { task: id("a"), exception })], ..failing() };
+        let inline = with(|scope| chord_ended(&id("g"), parts, sig(group), scope));
+        assert!(inline.messages[0].args.as_str().contains(said));
+    }
+}
+
+#[test]
+fn a_wait_is_as_long_as_a_wait_may_be_and_a_time_that_is_over_is_over() {
+    let odd = of(task("t.b", "b"), json!({ "countdown": 1e9, "expires": -5 }));
+    let sent = with(|scope| returned(&chained(&[odd]), &json(json!(7)), scope));
+    let now = lovage_model::Timestamp::from_micros(1_000_000);
+    let message = &sent.inline.messages[0];
+    assert_eq!(message.eta, Some(now.after(std::time::Duration::from_secs(366 * 86_400))));
+    assert_eq!(message.expires, Some(now));
 }
 
 #[test]
@@ -357,7 +406,7 @@ fn run(first: Message) -> Vec<(String, Value)> {
         };
         let rules = Rules { message_bytes: 100_000, canvas_tasks: 1000, lineage_depth: 9, replacements: 3 };
         let now = lovage_model::Timestamp::from_micros(0);
-        let mut scope = Scope { tasks: &Known, ids: &mut ids, rules, now };
+        let mut scope = Scope::new(&Known, &mut ids, rules, now);
         let mut pending = VecDeque::from([returned(&message, &json(value), &mut scope).inline]);
         while let Some(inline) = pending.pop_front() {
             assert!(inline.ends.is_empty());

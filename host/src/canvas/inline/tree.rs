@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lovage_model::{Fields, Json, ResultTuple, TaskId, WireOptions, WireShape, WireSignature};
 
 use super::{Invalid, chunks};
-use crate::canvas::builtin;
+use crate::canvas::{Rules, builtin};
 
 /// The names that Celery gives its canvases.
 const CANVASES: [(&str, &str); 3] = [("celery.chain", "chain"), ("celery.group", "group"), ("celery.chord", "chord")];
@@ -48,7 +48,7 @@ pub(super) fn accumulated() -> WireSignature {
 
 /// What a guest wrote: a map names its type, so that who reads it knows that it takes no arguments, and chunks are the group
 /// that they mean, since only a group is awaited as a whole by what comes after it.
-pub(super) fn typed(mut sig: WireSignature) -> Result<WireSignature, Invalid> {
+pub(super) fn typed(mut sig: WireSignature, rules: Rules) -> Result<WireSignature, Invalid> {
     if sig.subtask_type.is_none() {
         let kind = match sig.task.as_str() {
             builtin::MAP => Some("xmap"),
@@ -59,15 +59,15 @@ pub(super) fn typed(mut sig: WireSignature) -> Result<WireSignature, Invalid> {
         sig.subtask_type = kind.map(str::to_owned);
     }
     if chunks::are(&sig) {
-        return chunks::group_of(&sig);
+        return chunks::group_of(&sig, rules);
     }
-    let list = |all: Vec<WireSignature>| all.into_iter().map(typed).collect::<Result<_, _>>();
+    let list = |all: Vec<WireSignature>| all.into_iter().map(|sig| typed(sig, rules)).collect::<Result<_, _>>();
     sig.shape = match sig.shape {
         WireShape::Task(kwargs) => WireShape::Task(kwargs),
         WireShape::Chain(tasks) => WireShape::Chain(list(tasks)?),
         WireShape::Group(tasks) => WireShape::Group(list(tasks)?),
         WireShape::Chord { header, body, kwargs } => {
-            let body = body.map(|body| typed(*body).map(Box::new)).transpose()?;
+            let body = body.map(|body| typed(*body, rules).map(Box::new)).transpose()?;
             WireShape::Chord { header: list(header)?, body, kwargs }
         }
     };

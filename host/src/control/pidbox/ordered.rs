@@ -49,9 +49,13 @@ impl Pidbox {
     async fn revoke(&self, arguments: &Fields, terminate: bool) -> Answer {
         let (ids, tenant, now) = (ids_of(arguments, "task_id")?, TenantId::default(), clock::now());
         let found = self.control.revoke_here(&tenant, &ids, terminate, now).await?;
-        let unknown = ids.iter().zip(&found).filter(|(_, found)| **found == Found::Unknown);
-        let unknown: Vec<TaskId> = unknown.map(|(id, _)| id.clone()).collect();
-        self.control.foretell(&tenant, &unknown, now).await?;
+        let those = |which: fn(&Found) -> bool| -> Vec<TaskId> {
+            ids.iter().zip(&found).filter(|(_, found)| which(found)).map(|(id, _)| id.clone()).collect()
+        };
+        self.control.foretell(&tenant, &those(|found| *found == Found::Unknown), now).await?;
+        // One that runs goes on; if it is tried again, that does not begin.
+        let runs = those(|found| matches!(found, Found::Elsewhere(_)));
+        self.control.standing.foretold.revoke(&tenant, &runs, now);
         if !terminate {
             return ok(format!("tasks {} flagged as revoked", inspected::set(&ids)));
         }

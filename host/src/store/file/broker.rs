@@ -105,14 +105,14 @@ impl Broker for FileStore {
         self.writer.run(Need::DURABLE, revoke).await
     }
 
-    async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Redone> {
+    async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp, room: Room) -> Result<Redone> {
         let (tenant, id) = (tenant.clone(), id.clone());
-        self.writer.run(Need::DURABLE, move |ledger| ledger.resubmit(&tenant, &id, now)).await?
+        self.writer.run(Need::DURABLE, move |ledger| ledger.resubmit(&tenant, &id, now, room)).await?
     }
 
     async fn queues(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<QueueView>> {
         let tenant = tenant.clone();
-        self.readers.run(move |db| super::results::queues(db, &tenant, now)).await
+        self.lists.run(move |db| super::results::queues(db, &tenant, now)).await
     }
 
     async fn purge(&self, tenant: &TenantId, queue: &QueueName, now: Timestamp) -> Result<u64> {
@@ -198,7 +198,13 @@ impl Ledger {
         Ok(State::from_name(leased.as_deref().unwrap_or(&row.state)))
     }
 
-    fn resubmit(&mut self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> rusqlite::Result<Result<Redone>> {
+    fn resubmit(
+        &mut self,
+        tenant: &TenantId,
+        id: &TaskId,
+        now: Timestamp,
+        room: Room,
+    ) -> rusqlite::Result<Result<Redone>> {
         let Some(row) = self.find(tenant, id)? else { return Ok(Ok(Redone::Unknown)) };
         if !row.ended {
             return Ok(Ok(Redone::Busy(self.busy(&row)?)));
@@ -213,6 +219,9 @@ impl Ledger {
             Ok(written) => written,
             Err(error) => return Ok(Err(error)),
         };
+        if let Some(quota) = full(room, Backlog::ONE, self.book.backlog(row.tenant), None) {
+            return Ok(Ok(Redone::Full(quota)));
+        }
         self.run(
             "UPDATE task SET state = 'PENDING', ended = NULL, worker = NULL, deliveries = 0 WHERE seq = ?1",
             [row.seq],

@@ -6,7 +6,7 @@ use lovage_model::{Arrival, Join, Message, Plan, Room, TaskId, Then, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
 use super::book::read_name;
-use super::codec::decode;
+use super::codec::{decode, decoded_len};
 use super::draft::Written;
 use super::joins::{Fate, Step};
 use super::ledger::{Ledger, Row, read_json, unwritable, write_json};
@@ -14,6 +14,9 @@ use super::settle::{Ender, Ending};
 use crate::store::Fenced;
 use crate::store::admission::{Backlog, Clash, clash, full};
 use crate::store::advance::{Advance, Following, advance, is_complete};
+
+/// The longest message of a follower that is read, and written anew, while others wait for the writer.
+const MAX_FOLLOWER: usize = 64 << 10;
 
 /// Those who come from one call.
 pub(super) struct Family {
@@ -178,7 +181,9 @@ impl Ledger {
         let following = match found[..] {
             [] => Following::Nobody,
             [one] if matches!(arrival, Arrival::Value(_)) => {
-                self.message(one)?.map_or(Following::Several, |message| Following::One(Box::new(message)))
+                let body = self.body(one)?;
+                let message = if decoded_len(&body) > MAX_FOLLOWER { None } else { decode(&body).ok() };
+                message.map_or(Following::Several, |message| Following::One(Box::new(message)))
             }
             _ => Following::Several,
         };

@@ -80,22 +80,37 @@ fn ended(db: &Connection, max: usize) -> rusqlite::Result<Vec<Ended>> {
     let mut rows = statement.query([i64::try_from(max).unwrap_or(i64::MAX)])?;
     let (mut found, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
+        let tenant = read_name(TenantId::try_from(row.get::<_, String>(1)?))?;
+        let id = read_name(TaskId::try_from(row.get::<_, String>(2)?))?;
         let (outcome, size) = match row.get::<_, Option<String>>(3)? {
-            Some(arrival) => (Completed::Task(read_json(&arrival)?), arrival.len()),
-            None => {
-                let (parts, size) = parts(db, row.get(4)?, &row.get::<_, String>(2)?)?;
-                (Completed::Join { parts, then: read_json::<Then>(&row.get::<_, String>(5)?)? }, size)
-            }
+            Some(arrival) => (Completed::Task(arrival_of(&arrival, &id)), arrival.len()),
+            None => join(db, row, &id)?,
         };
         bytes += size;
         if bytes > MAX_BYTES && !found.is_empty() {
             break;
         }
-        let tenant = read_name(TenantId::try_from(row.get::<_, String>(1)?))?;
-        let id = read_name(TaskId::try_from(row.get::<_, String>(2)?))?;
         found.push(Ended { key: row.get(0)?, tenant, id, outcome });
     }
     Ok(found)
+}
+
+/// What a task has come to. One that cannot be read is told of as a failure: else those that come after it would wait for ever.
+fn arrival_of(text: &str, task: &TaskId) -> Arrival {
+    read_json(text).unwrap_or_else(|error| {
+        let text = format!("what it has come to cannot be read: {error}");
+        Arrival::Failed { exception: Exception::new(exc_module::LOVAGE, "StoreCorrupt", text), task: task.clone() }
+    })
+}
+
+/// A join with its parts, and how long those are. One that is gone, or that does not say what it is for, is followed by nobody.
+fn join(db: &Connection, row: &rusqlite::Row<'_>, id: &TaskId) -> rusqlite::Result<(Completed, usize)> {
+    let Some(key) = row.get::<_, Option<i64>>(4)? else {
+        return Ok((Completed::Join { parts: Vec::new(), then: Then::Next }, 0));
+    };
+    let (parts, size) = parts(db, key, id.as_str())?;
+    let then = read_json(&row.get::<_, String>(5)?).unwrap_or(Then::Next);
+    Ok((Completed::Join { parts, then }, size))
 }
 
 /// The parts of a join in their order, and how long they are. What would not fit into memory is not read: a failure stands
@@ -111,7 +126,7 @@ fn parts(db: &Connection, joint: i64, id: &str) -> rusqlite::Result<(Vec<Arrival
             parts.push(too_large(read_name(TaskId::new(id))?));
             break;
         }
-        parts.push(read_json(text)?);
+        parts.push(arrival_of(text, &read_name(TaskId::new(id))?));
     }
     Ok((parts, bytes))
 }

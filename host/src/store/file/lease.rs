@@ -16,6 +16,9 @@ use crate::store::record::MAX_LEASED_BYTES;
 use crate::store::sharing::Turns;
 use crate::store::{Ask, LeaseKey};
 
+/// Messages whose time has come that one lease moves: the others of the store wait meanwhile.
+const PROMOTED: i64 = 10_000;
+
 /// A lease whose message has not been read yet.
 pub(super) struct Raw {
     pub(super) key: LeaseKey,
@@ -49,7 +52,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Moves what is due into its line; returns the next ETA.
+    /// Moves what is due into its line, the first ones if it is much; returns the next ETA.
     fn promote(&mut self, now: i64) -> rusqlite::Result<Option<i64>> {
         let next_eta = |ledger: &Self| -> rusqlite::Result<Option<i64>> {
             ledger.db.prepare_cached("SELECT min(eta) FROM scheduled")?.query_row([], |row| row.get(0))
@@ -58,23 +61,33 @@ impl Ledger {
         if next.is_none_or(|eta| eta > now) {
             return Ok(next);
         }
-        for (line, due) in self.due_by_line(now)? {
+        let last = self.last_to_promote(now)?;
+        for (line, due) in self.due_by_line(last)? {
             self.book.count(line, Spot::Scheduled, -due);
             self.book.count(line, Spot::Ready, due);
         }
         self.run(
             "INSERT INTO ready (line, priority, pos, seq, since, deliveries, marks)
-             SELECT line, priority, pos, seq, eta, deliveries, marks FROM scheduled WHERE eta <= ?1",
-            [now],
+             SELECT line, priority, pos, seq, eta, deliveries, marks FROM scheduled WHERE (eta, pos) <= (?1, ?2)",
+            last,
         )?;
-        self.run("DELETE FROM scheduled WHERE eta <= ?1", [now])?;
+        self.run("DELETE FROM scheduled WHERE (eta, pos) <= (?1, ?2)", last)?;
         next_eta(self)
     }
 
-    fn due_by_line(&self, now: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
-        let mut statement =
-            self.db.prepare_cached("SELECT line, count(*) FROM scheduled WHERE eta <= ?1 GROUP BY line")?;
-        statement.query_map([now], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    /// ETA and position of the last message that is moved now.
+    fn last_to_promote(&self, now: i64) -> rusqlite::Result<[i64; 2]> {
+        let sql = "SELECT eta, pos FROM scheduled WHERE eta <= ?1 ORDER BY eta, pos LIMIT 1 OFFSET ?2";
+        let found = self.db.prepare_cached(sql)?.query_row([now, PROMOTED - 1], |row| Ok([row.get(0)?, row.get(1)?]));
+        Ok(found.optional()?.unwrap_or([now, i64::MAX]))
+    }
+
+    /// (The `+` keeps SQLite from the index by line, all of which it would read.)
+    fn due_by_line(&self, last: [i64; 2]) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT line, count(*) FROM scheduled WHERE (eta, pos) <= (?1, ?2) GROUP BY +line")?;
+        statement.query_map(last, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     }
 
     /// Takes the first `max` messages of the wanted lines out of `ready`: a merge of the lines, each read in chunks.

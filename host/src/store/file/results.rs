@@ -9,6 +9,7 @@ use super::FileStore;
 use super::ledger::Ledger;
 use super::record::{COLUMNS, JOINS, read};
 use super::writer::Need;
+use crate::store::record::{MAX_LISTED_BYTES, json_bytes};
 use crate::store::{Filter, Page, Redone, Result, Results};
 
 #[async_trait]
@@ -23,7 +24,7 @@ impl Results for FileStore {
             return Ok(Page::default());
         }
         let tenant = tenant.clone();
-        self.readers.run(move |db| list(db, &tenant, &filter)).await
+        self.lists.run(move |db| list(db, &tenant, &filter)).await
     }
 
     async fn logs(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<Vec<AttemptLog>>> {
@@ -102,16 +103,26 @@ fn list(db: &Connection, tenant: &TenantId, filter: &Filter) -> rusqlite::Result
     ];
     let used: Vec<_> = params.into_iter().filter(|(name, _)| sql.contains(name)).collect();
     let mut statement = db.prepare_cached(&sql)?;
-    let found: Vec<_> = statement.query_map(&*used, read)?.collect::<rusqlite::Result<_>>()?;
-    let next = if found.len() > limit { found.get(limit - 1).map(|(seq, _)| *seq) } else { None };
-    Ok(Page { tasks: found.into_iter().take(limit).map(|(_, record)| record.meta()).collect(), next })
+    let mut rows = statement.query(&*used)?;
+    let (mut page, mut last, mut bytes) = (Page::default(), None, 0);
+    while let Some(row) = rows.next()? {
+        if page.tasks.len() == limit || bytes >= MAX_LISTED_BYTES {
+            page.next = last;
+            break;
+        }
+        let (seq, record) = read(row)?;
+        let meta = record.meta();
+        bytes += json_bytes(&meta);
+        page.tasks.push(meta);
+        last = Some(seq);
+    }
+    Ok(page)
 }
 
-/// The query of a filter. It walks back from the newest task; states that few tasks have are walked by their index.
-/// (The `+` keeps SQLite from another index, whose order it would have to sort.)
+/// The query of a filter. It walks back from the tenant's newest task; states that few tasks have are walked by their index.
 fn query(filter: &Filter) -> String {
-    let mut index = "";
-    let mut wanted = "+t.tenant = :tenant AND t.seq < :before".to_owned();
+    let mut index = "INDEXED BY task_tenant";
+    let mut wanted = "t.tenant = :tenant AND t.seq < :before".to_owned();
     if let Some(state) = &filter.state {
         wanted +=
             " AND coalesce(l.state, iif(l.seq IS NULL, t.state, iif(l.marks & 4, 'PENDING', 'STARTED'))) = :state";

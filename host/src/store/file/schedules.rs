@@ -9,6 +9,7 @@ use super::FileStore;
 use super::book::read_name;
 use super::ledger::Ledger;
 use super::writer::Need;
+use crate::store::schedules::skipped;
 use crate::store::{LastRun, Periodic, Result, Schedules, StoreError};
 
 #[async_trait]
@@ -64,7 +65,16 @@ fn all(db: &Connection) -> rusqlite::Result<Vec<Periodic>> {
         "SELECT t.name, p.name, p.entry, p.of_config, p.since, p.slot, p.sent, p.count
          FROM periodic AS p JOIN tenant AS t ON t.id = p.tenant ORDER BY t.name, p.name",
     )?;
-    statement.query_map([], periodic)?.collect()
+    let mut rows = statement.query([])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        // One that cannot be read must not keep the others from being sent.
+        match periodic(row) {
+            Ok(one) => all.push(one),
+            Err(error) => skipped(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?, &error),
+        }
+    }
+    Ok(all)
 }
 
 fn periodic(row: &Row<'_>) -> rusqlite::Result<Periodic> {

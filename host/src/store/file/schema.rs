@@ -255,6 +255,11 @@ CREATE TABLE value (
 ) STRICT;
 -- How much that takes, keys and 64 for each value included.
 CREATE TABLE value_room (tenant INTEGER PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;
+", "
+-- A list reads tasks of its tenant alone.
+CREATE INDEX task_tenant ON task (tenant, seq);
+DROP INDEX task_odd;
+CREATE INDEX task_odd ON task (tenant, state, seq) WHERE state NOT IN ('PENDING', 'SUCCESS');
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

@@ -9,13 +9,13 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use lovage_model::{Digest, ModuleName, Plan, Room, State, TenantId};
+use lovage_model::{Arrival, Digest, ModuleName, Plan, Room, State, TenantId};
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::store::suite::{ask, at, failure, id, message, settlement, success, tenant};
-use crate::store::{Broker, Fenced, Modules, Results, Submitted, Upload};
+use crate::store::{Broker, Completed, Fenced, Joins, Modules, Results, Schedules, Submitted, Upload};
 
 impl FileStore {
     /// Runs any SQL in the writer, for faults that nothing else makes.
@@ -250,7 +250,7 @@ async fn a_message_that_cannot_be_read_ends_its_task() {
         assert_eq!((task.status, task.fault.as_deref()), (State::Failure, Some("store-corrupt")));
         assert_eq!(task.name.as_str(), "tour.add");
     }
-    let redone = store.resubmit(&tenant(), &id("spoilt"), at(1)).await;
+    let redone = store.resubmit(&tenant(), &id("spoilt"), at(1), Room::UNLIMITED).await;
     assert!(matches!(redone, Err(StoreError::Corrupt(why)) if why.contains("spoilt")));
 }
 
@@ -349,4 +349,55 @@ async fn many_callers_share_a_commit() {
     // The log of a commit each would be many times longer: at least the pages of four tables, and a frame for each.
     let log = fs::metadata(dir.path().join("lovage.db-wal")).unwrap().len();
     assert!(log < 500 * 4 * 4096 / 2, "{log} bytes");
+}
+
+#[tokio::test]
+async fn a_periodic_task_that_cannot_be_read_keeps_no_other_from_being_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    for name in ["good", "spoilt"] {
+        store.set_periodic(crate::store::suite::periodic(name)).await.unwrap();
+    }
+    store.inject("UPDATE periodic SET entry = '{\"task\": 1}' WHERE name = 'spoilt'").await.unwrap();
+    let all = store.periodic().await.unwrap();
+    assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["good"]);
+    assert!(store.remove_periodic(&tenant(), &"spoilt".parse().unwrap()).await.unwrap());
+}
+
+#[tokio::test]
+async fn much_that_is_due_at_once_is_moved_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let due = |n: usize| Plan::of(lovage_model::Message { eta: Some(at(5)), ..message(&format!("t{n}")) });
+    for part in 0..3 {
+        let plans = (0..4000).map(|n| due(part * 4000 + n)).collect();
+        store.submit(&tenant(), plans, at(0), Room::UNLIMITED).await.unwrap();
+    }
+    let leased = store.lease(ask(1, at(6))).await.unwrap();
+    assert_eq!((leased.leases.len(), leased.next_due), (1, Some(at(5))), "there is more at once");
+    let counts = |views: Vec<lovage_model::api::QueueView>| (views[0].ready, views[0].scheduled, views[0].leased);
+    assert_eq!(counts(store.queues(&tenant(), at(6)).await.unwrap()), (9999, 2000, 1));
+    let leased = store.lease(ask(1, at(6))).await.unwrap();
+    assert_eq!(leased.leases[0].message.id.as_str(), "t1");
+    assert_eq!(counts(store.queues(&tenant(), at(6)).await.unwrap()), (11_998, 0, 2));
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_be_read_keeps_no_other_from_being_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["a"]).await.unwrap();
+    store
+        .inject(
+            "INSERT INTO ended (key, tenant, id, arrival) SELECT 1, id, 'spoilt', '{' FROM tenant;
+             INSERT INTO ended (key, tenant, id, arrival) SELECT 2, id, 'gone', NULL FROM tenant;
+             INSERT INTO ended (key, tenant, id, arrival) SELECT 3, id, 'good', '{\"value\":1}' FROM tenant",
+        )
+        .await
+        .unwrap();
+    let ended = store.ended(9).await.unwrap();
+    let Completed::Task(Arrival::Failed { exception, .. }) = &ended[0].outcome else { panic!("{ended:?}") };
+    assert_eq!(exception.exc_type, "StoreCorrupt");
+    assert!(matches!(&ended[1].outcome, Completed::Join { parts, .. } if parts.is_empty()));
+    assert!(matches!(&ended[2].outcome, Completed::Task(Arrival::Value(_))));
 }

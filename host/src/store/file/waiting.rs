@@ -10,6 +10,7 @@ use super::ledger::Ledger;
 use super::moves;
 use super::record::{COLUMNS, JOINS, read};
 use super::writer::Need;
+use crate::store::record::{MAX_LISTED_BYTES, json_bytes};
 use crate::store::{Result, Waiting};
 
 /// Messages that are hastened in one transaction, so that others get their turn.
@@ -19,7 +20,7 @@ const AT_ONCE: usize = 1000;
 impl Waiting for FileStore {
     async fn scheduled(&self, tenant: &TenantId, max: usize) -> Result<Vec<(Timestamp, Message)>> {
         let tenant = tenant.clone();
-        self.readers.run(move |db| scheduled(db, &tenant, max)).await
+        self.lists.run(move |db| scheduled(db, &tenant, max)).await
     }
 
     async fn hasten(&self, postponed: Vec<(i64, Timestamp)>, now: Timestamp) -> Result<u64> {
@@ -67,9 +68,15 @@ fn scheduled(db: &Connection, tenant: &TenantId, max: usize) -> rusqlite::Result
     let mut places = db.prepare_cached(sql)?;
     let places = places.query_map(params![tenant.as_str(), max], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut record = db.prepare_cached(&format!("{COLUMNS} {JOINS} WHERE t.seq = ?1"))?;
-    let mut message = |place: rusqlite::Result<(i64, i64)>| {
-        let (seq, eta) = place?;
-        Ok((Timestamp::from_micros(eta), record.query_row([seq], read)?.1.message))
-    };
-    places.map(&mut message).collect()
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    for place in places {
+        if bytes >= MAX_LISTED_BYTES {
+            break;
+        }
+        let (seq, eta): (i64, i64) = place?;
+        let message = record.query_row([seq], read)?.1.message;
+        bytes += json_bytes(&message);
+        found.push((Timestamp::from_micros(eta), message));
+    }
+    Ok(found)
 }

@@ -8,6 +8,7 @@ use lovage_model::{Json, Message, Plan, Planned, QueueName, Room, Settlement, St
 
 use super::MemoryStore;
 use super::tasks::{Held, Task, Tasks};
+use crate::store::admission::{Backlog, full};
 use crate::store::record::{Kept, MAX_LEASED_BYTES, Place};
 use crate::store::sharing::Turns;
 use crate::store::transition::{again, planned_only, state_of_its_own};
@@ -70,15 +71,19 @@ impl Broker for MemoryStore {
         Ok(found)
     }
 
-    async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Redone> {
+    async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp, room: Room) -> Result<Redone> {
         let tasks = &mut self.open()?.tasks;
         let Some(number) = tasks.number(tenant, id) else { return Ok(Redone::Unknown) };
         if let Some(state) = tasks.unfinished(number) {
             return Ok(Redone::Busy(state));
         }
+        let backlog = tasks.backlog(tenant);
         let task = tasks.get_mut(number);
         if task.record.message.unreleased {
             return Ok(Redone::Unreleased(task.record.state.clone()));
+        }
+        if let Some(quota) = full(room, Backlog::ONE, backlog, None) {
+            return Ok(Redone::Full(quota));
         }
         task.logs.clear();
         let record = &mut task.record;

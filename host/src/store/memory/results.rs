@@ -5,6 +5,7 @@ use lovage_model::{AttemptLog, ResultMeta, TaskId, TenantId, Timestamp};
 
 use super::MemoryStore;
 use super::tasks::Task;
+use crate::store::record::{MAX_LISTED_BYTES, json_bytes};
 use crate::store::{Filter, Page, Redone, Result, Results};
 
 #[async_trait]
@@ -22,11 +23,14 @@ impl Results for MemoryStore {
             .rev()
             .filter(|(number, task)| *number < before && task.tenant == *tenant && matches(&filter, task))
             .peekable();
-        let mut page = Page::default();
+        let (mut page, mut bytes) = (Page::default(), 0);
         while page.tasks.len() < filter.limit
+            && bytes < MAX_LISTED_BYTES
             && let Some((number, task)) = found.next()
         {
-            page.tasks.push(task.record.clone().meta());
+            let meta = task.record.clone().meta();
+            bytes += json_bytes(&meta);
+            page.tasks.push(meta);
             page.next = found.peek().map(|_| number);
         }
         Ok(page)

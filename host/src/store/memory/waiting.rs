@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use lovage_model::{Message, TenantId, Timestamp};
 
 use super::MemoryStore;
+use crate::store::record::{MAX_LISTED_BYTES, json_bytes};
 use crate::store::{Result, Waiting};
 
 #[async_trait]
@@ -12,7 +13,13 @@ impl Waiting for MemoryStore {
         let tasks = &self.open()?.tasks;
         let all = tasks.scheduled.iter().map(|((until, _), &number)| (*until, tasks.get(number)));
         let own = all.filter(|(_, task)| task.tenant == *tenant);
-        Ok(own.take(max).map(|(until, task)| (until, task.record.message.clone())).collect())
+        let within = own.take(max).scan(0, |bytes, (until, task)| {
+            let message = &task.record.message;
+            let is_in = *bytes < MAX_LISTED_BYTES;
+            *bytes += json_bytes(message);
+            is_in.then(|| (until, message.clone()))
+        });
+        Ok(within.collect())
     }
 
     async fn hasten(&self, postponed: Vec<(i64, Timestamp)>, now: Timestamp) -> Result<u64> {

@@ -134,7 +134,7 @@ impl Broker for RedisStore {
         self.order_end(tenant, id, now).await
     }
 
-    async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp) -> Result<Redone> {
+    async fn resubmit(&self, tenant: &TenantId, id: &TaskId, now: Timestamp, room: Room) -> Result<Redone> {
         loop {
             let Some(row) = self.row(tenant, id).await? else { return Ok(Redone::Unknown) };
             if row.pl != "e" {
@@ -145,7 +145,7 @@ impl Broker for RedisStore {
                 return Ok(Redone::Unreleased(State::from_name(&row.st)));
             }
             let draft = Draft::free(&again(message, now), now)?;
-            if let Some(done) = self.run_again(tenant, id, &draft, row.en, now).await? {
+            if let Some(done) = self.run_again((tenant, id), &draft, row.en, now, room).await? {
                 return Ok(done);
             }
         }
@@ -192,11 +192,11 @@ impl RedisStore {
     /// Queues a task that has ended with this message; none if it was changed meanwhile.
     async fn run_again(
         &self,
-        tenant: &TenantId,
-        id: &TaskId,
+        (tenant, id): (&TenantId, &TaskId),
         d: &Draft,
         ended: Option<String>,
         now: Timestamp,
+        room: Room,
     ) -> Result<Option<Redone>> {
         #[derive(Serialize)]
         struct Args<'a> {
@@ -205,6 +205,7 @@ impl RedisStore {
             d: &'a Draft,
             ended: Option<String>,
             now: i64,
+            room: DraftRoom,
         }
         #[derive(Deserialize)]
         struct Answer {
@@ -212,7 +213,7 @@ impl RedisStore {
             state: Option<String>,
             rings: Option<Rings>,
         }
-        let args = Args { tenant, id, d, ended, now: now.as_micros() };
+        let args = Args { tenant, id, d, ended, now: now.as_micros(), room: room.into() };
         let answer: Answer = self.link.call(Script::Resubmit, &args).await?;
         if let Some(rings) = answer.rings {
             self.ring(rings);
@@ -221,6 +222,7 @@ impl RedisStore {
             "done" => Ok(Some(Redone::Done)),
             "unknown" => Ok(Some(Redone::Unknown)),
             "busy" => Ok(Some(Redone::Busy(State::from_name(&answer.state.unwrap_or_default())))),
+            "queued_tasks" => Ok(Some(Redone::Full(Quota::QueuedTasks))),
             "changed" => Ok(None),
             other => Err(StoreError::Failed(format!("a resubmit was answered {other:?}"))),
         }

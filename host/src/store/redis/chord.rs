@@ -1,5 +1,7 @@
 //! What did the parts of a chord in Celery's own form come to? Python workers may have written some of them.
 
+use std::collections::HashSet;
+
 use lovage_model::{Arrival, Json, ResultTuple, Sender, State, TaskId, TenantId, WireSignature};
 use serde::Deserialize;
 
@@ -9,6 +11,9 @@ use super::texts;
 use super::wire::Blob;
 use crate::celery::meta::{PartEnd, Unreadable, exception};
 use crate::store::{ChordEnd, Result};
+
+/// The most tasks of one nested header: clients write how it is nested.
+const MAX_LEAVES: usize = 100_000;
 
 /// Reads a part.
 pub(super) fn part(text: &[u8]) -> std::result::Result<(TaskId, Arrival), Unreadable> {
@@ -45,7 +50,9 @@ impl RedisStore {
         if let Some(nested) = &nested {
             let mut wanted = Vec::new();
             leaves(nested, &mut wanted);
-            wanted.retain(|id| !parts.iter().any(|(part, _)| part == *id));
+            wanted.truncate(MAX_LEAVES);
+            let known: HashSet<&TaskId> = parts.iter().map(|(part, _)| part).collect();
+            wanted.retain(|id| !known.contains(id));
             let found = self.outcomes(tenant, &wanted).await?;
             parts.extend(found);
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::broker::Answers;
 use super::draft::Draft;
-use super::inline::DraftPart;
+use super::inline::{DraftPart, unrun_after};
 use super::leases::Taken;
 use super::script::Script;
 use super::settle::Of;
@@ -104,8 +104,9 @@ impl RedisStore {
             #[serde(skip_serializing_if = "Option::is_none")]
             d: Option<Draft>,
             metas: Vec<Meta>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            part: Option<DraftPart>,
+            /// Of the row, if a script has made one.
+            id: &'a str,
+            parts: Vec<DraftPart>,
         }
         tracing::warn!(task_id = ?poison.id(), queue = %granted.q, "a message cannot be run: {}", poison.exception);
         let result = Json::of(&poison.exception).unwrap_or_else(|_| Json::null());
@@ -117,19 +118,21 @@ impl RedisStore {
             worker: Some(&self.hostname),
             at: now,
         };
-        let (mut d, mut part, mut metas) = (None, None, Vec::new());
+        let (mut d, mut parts, mut metas) = (None, Vec::new(), Vec::new());
         if let Some(message) = poison.message.as_deref() {
             let of = Of { message: Some(message), id: &message.id, extended: self.extended };
             metas.push(Meta { id: message.id.clone(), text: texts::meta(of, &outcome)? });
             // What follows it in its chain never runs either.
-            for id in
-                message.embed.iter().flat_map(|embed| &embed.chain).filter_map(|next| next.options.task_id.clone())
-            {
-                let text = texts::meta(Of { message: None, id: &id, extended: false }, &outcome)?;
-                metas.push(Meta { id, text });
+            for id in unrun_after(message) {
+                let text = texts::meta(Of { message: None, id, extended: false }, &outcome)?;
+                metas.push(Meta { id: id.clone(), text });
             }
-            part = DraftPart::unrun(message, State::Failure, &result)?;
+            parts = DraftPart::unrun(message, &State::Failure, &result)?;
             d = Some(Draft::free(message, now)?);
+        } else if let Ok(id) = granted.id.parse::<TaskId>() {
+            // A script could read so much of it.
+            let text = texts::meta(Of { message: None, id: &id, extended: false }, &outcome)?;
+            metas.push(Meta { id, text });
         }
         let args = Args {
             tenant: &granted.t,
@@ -139,7 +142,8 @@ impl RedisStore {
             exception: result.as_str(),
             d,
             metas,
-            part,
+            id: &granted.id,
+            parts,
         };
         // It may have been the last part of a chord.
         let ended = self.link.ask::<i64>(Script::Bury, &args).await? == 2;

@@ -1,6 +1,8 @@
 //! What follows in Celery's own form, told to a script?
 
-use lovage_model::{Inline, InlineEnd, Json, Message, Part, ResultTuple, Sender, State, Timestamp};
+use lovage_model::{
+    Inline, InlineEnd, Json, Message, Part, ResultTuple, Sender, State, TaskId, Timestamp, WireOptions, unrun,
+};
 use serde::Serialize;
 
 use super::draft::text;
@@ -107,12 +109,31 @@ impl DraftPart {
         })
     }
 
-    /// The end of a message that never ran, if it is a part of a chord in Celery's form.
-    pub(super) fn unrun(message: &Message, state: State, result: &Json) -> Result<Option<Self>> {
-        let chord = message.embed.as_ref().and_then(|embed| embed.chord.clone());
-        let (Some(chord), Some(group)) = (chord, message.group.clone()) else { return Ok(None) };
-        let index = message.group_index.map(u64::from);
-        let (id, sender) = (message.id.clone(), Sender::of(message));
-        Self::of(&Part { group, index, id, state, result: result.clone(), chord, sender }).map(Some)
+    /// The ends of a message that never ran, and of what follows it in its chain: those that are parts of chords in Celery's form.
+    pub(super) fn unrun(message: &Message, state: &State, result: &Json) -> Result<Vec<Self>> {
+        let Some(embed) = message.embed.as_deref() else { return Ok(Vec::new()) };
+        let own = WireOptions {
+            task_id: Some(message.id.clone()),
+            group_id: message.group.clone(),
+            group_index: message.group_index.map(u64::from),
+            chord: embed.chord.clone(),
+            ..WireOptions::default()
+        };
+        let mut parts = Vec::new();
+        for options in std::iter::once(&own).chain(unrun(&embed.chain).map(|step| &step.options)) {
+            let WireOptions { task_id: Some(id), group_id: Some(group), chord: Some(chord), .. } = options else {
+                continue;
+            };
+            let (group, id, chord, index) = (group.clone(), id.clone(), chord.clone(), options.group_index);
+            let (state, result, sender) = (state.clone(), result.clone(), Sender::of(message));
+            parts.push(Self::of(&Part { group, index, id, state, result, chord, sender })?);
+        }
+        Ok(parts)
     }
+}
+
+/// The tasks that never run since a message does not: what follows it in its chain.
+pub(super) fn unrun_after(message: &Message) -> impl Iterator<Item = &TaskId> {
+    let chain = message.embed.as_deref().map(|embed| embed.chain.as_slice()).unwrap_or_default();
+    unrun(chain).filter_map(|step| step.options.task_id.as_ref())
 }

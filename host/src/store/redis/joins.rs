@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use lovage_model::{Arrival, Exception, Followed, Message, Sender, TaskId, TenantId, Timestamp, exc_module};
+use lovage_model::{Arrival, Exception, Followed, Message, Sender, TaskId, TenantId, Then, Timestamp, exc_module};
 use serde::{Deserialize, Serialize};
 
 use super::broker::Answer;
@@ -75,7 +75,15 @@ impl Joins for RedisStore {
         let answer: Answer = self.link.call(Script::Ended, &Args { max }).await?;
         let mut ended = Vec::with_capacity(answer.ended.len());
         for found in answer.ended {
-            ended.push(self.read(found).await?);
+            let (key, tenant, id) = (found.key, found.t.clone(), found.id.clone());
+            ended.push(match self.read(found).await {
+                // Left where it is it would keep those that come after it waiting for ever.
+                Err(error @ StoreError::Corrupt(_)) => {
+                    tracing::error!(%tenant, %id, %error, "what follows this is dropped");
+                    Ended { key, tenant, id, outcome: Completed::Join { parts: Vec::new(), then: Then::Next } }
+                }
+                read => read?,
+            });
         }
         Ok(ended)
     }

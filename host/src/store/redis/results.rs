@@ -8,6 +8,7 @@ use super::RedisStore;
 use super::joins::unexpected;
 use super::row::Row;
 use super::script::Script;
+use crate::store::record::{MAX_LISTED_BYTES, json_bytes};
 use crate::store::{Filter, Page, Redone, Result, Results};
 
 /// The most tasks that one step of a list looks at.
@@ -43,7 +44,7 @@ impl Results for RedisStore {
         if filter.limit == 0 {
             return Ok(page);
         }
-        let (mut before, mut last_number) = (filter.before, None);
+        let (mut before, mut last_number, mut bytes) = (filter.before, None, 0);
         loop {
             // One more, to know whether there is another page.
             let limit = filter.limit + 1 - page.tasks.len();
@@ -58,12 +59,20 @@ impl Results for RedisStore {
             };
             let found: Rows = self.link.call(Script::Tasks, &args).await?;
             for row in found.rows {
-                if page.tasks.len() == filter.limit {
+                if page.tasks.len() == filter.limit || bytes >= MAX_LISTED_BYTES {
                     page.next = last_number;
                     return Ok(page);
                 }
                 last_number = row.n.parse().ok();
-                page.tasks.push(row.record(&self.link.faults)?.meta());
+                match row.record(&self.link.faults) {
+                    Ok(record) => {
+                        let meta = record.meta();
+                        bytes += json_bytes(&meta);
+                        page.tasks.push(meta);
+                    }
+                    // It does not hide the others.
+                    Err(error) => tracing::error!(%tenant, %error, "a task is left out of a list"),
+                }
             }
             if found.over || found.last.is_none() {
                 return Ok(page);

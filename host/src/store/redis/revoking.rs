@@ -4,7 +4,7 @@ use lovage_model::{Exception, Json, State, TaskId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::broker::Found;
-use super::inline::DraftPart;
+use super::inline::{DraftPart, unrun_after};
 use super::script::Script;
 use super::settle::Of;
 use super::texts::{self, Outcome};
@@ -46,8 +46,9 @@ impl RedisStore {
             id: &'a TaskId,
             now: i64,
             own_meta: String,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            part: Option<DraftPart>,
+            /// Of what follows it in its chain.
+            metas: Vec<(&'a TaskId, String)>,
+            parts: Vec<DraftPart>,
             #[serde(flatten)]
             texts: Texts,
         }
@@ -63,11 +64,13 @@ impl RedisStore {
         let result = Json::of(&Exception::revoked("revoked")).unwrap_or_else(|_| Json::null());
         let of = Of { message: message.as_ref(), id, extended: self.extended };
         let own_meta = texts::meta(of, &outcome(&result, now))?;
-        let part = message
-            .as_ref()
-            .and_then(|message| DraftPart::unrun(message, State::Revoked, &result).transpose())
-            .transpose()?;
-        let args = Args { tenant, id, now: now.as_micros(), own_meta, part, texts };
+        let (mut metas, mut parts) = (Vec::new(), Vec::new());
+        if let Some(message) = &message {
+            let meta = |id| texts::meta(Of { message: None, id, extended: false }, &outcome(&result, now));
+            metas = unrun_after(message).map(|id| Ok((id, meta(id)?))).collect::<Result<_>>()?;
+            parts = DraftPart::unrun(message, &State::Revoked, &result)?;
+        }
+        let args = Args { tenant, id, now: now.as_micros(), own_meta, metas, parts, texts };
         let answer: Answer = self.link.call(Script::Revoke, &args).await?;
         self.ring(answer.rings);
         Ok(answer.found.revoked())

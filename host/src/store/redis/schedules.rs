@@ -10,6 +10,7 @@ use super::RedisStore;
 use super::draft::text;
 use super::row::micros;
 use super::script::Script;
+use crate::store::schedules::skipped;
 use crate::store::{LastRun, Periodic, Result, Schedules};
 
 #[derive(Default, Serialize)]
@@ -47,10 +48,17 @@ impl Schedules for RedisStore {
         let (entries, runs): (Vec<(String, String)>, BTreeMap<String, String>) =
             self.link.ask(Script::Schedules, &args).await?;
         let read = |(field, written): (String, String)| {
-            let kept: Kept =
-                serde_json::from_str(&written).map_err(|error| self.link.faults.garbled("a periodic task", &error))?;
+            let kept: Kept = match serde_json::from_str(&written) {
+                Ok(kept) => kept,
+                // One that cannot be read must not keep the others from being sent.
+                Err(error) => {
+                    let (tenant, name) = field.split_once('\0').unwrap_or(("", &field));
+                    skipped(tenant, name, &error);
+                    return None;
+                }
+            };
             let run = runs.get(&field).and_then(|text| run(text));
-            Ok(Periodic {
+            Some(Periodic {
                 tenant: kept.tenant,
                 name: kept.name,
                 entry: kept.entry,
@@ -60,7 +68,7 @@ impl Schedules for RedisStore {
                 total_run_count: run.map_or(0, |(_, count)| count),
             })
         };
-        let mut all = entries.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        let mut all: Vec<_> = entries.into_iter().filter_map(read).collect();
         all.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
         Ok(all)
     }

@@ -5,7 +5,7 @@
 
 use super::options::Options;
 use crate::store::VALUE_OVERHEAD_BYTES;
-use crate::store::record::{MAX_CHILDREN, MAX_LEASED_BYTES, MAX_LOGS};
+use crate::store::record::{MAX_CHILDREN, MAX_LEASED_BYTES, MAX_LISTED_BYTES, MAX_LOGS};
 
 /// The schema of our own keys.
 pub(super) const SCHEMA: u32 = 1;
@@ -148,6 +148,7 @@ fn head(options: &Options) -> String {
         ("TTL", options.result_expires.as_secs().max(1)),
         ("VISIBILITY", options.visibility_timeout.as_secs().max(1)),
         ("MAX_BYTES", MAX_LEASED_BYTES as u64),
+        ("MAX_LISTED", MAX_LISTED_BYTES as u64),
         ("MAX_CHILDREN", MAX_CHILDREN as u64),
         ("MAX_LOGS", MAX_LOGS as u64),
         ("MAX_DEAD", MAX_DEAD),

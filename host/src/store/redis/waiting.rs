@@ -8,6 +8,7 @@ use super::row::{micros, read_message};
 use super::script::Script;
 use super::wire::Blob;
 use super::{RedisStore, Rings};
+use crate::store::record::{MAX_LISTED_BYTES, json_bytes};
 use crate::store::{Result, Waiting};
 
 /// How many of all tenants one step looks at.
@@ -33,21 +34,24 @@ impl Waiting for RedisStore {
         #[derive(Deserialize)]
         struct Found {
             found: Vec<One>,
+            /// Of how many these were found.
+            seen: usize,
             over: bool,
         }
-        let (mut all, mut from) = (Vec::new(), 0);
-        while all.len() < max {
+        let (mut all, mut from, mut bytes) = (Vec::new(), 0, 0);
+        while all.len() < max && bytes < MAX_LISTED_BYTES {
             let args = Args { tenant, from, page: PAGE, max: max - all.len() };
             let page: Found = self.link.call(Script::Scheduled, &args).await?;
             for one in page.found {
                 let message = read_message(&one.m, one.raw.is_some(), &one.q)
                     .map_err(|error| self.link.faults.garbled("a message that waits for its time", &error))?;
+                bytes += json_bytes(&message);
                 all.push((micros(&one.si)?, message));
             }
             if page.over {
                 break;
             }
-            from += PAGE;
+            from += page.seen;
         }
         Ok(all)
     }

@@ -12,11 +12,22 @@ for_each_backend!(
     what_a_commit_publishes_needs_its_ids,
     what_a_commit_publishes_needs_room,
     what_waits_for_its_time_needs_room_of_its_own,
+    what_runs_again_needs_room,
     descendants_of_a_call_are_counted,
     the_newest_logs_and_children_are_kept,
     an_ignored_error_is_dropped,
     a_lease_call_reads_a_bounded_amount,
 );
+
+async fn what_runs_again_needs_room(bench: Bench) {
+    bench.run_to("a", success("1"), at(0)).await;
+    bench.submit(["b", "c"].map(message).to_vec(), at(1)).await;
+    let room = |queued_tasks| Room { queued_tasks, ..Room::UNLIMITED };
+    let again = async |bench: &Bench, room| bench.store.resubmit(&tenant(), &id("a"), at(2), room).await.unwrap();
+    assert_eq!(again(&bench, room(2)).await, Redone::Full(Quota::QueuedTasks));
+    assert_eq!(bench.task("a").await.status, State::Success);
+    assert_eq!(again(&bench, room(3)).await, Redone::Done);
+}
 
 async fn a_plan_is_stored_whole_or_not_at_all(mut bench: Bench) {
     let submit = async |bench: &Bench, plans: Vec<Plan>| {

@@ -163,8 +163,8 @@ async fn an_end_that_nobody_waits_for_is_not_kept(bench: Bench) {
     bench.fail_next("a", at(2)).await;
     assert!(bench.ended().await.is_empty());
     // It is ordered to run again, and so is the one that waited, which waits no more.
-    assert_eq!(bench.store.resubmit(&tenant(), &id("a"), at(3)).await.unwrap(), Redone::Done);
-    assert_eq!(bench.store.resubmit(&tenant(), &id("b"), at(3)).await.unwrap(), Redone::Done);
+    assert_eq!(bench.store.resubmit(&tenant(), &id("a"), at(3), Room::UNLIMITED).await.unwrap(), Redone::Done);
+    assert_eq!(bench.store.resubmit(&tenant(), &id("b"), at(3), Room::UNLIMITED).await.unwrap(), Redone::Done);
     assert_eq!(ids(&bench.lease(9, at(3)).await), ["a", "b"]);
 }
 
@@ -287,7 +287,7 @@ async fn what_never_got_its_value_cannot_be_run_again(bench: Bench) {
     plan.tasks[1].message.unreleased = true;
     bench.plan(plan, at(0)).await;
     assert_eq!(bench.store.revoke(&tenant(), &id("b"), at(1)).await.unwrap(), Revoked::Waiting);
-    let refused = bench.store.resubmit(&tenant(), &id("b"), at(2)).await.unwrap();
+    let refused = bench.store.resubmit(&tenant(), &id("b"), at(2), Room::UNLIMITED).await.unwrap();
     assert_eq!(refused, Redone::Unreleased(State::Revoked));
     assert_eq!(ids(&bench.lease(9, at(3)).await), ["a"]);
 }

@@ -176,7 +176,8 @@ async fn logs_are_kept_for_each_attempt(mut bench: Bench) {
 async fn resubmit_starts_afresh(mut bench: Bench) {
     let first = Message { eta: Some(at(0)), expires: Some(at(4)), ..message("a") };
     bench.submit(vec![first], at(0)).await;
-    let resubmit = async |bench: &Bench, now| bench.store.resubmit(&tenant(), &id("a"), now).await.unwrap();
+    let resubmit =
+        async |bench: &Bench, now| bench.store.resubmit(&tenant(), &id("a"), now, Room::UNLIMITED).await.unwrap();
     assert_eq!(resubmit(&bench, at(0)).await, Redone::Busy(State::Pending));
     let key = bench.lease_one(at(0)).await.key;
     assert_eq!(resubmit(&bench, at(0)).await, Redone::Busy(State::Started));
@@ -199,5 +200,5 @@ async fn resubmit_starts_afresh(mut bench: Bench) {
     let leases = bench.lease(9, at(6)).await;
     assert_eq!(ids(&leases), ["c", "a"], "it waits behind what came before");
     assert_eq!((leases[1].message.expires, leases[1].message.eta), (None, None), "an expiry that passed is dropped");
-    assert_eq!(bench.store.resubmit(&tenant(), &id("b"), at(6)).await.unwrap(), Redone::Unknown);
+    assert_eq!(bench.store.resubmit(&tenant(), &id("b"), at(6), Room::UNLIMITED).await.unwrap(), Redone::Unknown);
 }

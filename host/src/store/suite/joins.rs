@@ -71,7 +71,7 @@ async fn an_order_counts_as_a_part(bench: Bench) {
 async fn a_task_counts_once(mut bench: Bench) {
     bench.plan(chord("g", &["a", "b"], "body"), at(0)).await;
     bench.fail_next("a", at(1)).await;
-    assert_eq!(bench.store.resubmit(&tenant(), &id("a"), at(2)).await.unwrap(), Redone::Done);
+    assert_eq!(bench.store.resubmit(&tenant(), &id("a"), at(2), Room::UNLIMITED).await.unwrap(), Redone::Done);
     let leases = bench.lease(9, at(2)).await;
     assert_eq!(ids(&leases), ["b", "a"]);
     bench.store.commit(leases[1].key, arriving(success("1"), value("1"), at(3))).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_join_can_grow(mut bench: Bench) {
 async fn what_comes_after_the_last_part_is_passed_over(mut bench: Bench) {
     bench.plan(chord("g", &["a"], "body"), at(0)).await;
     bench.run_next("a", "1", at(1)).await;
-    assert_eq!(bench.store.resubmit(&tenant(), &id("a"), at(2)).await.unwrap(), Redone::Done);
+    assert_eq!(bench.store.resubmit(&tenant(), &id("a"), at(2), Room::UNLIMITED).await.unwrap(), Redone::Done);
     let key = bench.lease_one(at(3)).await.key;
     let publish = Plan::of(part("late", "g", 0));
     let end = Settlement { publish, grown: vec![(id("g"), 1)], ..arriving(success("2"), value("2"), at(3)) };
@@ -111,7 +111,7 @@ async fn what_comes_after_the_last_part_is_passed_over(mut bench: Bench) {
     let ended = bench.ended_one().await;
     assert_eq!(parts(&ended), [value("1")], "it was complete");
     bench.follow(ended.key, last(vec![(id("body"), fails_with(None, at(5)))]), at(5)).await;
-    bench.store.resubmit(&tenant(), &id("a"), at(6)).await.unwrap();
+    bench.store.resubmit(&tenant(), &id("a"), at(6), Room::UNLIMITED).await.unwrap();
     bench.run_next("a", "1", at(7)).await;
     assert!(bench.ended().await.is_empty(), "it is gone");
 }

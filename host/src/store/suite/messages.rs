@@ -325,7 +325,7 @@ async fn the_bell_rings_for_new_messages(bench: Bench) {
     bench.store.ready().await;
     let key = bench.lease_one(at(2)).await.key;
     bench.commit(key, success("1"), at(3)).await;
-    assert_eq!(bench.store.resubmit(&tenant(), &id("a"), at(4)).await.unwrap(), Redone::Done);
+    assert_eq!(bench.store.resubmit(&tenant(), &id("a"), at(4), Room::UNLIMITED).await.unwrap(), Redone::Done);
     bench.store.ready().await;
 }
 

@@ -126,7 +126,7 @@ async fn a_stamp_follows_its_message(bench: Bench) {
     assert!(revoke("1").await.is_empty());
     assert_eq!(revoke("2").await, [(id("a"), Revoked::Waiting)]);
     // It runs again by an order, and is found again.
-    bench.store.resubmit(&tenant(), &id("a"), at(6)).await.unwrap();
+    bench.store.resubmit(&tenant(), &id("a"), at(6), Room::UNLIMITED).await.unwrap();
     assert_eq!(revoke("2").await, [(id("a"), Revoked::Waiting)]);
     // What waited is given another message when it is released.
     let tasks = vec![Planned { message: next("x"), awaits: None }, planned(stamped("y", "job", "3"), "x")];

@@ -5,7 +5,13 @@ use lovage_model::State;
 use super::*;
 use crate::store::{Filter, Page, Redone};
 
-for_each_backend!(pages_follow_each_other, filters_narrow_a_list, forget_drops_what_has_ended, the_oldest_expire_first);
+for_each_backend!(
+    pages_follow_each_other,
+    a_page_ends_after_so_many_bytes,
+    filters_narrow_a_list,
+    forget_drops_what_has_ended,
+    the_oldest_expire_first,
+);
 
 fn names(page: &Page) -> Vec<&str> {
     page.tasks.iter().map(|task| task.task_id.as_str()).collect()
@@ -29,6 +35,23 @@ async fn pages_follow_each_other(bench: Bench) {
     assert!(list(&bench, Filter::default()).await.tasks.is_empty(), "a limit of 0 lists nothing");
     let none = bench.store.list(&TenantId::new("stranger").unwrap(), filter).await.unwrap();
     assert!(none.tasks.is_empty() && none.next.is_none());
+}
+
+async fn a_page_ends_after_so_many_bytes(bench: Bench) {
+    let large = |name: &str, eta| {
+        let args = json(&format!("[\"{}\"]", "x".repeat(6 << 20)));
+        Message { args, eta, ..message(name) }
+    };
+    for name in ["a", "b", "c", "d", "e"] {
+        bench.submit(vec![large(name, Some(at(50)))], at(0)).await;
+    }
+    let mut filter = Filter { limit: 9, ..Filter::default() };
+    let page = list(&bench, filter.clone()).await;
+    assert_eq!(names(&page), ["e", "d", "c"], "16 MiB, and what goes beyond them");
+    filter.before = page.next;
+    let page = list(&bench, filter.clone()).await;
+    assert_eq!((names(&page), page.next), (vec!["b", "a"], None));
+    assert_eq!(bench.store.scheduled(&tenant(), 9).await.unwrap().len(), 3);
 }
 
 async fn filters_narrow_a_list(mut bench: Bench) {

@@ -26,6 +26,11 @@ fn entry(name: &str, of: &TenantId, every: f64) -> Periodic {
     Periodic { tenant, name, entry, of_config: true, since: at(1), last_run: None, total_run_count: 0 }
 }
 
+/// One of the tenant's.
+pub(in crate::store) fn periodic(name: &str) -> Periodic {
+    entry(name, &tenant(), 30.0)
+}
+
 fn run(slot: i64) -> LastRun {
     LastRun { slot: at(slot), at: at(slot + 1) }
 }

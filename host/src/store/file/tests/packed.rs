@@ -39,7 +39,7 @@ async fn a_packed_message_goes_every_way_of_a_plain_one() {
     let next = store.lease(ask(9, at(3))).await.unwrap().leases;
     let args = packed("second").args.after(&json("7")).unwrap();
     assert_eq!(next.iter().map(|lease| &lease.message.args).collect::<Vec<_>>(), [&packed("child").args, &args]);
-    assert_eq!(store.resubmit(&tenant(), &id("first"), at(4)).await.unwrap(), Redone::Done);
+    assert_eq!(store.resubmit(&tenant(), &id("first"), at(4), Room::UNLIMITED).await.unwrap(), Redone::Done);
     assert_eq!(bodies(dir.path()), [(5, true), (5, true), (b'{', true), (5, true)]);
     assert!(check(dir.path()).unwrap().is_sound());
 }

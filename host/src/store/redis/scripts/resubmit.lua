@@ -5,6 +5,7 @@ local r = read_row(t, id)
 if not r then return cmsgpack.pack({ kind = 'unknown' }) end
 if r.pl ~= 'e' then return cmsgpack.pack({ kind = 'busy', state = status(r) }) end
 if call('HGET', K.task(t, id), 'en') ~= A.ended then return cmsgpack.pack({ kind = 'changed' }) end
+if backlog(t) + 1 > A.room.queued_tasks then return cmsgpack.pack({ kind = 'queued_tasks' }) end
 local f = { 'st', 'PENDING', 'de', 0 }
 for _, name in ipairs({ 'en', 're', 'tb', 'fa', 'us', 'ch', 'wo', 'last' }) do forget_field(f, name) end
 call('DEL', K.log(t, id), K.children(t, id), K.meta(t, id))

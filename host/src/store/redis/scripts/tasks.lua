@@ -30,12 +30,16 @@ local function is_wanted(t, id)
   return (not A.name or v[5] == A.name) and (not A.queue or v[6] == A.queue)
 end
 
-local rows, last = {}, nil
+local rows, last, bytes = {}, nil, 0
 local from = A.before and '(' .. A.before or '+inf'
 local page = call('ZRANGE', K.tasks(A.tenant), from, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, A.page, 'WITHSCORES')
 for i = 1, #page, 2 do
-  if #rows == A.limit then break end
+  if #rows == A.limit or bytes >= MAX_LISTED then break end
   last = page[i + 1]
-  if is_wanted(A.tenant, page[i]) then rows[#rows + 1] = whole(A.tenant, page[i]) end
+  if is_wanted(A.tenant, page[i]) then
+    local row = whole(A.tenant, page[i])
+    bytes = bytes + #(row.m or '') + #(row.re or '')
+    rows[#rows + 1] = row
+  end
 end
 return cmsgpack.pack({ rows = rows, last = last and tonumber(last), over = #page < 2 * A.page and (#page == 0 or last == page[#page]) })

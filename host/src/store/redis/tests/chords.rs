@@ -215,3 +215,61 @@ async fn what_is_handed_on_is_whoevers_takes_it() {
     assert_eq!(bench.commit(next.key, success("5", at(3))).await, Fenced::Applied);
     assert_eq!(bench.meta("a").await["result"], 5);
 }
+
+/// A chain in the header of a chord: its last step is the part.
+fn chain_of(first: &str, args: &Value) -> String {
+    let last = json!({"task": "tour.add", "args": [1], "kwargs": {}, "subtask_type": null, "immutable": false,
+        "options": {"task_id": "last", "group_id": "g", "group_index": 0, "chord": body()}});
+    envelope(
+        first,
+        &json!({}),
+        &json!([args, {}, {"callbacks": null, "errbacks": null, "chain": [last], "chord": null}]),
+    )
+}
+
+#[tokio::test]
+async fn a_chain_that_is_part_of_a_chord_is_counted_though_its_first_step_never_runs() {
+    for is_poison in [true, false] {
+        let bench = Bench::new().await;
+        bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["1"]).await;
+        let args = if is_poison { json!("no list") } else { json!([2, 3]) };
+        bench.ask::<u64>("LPUSH", "celery", &[&chain_of("a", &args)]).await;
+        let leases = bench.lease(9, at(0)).await;
+        if !is_poison {
+            bench.store.release(leases[0].key, false).await.unwrap();
+            assert_eq!(bench.store.revoke(&tenant(), &"a".parse().unwrap(), at(1)).await.unwrap(), Revoked::Waiting);
+        }
+        let expected = if is_poison { "FAILURE" } else { "REVOKED" };
+        assert_eq!(
+            (bench.meta("a").await["status"].as_str(), bench.meta("last").await["status"].as_str()),
+            (Some(expected), Some(expected))
+        );
+        let (_, chord) = the_end(&bench).await;
+        assert!(
+            matches!(chord.parts.as_slice(), [(id, Arrival::Failed { .. })] if id.as_str() == "last"),
+            "{:?}",
+            chord.parts
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_can_read_stops_no_other_chord() {
+    let bench = Bench::new().await;
+    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["1"]).await;
+    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
+    let lease = bench.lease_one(at(0)).await;
+    bench.store.commit(lease.key, ends(&lease, State::Success, "1")).await.unwrap();
+    let kept: Vec<(String, Vec<u8>)> = bench.ask("HGETALL", "lovage:ending", &[]).await;
+    let (key, text) = &kept[0];
+    let at_brace = text.windows(7).position(|seven| seven == b"{\"task\"").unwrap();
+    let mut broken = text.clone();
+    broken[at_brace + 1] = b'\'';
+    let mut set = redis::cmd("HSET");
+    set.arg(bench.key("lovage:ending")).arg(key).arg(broken);
+    set.query_async::<u64>(&mut bench.client.clone()).await.unwrap();
+    let ended = bench.store.ended(9).await.unwrap();
+    assert!(matches!(&ended[0].outcome, Completed::Join { parts, .. } if parts.is_empty()), "{ended:?}");
+    assert_eq!(bench.store.follow(ended[0].key, FollowUp::last(vec![]), at(2)).await.unwrap(), Fenced::Applied);
+    assert!(bench.store.ended(9).await.unwrap().is_empty());
+}

@@ -1,7 +1,10 @@
 //! Servers that are not as they should be.
 
 use super::*;
-use crate::store::{Fenced, Modules, Results, Store, StoreError};
+use lovage_model::State;
+use serde_json::json;
+
+use crate::store::{Fenced, Filter, Modules, Results, Schedules, Store, StoreError};
 
 #[tokio::test]
 async fn scripts_are_loaded_again() {
@@ -108,4 +111,36 @@ async fn a_newer_schema_is_refused() {
     bench.ask::<u64>("HSET", "lovage:counters", &["schema", "99"]).await;
     let opened = RedisStore::open(Options { hostname: "host-2".to_owned(), ..bench.options.clone() }, at(0)).await;
     assert!(matches!(opened.map(drop), Err(StoreError::Newer { found: 99, .. })));
+}
+
+#[tokio::test]
+async fn a_periodic_task_that_cannot_be_read_keeps_no_other_from_being_sent() {
+    let bench = Bench::new().await;
+    for name in ["good", "spoilt"] {
+        bench.store.set_periodic(crate::store::suite::periodic(name)).await.unwrap();
+    }
+    let fields: Vec<String> = bench.ask("HKEYS", "lovage:periodic", &[]).await;
+    let spoilt = fields.iter().find(|field| field.ends_with("spoilt")).unwrap();
+    bench.ask::<u64>("HSET", "lovage:periodic", &[spoilt, "{}"]).await;
+    let all = bench.store.periodic().await.unwrap();
+    assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["good"]);
+    assert!(bench.store.remove_periodic(&tenant(), &"spoilt".parse().unwrap()).await.unwrap());
+}
+
+/// What a script can read and this host cannot: text that is no UTF-8.
+#[tokio::test]
+async fn a_message_that_a_script_alone_can_read_ends_its_task() {
+    let bench = Bench::new().await;
+    let raw = envelope("odd", &json!({"argsrepr": "(QQ,)"}), &json!([[2, 3], {}, {}]));
+    let raw: Vec<u8> = raw.into_bytes().into_iter().map(|byte| if byte == b'Q' { 0xe9 } else { byte }).collect();
+    let mut push = redis::cmd("LPUSH");
+    push.arg(bench.key("celery")).arg(raw);
+    push.query_async::<u64>(&mut bench.client.clone()).await.unwrap();
+    assert!(bench.lease(9, at(0)).await.is_empty());
+    assert_eq!(bench.meta("odd").await["status"], "FAILURE");
+    let shown = bench.store.task(&tenant(), &"odd".parse().unwrap()).await;
+    assert!(!matches!(&shown, Ok(Some(meta)) if meta.status == State::Started), "{shown:?}");
+    bench.submit(vec![message("good")]).await;
+    let page = bench.store.list(&tenant(), Filter { limit: 9, ..Filter::default() }).await.unwrap();
+    assert!(page.tasks.iter().any(|task| task.task_id.as_str() == "good"));
 }

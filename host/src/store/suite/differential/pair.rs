@@ -76,7 +76,9 @@ impl Pair {
                 self.same_revoked(&expected.unwrap(), &got.unwrap());
             }
             Step::RevokeStamped(t, values) => self.revoke_stamped(&tenant_of(*t), values).await,
-            Step::Resubmit(t, task) => agree!(self, store => store.resubmit(&tenant_of(*t), &task_of(*task), now)),
+            Step::Resubmit(t, task) => {
+                agree!(self, store => store.resubmit(&tenant_of(*t), &task_of(*task), now, Room::UNLIMITED))
+            }
             Step::Forget(t, task) => agree!(self, store => store.forget(&tenant_of(*t), &task_of(*task))),
             Step::Purge(t, queue) => agree!(self, store => store.purge(&tenant_of(*t), &queue_of(*queue), now)),
             Step::Expire(ago, max) => agree!(self, store => store.expire(at(self.now - ago), *max)),

@@ -68,7 +68,8 @@ impl Driver {
             Act::Resubmit(which) => {
                 ordered = self.any(which);
                 if let Some(id) = &ordered
-                    && self.bench.store.resubmit(&tenant(), id, at(self.now)).await.unwrap() != Redone::Done
+                    && self.bench.store.resubmit(&tenant(), id, at(self.now), Room::UNLIMITED).await.unwrap()
+                        != Redone::Done
                 {
                     ordered = None;
                 }
