@@ -109,6 +109,8 @@ impl Control {
         let mut found = self.revoke_here(tenant, ids, terminate, now).await?;
         if self.has_others(tenant) {
             self.revoke_elsewhere(tenant, ids, terminate, &mut found, now).await?;
+        } else if terminate {
+            self.stop_elsewhere(tenant, ids.iter().zip(&mut found)).await?;
         }
         for found in &mut found {
             if let Found::Elsewhere(state) = found

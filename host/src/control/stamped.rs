@@ -27,6 +27,8 @@ impl Control {
                     *found = Found::Done(state.clone(), "another host has it, and was told to stop it");
                 }
             }
+        } else if terminate {
+            self.stop_elsewhere(tenant, found.iter_mut().map(|(id, found)| (&*id, found))).await?;
         }
         Ok(found)
     }

@@ -35,6 +35,12 @@ pub trait Fanout: Send + Sync {
     /// since nobody could say so for a while.
     fn ended_elsewhere(&self) -> broadcast::Receiver<Arc<[(TenantId, TaskId)]>>;
 
+    /// Tells all other hosts to stop tasks of a tenant's, whichever of them runs them. (Remote control is the default tenant's.)
+    async fn stop_elsewhere(&self, tenant: &TenantId, ids: &[TaskId]) -> Result<()>;
+
+    /// Which tasks other hosts tell all to stop, from now on.
+    fn to_stop(&self) -> broadcast::Receiver<Arc<[(TenantId, TaskId)]>>;
+
     /// Writes REVOKED as the result of tasks of which nothing is known yet, so that nobody waits for them.
     async fn revoke_unseen(&self, ids: &[TaskId], now: Timestamp) -> Result<()>;
 }

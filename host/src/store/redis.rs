@@ -122,7 +122,7 @@ impl RedisStore {
         let ear = Ear {
             client: link.client().clone(),
             name: link.name().to_owned(),
-            channel: format!("{}lovage:bell", options.global_keyprefix),
+            channel: bell::channel(&options.global_keyprefix),
             pidbox: fanout::channel_of(&options.global_keyprefix, link.db(), pidbox::EXCHANGE, ""),
             opening,
             ends,

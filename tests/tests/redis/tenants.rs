@@ -63,3 +63,25 @@ fn a_token_that_is_revoked_at_one_host_is_refused_by_the_other() {
     assert_eq!(asked(&b, &admin, &["token", "revoke", reader.split('_').nth(1).unwrap()]), Some(0));
     until(&a, &reader, 4);
 }
+
+#[test]
+fn a_task_of_a_tenant_is_stopped_wherever_it_runs() {
+    let server = RedisServer::start();
+    let (a, b) = (host(&server.url(), "a@test"), host(&server.url(), "b@test"));
+    a.lovage(["tenant", "add", "acme"]).ok();
+    let admin = a.lovage(["token", "add", "--scope", "admin"]).ok();
+    let theirs = token(&a, &admin, &["--tenant", "acme", "--scope", "deploy", "--scope", "submit", "--scope", "read"]);
+    let said = |host: &Daemon, token: &str, args: &[&str]| {
+        let mut command = host.command(args);
+        command.env("LOVAGE_TOKEN", token);
+        run(command)
+    };
+    said(&a, &theirs, &["module", "push", "tour", &guests::tour().to_string_lossy()]).ok();
+    // So that the first host runs it, and the other is asked.
+    said(&b, &admin, &["worker", "drain"]).ok();
+    let id = said(&a, &theirs, &["task", "submit", "tour.sleepy", "600"]).ok();
+    let status = |host: &Daemon| said(host, &theirs, &["task", "get", &id, "-o", "json"]).json()["status"].clone();
+    lovage_tests::redis::until("it runs", || (status(&a) == "STARTED").then_some(()));
+    said(&b, &theirs, &["task", "revoke", "--terminate", &id]).ok();
+    lovage_tests::redis::until("it is stopped", || (status(&a) == "REVOKED").then_some(()));
+}

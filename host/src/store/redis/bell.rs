@@ -28,6 +28,17 @@ const PULSE: Duration = Duration::from_secs(2);
 /// Requests, and ends, that may wait for their reader.
 const BACKLOG: usize = 1024;
 
+/// Says that tasks are to be stopped, where it would else be said what was done.
+pub(super) const STOP: &str = "s";
+
+/// The channel on which hosts tell each other what they did. (Scripts know it by its key.)
+pub(super) fn channel(global_keyprefix: &str) -> String {
+    format!("{global_keyprefix}lovage:bell")
+}
+
+/// Some tasks, with their tenants.
+type Tasks = Arc<[(TenantId, TaskId)]>;
+
 pub(super) struct Bell {
     ready: Notify,
     ends: Notify,
@@ -37,20 +48,26 @@ pub(super) struct Bell {
     waits: Notify,
     lists: Mutex<Arc<Vec<String>>>,
     asked: broadcast::Sender<Bytes>,
-    elsewhere: broadcast::Sender<Arc<[(TenantId, TaskId)]>>,
+    elsewhere: broadcast::Sender<Tasks>,
+    stops: broadcast::Sender<Tasks>,
 }
 
 impl Default for Bell {
     fn default() -> Self {
         let (ready, ends, modules, access, waits) = <(Notify, Notify, Notify, Notify, Notify)>::default();
         let (asked, elsewhere) = (broadcast::Sender::new(BACKLOG), broadcast::Sender::new(BACKLOG));
-        Self { ready, ends, modules, access, waits, lists: Mutex::default(), asked, elsewhere }
+        let (lists, stops) = (Mutex::default(), broadcast::Sender::new(BACKLOG));
+        Self { ready, ends, modules, access, waits, lists, asked, elsewhere, stops }
     }
 }
 
 impl Bell {
-    pub(super) fn ended_elsewhere(&self) -> broadcast::Receiver<Arc<[(TenantId, TaskId)]>> {
+    pub(super) fn ended_elsewhere(&self) -> broadcast::Receiver<Tasks> {
         self.elsewhere.subscribe()
+    }
+
+    pub(super) fn to_stop(&self) -> broadcast::Receiver<Tasks> {
+        self.stops.subscribe()
     }
 
     pub(super) fn asked(&self) -> broadcast::Receiver<Bytes> {
@@ -222,7 +239,7 @@ impl Ear {
             return;
         }
         let text = String::from_utf8_lossy(text);
-        let (text, ended) = text.split_once('\n').unwrap_or((&text, ""));
+        let (text, tasks) = text.split_once('\n').unwrap_or((&text, ""));
         let mut words = text.split(' ');
         // What this host did it knows.
         if words.next() == Some(self.opening.as_str()) {
@@ -232,12 +249,13 @@ impl Ear {
             let (tenant, id) = line.split_once('\0')?;
             Some((tenant.parse().ok()?, id.parse().ok()?))
         };
-        let ended: Arc<[_]> = ended.lines().filter_map(task).collect();
-        if !ended.is_empty() {
-            // As above.
-            let _ = bell.elsewhere.send(ended);
-        }
+        let tasks: Tasks = tasks.lines().filter_map(task).collect();
         let what = words.next().unwrap_or_default();
+        if !tasks.is_empty() {
+            let to = if what == STOP { &bell.stops } else { &bell.elsewhere };
+            // As above.
+            let _ = to.send(tasks);
+        }
         if what.contains('r') {
             bell.ring_ready();
         }

@@ -9,9 +9,9 @@ use lovage_model::{Exception, Json, State, TaskId, TenantId, Timestamp};
 use redis::ConnectionAddr;
 use tokio::sync::broadcast;
 
-use super::RedisStore;
 use super::settle::Of;
 use super::texts::{self, Outcome};
+use super::{RedisStore, bell};
 use crate::celery::pidbox::ReplyTo;
 use crate::celery::{self, pidbox};
 use crate::store::{Fanout, Result};
@@ -76,6 +76,17 @@ impl Fanout for RedisStore {
 
     fn asked(&self) -> broadcast::Receiver<Bytes> {
         self.bell.asked()
+    }
+
+    async fn stop_elsewhere(&self, tenant: &TenantId, ids: &[TaskId]) -> Result<()> {
+        let channel = bell::channel(&self.options.global_keyprefix);
+        let tasks: String = ids.iter().map(|id| format!("\n{tenant}\0{id}")).collect();
+        let text = format!("{} {}{tasks}", self.link.opening(), bell::STOP);
+        self.link.command::<i64>(redis::cmd("PUBLISH").arg(channel).arg(text)).await.map(drop)
+    }
+
+    fn to_stop(&self) -> broadcast::Receiver<Arc<[(TenantId, TaskId)]>> {
+        self.bell.to_stop()
     }
 
     async fn revoke_unseen(&self, ids: &[TaskId], now: Timestamp) -> Result<()> {
