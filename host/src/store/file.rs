@@ -23,6 +23,7 @@ mod draft;
 mod fault;
 mod follow;
 mod groups;
+mod heads;
 mod joins;
 mod lease;
 mod ledger;

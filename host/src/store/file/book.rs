@@ -12,6 +12,7 @@ use lovage_model::{QueueName, TenantId};
 use rusqlite::{Connection, types::Type};
 
 use super::draft::Marks;
+use super::heads::Heads;
 use crate::store::admission::Backlog;
 
 /// The places of a message.
@@ -71,6 +72,7 @@ pub(super) struct Book {
     tenants: HashMap<TenantId, i64>,
     tenant_names: HashMap<i64, TenantId>,
     lines: BTreeMap<i64, Line>,
+    pub(super) heads: Heads,
     line_numbers: HashMap<(i64, QueueName), i64>,
     paused: HashSet<(i64, QueueName)>,
     /// Of each tenant: messages that are not leased, and those of them that are scheduled.
@@ -98,6 +100,7 @@ impl Book {
             tenants: HashMap::new(),
             tenant_names: HashMap::new(),
             lines: BTreeMap::new(),
+            heads: Heads::default(),
             line_numbers: HashMap::new(),
             paused: HashSet::new(),
             waiting: HashMap::new(),
@@ -153,11 +156,6 @@ impl Book {
         self.journal.push(Change::Tenant(name));
     }
 
-    /// The lines that hold a message, or did when this batch began.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (i64, &Line)> {
-        self.lines.iter().map(|(&id, line)| (id, line))
-    }
-
     pub(super) fn line(&self, id: i64) -> &Line {
         &self.lines[&id]
     }
@@ -211,6 +209,9 @@ impl Book {
 
     fn add(&mut self, id: i64, spot: Spot, delta: i64) {
         let line = self.lines.get_mut(&id).expect("a line that was noted");
+        if spot == Spot::Ready && delta != 0 {
+            self.heads.touch(id);
+        }
         match spot {
             Spot::Ready => line.ready += delta,
             Spot::Scheduled => line.scheduled += delta,
@@ -304,6 +305,7 @@ impl Book {
     }
 
     fn forget_line(&mut self, id: i64) {
+        self.heads.forget(id);
         if let Some(line) = self.lines.remove(&id) {
             self.line_numbers.remove(&(line.tenant, line.queue));
         }

@@ -2,7 +2,8 @@
 //! taken.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use lovage_model::{TenantId, Timestamp};
@@ -13,8 +14,12 @@ use super::codec::decoded_len;
 use super::ledger::Ledger;
 use super::moves::Waiting;
 use crate::store::record::MAX_LEASED_BYTES;
-use crate::store::sharing::Turns;
+use crate::store::sharing::{Order, Turns};
 use crate::store::{Ask, LeaseKey};
+
+/// The first messages of a line, behind one of them.
+pub(super) const HEAD: &str = "SELECT seq, priority, pos, since, deliveries, marks FROM ready
+    WHERE line = ?1 AND (priority, pos) > (?2, ?3) ORDER BY priority, pos LIMIT ?4";
 
 /// Messages whose time has come that one lease moves: the others of the store wait meanwhile.
 const PROMOTED: i64 = 10_000;
@@ -90,51 +95,60 @@ impl Ledger {
         statement.query_map(last, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     }
 
-    /// Takes the first `max` messages of the wanted lines out of `ready`: a merge of the lines, each read in chunks.
+    /// Takes the first `max` messages of the wanted lines out of `ready`.
     fn choose(&mut self, ask: &Ask) -> rusqlite::Result<Vec<Waiting>> {
-        let lines: Vec<(i64, i64)> = self
-            .book
-            .lines()
-            .filter(|(_, line)| line.ready > 0 && !line.paused)
-            .filter(|(_, line)| ask.queues.as_ref().is_none_or(|wanted| wanted.contains(&line.queue)))
-            .map(|(id, line)| (id, line.tenant))
-            .collect();
-        let chunk = ask.max.div_ceil(lines.len().max(1));
-        let mut tenants = BTreeMap::<i64, BinaryHeap<Reverse<Head>>>::new();
-        for (line, tenant) in lines {
-            let queued = self.head_of(line, None, chunk)?;
-            tenants.entry(tenant).or_default().extend(Head::of(queued));
-        }
+        self.look_at_heads()?;
+        let chosen = self.first(ask)?;
+        self.remove_ready(&chosen)?;
+        Ok(chosen)
+    }
+
+    /// The first messages of the wanted lines: a merge of the lines, each read in chunks.
+    fn first(&self, ask: &Ask) -> rusqlite::Result<Vec<Waiting>> {
+        let is_wanted = |&(_, id): &(Order, i64)| {
+            let line = self.book.line(id);
+            !line.paused && ask.queues.as_ref().is_none_or(|wanted| wanted.contains(&line.queue))
+        };
         let mut turns = Turns::default();
-        for (tenant, heads) in tenants {
-            if let Some(next) = heads.peek().map(|Reverse(head)| head.key()) {
-                turns.add(ask.shares.get(&self.book.tenant_name(tenant)), next, heads);
+        for (tenant, count, lines) in self.book.heads.tenants() {
+            let chunk = ask.max.div_ceil(count);
+            let mut queue = Queue { unread: lines.filter(is_wanted).peekable(), heads: BinaryHeap::new(), chunk };
+            if let Some(next) = queue.next() {
+                turns.add(ask.shares.get(&self.book.tenant_name(tenant)), next, queue);
             }
         }
         let mut chosen = Vec::new();
         while chosen.len() < ask.max
             && let Some(mut turn) = turns.pop()
-            && let Some(Reverse(mut head)) = turn.line.pop()
         {
-            chosen.push(head.first);
-            if head.rest.is_empty() {
-                head.rest = self.head_of(head.first.line, Some(head.first), chunk)?;
-            }
-            turn.line.extend(Head::of(head.rest));
-            if let Some(next) = turn.line.peek().map(|Reverse(head)| head.key()) {
+            chosen.extend(turn.line.pop(self)?);
+            if let Some(next) = turn.line.next() {
                 turns.again(turn, next);
             }
         }
-        self.remove_ready(&chosen)?;
         Ok(chosen)
+    }
+
+    /// Finds the first message of each line where something has changed.
+    fn look_at_heads(&mut self) -> rusqlite::Result<()> {
+        let sql = "SELECT priority, pos FROM ready WHERE line = ?1 ORDER BY priority, pos LIMIT 1";
+        for id in self.book.heads.take_stale() {
+            let line = self.book.line(id);
+            let (tenant, ready) = (line.tenant, line.ready);
+            let first = if ready > 0 {
+                let mut statement = self.db.prepare_cached(sql)?;
+                statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?
+            } else {
+                None
+            };
+            self.book.heads.set(id, tenant, first);
+        }
+        Ok(())
     }
 
     fn head_of(&self, line: i64, after: Option<Waiting>, limit: usize) -> rusqlite::Result<VecDeque<Waiting>> {
         let (priority, pos) = after.map_or((-1, -1), |last| (i64::from(last.priority), last.pos));
-        let mut statement = self.db.prepare_cached(
-            "SELECT seq, priority, pos, since, deliveries, marks FROM ready
-             WHERE line = ?1 AND (priority, pos) > (?2, ?3) ORDER BY priority, pos LIMIT ?4",
-        )?;
+        let mut statement = self.db.prepare_cached(HEAD)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         statement
             .query_map([line, priority, pos, limit], |row| {
@@ -200,6 +214,36 @@ impl Ledger {
     }
 }
 
+/// The messages of one tenant, the first ones first. A line is read once one of its messages comes next.
+struct Queue<I: Iterator<Item = (Order, i64)>> {
+    unread: Peekable<I>,
+    heads: BinaryHeap<Reverse<Head>>,
+    /// How much of a line is read at once.
+    chunk: usize,
+}
+
+impl<I: Iterator<Item = (Order, i64)>> Queue<I> {
+    /// The order of the next message.
+    fn next(&mut self) -> Option<Order> {
+        let unread = self.unread.peek().map(|(first, _)| *first);
+        unread.into_iter().chain(self.heads.peek().map(|Reverse(head)| head.key())).min()
+    }
+
+    fn pop(&mut self, ledger: &Ledger) -> rusqlite::Result<Option<Waiting>> {
+        let heads = &self.heads;
+        let is_next = |(first, _): &(Order, i64)| heads.peek().is_none_or(|Reverse(head)| *first < head.key());
+        if let Some((_, line)) = self.unread.next_if(is_next) {
+            self.heads.extend(Head::of(ledger.head_of(line, None, self.chunk)?));
+        }
+        let Some(Reverse(Head { first, mut rest })) = self.heads.pop() else { return Ok(None) };
+        if rest.is_empty() {
+            rest = ledger.head_of(first.line, Some(first), self.chunk)?;
+        }
+        self.heads.extend(Head::of(rest));
+        Ok(Some(first))
+    }
+}
+
 /// The first message of a line, and those read with it.
 struct Head {
     first: Waiting,
@@ -211,7 +255,7 @@ impl Head {
         queued.pop_front().map(|first| Reverse(Self { first, rest: queued }))
     }
 
-    fn key(&self) -> (u8, i64) {
+    fn key(&self) -> Order {
         (self.first.priority, self.first.pos)
     }
 }

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::store::suite::{ask, at, failure, id, message, settlement, success, tenant};
+use crate::store::suite::{ask, at, failure, id, ids, message, settlement, success, tenant};
 use crate::store::{Broker, Completed, Fenced, Joins, Modules, Results, Schedules, Submitted, Upload};
 
 impl FileStore {
@@ -400,4 +400,27 @@ async fn an_end_that_cannot_be_read_keeps_no_other_from_being_followed() {
     assert_eq!(exception.exc_type, "StoreCorrupt");
     assert!(matches!(&ended[1].outcome, Completed::Join { parts, .. } if parts.is_empty()));
     assert!(matches!(&ended[2].outcome, Completed::Task(Arrival::Value(_))));
+}
+
+#[tokio::test]
+async fn a_lease_reads_the_lines_that_it_takes_from_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let queued = |n: usize| {
+        let queue = format!("q{n}").parse().unwrap();
+        Plan::of(lovage_model::Message { queue, priority: 9, ..message(&format!("t{n}")) })
+    };
+    store.submit(&tenant(), (0..2000).map(queued).collect(), at(0), Room::UNLIMITED).await.unwrap();
+    assert_eq!(ids(&store.lease(ask(2, at(0))).await.unwrap().leases), ["t0", "t1"]);
+    submit(&store, &["urgent"]).await.unwrap();
+    let reads = async || {
+        let count = |ledger: &mut Ledger| {
+            let statement = ledger.db.prepare_cached(super::lease::HEAD)?;
+            Ok(statement.reset_status(rusqlite::StatementStatus::Run))
+        };
+        store.writer.run(Need::BRIEF, count).await.unwrap()
+    };
+    reads().await;
+    assert_eq!(ids(&store.lease(ask(2, at(0))).await.unwrap().leases), ["urgent", "t2"]);
+    assert!(reads().await <= 4, "of 2,000 lines");
 }
