@@ -8,6 +8,7 @@ mod exec;
 mod house;
 mod maintenance;
 mod serve;
+mod signals;
 mod telemetry;
 
 pub use dev::{DevArgs, DevNews, dev};
@@ -15,6 +16,7 @@ pub use exec::{ExecArgs, exec};
 pub use house::{House, HouseError, Plan};
 pub use maintenance::{store_backup, store_check};
 pub use serve::{Ready, serve};
+pub use signals::Stopped;
 
 pub use crate::sandbox::{compile_child, executor_child};
 pub use crate::store::file::CheckReport;

@@ -24,7 +24,7 @@ mod unbegun;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::Room;
+use lovage_model::{Room, TaskId};
 
 pub use commit::Committer;
 pub use following::{Arrived, Following};
@@ -82,8 +82,8 @@ pub struct Pipeline {
     pub result_expires: Duration,
     /// Name of this host.
     pub hostname: String,
-    /// Whether this is no daemon: retries do not wait, and tasks are told.
-    pub eager: bool,
+    /// If this is no daemon, the one task that all is for: retries do not wait, and tasks are told.
+    pub eager: Option<TaskId>,
 }
 
 /// A message on its way.

@@ -254,7 +254,7 @@ impl Scheduler {
 
     /// The messages whose turn it is; those that a rate limit keeps are given back until it is.
     async fn take_turns(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
-        if self.pipeline.eager {
+        if self.pipeline.eager.is_some() {
             return deliveries;
         }
         let mut rates = self.rates.lock().await;

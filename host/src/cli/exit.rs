@@ -3,6 +3,10 @@
 use std::process::ExitCode;
 
 use lovage_client::Error;
+use lovage_model::api::Problem;
+
+use crate::config::Faults;
+use crate::daemon::Stopped;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,12 @@ pub(crate) enum Exit {
     TimedOut = 5,
     /// No daemon answered.
     Unreachable = 6,
+    /// SIGHUP ended it; this and the next two as a shell says it.
+    Hangup = 129,
+    /// SIGINT ended it.
+    Interrupt = 130,
+    /// SIGTERM ended it.
+    Terminate = 143,
 }
 
 /// For `--help`.
@@ -32,7 +42,8 @@ Exit codes:
   3  not found: no such task or module
   4  not allowed: the daemon refuses who asks, or the address that was asked
   5  the wait was over before the task had ended
-  6  no daemon answered (start one with `lovage serve`)";
+  6  no daemon answered (start one with `lovage serve`)
+  129, 130, 143  `lovage exec` was stopped by SIGHUP, SIGINT, SIGTERM";
 
 /// What was typed makes no sense; the text says what, and what would.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +63,10 @@ impl Exit {
         if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
             return None;
         }
-        if error.is::<Usage>() {
+        if let Some(stopped) = error.downcast_ref() {
+            return Some(Self::of_signal(*stopped));
+        }
+        if error.is::<Usage>() || error.is::<Faults>() {
             return Some(Self::Usage);
         }
         Some(error.downcast_ref().map_or(Self::Failed, Self::of_client))
@@ -64,13 +78,26 @@ impl Exit {
             Error::Unreachable { .. } => Self::Unreachable,
             Error::Timeout { .. } | Error::IncompleteStream { .. } => Self::TimedOut,
             Error::Task(_) | Error::Protocol { .. } => Self::Failed,
-            Error::Problem(problem) => match problem.status {
-                401 | 403 => Self::NotAllowed,
-                404 | 410 => Self::NotFound,
-                408 | 429 => Self::Failed,
-                400..500 => Self::Usage,
-                _ => Self::Failed,
-            },
+            Error::Problem(problem) => Self::of_problem(problem),
+        }
+    }
+
+    /// The exit that a refusal leads to.
+    pub(crate) fn of_problem(problem: &Problem) -> Self {
+        match problem.status {
+            401 | 403 => Self::NotAllowed,
+            404 | 410 => Self::NotFound,
+            408 | 429 => Self::Failed,
+            400..500 => Self::Usage,
+            _ => Self::Failed,
+        }
+    }
+
+    fn of_signal(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Hangup => Self::Hangup,
+            Stopped::Interrupt => Self::Interrupt,
+            Stopped::Terminate => Self::Terminate,
         }
     }
 }
@@ -84,7 +111,6 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
-    use lovage_model::api::Problem;
 
     use super::*;
 
@@ -123,6 +149,10 @@ mod tests {
         assert_eq!(Exit::of(&Usage::error("x")), Some(Exit::Usage));
         assert_eq!(Exit::of(&anyhow::anyhow!("no such file").context(Usage("not run".into()))), Some(Exit::Usage));
         assert_eq!(Exit::of(&anyhow::anyhow!("port taken")), Some(Exit::Failed));
+        assert_eq!(Exit::of(&Faults(vec!["http.listen".to_owned()]).into()), Some(Exit::Usage));
+        for (stopped, code) in [(Stopped::Hangup, 129), (Stopped::Interrupt, 130), (Stopped::Terminate, 143)] {
+            assert_eq!(Exit::of(&stopped.into()).map(|exit| exit as u8), Some(code));
+        }
         assert_eq!(Exit::of(&std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()), None);
     }
 }

@@ -19,7 +19,7 @@ use super::value::{self, Stdin};
 use super::{escape, result, table};
 use crate::attempt::Progress;
 use crate::config::{self, Config, Flags};
-use crate::daemon::{self, DevArgs, DevNews, ExecArgs, Ready};
+use crate::daemon::{self, DevArgs, DevNews, ExecArgs, Ready, Stopped};
 
 /// What the command line can say about the configuration.
 #[derive(Debug, Args)]
@@ -146,8 +146,7 @@ pub(crate) fn executor_child() -> ExitCode {
 }
 
 fn load(typed: Serve) -> anyhow::Result<Config> {
-    let loaded = config::load(&typed.into(), std::env::vars(), |path| std::fs::read_to_string(path));
-    loaded.map_err(|faults| Usage::error(faults.to_string()))
+    Ok(config::load(&typed.into(), std::env::vars(), |path| std::fs::read_to_string(path))?)
 }
 
 pub(crate) fn serve(typed: Serve, screen: Screen) -> anyhow::Result<Exit> {
@@ -211,8 +210,12 @@ pub(crate) fn exec(typed: Exec, screen: Screen) -> anyhow::Result<Exit> {
     let watcher = Watcher(Mutex::new(Watched { live: Live::new(screen), begun: BTreeMap::new() }));
     let meta = daemon::exec(args, &watcher);
     watcher.with(Watched::end);
-    // Whatever keeps it from starting (no such file, no such task, a component that is none) was typed.
-    result::ending(&meta.map_err(|error| error.context(Usage("the task was not run".to_owned())))?, &screen)
+    result::ending(&meta.map_err(unrun)?, &screen)
+}
+
+/// Unless a signal came, whatever keeps it from running (no such file, no such task, a component that is none) was typed.
+fn unrun(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Stopped>() { error } else { error.context(Usage("the task was not run".to_owned())) }
 }
 
 /// What is to be run.

@@ -2,7 +2,7 @@
 //! trace, a store in memory. Retries do not wait, as in Celery's `apply()`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use lovage_model::{
 };
 
 use super::house::{House, Plan};
+use super::signals::Signals;
 use super::telemetry;
 use crate::attempt::Progress;
 use crate::clock;
@@ -40,21 +41,40 @@ pub struct ExecArgs {
     pub config: Option<PathBuf>,
 }
 
-/// Runs one task and waits for its end. Its retries run too; subtasks that it sends are run while it is waited for.
+/// Runs one task and waits for its end. Its retries run too; subtasks that it sends are run while it is waited for. A signal
+/// ends it at once ([`Stopped`](super::Stopped)).
 pub fn exec(args: ExecArgs, progress: &dyn Progress) -> anyhow::Result<ResultMeta> {
     telemetry::start(&Log { level: "warn".to_owned(), json: false });
     let component = std::fs::read(&args.module).with_context(|| format!("cannot read {}", args.module.display()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
+        // Before there is a directory that would be left.
+        let mut signals = Signals::listen()?;
         let directory = tempfile::Builder::new().prefix("lovage-exec-").tempdir()?;
-        let house = House::open(plan(&args, directory.path().join("cache"))?).await?;
-        let ended = run(&house, args, component.into(), progress).await;
-        house.close().await?;
-        ended
-    })
+        tokio::select! {
+            ended = run_in(directory.path(), args, component.into(), progress) => ended,
+            stopped = signals.next() => Err(stopped.into()),
+        }
+    });
+    // What was stopped may still compile or spin: nobody waits for that.
+    runtime.shutdown_background();
+    ended
 }
 
-fn plan(args: &ExecArgs, cache: PathBuf) -> anyhow::Result<Plan> {
+async fn run_in(
+    directory: &Path,
+    args: ExecArgs,
+    component: bytes::Bytes,
+    progress: &dyn Progress,
+) -> anyhow::Result<ResultMeta> {
+    let id = TaskId::from_uuid(uuid::Uuid::now_v7());
+    let house = House::open(plan(&args, directory.join("cache"), id.clone())?).await?;
+    let ended = run(&house, args, id, component, progress).await;
+    house.close().await?;
+    ended
+}
+
+fn plan(args: &ExecArgs, cache: PathBuf, id: TaskId) -> anyhow::Result<Plan> {
     let flags = Flags { config: args.config.clone(), ..Flags::default() };
     let mut config = config::load(&flags, std::iter::empty(), |path| std::fs::read_to_string(path))?;
     config.worker.concurrency = 16;
@@ -73,13 +93,14 @@ fn plan(args: &ExecArgs, cache: PathBuf) -> anyhow::Result<Plan> {
         results_expire: config.results_expire,
         beat: BTreeMap::new(),
         tokens: false,
-        eager: true,
+        eager: Some(id),
     })
 }
 
 async fn run(
     house: &House,
     args: ExecArgs,
+    id: TaskId,
     component: bytes::Bytes,
     progress: &dyn Progress,
 ) -> anyhow::Result<ResultMeta> {
@@ -92,7 +113,6 @@ async fn run(
     call.options.time_limit = args.time_limit.or(call.options.time_limit);
     call.options.soft_time_limit = args.soft_time_limit.or(call.options.soft_time_limit);
     call.options.fuel = args.fuel.or(call.options.fuel);
-    let id = TaskId::from_uuid(uuid::Uuid::now_v7());
     let known = queue::Known { modules: &house.modules, tenant: &tenant };
     let sent = queue::admit(call, queue::Ids::Given(id.clone()), &known, &house.admission, clock::now()).map_err(
         |refusal| {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lovage_model::{EntryName, Message, PeriodicTask, Room, TenantId, Timestamp};
+use lovage_model::{EntryName, Message, PeriodicTask, Room, TaskId, TenantId, Timestamp};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -49,8 +49,8 @@ pub struct Plan {
     pub granted: Granted,
     /// Whether every request needs a token, also before there is one.
     pub tokens: bool,
-    /// Whether retries run at once and tasks are told that they run without a daemon.
-    pub eager: bool,
+    /// The one task that all is for, if there is no daemon: retries run at once, and whoever asked is told how it ends.
+    pub eager: Option<TaskId>,
 }
 
 /// Why a house cannot be built.
@@ -121,7 +121,7 @@ impl Plan {
             beat: config.beat(),
             granted: Granted::of(granted),
             tokens: config.http.tokens,
-            eager: false,
+            eager: None,
         }
     }
 

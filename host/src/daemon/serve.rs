@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::house::{House, Plan};
+use super::signals::Signals;
 use super::telemetry;
 use crate::api::{self, Api, Door};
 use crate::clock;
@@ -207,11 +207,7 @@ pub(super) async fn keep<F: Future<Output = ()>>(
 }
 
 async fn stop_signal() -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    Signals::listen()?.next().await;
     Ok(())
 }
 

@@ -58,7 +58,7 @@ impl Pipeline {
             deliveries: lease.deliveries,
             worker: &self.hostname,
             options: &options,
-            eager: self.eager,
+            eager: self.eager.is_some(),
             room: self.room(&lease.tenant),
         };
         let stopped = *listed.stopped.borrow();
@@ -87,7 +87,10 @@ impl Pipeline {
         // Without an order to stop it was the sandbox that could not begin, or was lost.
         let begun = lost || stopped.is_none() && listed.stopped.borrow().is_some();
         let settlement = settlement.ok_or(Interrupted { begun })?;
-        log_failure(message, &settlement.verdict, &options);
+        // Whoever asked for that one is told by himself.
+        if self.eager.as_ref() != Some(&message.id) {
+            log_failure(message, &settlement.verdict, &options);
+        }
         Ok(settlement)
     }
 
@@ -112,7 +115,7 @@ impl Pipeline {
             deliveries,
             worker,
             options: &options,
-            eager: self.eager,
+            eager: self.eager.is_some(),
             room: self.room(arrived.tenant),
         };
         let awaited = if arrived.of_group { Awaited::Group(arrived.many) } else { Awaited::Task };
@@ -145,7 +148,7 @@ impl Pipeline {
             deliveries: lease.deliveries,
             worker: &self.hostname,
             options: &options,
-            eager: self.eager,
+            eager: self.eager.is_some(),
             room: self.room(&lease.tenant),
         };
         let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
@@ -220,7 +223,7 @@ impl Pipeline {
             timelimit: timelimit(grants),
             fuel: grants.fuel,
             ignore_result: message.ignore_result.unwrap_or(options.ignore_result),
-            is_eager: self.eager,
+            is_eager: self.eager.is_some(),
             options: TaskOptions {
                 time_limit: message.timelimit.hard.or(options.time_limit),
                 soft_time_limit: message.timelimit.soft.or(options.soft_time_limit),

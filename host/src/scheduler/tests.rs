@@ -53,7 +53,7 @@ async fn scheduler_with(
     let hostname = "here".to_owned();
     let running = Arc::default();
     let rules = Rules { message_bytes: 0, canvas_tasks: 1, lineage_depth: 0, replacements: 0 };
-    let (room, result_expires, eager) = (Room::UNLIMITED, LEASE, false);
+    let (room, result_expires, eager) = (Room::UNLIMITED, LEASE, None);
     let pipeline = Pipeline {
         outside: Arc::new(Outside::new(Arc::clone(&store), 0)),
         store,

@@ -64,6 +64,14 @@ fn spin() {
 }
 
 #[task]
+fn spin_visibly(ctx: &Context) -> TaskResult<()> {
+    ctx.update_state("WAITING", 1)?;
+    loop {
+        black_box(0);
+    }
+}
+
+#[task]
 fn spin_in_memory_fill() {
     let mut block = vec![0_u8; 32 << 20];
     loop {
@@ -290,6 +298,7 @@ export_tasks!(
     recurse,
     recurse_plainly,
     spin,
+    spin_visibly,
     spin_in_memory_fill,
     hoard,
     hoard_politely,

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use lovage_tests::components::Written;
-use lovage_tests::daemon::{Process, Ran, command, run};
+use lovage_tests::daemon::{Process, Ran, command, program, run};
 use lovage_tests::guests;
+use rustix::process::Signal;
 use serde_json::json;
 
 fn exec(module: &Path, args: &[&str]) -> Ran {
@@ -96,6 +98,61 @@ fn a_development_daemon_pushes_what_changes() {
     write(2);
     process.wait_for("pushed digits 2: it.runs");
     assert_eq!(answer(), "2");
-    process.signal(rustix::process::Signal::INT);
+    process.signal(Signal::INT);
     assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn whoever_stops_a_task_that_runs_here_is_left_nothing() {
+    for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
+        for task in ["wait_visibly", "spin_visibly"] {
+            let home = tempfile::tempdir().unwrap();
+            let mut exec = command(["exec", guests::walls().to_str().unwrap(), task]);
+            exec.env("TMPDIR", home.path());
+            let mut process = Process::start(exec);
+            process.wait_for("WAITING");
+            process.signal(signal);
+            assert_eq!(process.wait().code(), Some(code), "{}", process.said());
+            assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "{task} and {code}");
+        }
+    }
+}
+
+#[test]
+fn a_development_daemon_ends_with_its_terminal_unless_it_is_to_stay() {
+    let home = tempfile::tempdir().unwrap();
+    let mut dev = command(["dev"]);
+    dev.env("TMPDIR", home.path());
+    let mut process = Process::start(dev);
+    process.wait_for("export LOVAGE_URL=");
+    process.signal(Signal::HUP);
+    assert_eq!(process.wait().code(), Some(0));
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+
+    let mut dev = Command::new("nohup");
+    dev.arg(program()).arg("dev").stdin(Stdio::null()).stdout(Stdio::null());
+    let mut process = Process::start(dev);
+    let url = process.wait_for("export LOVAGE_URL=").split_once('=').unwrap().1.to_owned();
+    process.signal(Signal::HUP);
+    let mut status = command(["status"]);
+    status.env("LOVAGE_URL", url);
+    run(status).ok();
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn what_a_development_daemon_cannot_do_was_typed() {
+    let refused = |args: &[&str]| run(command([&["dev"], args].concat())).fails(2);
+    assert!(refused(&["--listen", "0.0.0.0:0"]).contains("loopback"));
+    assert!(refused(&["--listen", "here"]).contains("--listen"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "[worker]\nconcurency = 3\n").unwrap();
+    assert!(refused(&["--config", file.path().to_str().unwrap()]).contains("worker.concurency"));
+}
+
+#[test]
+fn a_failure_is_told_once() {
+    let told = exec(guests::tour(), &["divide", "1", "0"]).fails(1);
+    assert!(told.starts_with("task ") && !told.contains("a task failed"), "{told}");
 }
