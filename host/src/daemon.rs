@@ -11,7 +11,7 @@ mod serve;
 mod signals;
 mod telemetry;
 
-pub use dev::{DevArgs, DevNews, dev};
+pub use dev::{DevArgs, DevNews, dev, of_one_module};
 pub use exec::{ExecArgs, exec};
 pub use house::{House, HouseError, Plan};
 pub use maintenance::{store_backup, store_check};

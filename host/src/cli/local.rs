@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -64,7 +63,7 @@ pub(crate) struct Dev {
     modules: Vec<PathBuf>,
     /// Address to listen at [default: a free port of this machine]
     #[arg(long, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
+    listen: Option<String>,
     /// Settings in a file, such as what modules may reach; the store is a temporary one whatever it says
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -175,6 +174,12 @@ fn banner(ready: &Ready) -> String {
 }
 
 pub(crate) fn dev(typed: Dev, screen: Screen) -> anyhow::Result<Exit> {
+    if let Some((one, other)) = daemon::of_one_module(&typed.modules) {
+        let (one, other) = (one.display(), other.display());
+        let why =
+            "each would be a version of the other, since a module has its file's name: rename one, or leave it out";
+        return Err(Usage::error(format!("{one} and {other}: {why}")));
+    }
     daemon::dev(DevArgs { modules: typed.modules, listen: typed.listen, config: typed.config }, |news| {
         screen.note(&news_text(&news))
     })?;

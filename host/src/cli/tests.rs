@@ -67,7 +67,8 @@ fn nonsense_is_refused() {
         ("lovage queue purge", "<QUEUE>"),
         ("lovage -o yaml status", "table, json, jsonl"),
         ("lovage completions tcsh", "possible values"),
-        ("lovage dev --listen here", "--listen"),
+        ("lovage beat set n t --every 5 --timezone Europe/Berlin", "cannot be used with"),
+        ("lovage beat set n t --timezone Europe/Berlin", "--crontab"),
     ];
     for (line, says) in lines {
         let error = parse(line).expect_err(line);

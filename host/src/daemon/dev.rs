@@ -1,6 +1,6 @@
 //! A daemon for development: on a temporary store, and pushing module files whenever they change.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use super::house::{House, Plan};
 use super::serve::{Place, keep, runtime};
 use super::telemetry;
 use crate::clock;
-use crate::config::{self, Flags, StoreUrl};
+use crate::config::{self, Config, Faults, Flags, StoreUrl};
 
 /// How to run a daemon for development.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,7 +20,7 @@ pub struct DevArgs {
     /// Component files to push, and to push again when they change.
     pub modules: Vec<PathBuf>,
     /// Where to listen; a free port of this machine if left out.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<String>,
     /// A file of settings, all but the store's and the address.
     pub config: Option<PathBuf>,
 }
@@ -48,16 +48,16 @@ pub enum DevNews {
     },
 }
 
+/// Where it listens if nobody says where.
+const ANY_PORT: &str = "127.0.0.1:0";
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Runs a daemon on a temporary store until it is told to stop.
 pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
+    let mut config = settings(&args)?;
     let directory = tempfile::Builder::new().prefix("lovage-dev-").tempdir()?;
-    let flags = Flags { config: args.config.clone(), ..Flags::default() };
-    let mut config = config::load(&flags, std::env::vars(), |path| std::fs::read_to_string(path))?;
     config.store = StoreUrl::File(directory.path().to_owned());
-    config.http.listen = args.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     telemetry::start(&config.log);
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -71,6 +71,24 @@ pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
         Arc::into_inner(house).context("a connection outlived its daemon")?.close().await?;
         kept
     })
+}
+
+/// What holds, all but the store. The address is proven together with the rest: an open one needs tokens.
+fn settings(args: &DevArgs) -> Result<Config, Faults> {
+    let listen = args.listen.clone().unwrap_or_else(|| ANY_PORT.to_owned());
+    let flags = Flags { config: args.config.clone(), listen: Some(listen), ..Flags::default() };
+    config::load(&flags, std::env::vars(), |path| std::fs::read_to_string(path))
+}
+
+/// Two files that would be versions of one module, if there are any.
+pub fn of_one_module(files: &[PathBuf]) -> Option<(&Path, &Path)> {
+    let mut seen = BTreeMap::<String, &Path>::new();
+    files.iter().find_map(|file| seen.insert(module_of(file), file).map(|before| (before, file.as_path())))
+}
+
+/// A file's name becomes the module's.
+fn module_of(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
 /// Pushes each file now and whenever it changes. Never returns.
@@ -103,9 +121,34 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
 }
 
 async fn push(house: &House, path: &Path) -> anyhow::Result<DevNews> {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-    let name = ModuleName::new(&stem).context("the file's name becomes the module's")?;
+    let name = ModuleName::new(module_of(path)).context("the file's name becomes the module's")?;
     let component = tokio::fs::read(path).await?;
     let pushed = house.modules.push(&TenantId::default(), &name, component.into(), false, clock::now()).await?;
     Ok(DevNews::Pushed(pushed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening(listen: Option<&str>) -> Result<Config, Faults> {
+        settings(&DevArgs { listen: listen.map(str::to_owned), ..DevArgs::default() })
+    }
+
+    #[test]
+    fn whoever_reaches_an_open_address_needs_a_token() {
+        assert_eq!(listening(None).unwrap().http.listen.to_string(), "127.0.0.1:0");
+        assert_eq!(listening(Some("localhost:7380")).unwrap().http.listen.to_string(), "127.0.0.1:7380");
+        let refused = listening(Some("0.0.0.0:7380")).unwrap_err().to_string();
+        assert!(refused.contains("http.tokens must be \"required\""), "{refused}");
+        assert!(listening(Some("here")).unwrap_err().to_string().contains("--listen"));
+    }
+
+    #[test]
+    fn a_module_has_one_file() {
+        let files = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(of_one_module(&files(&["a/x.wasm", "a/y.wasm"])), None);
+        let two = files(&["a/x.wasm", "y.wasm", "b/X.wasm"]);
+        assert_eq!(of_one_module(&two), Some((Path::new("a/x.wasm"), Path::new("b/X.wasm"))));
+    }
 }
