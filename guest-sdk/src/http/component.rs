@@ -22,9 +22,9 @@ pub(crate) fn send(request: &Request) -> Result<Response, Raised> {
     let of_url = |what: &str| value_error(format!("{}: {what}", request.url));
     let (scheme, rest) =
         request.url.split_once("://").ok_or_else(|| of_url("a URL begins with https:// or http://"))?;
-    let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
     // What follows a # is not for servers.
-    let path = path.split('#').next().unwrap_or_default();
+    let rest = rest.split('#').next().unwrap_or_default();
+    let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let headers: Vec<_> =
         request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
@@ -43,8 +43,12 @@ pub(crate) fn send(request: &Request) -> Result<Response, Raised> {
     outgoing.set_path_with_query(Some(&path)).map_err(|()| of_url("its path is none"))?;
     let body = outgoing.body().expect("asked for once");
     let future = outgoing_handler::handle(outgoing, options(request)?).map_err(|code| failed(request, &code))?;
-    write(body, &request.body).map_err(|why| connection_error(format!("{}: {why}", request.url)))?;
-    read(answered(request, &future)?).map_err(|why| connection_error(format!("{}: {why}", request.url)))
+    let lost = |why: String| connection_error(format!("{}: {why}", request.url));
+    let written = write(body, &request.body);
+    // Whoever takes no more of a body says why in the answer.
+    let answer = answered(request, &future)?;
+    written.map_err(lost)?;
+    read(answer).map_err(lost)
 }
 
 fn method(name: &str) -> Method {

@@ -51,6 +51,7 @@ fn a_server_that_was_granted_is_reached_and_no_other() {
         let body = echoed[2].as_str().unwrap();
         assert!(body.starts_with("POST /echo?a=b HTTP/1.1\r\n") && body.ends_with("\r\n\r\nhello"), "{body}");
         assert!(body.contains("x-asked: by a task\r\n") && body.contains(&format!("host: {one}\r\n")), "{body}");
+        assert_eq!(fetch(&daemon, &["GET", &format!("http://{one}#part")]).json()[0], 200);
         // A redirect is the task's own business, and leads nowhere that was not granted.
         assert_eq!(fetch(&daemon, &["GET", &url(&format!("/to/{other}"))]).json()[0], 302);
         for denied in
@@ -118,6 +119,8 @@ fn servers_that_misbehave_cost_a_task_its_request_and_its_time() {
         fetch(&daemon, &["GET", &format!("http://{large}/large/90000")]).json()[2].as_str().unwrap().len(),
         90000
     );
+    let told = refused(&daemon, &["POST", &format!("http://{large}/echo"), &"x".repeat(120_000)]);
+    assert!(told.contains("ValueError") && told.contains("larger than a request may be"), "{told}");
     assert!(get(large, "/short").contains("ConnectionError"));
     assert!(get(dead, "/").contains("nobody answers there"));
     assert!(get(silent, "/").contains("TimeLimitExceeded"));
