@@ -127,6 +127,11 @@ fn watched(ctx: &Context) -> TaskResult<(f64, bool)> {
 }
 
 #[task]
+fn memory(ctx: &Context) -> u64 {
+    ctx.limits().memory_bytes
+}
+
+#[task]
 fn talk(ctx: &Context) -> TaskResult<Vec<AsyncResult>> {
     ctx.send_event("half-way", json!({"at": ctx.request().retries}))?;
     ctx.error(format_args!("{} of {}", 1, 2));
@@ -310,6 +315,12 @@ fn a_chosen_ending_is_not_lost_to_the_soft_limit() {
 #[test]
 fn a_wait_for_the_soft_limit_ends_with_it() {
     assert_eq!(FakeHost::new().soft_time_limit(4.0).run::<watched>(()).value::<(f64, bool)>(), (4.0, true));
+}
+
+#[test]
+fn the_memory_is_a_hosts_default() {
+    // `limits.memory_bytes`.
+    assert_eq!(FakeHost::new().run::<memory>(()).value::<u64>(), 256 << 20);
 }
 
 #[test]

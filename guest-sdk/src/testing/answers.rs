@@ -10,7 +10,7 @@ use crate::http::{Request, Response};
 use crate::key_value::HostBucket;
 
 /// What a fake attempt may have: the default of a real host.
-const MEMORY_BYTES: u64 = 128 << 20;
+const MEMORY_BYTES: u64 = 256 << 20;
 
 impl Inner {
     fn soft_remaining(&self) -> Option<f64> {
