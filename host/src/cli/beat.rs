@@ -58,7 +58,7 @@ pub(crate) struct Set {
     #[arg(long, value_name = "FIELDS", conflicts_with = "every")]
     crontab: Option<Crontab>,
     /// Whose clock, such as Europe/Berlin; UTC if left out
-    #[arg(long, value_name = "NAME", requires = "crontab")]
+    #[arg(long, value_name = "NAME", requires = "crontab", conflicts_with = "every")]
     timezone: Option<String>,
     /// Do not send it, for now
     #[arg(long)]
