@@ -205,8 +205,18 @@ async fn status(session: &Session) -> anyhow::Result<Exit> {
 
 fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "lovage", &mut script);
+    clap_complete::generate(shell, &mut shown(), "lovage", &mut script);
     String::from_utf8_lossy(&script).trim_end().to_owned()
+}
+
+/// The command line without what nobody types.
+fn shown() -> clap::Command {
+    let all = Cli::command();
+    let verbs = all.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+    clap::Command::new("lovage")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(all.get_arguments().cloned())
+        .subcommands(verbs)
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ fn every_verb_is_understood() {
         "lovage task retry id",
         "lovage queue list",
         "lovage queue purge celery -y",
+        "lovage beat set n t --crontab *\t*\t*\t*\t* --timezone Europe/Berlin",
         "lovage status",
         "lovage store check --store file:./d",
         "lovage store backup copy",
@@ -114,5 +115,6 @@ fn completions_hold_the_verbs() {
         for word in ["serve", "rollback", "revoke", "terminate", "purge", "completions", "soft-time-limit", "jsonl"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
+        assert!(!script.contains("-child"), "{shell}: what nobody types");
     }
 }
