@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lovage_model::api::Problem;
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -108,6 +109,9 @@ impl Client {
     }
 
     pub(crate) fn broken(&self, error: &reqwest::Error) -> Error {
+        if self.0.token.as_ref().is_some_and(|token| HeaderValue::from_bytes(token.as_bytes()).is_err()) {
+            return Error::invalid("token", "it has a line break, or another character that no token has");
+        }
         let why = if error.is_timeout() { "it took too long".to_owned() } else { root_cause(error) };
         Error::Unreachable { url: self.url().to_owned(), why }
     }
@@ -170,6 +174,13 @@ mod tests {
         let url = client.route(&["v1", "tasks", "a/../b?c#d%"]).unwrap();
         assert_eq!(url.as_str(), "http://h:1/base/v1/tasks/a%2F..%2Fb%3Fc%23d%25");
         assert!(client.route(&["v1", "tasks", ".."]).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_sent_is_the_callers_mistake() {
+        let client = Client::new("http://h:1").unwrap().with_token("lovage_a\nb");
+        let error = client.get::<()>(&["v1", "tasks"]).await.unwrap_err();
+        assert!(matches!(&error, Error::Invalid { field, .. } if field == "token"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -177,7 +177,7 @@ async fn a_failed_task_is_exit_1_with_its_exception_and_traceback() {
 #[tokio::test]
 async fn each_ending_has_its_exit_code() {
     let url = daemon();
-    let table: [(&[&str], i32, &str); 12] = [
+    let table: [(&[&str], i32, &str); 15] = [
         (&["task", "get", "404"], 3, "no, \u{1b}because (unknown_id)"),
         (&["task", "get", "401"], 4, "some_code"),
         (&["task", "get", "403"], 4, "some_code"),
@@ -194,6 +194,9 @@ async fn each_ending_has_its_exit_code() {
         (&["task", "submit", "a", "@/nowhere"], 2, "/nowhere"),
         (&["task", "get", "x", "--url", "https://h"], 2, "TLS"),
         (&["module", "push", "m", "/nowhere.wasm"], 2, "/nowhere.wasm"),
+        (&["task", "get", "x", "--token", "a\nb"], 2, "token: it has a line break"),
+        (&["secret", "set", "m", "S", "@/nowhere"], 2, "/nowhere"),
+        (&["dev", "a/x.wasm", "b/x.wasm"], 2, "a/x.wasm and b/x.wasm"),
     ];
     for (args, code, says) in table {
         let output = lovage(&url, args, "").await;

@@ -66,8 +66,8 @@ fn argument(text: &str, what: &str, stdin: &mut Stdin<impl Read>) -> anyhow::Res
         None => json_or_string(text, what),
         Some(rest) if rest.starts_with('@') => Ok(Json::of(rest)?),
         Some(rest) => match rest.strip_prefix("base64:") {
-            Some(path) => Ok(Json::of(&STANDARD.encode(bytes(path, what)?))?),
-            None => Ok(Json::of(&utf8(bytes(rest, what)?, what, rest)?)?),
+            Some(path) => Ok(Json::of(&STANDARD.encode(bytes(path, what).map_err(or_string)?))?),
+            None => Ok(Json::of(&utf8(bytes(rest, what).map_err(or_string)?, what, rest)?)?),
         },
     }
 }
@@ -111,8 +111,12 @@ pub(crate) fn kwargs(text: Option<&str>, stdin: &mut Stdin<impl Read>) -> anyhow
 }
 
 fn bytes(path: &str, what: &str) -> anyhow::Result<Vec<u8>> {
-    let hint = "(for a string that starts with @, write @@)";
-    std::fs::read(Path::new(path)).map_err(|error| Usage::error(format!("{what}: @{path}: {error} {hint}")))
+    std::fs::read(Path::new(path)).map_err(|error| Usage::error(format!("{what}: @{path}: {error}")))
+}
+
+/// Of an argument, and of nothing else, the text itself may have been meant.
+fn or_string(error: anyhow::Error) -> anyhow::Error {
+    Usage::error(format!("{error} (for a string that starts with @, write @@)"))
 }
 
 fn utf8(bytes: Vec<u8>, what: &str, place: &str) -> anyhow::Result<String> {
@@ -196,7 +200,7 @@ mod tests {
         assert_eq!(kwargs(Some("-"), &mut stdin(r#"{"x":1}"#)).unwrap().as_str(), r#"{"x":1}"#);
         for (bad, says) in [("[1]", "a JSON object is wanted"), ("{x:1}", "not JSON"), ("@/nowhere", "/nowhere")] {
             let error = kwargs(Some(bad), &mut stdin("")).unwrap_err().to_string();
-            assert!(error.starts_with("--kwargs") && error.contains(says), "{error}");
+            assert!(error.starts_with("--kwargs") && error.contains(says) && !error.contains("@@"), "{error}");
         }
     }
 }
