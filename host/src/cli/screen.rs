@@ -25,6 +25,7 @@ pub(crate) struct Screen {
     pub(crate) format: Format,
     stdout_is_terminal: bool,
     stderr_is_terminal: bool,
+    stdin_is_terminal: bool,
     /// Whether colours are welcome on standard output.
     pub(crate) colour: bool,
 }
@@ -34,7 +35,8 @@ impl Screen {
     pub(crate) fn of_process(format: Format) -> Self {
         let stdout_is_terminal = io::stdout().is_terminal();
         let colour = stdout_is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { format, stdout_is_terminal, stderr_is_terminal: io::stderr().is_terminal(), colour }
+        let [stdin_is_terminal, stderr_is_terminal] = [io::stdin().is_terminal(), io::stderr().is_terminal()];
+        Self { format, stdout_is_terminal, stderr_is_terminal, stdin_is_terminal, colour }
     }
 
     /// Whether somebody sits there who sees a moving bar.
@@ -44,7 +46,7 @@ impl Screen {
 
     /// Whether somebody sits there who can answer.
     pub(crate) fn can_ask(&self) -> bool {
-        self.stderr_is_terminal && io::stdin().is_terminal()
+        self.stdin_is_terminal
     }
 
     /// Data that we made, or made harmless.
@@ -86,14 +88,43 @@ impl Screen {
         _ = writeln!(io::stderr().lock(), "{text}");
     }
 
+    /// Where whoever is to answer sees it: what goes elsewhere than to a terminal he does not.
+    fn ask(&self, question: &str) -> io::Result<()> {
+        if !self.stderr_is_terminal
+            && let Ok(mut terminal) = std::fs::File::options().write(true).open("/dev/tty")
+        {
+            return terminal.write_all(question.as_bytes());
+        }
+        io::stderr().lock().write_all(question.as_bytes())
+    }
+
     /// Asks, if somebody can answer; then only a yes is a yes. Nobody there: whoever wrote the script has decided.
     pub(crate) fn confirm(&self, question: &str) -> anyhow::Result<bool> {
         if !self.can_ask() {
             return Ok(true);
         }
-        write!(io::stderr().lock(), "{} [y/N] ", escape::line(question))?;
+        self.ask(&format!("{} [y/N] ", escape::line(question)))?;
         let mut answer = String::new();
         io::stdin().read_line(&mut answer)?;
         Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_sits_there_is_asked_wherever_the_rest_goes() {
+        let screen = |stdin_is_terminal, stderr_is_terminal| Screen {
+            format: Format::Table,
+            stdout_is_terminal: false,
+            stderr_is_terminal,
+            stdin_is_terminal,
+            colour: false,
+        };
+        assert!(screen(true, true).can_ask() && screen(true, false).can_ask());
+        assert!(!screen(false, true).can_ask());
+        assert!(screen(false, true).confirm("Drop it?").unwrap(), "who wrote a script has decided");
     }
 }
