@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::{
     CleanupReply, DrainRequest, OrderReply, Problem, RateLimitRequest, TimeLimitRequest, WorkerView,
@@ -54,10 +55,11 @@ pub(crate) async fn inspect(
     State(rooms): State<Shared>,
     Reads(tenant): Reads,
     admin: Reply<Administers>,
-    path: axum::extract::Path<String>,
+    path: Result<Path<String>, PathRejection>,
     Asked(query): Asked<InspectQuery>,
 ) -> Reply<Response> {
-    let what = what(&path)?;
+    let Path(name) = path.map_err(|rejection| INVALID_REQUEST.because(rejection.body_text()))?;
+    let what = what(&name)?;
     let control = &rooms.control;
     Ok(match what {
         What::Active => by_host(&rooms, control.active(&tenant).await?),

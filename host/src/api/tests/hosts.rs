@@ -53,6 +53,7 @@ async fn a_host_says_what_it_has_and_what_was_ordered_of_it() {
     drop(listed);
     assert_eq!(inspect("ping").await, json!({"ok": "pong"}));
     assert_eq!(inspect("conf").await[0]["name"], "log.level");
+    assert_eq!(site.call("GET", "/v1/inspect/%ff").await.1["code"], "invalid_request");
     assert_eq!(inspect("registered").await, json!(["other.twice", "tour.add", "tour.twice"]));
 
     let (status, reply) =

@@ -31,7 +31,7 @@ impl Pidbox {
             "add_consumer" => self.add_consumer(needed(arguments, "queue")?).await,
             "cancel_consumer" => self.cancel_consumer(needed(arguments, "queue")?).await,
             "pool_grow" => self.resize(argument(arguments, "n")?.unwrap_or(1)),
-            "pool_shrink" => self.resize(-argument::<i64>(arguments, "n")?.unwrap_or(1)),
+            "pool_shrink" => self.resize(fewer(argument(arguments, "n")?)),
             "autoscale" => Err(No::raised("ValueError", "Autoscale not enabled")),
             "pool_restart" => Err(No::raised("ValueError", NO_POOL)),
             "shutdown" => {
@@ -155,6 +155,11 @@ impl Pidbox {
     }
 }
 
+/// By how many slots a pool changes that is to shrink by so many.
+fn fewer(slots: Option<i64>) -> i64 {
+    slots.unwrap_or(1).saturating_neg()
+}
+
 /// Ids: one, a list of them, or the keys of an object (what older workers send).
 pub(super) fn ids_of(arguments: &Fields, name: &str) -> Result<Vec<TaskId>, No> {
     let Some(value) = arguments.get(name).filter(|value| value.as_str() != "null") else { return Ok(Vec::new()) };
@@ -180,4 +185,14 @@ fn headers_of(arguments: &Fields) -> Result<Fields, No> {
         Ok((name.to_owned(), Json::of(value).unwrap_or_else(|_| Json::null())))
     };
     pairs.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_shrinks_by_any_number() {
+        assert_eq!([None, Some(3), Some(i64::MIN)].map(fewer), [-1, -3, i64::MAX]);
+    }
 }
