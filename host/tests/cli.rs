@@ -277,7 +277,14 @@ async fn a_group_is_run_to_the_list_of_its_results() {
 #[tokio::test]
 async fn a_group_is_found_by_its_id_or_by_its_tuple() {
     let url = daemon();
-    for (verb, which) in [("wait", "404"), ("result", "404"), ("wait", r#"[["g", null], ["SUCCESS", "PARENT"]]"#)] {
+    let ignored = r#"[["g", null], ["SUCCESS", "IGNORED"]]"#;
+    for (verb, which) in [
+        ("wait", "404"),
+        ("result", "404"),
+        ("wait", r#"[["g", null], ["SUCCESS", "PARENT"]]"#),
+        ("wait", ignored),
+        ("result", ignored),
+    ] {
         let output = lovage(&url, &["task", verb, which], "").await;
         assert!(matches!(texts(&output), (Some(0), "[5,5]\n", _)), "{verb} {which}: {output:?}");
     }

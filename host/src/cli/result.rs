@@ -79,11 +79,24 @@ pub(crate) async fn now(which: Which, session: &Session) -> anyhow::Result<Exit>
 }
 
 async fn group_now(group: &GroupResult, screen: &Screen) -> anyhow::Result<Exit> {
-    if group.ready().await? {
+    if all_ended(group).await? {
         return show_group(group, Until { timeout: None, logs: false }, screen).await;
     }
     let state = format!("not complete, {} of {} succeeded", group.completed_count().await?, group.len());
     Ok(not_yet("group", group.id(), &state, screen))
+}
+
+/// Whether waiting for it would be over at once; also if a task has ended without a result.
+async fn all_ended(group: &GroupResult) -> lovage_client::Result<bool> {
+    let mut each = group.iter_native(Some(Duration::ZERO));
+    loop {
+        match each.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(true),
+            Err(Error::Timeout { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn not_yet(what: &str, id: &TaskId, state: &str, screen: &Screen) -> Exit {
