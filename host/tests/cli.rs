@@ -90,7 +90,7 @@ async fn saved(Path(id): Path<String>) -> Response {
 
 async fn list(RawQuery(query): RawQuery) -> String {
     let query = query.unwrap_or_default();
-    if query.contains("state=TYPO") {
+    if query.contains("state=TYPO") || query.contains("name=add") {
         return json!({"tasks": [], "next": null}).to_string();
     }
     let next = if query.contains("cursor=2") { Value::Null } else { json!("2") };
@@ -308,6 +308,7 @@ async fn what_may_not_be_what_was_meant_is_said() {
     let (_, address) = url.split_once("//").unwrap();
     for (args, says) in [
         (&["task", "list", "--state", "TYPO"][..], "no task is in state TYPO; the states are PENDING"),
+        (&["task", "list", "--name", "add"], "--name takes the whole name, such as tour.add"),
         (&["task", "submit", "a", "x", "[1,"], "argument 2 begins like JSON, but is none"),
         (&["task", "run", "a", "--id", "FAILURE"], "FAILURE was sent before, and is SUCCESS by now"),
         (&["task", "get", "SUCCESS", "--url", address], ""),

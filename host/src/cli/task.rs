@@ -113,7 +113,7 @@ pub(crate) struct List {
     /// In this state only: PENDING, STARTED, SUCCESS, FAILURE, RETRY, REVOKED, ... or one of a task's own
     #[arg(long, value_parser = state)]
     state: Option<State>,
-    /// Of this task only
+    /// Of this task only, by its whole name: tour.add, not add
     #[arg(long)]
     name: Option<TaskName>,
     /// Of this queue only
@@ -246,6 +246,9 @@ async fn list(list: List, client: &Client, screen: &Screen) -> anyhow::Result<Ex
     screen.list(&tasks, || table::tasks(&tasks, screen.colour))?;
     if let Some(State::Custom(name)) = filter.state.as_ref().filter(|_| tasks.is_empty()) {
         screen.note(&format!("no task is in state {name}; the states are {STATES}, and those that tasks set"));
+    }
+    if let Some(name) = filter.name.as_ref().filter(|name| tasks.is_empty() && !name.as_str().contains('.')) {
+        screen.note(&format!("no task has the name {name}; --name takes the whole name, such as tour.{name}"));
     }
     if filter.cursor.is_some() {
         screen.note(&format!("there are more: the newest {} are shown; --limit asks for others", tasks.len()));
