@@ -88,6 +88,23 @@ async fn saved(Path(id): Path<String>) -> Response {
     }
 }
 
+async fn save(Path(id): Path<String>) -> Response {
+    if id == "UNSAVED" { refusal(StatusCode::INSUFFICIENT_STORAGE) } else { StatusCode::NO_CONTENT.into_response() }
+}
+
+/// Ids are statuses here, too.
+async fn revoke(body: String) -> String {
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let answer = |id: &Value| match id.as_str().unwrap().parse::<u16>() {
+        Ok(status) => {
+            json!({"type": "about:blank", "title": "No", "status": status, "detail": "no", "code": "some_code",
+            "retryable": false})
+        }
+        Err(_) => json!({"id": id, "state": "REVOKED", "outcome": "done"}),
+    };
+    json!({"results": body["ids"].as_array().unwrap().iter().map(answer).collect::<Vec<_>>()}).to_string()
+}
+
 async fn list(RawQuery(query): RawQuery) -> String {
     let query = query.unwrap_or_default();
     if query.contains("state=TYPO") || query.contains("name=add") {
@@ -111,7 +128,8 @@ fn daemon() -> String {
         .route("/v1/tasks", get(list).post(submit))
         .route("/v1/tasks:watch", post(watch))
         .route("/v1/tasks/{id}", get(result).put(submit_again))
-        .route("/v1/groups/{id}", get(saved).put(async || StatusCode::NO_CONTENT))
+        .route("/v1/tasks:revoke", post(revoke))
+        .route("/v1/groups/{id}", get(saved).put(save))
         .route("/v1/tasks/{id}/result", get(gated_result))
         .route("/v1/tasks/{id}/events", get(gated_events))
         .route("/v1/tasks/{id}/logs", get(logs))
@@ -203,6 +221,15 @@ async fn each_ending_has_its_exit_code() {
         let (was, stdout, stderr) = texts(&output);
         assert_eq!((was, stdout), (Some(code), ""), "{args:?}: {stderr}");
         assert!(stderr.contains(says), "{args:?}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn of_several_the_first_that_is_refused_decides() {
+    let url = daemon();
+    for (ids, exit) in [(["a", "b"], 0), (["a", "404"], 3), (["409", "a"], 2), (["409", "404"], 2), (["503", "a"], 1)] {
+        let output = lovage(&url, &["task", "revoke", ids[0], ids[1]], "").await;
+        assert_eq!(output.status.code(), Some(exit), "{ids:?}: {output:?}");
     }
 }
 

@@ -285,8 +285,12 @@ async fn revoke_many(
         if found.is_empty() { "none found".to_owned() } else { found.iter().map(line).collect::<Vec<_>>().join("\n") }
     };
     screen.list(&found, table)?;
-    let refused = found.iter().any(|item| matches!(item, RevokeItem::Refused(_)));
-    Ok(if refused { Exit::NotFound } else { Exit::Done })
+    // The first that was refused decides, as it would alone.
+    let refused = found.iter().find_map(|item| match item {
+        RevokeItem::Refused(problem) => Some(Exit::of_problem(problem)),
+        RevokeItem::Found(_) => None,
+    });
+    Ok(refused.unwrap_or(Exit::Done))
 }
 
 #[cfg(test)]
