@@ -55,8 +55,9 @@ async fn events(Path(id): Path<String>) -> String {
 async fn submit(body: String) -> Response {
     let body: Value = serde_json::from_str(&body).unwrap();
     if let Some(second) = body["signature"]["options"]["group_id"].as_str() {
-        let group = json!([["G", null], [[["SUCCESS", null], null], [[second, null], null]]]);
-        let reply = json!({"id": "G", "state": "PENDING", "result_tuple": group});
+        let id = if second == "UNSAVED" { second } else { "G" };
+        let group = json!([[id, null], [[["SUCCESS", null], null], [[second, null], null]]]);
+        let reply = json!({"id": id, "state": "PENDING", "result_tuple": group});
         return (StatusCode::ACCEPTED, reply.to_string()).into_response();
     }
     let id = body["args"][0].as_str().unwrap_or("SUCCESS").to_owned();
@@ -299,6 +300,16 @@ async fn a_group_is_run_to_the_list_of_its_results() {
     assert!(stderr.contains("failed: ValueError: no"), "{stderr}");
     let output = run("STARTED").await;
     assert!(matches!(texts(&output), (Some(5), "", stderr) if stderr.contains("still STARTED")), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_group_that_is_not_saved_says_where_its_tasks_are() {
+    let canvas = GROUP_OF.replace("STATE", "UNSAVED");
+    let output = lovage(&daemon(), &["task", "submit", "--canvas", "-"], &canvas).await;
+    let (code, stdout, stderr) = texts(&output);
+    assert_eq!((code, stdout), (Some(1), ""), "{stderr}");
+    let tuple = r#"[["UNSAVED",null],[[["SUCCESS",null],null],[["UNSAVED",null],null]]]"#;
+    assert!(stderr.contains(tuple) && stderr.contains("some_code"), "{stderr}");
 }
 
 #[tokio::test]

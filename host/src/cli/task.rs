@@ -1,8 +1,9 @@
 //! `lovage task`: send tasks, await them, look at them, stop them.
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use lovage_client::{Client, Receipt, TaskFilter};
-use lovage_model::api::{ControlReply, RevokeItem, TaskLogs};
+use lovage_model::api::{ControlReply, RevokeItem, SubmitReply, TaskLogs};
 use lovage_model::{Json, QueueName, Seconds, State, TaskId, TaskName};
 use std::collections::BTreeMap;
 
@@ -201,9 +202,15 @@ async fn send(send: Send, client: &Client, screen: &Screen) -> anyhow::Result<Re
         screen.note(&format!("{} was sent before, and is {} by now: nothing new was sent", reply.id, reply.state));
     }
     if reply.result_tuple.children.is_some() {
-        client.save_group(&reply.result_tuple).await?;
+        client.save_group(&reply.result_tuple).await.with_context(|| unsaved(reply))?;
     }
     Ok(receipt)
+}
+
+/// What else would be lost: where the tasks are that have been sent.
+fn unsaved(reply: &SubmitReply) -> String {
+    let tuple = serde_json::to_string(&reply.result_tuple).unwrap_or_default();
+    format!("group {} was sent, and cannot be found by its id; wait for {tuple} instead", reply.id)
 }
 
 async fn logs(logs: Logs, client: &Client, screen: &Screen) -> anyhow::Result<Exit> {
