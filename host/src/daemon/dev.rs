@@ -10,6 +10,7 @@ use lovage_model::{ModuleName, ModuleVersion, TenantId};
 
 use super::house::{House, Plan};
 use super::serve::{Place, keep, runtime};
+use super::signals::Signals;
 use super::telemetry;
 use crate::clock;
 use crate::config::{self, Config, Faults, Flags, StoreUrl};
@@ -56,18 +57,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Runs a daemon on a temporary store until it is told to stop.
 pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
     let mut config = settings(&args)?;
-    let directory = tempfile::Builder::new().prefix("lovage-dev-").tempdir()?;
-    config.store = StoreUrl::File(directory.path().to_owned());
     telemetry::start(&config.log);
     let runtime = runtime()?;
     runtime.block_on(async {
+        // Before there is a directory that would be left.
+        let signals = Signals::listen()?;
+        let directory = tempfile::Builder::new().prefix("lovage-dev-").tempdir()?;
+        config.store = StoreUrl::File(directory.path().to_owned());
         let place = Place::open(&config).await?;
         let program = std::env::current_exe().context("this program cannot find itself, to start compilers")?;
         let house = Arc::new(House::open(Plan::of(&config, place.store, place.cache.clone(), program)).await?);
         let ready = |ready: super::Ready| {
             tell(DevNews::Ready { url: format!("http://{}", ready.address), store: ready.store, token: ready.token });
         };
-        let kept = Box::pin(keep(&config, &house, ready, |house| watch(house, &args.modules, &tell))).await;
+        let kept = Box::pin(keep(&config, &house, signals, ready, |house| watch(house, &args.modules, &tell))).await;
         Arc::into_inner(house).context("a connection outlived its daemon")?.close().await?;
         kept
     })

@@ -56,7 +56,9 @@ pub fn serve(config: &Config, ready: impl FnOnce(Ready)) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("this program cannot find itself, to start compilers")?;
         let plan = Plan::of(config, place.store, place.cache.clone(), program);
         let house = Arc::new(House::open(plan).await?);
-        let served = keep(config, &house, ready, |_| std::future::pending()).await;
+        // Not before: what opens may take long, and is stopped by the signal itself.
+        let signals = Signals::listen()?;
+        let served = keep(config, &house, signals, ready, |_| std::future::pending()).await;
         let house = Arc::into_inner(house).context("a connection outlived its daemon")?;
         house.close().await?;
         served
@@ -133,6 +135,7 @@ fn cache_of(hostname: &str) -> PathBuf {
 pub(super) async fn keep<F: Future<Output = ()>>(
     config: &Config,
     house: &Arc<House>,
+    mut signals: Signals,
     ready: impl FnOnce(Ready),
     meanwhile: impl FnOnce(Arc<House>) -> F,
 ) -> anyhow::Result<()> {
@@ -167,7 +170,7 @@ pub(super) async fn keep<F: Future<Output = ()>>(
     });
     let ending = async {
         tokio::select! {
-            stopped = stop_signal() => stopped?,
+            _ = signals.next() => {}
             () = meanwhile(Arc::clone(house)) => {}
             () = house.standing.left() => {}
             () = house.broken() => {
@@ -184,10 +187,7 @@ pub(super) async fn keep<F: Future<Output = ()>>(
         drain.send_replace(true);
         tokio::select! {
             () = house.drain() => {}
-            stopped = stop_signal() => {
-                stopped?;
-                house.stop_now().await;
-            }
+            _ = signals.next() => house.stop_now().await,
         }
         finish.send_replace(true);
         anyhow::Ok(())
@@ -204,11 +204,6 @@ pub(super) async fn keep<F: Future<Output = ()>>(
     };
     let ((), ended, ()) = tokio::join!(serving, ending, told);
     ended
-}
-
-async fn stop_signal() -> anyhow::Result<()> {
-    Signals::listen()?.next().await;
-    Ok(())
 }
 
 fn taken(address: SocketAddr) -> String {
