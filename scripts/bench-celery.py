@@ -150,6 +150,8 @@ def figures_of(worker, home, redis, tasks):
     repeated = {
         "group(1000), ms": lambda: group(pass_on.s(n) for n in range(1000)).delay(),
         "chord(1000), ms": lambda: chord([noop.s() for _ in range(1000)], count.s()).delay(),
+        # The same, sent by whoever runs the task before it: none of it is the client's own publishing.
+        "task | chord(1000), ms": lambda: chain(noop.si(), chord([noop.si() for _ in range(1000)], count.s())).delay(),
         "chain(100), ms": lambda: chain(pass_on.s(1), *(pass_on.s() for _ in range(99))).delay(),
     }
     for name, call in repeated.items():
