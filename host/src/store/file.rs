@@ -8,6 +8,7 @@
 //! - The database is the truth; what the writer keeps in memory is read from it when the store is opened.
 //! - A component's file is on the disk before a row names it, and goes after the last row that does.
 //! - A daemon that was killed leaves nothing to repair: its leases end when the next one opens the store.
+//! - Every file is for its owner only, whatever the directory is.
 //!
 //! Absent: more than one process that writes.
 
@@ -31,6 +32,7 @@ mod metering;
 mod modules;
 mod moves;
 mod orders;
+mod private;
 mod reader;
 mod record;
 mod results;
@@ -90,8 +92,10 @@ impl FileStore {
     /// Fails with [`StoreError::Busy`], [`StoreError::Newer`] or [`StoreError::Corrupt`], each with what to do.
     pub fn open(dir: &Path, now: Timestamp) -> Result<Self> {
         make_dir(dir)?;
+        private::warn_of(dir);
         let lock = lock(dir)?;
         let path = dir.join(DATABASE);
+        close_to_others(&path)?;
         let faults = Faults::of(&path);
         let db = schema::open_for_writing(&path, &faults, now)?;
         let components = Components::open(dir)?;
@@ -124,13 +128,26 @@ fn make_dir(dir: &Path) -> Result<()> {
 
 fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|error| Faults::io(&path, &error))?;
+    let file = private::open(&path).map_err(|error| Faults::io(&path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Busy(dir.display().to_string())),
         Err(TryLockError::Error(error)) => Err(Faults::io(&path, &error)),
     }
+}
+
+/// Makes the database, empty, if it is not there, so that it and what SQLite puts beside it are for their owner only.
+fn close_to_others(database: &Path) -> Result<()> {
+    match private::create(database) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(Faults::io(database, &error)),
+        _ => {}
+    }
+    for beside in ["", "-wal", "-shm", "-journal"] {
+        let mut name = database.as_os_str().to_owned();
+        name.push(beside);
+        private::keep(Path::new(&name));
+    }
+    Ok(())
 }
 
 /// The database of a directory that must have one.

@@ -1,9 +1,12 @@
 //! Where are the bytes of modules? In files that are named by their digest.
 //!
-//! Invariant: a file that has its final name is whole and on the disk.
+//! Invariants:
+//! - A file that has its final name is whole and on the disk.
+//! - What we did not name is not ours to remove.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::{self, DirEntry, File};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +16,11 @@ use lovage_model::Digest;
 use rusqlite::Connection;
 
 use super::fault::Faults;
+use super::private;
 use crate::store::{Result, StoreError};
+
+/// What the name of a file begins with that is being written; six letters or digits follow.
+const HALF: &str = ".tmp";
 
 /// The folder of components.
 #[derive(Debug, Clone)]
@@ -27,11 +34,12 @@ impl Components {
         Self { folder: dir.join("modules") }
     }
 
-    /// Makes the folder if it is not there.
+    /// Makes the folder if it is not there; it is for its owner only.
     pub(super) fn open(dir: &Path) -> Result<Self> {
         let it = Self::of(dir);
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&it.folder);
         made.map_err(|error| Faults::io(&it.folder, &error))?;
+        private::keep(&it.folder);
         Ok(it)
     }
 
@@ -43,7 +51,7 @@ impl Components {
     pub(super) fn write(&self, digest: &Digest, component: &Bytes) -> Result<()> {
         let path = self.path(digest);
         let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+            let mut file = tempfile::Builder::new().prefix(HALF).tempfile_in(&self.folder)?;
             file.write_all(component)?;
             file.as_file().sync_all()?;
             file.persist(&path)?;
@@ -72,18 +80,44 @@ impl Components {
         }
     }
 
-    /// Removes what a crash left between a file and its row.
+    /// Removes what a crash left between a file and its row. A database that is new has left nothing: what is there is of
+    /// one that was here before, and may come back.
     pub(super) fn sweep(&self, db: &Connection, faults: &Faults) -> Result<()> {
         let used = digests(db).map_err(|error| faults.explain(&error))?;
         let used: HashSet<PathBuf> = used.iter().map(|digest| self.path(digest)).collect();
-        let entries = fs::read_dir(&self.folder).map_err(|error| Faults::io(&self.folder, &error))?;
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if !used.contains(&path) {
-                fs::remove_file(&path).map_err(|error| Faults::io(&path, &error))?;
-            }
+        let left: Vec<PathBuf> = self.ours()?.into_iter().filter(|path| !used.contains(path)).collect();
+        if !left.is_empty() && is_new(db).map_err(|error| faults.explain(&error))? {
+            let (count, folder) = (left.len(), self.folder.display());
+            tracing::warn!(
+                "{folder} has {count} components of a database that is not here: put it back before the next start, which \
+                 removes them"
+            );
+            return Ok(());
         }
-        Ok(())
+        left.iter().try_for_each(|path| fs::remove_file(path).map_err(|error| Faults::io(path, &error)))
     }
+
+    /// The files that were written here by us, whole or not.
+    fn ours(&self) -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(&self.folder).map_err(|error| Faults::io(&self.folder, &error))?;
+        let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
+        let ours =
+            entries.filter_map(std::io::Result::ok).filter(|entry| is_ours(&entry.file_name()) && is_file(entry));
+        Ok(ours.map(|entry| entry.path()).collect())
+    }
+}
+
+/// Whether we give files this name: a digest's, or that of one that is being written.
+fn is_ours(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let is_whole = name.strip_suffix(".wasm").is_some_and(|digest| Digest::try_from(digest.to_owned()).is_ok());
+    let is_half = |rest: &str| rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_whole || name.strip_prefix(HALF).is_some_and(is_half)
+}
+
+/// Whether the database is open for the first time.
+fn is_new(db: &Connection) -> rusqlite::Result<bool> {
+    db.query_row("SELECT opens <= 1 FROM store", [], |row| row.get(0))
 }
 
 /// Every component that a row names.

@@ -363,16 +363,20 @@ fn quick_check(db: &Connection) -> std::result::Result<(), OpenError> {
     Err(OpenError::Store(StoreError::Corrupt(format!("{found}; {}", super::fault::CURE))))
 }
 
+/// Gives back what is leased. It reads the rows of that, however many tasks there are: SQLite goes through all of `task` for
+/// `UPDATE task ... FROM leased`.
+pub(super) const GIVE_BACK: &str = "
+    INSERT INTO ready (line, priority, pos, seq, since, deliveries, marks)
+        SELECT line, priority, pos, seq, since, deliveries, marks FROM leased;
+    UPDATE task SET worker = (SELECT worker FROM leased WHERE leased.seq = task.seq)
+        WHERE seq IN (SELECT seq FROM leased);
+    UPDATE line SET ready = ready + leased, leased = 0 WHERE leased > 0;
+    DELETE FROM leased";
+
 /// Whoever had leases is gone: their messages go back to where they were.
 fn recover(db: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
     let whole = db.transaction()?;
-    whole.execute_batch(
-        "INSERT INTO ready (line, priority, pos, seq, since, deliveries, marks)
-             SELECT line, priority, pos, seq, since, deliveries, marks FROM leased;
-         UPDATE task SET worker = leased.worker FROM leased WHERE leased.seq = task.seq;
-         UPDATE line SET ready = ready + leased, leased = 0 WHERE leased > 0;
-         DELETE FROM leased;",
-    )?;
+    whole.execute_batch(GIVE_BACK)?;
     whole.execute("UPDATE store SET opens = opens + 1, opened = ?1", [now.as_micros()])?;
     whole.commit()
 }

@@ -90,6 +90,46 @@ async fn half_a_push_is_swept_away() {
     assert_eq!(store.component(&digest).await.unwrap().unwrap(), Bytes::from_static(b"component"));
 }
 
+#[tokio::test]
+async fn what_is_not_ours_among_the_components_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(FileStore::open(dir.path(), at(0)).unwrap());
+    let modules = dir.path().join("modules");
+    let others = ["notes.txt", "short.wasm", ".tmp", ".tmp-notes", &format!("{}.wasm.bak", "0".repeat(64))];
+    for name in others {
+        fs::write(modules.join(name), "mine").unwrap();
+    }
+    fs::create_dir(modules.join(format!("{}.wasm", "1".repeat(64)))).unwrap();
+    drop(FileStore::open(dir.path(), at(1)).unwrap());
+    assert_eq!(fs::read_dir(&modules).unwrap().count(), others.len() + 1);
+}
+
+#[tokio::test]
+async fn a_database_that_was_moved_away_finds_its_components_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let digest = push(&store, b"component").await;
+    store.close().await.unwrap();
+    let (path, away) = (dir.path().join(DATABASE), dir.path().join("away"));
+    fs::rename(&path, &away).unwrap();
+    FileStore::open(dir.path(), at(1)).unwrap().close().await.unwrap();
+    fs::rename(&away, &path).unwrap();
+    let store = FileStore::open(dir.path(), at(2)).unwrap();
+    assert_eq!(store.component(&digest).await.unwrap().unwrap(), Bytes::from_static(b"component"));
+}
+
+#[test]
+fn what_is_given_back_costs_what_was_leased_however_many_tasks_there_are() {
+    let db = Connection::open_in_memory().unwrap();
+    schema::STEPS.iter().for_each(|step| db.execute_batch(step).unwrap());
+    for sql in schema::GIVE_BACK.split(';') {
+        let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = plan.query_map([], |row| row.get::<_, String>("detail")).unwrap();
+        let steps: Vec<_> = steps.map(std::result::Result::unwrap).collect();
+        assert!(!steps.iter().any(|step| step.starts_with("SCAN task")), "{sql}: {steps:?}");
+    }
+}
+
 #[test]
 fn a_second_daemon_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -119,6 +159,43 @@ fn a_directory_is_for_its_owner_only() {
     let inner = dir.path().join("deep").join("store");
     FileStore::open(&inner, at(0)).unwrap();
     assert_eq!(fs::metadata(&inner).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+/// Each file and directory below one that others than its owner have rights to.
+fn open_to_others(dir: &Path) -> Vec<std::path::PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let below = |path: std::path::PathBuf| {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        let inner = if path.is_dir() { open_to_others(&path) } else { vec![] };
+        inner.into_iter().chain((mode & 0o077 != 0).then_some(path))
+    };
+    fs::read_dir(dir).unwrap().flat_map(|entry| below(entry.unwrap().path())).collect()
+}
+
+#[tokio::test]
+async fn the_files_of_a_store_are_for_its_owner_only_wherever_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copy) = (dir.path().join("live"), dir.path().join("copy"));
+    fs::create_dir(&live).unwrap();
+    set(&live, 0o755);
+    let store = FileStore::open(&live, at(0)).unwrap();
+    push(&store, b"component").await;
+    assert!(live.join("lovage.db-wal").exists() && live.join("lovage.db-shm").exists());
+    assert_eq!(open_to_others(&live), Vec::<std::path::PathBuf>::new());
+    // As an older version has left them, or a copy by hand.
+    store.close().await.unwrap();
+    drop(store);
+    fs::write(live.join("lovage.db-wal"), "").unwrap();
+    for name in [DATABASE, "lovage.db-wal", "lock"] {
+        set(&live.join(name), 0o644);
+    }
+    set(&live.join("modules"), 0o755);
+    let _store = FileStore::open(&live, at(1)).unwrap();
+    assert_eq!(open_to_others(&live), Vec::<std::path::PathBuf>::new());
+    backup(&live, &copy).unwrap();
+    assert_eq!(open_to_others(&copy), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
