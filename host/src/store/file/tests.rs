@@ -413,6 +413,34 @@ async fn a_backup_that_fails_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_backup_has_its_name_once_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copy, partial) = (dir.path().join("live"), dir.path().join("copy"), dir.path().join(".copy.partial"));
+    let store = FileStore::open(&live, at(0)).unwrap();
+    let digest = push(&store, b"component").await;
+    // What one that was killed has left.
+    fs::create_dir(&partial).unwrap();
+    fs::write(partial.join(DATABASE), "half").unwrap();
+    // One that reads the component until somebody writes it.
+    let component = live.join("modules").join(format!("{digest}.wasm"));
+    fs::remove_file(&component).unwrap();
+    let (cwd, kind, mode) =
+        (rustix::fs::CWD, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    rustix::fs::mknodat(cwd, &component, kind, mode, 0).unwrap();
+    let copying = std::thread::spawn({
+        let (live, copy) = (live.clone(), copy.clone());
+        move || backup(&live, &copy)
+    });
+    let mut writer = fs::File::options().write(true).open(&component).unwrap();
+    assert!(partial.join(DATABASE).exists() && !copy.exists());
+    assert!(backup(&live, &copy).unwrap_err().to_string().contains("another backup"));
+    std::io::Write::write_all(&mut writer, b"component").unwrap();
+    drop(writer);
+    copying.join().unwrap().unwrap();
+    assert!(check(&copy).unwrap().is_sound() && !partial.exists());
+}
+
+#[tokio::test]
 async fn many_callers_share_a_commit() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(FileStore::open(dir.path(), at(0)).unwrap());
