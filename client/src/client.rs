@@ -35,7 +35,7 @@ impl Client {
             .tls_backend_preconfigured(no_tls())
             .user_agent(concat!("lovage-client/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Error::Address { url: base.to_string(), why: error.to_string() })?;
+            .map_err(|error| Error::Address { url: without_password(base.as_str()), why: error.to_string() })?;
         let met = Arc::new(AtomicBool::new(false));
         Ok(Self(Arc::new(Inner { http, base, token: None, patience: Duration::from_secs(30), met })))
     }
@@ -51,6 +51,11 @@ impl Client {
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self(Arc::new(Inner { patience, ..Arc::unwrap_or_clone(self.0) }))
+    }
+
+    /// The daemon's address as an error may show it.
+    pub(crate) fn shown_url(&self) -> String {
+        without_password(self.url())
     }
 
     /// The daemon's address.
@@ -77,8 +82,16 @@ fn no_tls() -> rustls::ClientConfig {
         .with_no_client_auth()
 }
 
+/// An address, or what was to be one, without what may be a password: whatever stands before the last `@`.
+fn without_password(text: &str) -> String {
+    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    let after_scheme = |at: usize| before.len() - before[at + 1..].trim_start_matches('/').len();
+    let scheme = before.find(":/").map_or(0, after_scheme);
+    format!("{}***@{host}", &before[..scheme])
+}
+
 fn address(text: &str) -> Result<Url> {
-    let wrong = |why: &str| Error::Address { url: text.to_owned(), why: why.to_owned() };
+    let wrong = |why: &str| Error::Address { url: without_password(text), why: why.to_owned() };
     let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
     match url.scheme() {
         "http" if url.query().is_none() && url.fragment().is_none() => Ok(url),
@@ -104,6 +117,19 @@ mod tests {
         ] {
             let error = Client::new(bad).unwrap_err().to_string();
             assert!(error.contains(says), "{bad}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_error_has_a_password() {
+        let silent = Client::new("http://user:hunter2@127.0.0.1:1/").unwrap();
+        let told = silent.readyz().await.unwrap_err().to_string();
+        assert!(told.contains("http://***@127.0.0.1:1") && !told.contains("hunter2"), "{told}");
+        for bad in
+            ["https://u:hunter2@h", "u:hunter2@h:1", "http:/u:hunter2@h/?a=b", "http://u:hunter2@[", "hun://ter2@h"]
+        {
+            let told = Client::new(bad).unwrap_err().to_string();
+            assert!(!told.contains("ter2"), "{told}");
         }
     }
 

@@ -111,7 +111,7 @@ impl EventStream {
 
     fn read(&self, message: &Message) -> Result<Event> {
         serde_json::from_str(&message.data).map_err(|error| Error::Protocol {
-            url: self.client.url().to_owned(),
+            url: self.client.shown_url(),
             why: format!("event {:?}: {error}", message.event),
         })
     }

@@ -68,7 +68,7 @@ impl Client {
 
     /// That the connection is of no use any more.
     pub(crate) fn lost(&self, why: &str) -> Error {
-        Error::Unreachable { url: self.url().to_owned(), why: why.to_owned() }
+        Error::Unreachable { url: self.shown_url(), why: why.to_owned() }
     }
 
     /// Reads the answer as JSON.
@@ -113,7 +113,7 @@ impl Client {
             return Error::invalid("token", "it has a line break, or another character that no token has");
         }
         let why = if error.is_timeout() { "it took too long".to_owned() } else { root_cause(error) };
-        Error::Unreachable { url: self.url().to_owned(), why }
+        Error::Unreachable { url: self.shown_url(), why }
     }
 }
 

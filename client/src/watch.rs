@@ -181,7 +181,7 @@ impl Pump {
 
     fn parse<T: DeserializeOwned>(&self, message: &Message) -> Result<T> {
         serde_json::from_str(&message.data).map_err(|error| Error::Protocol {
-            url: self.client.url().to_owned(),
+            url: self.client.shown_url(),
             why: format!("event {:?}: {error}", message.event),
         })
     }

@@ -56,7 +56,7 @@ struct Cli {
 #[command(next_help_heading = "Global options")]
 struct Globals {
     /// Address of the daemon
-    #[arg(long, global = true, env = "LOVAGE_URL", default_value = "http://127.0.0.1:7380")]
+    #[arg(long, global = true, env = "LOVAGE_URL", hide_env_values = true, default_value = "http://127.0.0.1:7380")]
     url: String,
     /// Token that says who asks, if the daemon needs one
     #[arg(long, global = true, env = "LOVAGE_TOKEN", hide_env_values = true)]

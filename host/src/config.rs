@@ -11,6 +11,7 @@ mod granted;
 mod keys;
 mod periodic;
 mod read;
+mod secret;
 mod show;
 mod tables;
 
@@ -99,7 +100,12 @@ pub enum StoreUrl {
 impl StoreUrl {
     /// As it may be shown: without a password.
     pub fn shown(url: &str) -> String {
-        keys::shown(url)
+        secret::shown(url)
+    }
+
+    /// What was to be one and is none, as an error may quote it.
+    pub fn masked(text: &str) -> String {
+        secret::masked(text)
     }
 }
 

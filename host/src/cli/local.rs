@@ -145,7 +145,7 @@ pub(crate) fn executor_child() -> ExitCode {
 }
 
 fn load(typed: Serve) -> anyhow::Result<Config> {
-    Ok(config::load(&typed.into(), std::env::vars(), |path| std::fs::read_to_string(path))?)
+    Ok(config::load(&typed.into(), std::env::vars_os(), |path| std::fs::read_to_string(path))?)
 }
 
 pub(crate) fn serve(typed: Serve, screen: Screen) -> anyhow::Result<Exit> {

@@ -45,6 +45,7 @@ pub(super) fn read(
 ) -> Result<(Grantee, Declared<Capabilities>), String> {
     let fault = |why: String| format!("grants.{name} ({origin}): {why}");
     let grantee = grantee(name).map_err(|error| fault(error.to_string()))?;
+    check_env(&written).map_err(fault)?;
     let such_as = "[grants.report] with tcp = [\"10.0.0.5:5432\"]";
     let declared = Declared::<Capabilities>::read(written, origin.clone(), such_as).map_err(fault)?;
     check(&declared.it).map_err(fault)?;
@@ -62,6 +63,16 @@ fn check(
     match env.iter().find(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')) {
         Some((name, _)) => Err(format!("env has {name:?}: a name has no =, and neither it nor its value a NUL")),
         None => Ok(()),
+    }
+}
+
+/// Before it is read: what reads it quotes what it cannot take, such as a password.
+fn check_env(written: &toml::Value) -> Result<(), String> {
+    let Some(env) = written.get("env") else { return Ok(()) };
+    match env.as_table().map(|all| all.iter().find(|(_, value)| !value.is_str())) {
+        None => Err("env must be a table of texts, such as {DATABASE = \"10.0.0.5:5432\"}".to_owned()),
+        Some(Some((name, _))) => Err(format!("env.{name} must be a text in quotes")),
+        Some(None) => Ok(()),
     }
 }
 

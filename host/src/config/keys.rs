@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use lovage_model::QueueName;
 
 use super::StoreUrl;
+use super::secret::masked;
 
 /// A setting there is.
 #[derive(Debug)]
@@ -291,6 +292,9 @@ impl Key {
             (Kind::Queues, toml::Value::Array(names)) => {
                 names.iter().map(queue).collect::<Result<_, _>>().map(Value::Names)
             }
+            (Kind::Queues, toml::Value::String(none)) if none.trim_matches([',', ' ']).is_empty() => {
+                Err("names no queue: write names, such as a,b; or leave it out, to take tasks from all".to_owned())
+            }
             (Kind::Queues, _) => Err("must be a list of queue names, such as [\"a\", \"b\"]".to_owned()),
         }
     }
@@ -304,10 +308,17 @@ impl Key {
             },
             Kind::Queues => {
                 let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-                toml::Value::Array(names.map(|name| toml::Value::String(name.to_owned())).collect())
+                let names: Vec<_> = names.map(|name| toml::Value::String(name.to_owned())).collect();
+                // An empty list means all queues, which nobody writes in this way.
+                if names.is_empty() { toml::Value::String(text.to_owned()) } else { toml::Value::Array(names) }
             }
             Kind::Text(_) | Kind::Choice(_) => toml::Value::String(text.to_owned()),
         }
+    }
+
+    /// What was written, as an error may quote it.
+    pub(super) fn quoted(&self, written: &toml::Value) -> String {
+        if self.name == "store.url" { masked(&written.to_string()) } else { written.to_string() }
     }
 
     /// Its default, as TOML.
@@ -336,23 +347,6 @@ pub fn store_url(text: &str) -> Result<StoreUrl, String> {
             Err("TLS is not supported by this version: use redis://, through a tunnel if need be".to_owned())
         }
         _ => Err("must be file:DIR, such as file:./lovage-data, redis://HOST:PORT/DB, or memory:".to_owned()),
-    }
-}
-
-/// The URL of a store as it may be shown: without a password.
-pub(super) fn shown(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let hidden = |query: &str| {
-        let hide = |pair: &str| if pair.starts_with("pass=") { "pass=***".to_owned() } else { pair.to_owned() };
-        query.split('&').map(hide).collect::<Vec<_>>().join("&")
-    };
-    let rest = match rest.rsplit_once('@') {
-        Some((user, host)) => format!("{}:***@{host}", user.split(':').next().unwrap_or_default()),
-        None => rest.to_owned(),
-    };
-    match rest.split_once('?') {
-        Some((path, query)) => format!("{scheme}://{path}?{}", hidden(query)),
-        None => format!("{scheme}://{rest}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! From what was written to what is proven.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +21,7 @@ const PREFIX: &str = "LOVAGE__";
 /// Reads file, environment and flags; the later goes before the earlier. The error lists everything that is wrong.
 pub fn load(
     flags: &Flags,
-    environment: impl IntoIterator<Item = (String, String)>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
     read_file: impl FnOnce(&Path) -> io::Result<String>,
 ) -> Result<Config, Faults> {
     let mut written = Written::default();
@@ -28,7 +29,8 @@ pub fn load(
         written.file(path, read_file(path));
     }
     for (name, text) in environment {
-        written.variable(&name, &text);
+        // One whose name is no text is none of ours, or is called like none that there is.
+        written.variable(&name.to_string_lossy(), &text);
     }
     written.flags(flags);
     written.prove()
@@ -51,7 +53,7 @@ impl Written {
         };
         let table: toml::Table = match text.parse() {
             Ok(table) => table,
-            Err(error) => return self.faults.push(format!("{}: {}", path.display(), error.to_string().trim_end())),
+            Err(error) => return self.faults.push(format!("{}: {}", path.display(), said(&text, &error))),
         };
         for (section, value) in table {
             let toml::Value::Table(keys) = value else {
@@ -100,8 +102,13 @@ impl Written {
         }
     }
 
-    fn variable(&mut self, variable: &str, text: &str) {
+    fn variable(&mut self, variable: &str, text: &OsStr) {
         let Some(rest) = variable.strip_prefix(PREFIX) else { return };
+        let Some(text) = text.to_str() else {
+            return self
+                .faults
+                .push(format!("{variable} (in the environment) is not UTF-8: write it anew, or unset it"));
+        };
         let name = rest.replace("__", ".").to_lowercase();
         match known(&name) {
             Some(key) => self.put(key, key.written(text), Origin::Environment(variable.to_owned())),
@@ -143,7 +150,10 @@ impl Written {
                 self.values.remove(key.name).unwrap_or_else(|| (key.default_value(), Origin::Default));
             match key.check(&written) {
                 Ok(value) => entries.push(Entry { key, value, origin }),
-                Err(rule) => self.faults.push(format!("{} ({origin}) is {written}: {rule}", key.name)),
+                Err(rule) => {
+                    let written = key.quoted(&written);
+                    self.faults.push(format!("{} ({origin}) is {written}: {rule}", key.name));
+                }
             }
         }
         if self.faults.is_empty() {
@@ -154,6 +164,14 @@ impl Written {
         }
         Ok(Config { periodic: self.periodic, granted: self.granted, ..Proven(&entries).config() })
     }
+}
+
+/// What is wrong with a file, and where. The line itself is not quoted: it may have a password.
+fn said(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|at| text.get(..at.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {}", error.message().trim_end().replace('\n', ", "))
 }
 
 fn known(name: &str) -> Option<&'static Key> {

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::keys::{self, Key, Value};
-use super::{Config, granted, periodic};
+use super::keys::{Key, Value};
+use super::{Config, granted, periodic, secret};
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Entry {
     /// As it may be shown: a URL without its password.
     pub(super) fn shown(&self) -> Self {
         let value = match &self.value {
-            Value::Text(url) if self.key.name == "store.url" => Value::Text(keys::shown(url)),
+            Value::Text(url) if self.key.name == "store.url" => Value::Text(secret::shown(url)),
             value => value.clone(),
         };
         Self { value, ..self.clone() }

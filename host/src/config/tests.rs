@@ -7,7 +7,7 @@ use super::*;
 
 fn with(file: Option<&str>, environment: &[(&str, &str)], mut flags: Flags) -> Result<Config, Faults> {
     flags.config = file.map(|_| PathBuf::from("lovage.toml"));
-    let environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let environment = environment.iter().map(|(name, text)| (name.into(), text.into()));
     load(&flags, environment, |_| Ok(file.expect("asked for").to_owned()))
 }
 
@@ -134,14 +134,15 @@ fn the_sample_uncommented_says_what_the_defaults_say() {
 fn every_key_can_be_set_by_its_variable() {
     for key in KEYS {
         let default = key.check(&key.default_value()).unwrap();
-        let text = match &default {
-            Value::Text(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            Value::Names(names) => names.join(","),
+        let (value, text) = match &default {
+            Value::Text(text) => (default.clone(), text.clone()),
+            Value::Number(number) => (default.clone(), number.to_string()),
+            // That of all queues is written by leaving it out.
+            Value::Names(_) => (Value::Names(vec!["a".to_owned(), "b".to_owned()]), "a,b".to_owned()),
         };
         let config = with(None, &[(&key.variable(), &text)], Flags::default()).unwrap();
         let entry = config.entries.iter().find(|entry| entry.key.name == key.name).unwrap();
-        assert_eq!((&entry.value, entry.origin.to_string()), (&default, key.variable()), "{}", key.name);
+        assert_eq!((&entry.value, entry.origin.to_string()), (&value, key.variable()), "{}", key.name);
     }
     let json = with(None, &[], Flags::default()).unwrap().json();
     assert_eq!(json.as_array().unwrap().len(), KEYS.len());
@@ -190,6 +191,46 @@ fn a_password_is_never_shown() {
         assert!(config.show().contains(&format!("url = \"{expected}\"")), "{}", config.show());
         assert!(!config.json().to_string().contains("hunter2"));
     }
+}
+
+#[test]
+fn no_fault_quotes_a_password() {
+    for file in [
+        "store.url = \"rediss://:hunter2@host/0\"",
+        "store.url = \"redis:/u:hunter2@host\"",
+        "store.url = [\"redis://:hunter2@host\"]",
+        "[store]\nurl = redis://:hunter2@host",
+        "[grants.x]\nenv = \"hunter2\"",
+        "[grants.x]\nenv = {PASSWORD = [\"hunter2\"]}",
+        "[grants.x]\nenv = {PASSWORD = \"hunter2}",
+    ] {
+        let told = faults(from_file(file)).join("\n");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    let told = faults(from_file("[store]\nurl = redis://:hunter2@host")).join("\n");
+    assert!(told.starts_with("lovage.toml: line 2, column 7: "), "{told}");
+}
+
+#[test]
+fn what_is_no_text_in_the_environment_matters_if_it_is_ours() {
+    use std::os::unix::ffi::OsStringExt;
+    let odd = || std::ffi::OsString::from_vec(vec![b'a', 0xff]);
+    let with = |name: std::ffi::OsString| load(&Flags::default(), [(name, odd())], |_| unreachable!());
+    assert!(with("PATH".into()).is_ok() && with(odd()).is_ok());
+    let told = with("LOVAGE__LOG__LEVEL".into()).unwrap_err().to_string();
+    assert!(told.contains("LOVAGE__LOG__LEVEL") && told.contains("not UTF-8"), "{told}");
+}
+
+#[test]
+fn no_queue_is_not_every_queue() {
+    for empty in ["", " ", ",", " , "] {
+        let flags = Flags { queues: Some(empty.to_owned()), ..Flags::default() };
+        for told in [with(None, &[], flags), with(None, &[("LOVAGE__WORKER__QUEUES", empty)], Flags::default())] {
+            let told = faults(told).join("\n");
+            assert!(told.contains("worker.queues") && told.contains("such as a,b"), "{told}");
+        }
+    }
+    assert_eq!(from_file("worker.queues = []").unwrap().worker.queues, None);
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
 fn settings(args: &DevArgs) -> Result<Config, Faults> {
     let listen = args.listen.clone().unwrap_or_else(|| ANY_PORT.to_owned());
     let flags = Flags { config: args.config.clone(), listen: Some(listen), ..Flags::default() };
-    config::load(&flags, std::env::vars(), |path| std::fs::read_to_string(path))
+    config::load(&flags, std::env::vars_os(), |path| std::fs::read_to_string(path))
 }
 
 /// Two files that would be versions of one module, if there are any.

@@ -25,6 +25,6 @@ fn directory(url: &str) -> anyhow::Result<PathBuf> {
         Ok(StoreUrl::File(directory)) => bail!("there is no store in {}", directory.display()),
         Ok(StoreUrl::Memory) => bail!("a memory: store is gone with its daemon: there is nothing to look after"),
         Ok(StoreUrl::Redis(_)) => bail!("a Redis store is looked after by Redis: BGSAVE, and redis-check-aof"),
-        Err(why) => bail!("the store {url:?} {why}"),
+        Err(why) => bail!("the store {:?} {why}", StoreUrl::masked(url)),
     }
 }
