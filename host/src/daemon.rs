@@ -5,6 +5,7 @@
 
 mod dev;
 mod exec;
+mod files;
 mod house;
 mod maintenance;
 mod serve;

@@ -182,6 +182,18 @@ impl Daemon {
         Self::on(home, store.to_owned(), &["--hostname", name, "--config", &file.to_string_lossy()])
     }
 
+    /// A daemon that may have so many files open at once.
+    pub fn with_files(most: u32) -> Self {
+        let home = TempDir::with_prefix("lovage-test-").expect("a temporary directory");
+        let limited = ["-c", "ulimit -n \"$1\"; shift; exec \"$@\"", "sh", &most.to_string()].map(str::to_owned);
+        let mut command = Command::new("sh");
+        let daemon = serve_command(&home, "memory:", &[]);
+        command.args(limited).arg(daemon.get_program()).args(daemon.get_args()).current_dir(home.path());
+        command.env("NO_COLOR", "1").stdin(Stdio::null());
+        let (process, url) = ready(command);
+        Self { process, url, home, store: "memory:".to_owned(), flags: vec![], settings: None }
+    }
+
     fn on(home: TempDir, store: String, flags: &[&str]) -> Self {
         let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
         let (process, url) = serve(&home, &store, &flags);
@@ -285,8 +297,16 @@ fn store_url(home: &TempDir) -> String {
 }
 
 fn serve(home: &TempDir, store: &str, flags: &[String]) -> (Process, String) {
+    ready(serve_command(home, store, flags))
+}
+
+fn serve_command(home: &TempDir, store: &str, flags: &[String]) -> Command {
     let mut command = command(["serve", "--store", store, "--listen", "127.0.0.1:0"]);
     command.args(flags).current_dir(home.path()).env("LOVAGE__CACHE__DIR", home.path().join("store/cache"));
+    command
+}
+
+fn ready(command: Command) -> (Process, String) {
     let mut process = Process::start(command);
     let line = process.wait_for("api ");
     let url = line.split_whitespace().last().expect("the address").to_owned();

@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -64,6 +65,9 @@ pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: 
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
+                    if is_out_of_files(&error) {
+                        idle.make_room();
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             },
@@ -75,6 +79,11 @@ pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: 
     if ended.await.is_err() {
         tracing::warn!(connections = connections.len(), "closing connections whose requests have not ended");
     }
+}
+
+/// Whether as many files are open as may, by this process or by all: one less connection makes room for the next.
+fn is_out_of_files(error: &std::io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// What a connection is told.

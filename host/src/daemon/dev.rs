@@ -11,7 +11,7 @@ use lovage_model::{ModuleName, ModuleVersion, TenantId};
 use super::house::{House, Plan};
 use super::serve::{Place, keep, runtime};
 use super::signals::Signals;
-use super::telemetry;
+use super::{files, telemetry};
 use crate::clock;
 use crate::config::{self, Config, Faults, Flags, StoreUrl};
 
@@ -58,6 +58,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
     let mut config = settings(&args)?;
     telemetry::start(&config.log);
+    files::raise(config.http.max_connections);
     let runtime = runtime()?;
     runtime.block_on(async {
         // Before there is a directory that would be left.

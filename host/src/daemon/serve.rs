@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::house::{House, Plan};
 use super::signals::Signals;
-use super::telemetry;
+use super::{files, telemetry};
 use crate::api::{self, Api, Door};
 use crate::clock;
 use crate::config::{Config, StoreUrl};
@@ -50,6 +50,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Runs a daemon until it is told to stop: once, and it drains; twice, and it stops at once.
 pub fn serve(config: &Config, ready: impl FnOnce(Ready)) -> anyhow::Result<()> {
     telemetry::start(&config.log);
+    files::raise(config.http.max_connections);
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let place = Place::open(config).await?;

@@ -41,6 +41,24 @@ fn wrong_settings_are_told_all_at_once() {
     assert!(told.contains("LOVAGE__WORKER__LEASE_SECONDS") && told.contains("from 2 to 3600"), "{told}");
 }
 
+#[test]
+fn idle_connections_keep_nobody_out_where_files_are_few() {
+    use std::io::{Read, Write};
+    const FILES: u32 = 100;
+    let mut daemon = Daemon::with_files(FILES);
+    let address = daemon.url().trim_start_matches("http://").to_owned();
+    let idle: Vec<_> = (0..2 * FILES).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
+    let mut next = std::net::TcpStream::connect(&address).unwrap();
+    next.set_read_timeout(Some(lovage_tests::daemon::PATIENCE / 3)).unwrap();
+    next.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut line = [0; 12];
+    next.read_exact(&mut line).expect("it is let in");
+    assert_eq!(&line, b"HTTP/1.1 200");
+    drop(idle);
+    daemon.process().wait_for("cannot accept a connection");
+    assert!(daemon.process().said().contains("http.max_connections"), "{}", daemon.process().said());
+}
+
 /// A store that a daemon has closed: everything is in its database.
 fn closed() -> Daemon {
     let mut daemon = Daemon::start(&[guests::tour()], &[]);
