@@ -7,6 +7,7 @@
 //! - A secret is in the answer that issues it and nowhere else.
 //! - Hashes are compared in constant time; which ids there are is no secret.
 //! - Once there was a token, every request needs one, also after all have ended: then a start of the daemon issues another.
+//! - So the first one can make others.
 //! - What is revoked on one host is refused on all as soon as they hear of it; no answer is kept beyond that.
 //!
 //! Absent: HTTP, and counting how much a tenant uses.
@@ -102,6 +103,12 @@ pub enum AccessError {
         /// What to do first.
         cure: &'static str,
     },
+    /// It would be the first, and nobody could make another: from then on each request needs one.
+    #[error(
+        "from the first token on every request needs one, so it must be one that can make others: `lovage token add --scope \
+         admin`, of the tenant default; then, with that as LOVAGE_TOKEN, this one"
+    )]
+    FirstToken,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -241,6 +248,10 @@ impl Access {
         }
         if !self.exists(&tenant) {
             return Err(AccessError::UnknownTenant(tenant));
+        }
+        let is_operators = tenant == TenantId::default() && scopes.contains(&Scope::Admin);
+        if !is_operators && !self.is_required() {
+            return Err(AccessError::FirstToken);
         }
         let (id, secret) = (random_id()?, URL_SAFE_NO_PAD.encode(random::<SECRET_BYTES>()?));
         let expires_at = life.map(|life| now.after(life));

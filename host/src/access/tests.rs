@@ -40,6 +40,20 @@ async fn from_the_first_token_on_everybody_needs_one_for_ever() {
 }
 
 #[tokio::test]
+async fn the_first_token_of_an_open_daemon_can_make_others() {
+    let access = access(false).await;
+    access.set_tenant(TenantId::new("acme").unwrap(), TenantPolicy::default(), NOW).await.unwrap();
+    for (tenant, scope) in [("acme", Scope::Submit), ("acme", Scope::Admin), ("default", Scope::Deploy)] {
+        let error = access.issue(new(tenant, &[scope]), NOW).await.unwrap_err();
+        assert!(matches!(error, AccessError::FirstToken), "{error}");
+        assert!(error.to_string().contains("lovage token add --scope admin"), "{error}");
+    }
+    assert!(access.identify(None, Scope::Admin, NOW).is_ok(), "nobody is locked out");
+    access.issue(new("default", &[Scope::Admin, Scope::Read]), NOW).await.unwrap();
+    access.issue(new("acme", &[Scope::Submit]), NOW).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_first_start_of_a_daemon_that_needs_tokens_issues_one() {
     let access = access(true).await;
     assert_eq!(access.identify(None, Scope::Read, NOW), Err(Denied::Missing));
@@ -183,6 +197,7 @@ async fn a_tenant_is_taken_away_with_its_tokens_once_it_has_nothing_left() {
         name: "nightly".parse().unwrap(),
         entry,
         of_config: false,
+        declared_by: BTreeSet::new(),
         since: NOW,
         last_run: None,
         total_run_count: 0,

@@ -67,6 +67,7 @@ kinds! {
     NO_OLDER_VERSION = CONFLICT, "no_older_version", "The module has no version before the active one";
     TENANT_BUSY = CONFLICT, "tenant_busy", "The tenant has modules, or tasks that have not ended";
     ENTRY_OF_CONFIG = CONFLICT, "entry_of_config", "The configuration declares the periodic task";
+    FIRST_TOKEN = CONFLICT, "first_token", "The first token must be one that can make others";
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE, "body_too_large", "The body is larger than allowed";
     MESSAGE_TOO_LARGE = PAYLOAD_TOO_LARGE, "message_too_large", "The task's arguments are larger than allowed";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is of another type than this route takes";
@@ -167,6 +168,7 @@ impl From<AccessError> for Failure {
             AccessError::UnknownTenant(_) => UNKNOWN_TENANT.because(text),
             AccessError::UnknownToken(_) => UNKNOWN_TOKEN.because(text),
             AccessError::TenantBusy { .. } => TENANT_BUSY.because(text),
+            AccessError::FirstToken => FIRST_TOKEN.because(text),
             AccessError::Store(error) => error.into(),
         }
     }

@@ -19,6 +19,7 @@ Examples:
 
 const TOKEN_EXAMPLES: &str = "\
 Examples:
+  lovage token add --scope admin                     # the first one, unless the daemon has printed it: it makes the others
   lovage token add --tenant acme                     # to send tasks and look at them
   lovage token add --tenant acme --scope deploy --note ci --expires 86400
   lovage token revoke 5f0c6bd2a914";

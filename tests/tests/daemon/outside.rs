@@ -28,7 +28,10 @@ fn refused(daemon: &Daemon, args: &[&str]) -> String {
 /// Another tenant, with the module, and its command line.
 fn acme(daemon: &Daemon, limits: &[&str]) -> impl Fn(&[&str]) -> Ran + use<> {
     daemon.lovage([&["tenant", "add", "acme"], limits].concat()).ok();
-    let token = daemon.lovage(["token", "add", "--tenant", "acme", "--scope", "read,submit,deploy"]).ok();
+    let admin = daemon.lovage(["token", "add", "--scope", "admin"]).ok();
+    let mut add = daemon.command(["token", "add", "--tenant", "acme", "--scope", "read,submit,deploy"]);
+    add.env("LOVAGE_TOKEN", admin);
+    let token = run(add).ok();
     let url = daemon.url().to_owned();
     let acme = move |args: &[&str]| {
         let mut command = command(args);

@@ -99,7 +99,9 @@ fn what_a_tenants_tasks_used_is_shown_to_it_and_to_the_operator() {
 #[test]
 fn the_first_token_closes_a_daemon_that_was_open() {
     let daemon = Daemon::start(&[guests::tour()], &[]);
-    let token = daemon.lovage(["token", "add"]).ok();
+    assert!(daemon.lovage(["token", "add"]).fails(2).contains("lovage token add --scope admin"));
+    assert_eq!(daemon.lovage(["task", "run", "tour.add", "1", "2"]).ok(), "3", "nobody is locked out");
+    let token = daemon.lovage(["token", "add", "--scope", "admin"]).ok();
     daemon.lovage(["task", "run", "tour.add", "1", "2"]).fails(4);
     assert_eq!(run(with(&daemon, &token, &["task", "run", "tour.add", "1", "2"])).ok(), "3");
 }

@@ -156,7 +156,7 @@ async fn every_kind_of_problem_is_answered_in_one_form() {
 }
 
 /// What is met when tenants have limits, and then tokens.
-async fn of_tenants() -> [String; 6] {
+async fn of_tenants() -> [String; 7] {
     let site = site().await;
     let allow = async |policy: Value| assert_eq!(site.send("PUT", "/v1/tenants/default", policy).await.0 / 100, 2);
     let submit = || json_request("POST", "/v1/tasks", &json!({"task": "add"}));
@@ -169,16 +169,19 @@ async fn of_tenants() -> [String; 6] {
     let rate = met(&site, submit()).await;
     allow(json!({"queued_tasks": 1})).await;
     assert_eq!(met(&site, submit()).await, "queue_full");
-    let (_, issued) = site.send("POST", "/v1/tokens", json!({"scopes": ["read"]})).await;
+    let reader = || json_request("POST", "/v1/tokens", &json!({"scopes": ["read"]}));
+    let first = met(&site, reader()).await;
+    let (_, admin) = site.send("POST", "/v1/tokens", json!({"scopes": ["admin"]})).await;
     let with = |mut request: Request<Body>, token: &str| {
         request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
         request
     };
+    let (_, issued) = answer(site.ask(with(reader(), admin["token"].as_str().unwrap())).await).await;
     let missing = met(&site, submit()).await;
     let invalid = met(&site, with(submit(), "lovage_t1_x")).await;
     let scope = met(&site, with(submit(), issued["token"].as_str().unwrap())).await;
     assert_eq!(site.ask(submit()).await.headers()[header::WWW_AUTHENTICATE], "Bearer");
-    [busy, quota, rate, missing, invalid, scope]
+    [busy, quota, rate, first, missing, invalid, scope]
 }
 
 async fn slow_body() -> String {
