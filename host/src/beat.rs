@@ -14,7 +14,7 @@ mod due;
 mod fields;
 mod timetable;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -101,6 +101,8 @@ pub struct Beat {
     awake: Timestamp,
     changed: Notify,
     errors: Mutex<HashMap<(TenantId, EntryName), String>>,
+    /// What the configuration of this host declares.
+    declared: Mutex<BTreeSet<EntryName>>,
 }
 
 impl Beat {
@@ -113,24 +115,46 @@ impl Beat {
         limits: queue::Limits,
     ) -> Self {
         let awake = clock::now();
-        Self { store, modules, hub, access, limits, awake, changed: Notify::new(), errors: Mutex::default() }
+        let (changed, errors, declared) = Default::default();
+        Self { store, modules, hub, access, limits, awake, changed, errors, declared }
     }
 
-    /// Makes what the configuration declares what there is: for the default tenant, beside what the API has set.
-    pub async fn declare(&self, entries: &BTreeMap<EntryName, PeriodicTask>, now: Timestamp) -> Result<(), StoreError> {
+    /// Makes what the configuration declares what there is: for the default tenant, beside what the API has set; and where
+    /// several hosts share the store, of which this is `host`, beside what the configurations of the others declare.
+    pub async fn declare(
+        &self,
+        entries: &BTreeMap<EntryName, PeriodicTask>,
+        host: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let tenant = TenantId::default();
         let known = self.store.periodic().await?;
         for old in known.iter().filter(|old| old.of_config && !entries.contains_key(&old.name)) {
-            self.store.remove_periodic(&old.tenant, &old.name).await?;
+            self.declare_no_more(old, host).await?;
         }
         for (name, entry) in entries {
             let old = known.iter().find(|old| old.tenant == tenant && old.name == *name);
-            let new = changed(old, (&tenant, name), entry.clone(), true, now);
+            let mut new = changed(old, (&tenant, name), entry.clone(), true, now);
+            new.declared_by.extend(host.map(str::to_owned));
             if old != Some(&new) {
                 self.store.set_periodic(new).await?;
             }
         }
+        *self.declared.lock().unwrap_or_else(PoisonError::into_inner) = entries.keys().cloned().collect();
         Ok(())
+    }
+
+    /// Drops what this host does not declare, unless another one does.
+    async fn declare_no_more(&self, old: &Periodic, host: Option<&str>) -> Result<(), StoreError> {
+        let mut by = old.declared_by.clone();
+        if host.is_some_and(|host| !by.remove(host)) {
+            return Ok(());
+        }
+        if host.is_some() && !by.is_empty() {
+            return self.store.set_periodic(Periodic { declared_by: by, ..old.clone() }).await;
+        }
+        tracing::info!(name = %old.name, "a periodic task is gone: no configuration declares it any more");
+        self.store.remove_periodic(&old.tenant, &old.name).await.map(drop)
     }
 
     /// Declares a periodic task; whether there was none of its name.
@@ -157,9 +181,9 @@ impl Beat {
         Ok(old.is_none())
     }
 
-    /// Drops a periodic task.
+    /// Drops a periodic task. One that the configuration of another host declares is back when that starts again.
     pub async fn remove(&self, tenant: &TenantId, name: &EntryName) -> Result<(), BeatError> {
-        if self.find(tenant, name).await?.is_some_and(|found| found.of_config) {
+        if self.find(tenant, name).await?.is_some_and(|found| found.of_config) && self.declares(name) {
             return Err(BeatError::OfConfig(name.clone()));
         }
         // Also one that is there and cannot be read.
@@ -288,6 +312,11 @@ impl Beat {
         self.find(tenant, name).await?.ok_or_else(|| BeatError::Unknown(name.clone()))
     }
 
+    /// Whether the configuration of this host does.
+    fn declares(&self, name: &EntryName) -> bool {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
     fn shown(&self, periodic: Periodic, now: Timestamp) -> Shown {
         let key = (periodic.tenant.clone(), periodic.name.clone());
         let last_error = self.errors().get(&key).cloned();
@@ -329,6 +358,7 @@ fn changed(
         name: name.clone(),
         entry,
         of_config,
+        declared_by: old.filter(|_| of_config).map(|old| old.declared_by.clone()).unwrap_or_default(),
         since: kept.map_or(now, |old| old.since),
         last_run: old.and_then(|old| old.last_run),
         total_run_count: old.map_or(0, |old| old.total_run_count),

@@ -158,7 +158,7 @@ impl Site {
     /// Declares a periodic task as the configuration does.
     async fn declare(&self, name: &str) {
         let entry = serde_json::from_str(r#"{"task": "add", "args": [1], "every": 3600}"#).unwrap();
-        self.beat.declare(&[(name.parse().unwrap(), entry)].into(), Timestamp::from_micros(0)).await.unwrap();
+        self.beat.declare(&[(name.parse().unwrap(), entry)].into(), None, Timestamp::from_micros(0)).await.unwrap();
     }
 
     fn end(&self, id: &str) {

@@ -31,7 +31,16 @@ fn name(text: &str) -> EntryName {
 fn periodic(entry: PeriodicTask, since: i64, last: Option<i64>) -> Periodic {
     let last_run = last.map(|slot| LastRun { slot: at(slot), at: at(slot) });
     let (tenant, name) = (TenantId::default(), name("a"));
-    Periodic { tenant, name, entry, of_config: false, since: at(since), last_run, total_run_count: 0 }
+    Periodic {
+        tenant,
+        name,
+        entry,
+        of_config: false,
+        declared_by: BTreeSet::new(),
+        since: at(since),
+        last_run,
+        total_run_count: 0,
+    }
 }
 
 /// A store with a module that exports `tour.add`.
@@ -158,20 +167,48 @@ async fn the_configuration_rules_over_what_it_declares() {
     let tenant = TenantId::default();
     beat.set(&tenant, &name("mine"), entry(10.0), at(1)).await.unwrap();
     let declared = BTreeMap::from([(name("a"), entry(10.0)), (name("b"), entry(20.0))]);
-    beat.declare(&declared, at(2)).await.unwrap();
+    beat.declare(&declared, None, at(2)).await.unwrap();
     // Another argument is no other schedule: what was missed is still its own.
     let more = PeriodicTask { args: Json::parse("[2]".to_owned()).unwrap(), ..entry(10.0) };
-    beat.declare(&BTreeMap::from([(name("a"), more)]), at(15)).await.unwrap();
+    beat.declare(&BTreeMap::from([(name("a"), more)]), None, at(15)).await.unwrap();
     let all = store.periodic().await.unwrap();
     let names: Vec<_> = all.iter().map(|one| (one.name.as_str(), one.of_config, one.since)).collect();
     assert_eq!(names, [("a", true, at(2)), ("mine", false, at(1))]);
     // Another schedule is: it starts now.
-    beat.declare(&BTreeMap::from([(name("a"), entry(7.0))]), at(30)).await.unwrap();
+    beat.declare(&BTreeMap::from([(name("a"), entry(7.0))]), None, at(30)).await.unwrap();
     assert_eq!(store.periodic().await.unwrap()[0].since, at(30));
     assert!(matches!(beat.set(&tenant, &name("a"), entry(1.0), at(31)).await, Err(BeatError::OfConfig(_))));
     assert!(matches!(beat.remove(&tenant, &name("a")).await, Err(BeatError::OfConfig(_))));
     beat.remove(&tenant, &name("mine")).await.unwrap();
     assert!(matches!(beat.remove(&tenant, &name("mine")).await, Err(BeatError::Unknown(_))));
+}
+
+#[tokio::test]
+async fn a_host_takes_away_what_it_had_declared_and_nobody_else_does() {
+    let store = store().await;
+    let start = async |host: &str, names: &[&str]| {
+        let beat = beat(&store, 0).await;
+        let declared: BTreeMap<_, _> = names.iter().map(|one| (name(one), entry(10.0))).collect();
+        beat.declare(&declared, Some(host), at(1)).await.unwrap();
+        let all = store.periodic().await.unwrap();
+        (beat, all.into_iter().map(|one| one.name.to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(start("one", &["both", "own"]).await.1, ["both", "own"]);
+    let (other, there) = start("other", &["both"]).await;
+    assert_eq!(there, ["both", "own"], "a table less is not a table that was taken out");
+    assert_eq!(start("third", &[]).await.1, ["both", "own"]);
+    assert_eq!(start("one", &[]).await.1, ["both"], "its own is gone, and the other still declares the rest");
+    assert!(matches!(other.remove(&TenantId::default(), &name("both")).await, Err(BeatError::OfConfig(_))));
+    assert_eq!(start("other", &[]).await.1, [""; 0]);
+    // Of a host that does not come back: any other may be told.
+    start("lost", &["its"]).await;
+    let (one, there) = start("one", &[]).await;
+    assert_eq!(there, ["its"]);
+    assert!(matches!(
+        one.set(&TenantId::default(), &name("its"), entry(1.0), at(2)).await,
+        Err(BeatError::OfConfig(_))
+    ));
+    one.remove(&TenantId::default(), &name("its")).await.unwrap();
 }
 
 #[tokio::test]

@@ -172,7 +172,8 @@ impl House {
         let beat =
             Beat::new(Arc::clone(&store), Arc::clone(&modules), Arc::clone(&hub), Arc::clone(&access), admission);
         let beat = Arc::new(beat);
-        beat.declare(&declared, clock::now()).await?;
+        let host = store.is_shared().then_some(worker.hostname.as_str());
+        beat.declare(&declared, host, clock::now()).await?;
         let guests = guest_runtime(guest_threads()).map_err(HouseError::Threads)?;
         let settings = scheduler::Settings { concurrency: worker.concurrency, lease: worker.lease };
         let scheduler = Scheduler::new(Arc::clone(&pipeline), settings, guests.handle().clone());

@@ -1,5 +1,7 @@
 //! What is sent again and again, and which of its times have been dealt with.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use lovage_model::{EntryName, PeriodicTask, TenantId, Timestamp};
 
@@ -16,6 +18,8 @@ pub struct Periodic {
     pub entry: PeriodicTask,
     /// Whether the configuration declares it: then only the configuration changes it.
     pub of_config: bool,
+    /// The hosts whose configurations do, where several may; a store that one host has need not keep them.
+    pub declared_by: BTreeSet<String>,
     /// Since when it is as it is: times before that are not its own.
     pub since: Timestamp,
     /// When it was sent last; none: never.

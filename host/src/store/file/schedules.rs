@@ -1,5 +1,7 @@
 //! Periodic tasks, in a table of their own.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use lovage_model::{EntryName, TenantId, Timestamp};
 use rusqlite::types::Type;
@@ -85,6 +87,7 @@ fn periodic(row: &Row<'_>) -> rusqlite::Result<Periodic> {
         name: read_name(EntryName::try_from(row.get::<_, String>(1)?))?,
         entry: serde_json::from_str(&row.get::<_, String>(2)?).map_err(broken)?,
         of_config: row.get(3)?,
+        declared_by: BTreeSet::new(),
         since: Timestamp::from_micros(row.get(4)?),
         last_run: slot.map(|(slot, at)| LastRun { slot: Timestamp::from_micros(slot), at: Timestamp::from_micros(at) }),
         total_run_count: row.get::<_, i64>(7)?.unsigned_abs(),

@@ -1,6 +1,6 @@
 //! Periodic tasks, for the beats of all hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use lovage_model::{EntryName, PeriodicTask, TenantId, Timestamp};
@@ -30,6 +30,9 @@ struct Kept {
     name: EntryName,
     entry: PeriodicTask,
     of_config: bool,
+    /// Absent in rows of versions that did not keep it.
+    #[serde(default)]
+    declared_by: BTreeSet<String>,
     since: i64,
 }
 
@@ -63,6 +66,7 @@ impl Schedules for RedisStore {
                 name: kept.name,
                 entry: kept.entry,
                 of_config: kept.of_config,
+                declared_by: kept.declared_by,
                 since: Timestamp::from_micros(kept.since),
                 last_run: run.map(|(last, _)| last),
                 total_run_count: run.map_or(0, |(_, count)| count),
@@ -74,8 +78,8 @@ impl Schedules for RedisStore {
     }
 
     async fn set_periodic(&self, periodic: Periodic) -> Result<()> {
-        let Periodic { tenant, name, entry, of_config, since, .. } = periodic;
-        let kept = Kept { tenant, name, entry, of_config, since: since.as_micros() };
+        let Periodic { tenant, name, entry, of_config, declared_by, since, .. } = periodic;
+        let kept = Kept { tenant, name, entry, of_config, declared_by, since: since.as_micros() };
         let written = Some(text(&kept)?);
         let args =
             Args { what: "set", tenant: Some(&kept.tenant), name: Some(&kept.name), entry: written, ..Args::default() };
@@ -97,6 +101,16 @@ impl Schedules for RedisStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_of_an_older_version_is_read() {
+        let row = r#"{"tenant": "default", "name": "a", "entry": {"task": "t.a", "every": 10}, "of_config": true, "since": 5}"#;
+        let kept: Kept = serde_json::from_str(row).unwrap();
+        assert!(kept.of_config && kept.declared_by.is_empty());
+        let kept = Kept { declared_by: ["lovage@a".to_owned()].into(), ..kept };
+        let again: Kept = serde_json::from_str(&text(&kept).unwrap()).unwrap();
+        assert_eq!(again.declared_by, kept.declared_by);
+    }
 
     #[test]
     fn a_run_is_read() {

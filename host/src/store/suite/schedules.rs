@@ -23,7 +23,16 @@ fn entry(name: &str, of: &TenantId, every: f64) -> Periodic {
         catch_up: false,
     };
     let (tenant, name) = (of.clone(), EntryName::new(name).unwrap());
-    Periodic { tenant, name, entry, of_config: true, since: at(1), last_run: None, total_run_count: 0 }
+    Periodic {
+        tenant,
+        name,
+        entry,
+        of_config: true,
+        declared_by: Default::default(),
+        since: at(1),
+        last_run: None,
+        total_run_count: 0,
+    }
 }
 
 /// One of the tenant's.
