@@ -8,6 +8,7 @@
 //! later, while others go on; a crash loses nothing.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -128,15 +129,16 @@ where
                 (true, arrival)
             }
             Completed::Chord(end) => {
-                let inline = (self.complete)(&tenant, &id, *end);
+                let inline = decided(|| (self.complete)(&tenant, &id, *end))?;
                 let step = FollowUp { inline, ..FollowUp::last(Vec::new()) };
                 return self.apply(key, &tenant, step).await.map(|()| true);
             }
         };
         let Page { followers, many, done } = self.followers(&tenant, &id, &arrival).await?;
         let arrived = Arrived { tenant: &tenant, arrival: &arrival, of_group, many };
-        let followed = followers.iter().map(|message| (message.id.clone(), (self.decide)(message, arrived)));
-        let step = FollowUp { done, ..FollowUp::last(followed.collect()) };
+        let decide = |message: &Message| (message.id.clone(), (self.decide)(message, arrived));
+        let followed = decided(|| followers.iter().map(decide).collect())?;
+        let step = FollowUp { done, ..FollowUp::last(followed) };
         self.apply(key, &tenant, step).await.map(|()| done)
     }
 
@@ -174,6 +176,13 @@ where
             }
         }
     }
+}
+
+/// A fault of ours in one decision must not end the loop, which decides for all tenants.
+fn decided<T>(decide: impl FnOnce() -> T) -> Result<T> {
+    let fault =
+        |_| StoreError::Failed("what follows could not be decided: a fault of lovage's own, told above".to_owned());
+    catch_unwind(AssertUnwindSafe(decide)).map_err(fault)
 }
 
 struct Page {

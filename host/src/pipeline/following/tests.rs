@@ -165,6 +165,26 @@ async fn what_fails_is_tried_again_while_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_fault_of_ours_in_one_decision_keeps_no_other_from_being_made() {
+    let store = Arc::new(Scripted::default());
+    store.end(1, 1);
+    store.end(2, 1);
+    let panicked = std::sync::atomic::AtomicBool::new(false);
+    let decide = move |message: &Message, arrived: Arrived<'_>| {
+        let goes_wrong = message.id.as_str() == "task-1-0";
+        assert!(!goes_wrong || panicked.swap(true, std::sync::atomic::Ordering::Relaxed), "a fault, once");
+        super::tests::decide(message, arrived)
+    };
+    let hub = Arc::new(Hub::new(NOW));
+    let following = Following { store: Arc::clone(&store), hub, decide, complete, message_bytes: 100 };
+    tokio::select! {
+        () = following.run() => unreachable!("it runs for ever"),
+        () = store.idle.notified() => {}
+    }
+    assert_eq!(store.steps(), [(2, 1, true), (1, 1, true)]);
+}
+
+#[tokio::test]
 async fn what_somebody_else_dealt_with_is_left_alone() {
     let store = Arc::new(Scripted::default());
     store.end(1, 1);
