@@ -90,7 +90,7 @@ fn help_shows_the_verbs_and_the_exit_codes() {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb}: {help}");
     }
     assert!(help.ends_with(&format!("{}\n", exit::TABLE)), "{help}");
-    assert!(help.contains("[env: LOVAGE_URL="), "{help}");
+    assert!(help.contains("[env: LOVAGE_URL]"), "{help}");
 }
 
 #[test]

@@ -10,6 +10,20 @@ use lovage_tests::guests;
 use rustix::process::Signal;
 use serde_json::json;
 
+/// The command, which hears SIGHUP: whoever runs the tests may have it ignored, as `nohup` does.
+fn hearing_hangups<const N: usize>(args: [&str; N]) -> Command {
+    let plain = command(args);
+    let mut hearing = Command::new("env");
+    hearing.arg("--default-signal=HUP").arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => hearing.env(name, value),
+            None => hearing.env_remove(name),
+        };
+    }
+    hearing
+}
+
 fn exec(module: &Path, args: &[&str]) -> Ran {
     run(command(["exec", module.to_str().unwrap()].iter().chain(args)))
 }
@@ -107,7 +121,7 @@ fn whoever_stops_a_task_that_runs_here_is_left_nothing() {
     for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
         for task in ["wait_visibly", "spin_visibly"] {
             let home = tempfile::tempdir().unwrap();
-            let mut exec = command(["exec", guests::walls().to_str().unwrap(), task]);
+            let mut exec = hearing_hangups(["exec", guests::walls().to_str().unwrap(), task]);
             exec.env("TMPDIR", home.path());
             let mut process = Process::start(exec);
             process.wait_for("WAITING");
@@ -121,7 +135,7 @@ fn whoever_stops_a_task_that_runs_here_is_left_nothing() {
 #[test]
 fn a_development_daemon_ends_with_its_terminal_unless_it_is_to_stay() {
     let home = tempfile::tempdir().unwrap();
-    let mut dev = command(["dev"]);
+    let mut dev = hearing_hangups(["dev"]);
     dev.env("TMPDIR", home.path());
     let mut process = Process::start(dev);
     process.wait_for("export LOVAGE_URL=");

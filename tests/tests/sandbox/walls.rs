@@ -97,6 +97,7 @@ fn faults() -> Vec<Row> {
             F(MemoryLimit, LOVAGE, "MemoryLimitExceeded", "1048576", ""),
         ),
         row("walls.wait_visibly", json!([]), brief, late("")),
+        row("walls.spin_visibly", json!([]), brief, late("walls::spin_visibly")),
         row("walls.wait_once", json!([]), brief, late("")),
         row("walls.many_pollables", json!([]), plenty, F(HandleLimit, LOVAGE, "HandleLimitExceeded", "handles", "")),
         row(
