@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: impl Future<Output = ()> + Send) {
     let (slots, idle) = (Arc::new(Semaphore::new(door.max_connections)), Idle::default());
     let (closing, closed) = watch::channel(false);
-    let (mut connections, mut came) = (JoinSet::new(), None);
+    let (mut connections, mut came, mut is_told) = (JoinSet::new(), None, false);
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -58,13 +58,16 @@ pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: 
             }
             accepted = listener.accept(), if came.is_none() => match accepted {
                 Ok((stream, _)) => {
-                    came = Some(stream);
+                    (came, is_told) = (Some(stream), false);
                     if slots.available_permits() == 0 {
                         idle.make_room();
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    // Told once, however often it is tried.
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(%error, "cannot accept a connection; trying again until it can be");
+                    }
                     if is_out_of_files(&error) {
                         idle.make_room();
                     }
