@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lovage_model::without_password;
 use reqwest::Url;
 
 use crate::{Error, Result};
@@ -80,14 +81,6 @@ fn no_tls() -> rustls::ClientConfig {
         .expect("the provider knows TLS 1.2 and 1.3")
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth()
-}
-
-/// An address, or what was to be one, without what may be a password: whatever stands before the last `@`.
-fn without_password(text: &str) -> String {
-    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
-    let after_scheme = |at: usize| before.len() - before[at + 1..].trim_start_matches('/').len();
-    let scheme = before.find(":/").map_or(0, after_scheme);
-    format!("{}***@{host}", &before[..scheme])
 }
 
 fn address(text: &str) -> Result<Url> {

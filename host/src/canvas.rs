@@ -156,8 +156,11 @@ pub struct Scope<'a> {
     pub now: Timestamp,
     /// How large all is that was made so far, in bytes. What one settlement leaves is bounded as a whole: its links get its value
     /// each, and what it ends gets its failure.
-    pub bytes: usize,
+    bytes: usize,
 }
+
+/// After so many links of a task that could not be sent no more are tried.
+pub(crate) const MOST_REFUSED: usize = 100;
 
 /// Together all calls of a scope may be as large as so many of the largest messages.
 const SCOPE_MESSAGES: usize = 32;

@@ -74,6 +74,9 @@ pub struct Control {
     pub host: Host,
 }
 
+/// What is said of a task that runs elsewhere.
+const TOLD: &str = "another host has it, and was told to stop it";
+
 /// What an order found.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
@@ -147,7 +150,7 @@ impl Control {
                     *found = Found::Done(State::Revoked, "no host has had it yet; it will not run if it comes");
                 }
                 Found::Elsewhere(state) if terminate => {
-                    *found = Found::Done(state.clone(), "another host has it, and was told to stop it");
+                    *found = Found::Done(state.clone(), TOLD);
                 }
                 _ => {}
             }

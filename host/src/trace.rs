@@ -38,11 +38,6 @@ pub struct Attempted<'a> {
 }
 
 impl Attempted<'_> {
-    /// Whether an earlier delivery counts as one that ended without an outcome.
-    fn is_redelivered(&self) -> bool {
-        self.deliveries > self.message.earlier_deliveries + 1
-    }
-
     /// Whether the result is dropped: the message's wish, or the task's own declaration.
     pub fn ignores_result(&self) -> bool {
         self.message.ignore_result.unwrap_or(self.options.ignore_result)
@@ -205,7 +200,9 @@ fn verdict(
         Outcome::Replaced => replaced(attempted, effects, scope, left),
         Outcome::Ignored => Verdict::Ignored,
         // Else its next delivery would look as if a host had been lost, and it would not run again; or one after many such.
-        Outcome::Rejected(true) if attempted.options.runs_once() || attempted.is_redelivered() => {
+        Outcome::Rejected(true)
+            if attempted.options.runs_once() || attempted.message.is_redelivered(attempted.deliveries) =>
+        {
             let message = attempted.message.clone();
             let message = Message { requeued: true, earlier_deliveries: attempted.deliveries, ..message };
             Verdict::Replaced { by: Box::new(Planned { message, awaits: None }) }

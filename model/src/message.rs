@@ -137,6 +137,11 @@ pub enum Then {
 }
 
 impl Message {
+    /// Whether an earlier delivery of so many, the present one included, ended without an outcome.
+    pub fn is_redelivered(&self, deliveries: u32) -> bool {
+        deliveries > self.earlier_deliveries + 1
+    }
+
     /// A call of a task without arguments, which nobody sent and nobody waits for.
     pub fn new(id: TaskId, task: TaskName) -> Self {
         Self {

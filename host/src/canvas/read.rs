@@ -126,8 +126,8 @@ pub(super) fn link_member(task: &mut Signature, options: &SignatureOptions, is_f
     task.options.link_error.extend(options.link_error.iter().cloned());
 }
 
-/// How many chunks a list makes, if they may be made: each holds the task that all have, of so many bytes.
-pub(super) fn count_chunks(items: usize, n: usize, task_bytes: usize, rules: Rules) -> Result<usize, Invalid> {
+/// Whether chunks of a list may be made: each holds the task that all have, of so many bytes.
+pub(super) fn check_chunks(items: usize, n: usize, task_bytes: usize, rules: Rules) -> Result<(), Invalid> {
     if n == 0 {
         return Err(Invalid::wrong("kwargs.n", "is 0: a chunk has at least one item"));
     }
@@ -144,19 +144,19 @@ pub(super) fn count_chunks(items: usize, n: usize, task_bytes: usize, rules: Rul
         );
         return Err(Invalid::too_large("kwargs.task", text));
     }
-    Ok(chunks)
+    Ok(())
 }
 
 /// What one chunk is called with.
 #[derive(serde::Serialize)]
-pub(super) struct Chunk<'a, T> {
-    pub(super) task: &'a T,
-    pub(super) it: &'a [Json],
+struct Chunk<'a> {
+    task: &'a Json,
+    it: &'a [Json],
 }
 
 fn chunks(Chunks { task, it, n }: Chunks, rules: Rules) -> Result<Vec<Signature>, Invalid> {
     let task = Json::of(&task).map_err(|error| Invalid::wrong("kwargs.task", error.to_string()))?;
-    count_chunks(it.len(), n, task.as_str().len(), rules)?;
+    check_chunks(it.len(), n, task.as_str().len(), rules)?;
     let starmap = |items: &[Json]| {
         let kwargs = Json::of(&Chunk { task: &task, it: items });
         let name = builtin::STARMAP.parse().map_err(|error| Invalid::wrong("task", format!("{error}")))?;

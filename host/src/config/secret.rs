@@ -1,5 +1,7 @@
 //! What may be shown of what has a password in it?
 
+use lovage_model::without_password;
+
 /// The URL of a store as it may be shown, once it is known to be one: without a password.
 pub(super) fn shown(url: &str) -> String {
     let url = without_pass(url);
@@ -12,11 +14,7 @@ pub(super) fn shown(url: &str) -> String {
 
 /// What may have been meant as the URL of a store, as an error may quote it: without anything that stands where a password may.
 pub(super) fn masked(text: &str) -> String {
-    let text = without_pass(text);
-    let Some((before, host)) = text.rsplit_once('@') else { return text };
-    let after_scheme = |at: usize| before.len() - before[at + 1..].trim_start_matches('/').len();
-    let scheme = before.find(":/").map_or(0, after_scheme);
-    format!("{}***@{host}", &before[..scheme])
+    without_password(&without_pass(text))
 }
 
 /// The same without the value of `pass`.

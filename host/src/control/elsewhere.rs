@@ -3,7 +3,7 @@
 use lovage_model::{TaskId, TenantId};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Control, Found};
+use super::{Control, Found, TOLD};
 use crate::attempt::Stop;
 use crate::store::Result;
 
@@ -48,7 +48,7 @@ impl Control {
         let mut told = Vec::new();
         for (id, found) in found {
             if let Found::Elsewhere(state) = found {
-                *found = Found::Done(state.clone(), "another host has it, and was told to stop it");
+                *found = Found::Done(state.clone(), TOLD);
                 told.push(id.clone());
             }
         }

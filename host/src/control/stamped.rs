@@ -2,7 +2,7 @@
 
 use lovage_model::{EventKind, Json, State, TaskId, TenantId, Timestamp};
 
-use super::{Control, Found};
+use super::{Control, Found, TOLD};
 use crate::celery::pidbox::Request;
 use crate::store::{Result, Revoked};
 
@@ -24,7 +24,7 @@ impl Control {
                 if let Found::Elsewhere(state) = found
                     && terminate
                 {
-                    *found = Found::Done(state.clone(), "another host has it, and was told to stop it");
+                    *found = Found::Done(state.clone(), TOLD);
                 }
             }
         } else if terminate {

@@ -229,7 +229,7 @@ impl Pipeline {
                 soft_time_limit: message.timelimit.soft.or(options.soft_time_limit),
                 ..options.clone()
             },
-            ..Request::of(message, &self.hostname, is_redelivered(lease) || message.requeued)
+            ..Request::of(message, &self.hostname, lease.message.is_redelivered(lease.deliveries) || message.requeued)
         }
     }
 
@@ -258,14 +258,9 @@ impl Pipeline {
     }
 }
 
-/// Whether an earlier delivery ended without an outcome.
-fn is_redelivered(lease: &Lease) -> bool {
-    lease.deliveries > lease.message.earlier_deliveries + 1
-}
-
 /// Why a message must not be run, if so.
 fn unfit(lease: &Lease, options: &TaskOptions, most_deliveries: u32, now: Timestamp) -> Option<Unrun> {
-    if is_redelivered(lease) && options.runs_once() {
+    if lease.message.is_redelivered(lease.deliveries) && options.runs_once() {
         return Some(Unrun::Lost);
     }
     let lost = lease.deliveries.saturating_sub(lease.message.earlier_deliveries + 1);

@@ -55,7 +55,7 @@ impl Running {
         let Lease { key: lease, tenant, message, deliveries } = of;
         let log = Arc::new(Mutex::new(AttemptLog { retries: message.retries, ..AttemptLog::default() }));
         let (key, lease) = ((tenant.clone(), message.id.clone()), *lease);
-        let redelivered = *deliveries > message.earlier_deliveries + 1;
+        let redelivered = message.is_redelivered(*deliveries);
         let brief = Brief { id: message.id.clone(), priority: message.priority, redelivered, time_start: None };
         let mut attempts = self.lock();
         let (stop, stopped) = watch::channel(self.is_stopping().then_some(Stop::Interrupted));

@@ -3,10 +3,7 @@
 use lovage_model::{Exception, Json, Message, Plan, ResultTuple, Signature};
 use serde_json::json;
 
-use crate::canvas::{self, Scope, Sent};
-
-/// After so many that could not be sent no more are tried.
-const MOST_REFUSED: usize = 100;
+use crate::canvas::{self, MOST_REFUSED, Scope, Sent};
 
 /// What comes of a task's links.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use lovage_model::{Json, WireShape, WireSignature};
 
 use super::{Invalid, tree};
-use crate::canvas::read::count_chunks;
+use crate::canvas::read::check_chunks;
 use crate::canvas::{Rules, builtin};
 
 /// What chunks are made of.
@@ -25,7 +25,7 @@ pub(super) fn group_of(sig: &WireSignature, rules: Rules) -> Result<WireSignatur
     let WireShape::Task(kwargs) = &sig.shape else { unreachable!("chunks are written as a task") };
     let Chunks { task, it, n } = Json::of(kwargs).and_then(|kwargs| kwargs.read()).map_err(wrong)?;
     let task = Json::of(&task).map_err(wrong)?;
-    count_chunks(it.len(), n, task.as_str().len(), rules)?;
+    check_chunks(it.len(), n, task.as_str().len(), rules)?;
     let maps = it.chunks(n).map(|items| starmap(&task, items)).collect::<Result<_, _>>().map_err(wrong)?;
     Ok(WireSignature { options: sig.options.clone(), ..tree::group(maps) })
 }

@@ -6,9 +6,7 @@ use lovage_model::{Exception, Json, Message, TaskId, WireOptions, WireShape, Wir
 use serde_json::json;
 
 use super::{Inliner, Invalid, tree};
-
-/// After so many that could not be sent no more are tried.
-const MOST_REFUSED: usize = 100;
+use crate::canvas::MOST_REFUSED;
 
 /// What an errback may know of the task that failed.
 pub(super) struct Request {

@@ -8,8 +8,10 @@ for i = 1, #page, 2 do
   local t, id = page[i]:match('^%d+%z([^%z]+)%z(.*)$')
   if t == A.tenant and #found < A.max then
     local v = call('HMGET', K.task(t, id), 'm', 'si', 'raw', 'q')
-    if v[1] then bytes = bytes + #v[1] end
-    if v[1] then found[#found + 1] = { m = v[1], si = v[2], raw = v[3] or nil, q = v[4] } end
+    if v[1] then
+      bytes = bytes + #v[1]
+      found[#found + 1] = { m = v[1], si = v[2], raw = v[3] or nil, q = v[4] }
+    end
   end
 end
 return cmsgpack.pack({ found = found, seen = seen, over = seen == #page / 2 and #page < 2 * A.page })

@@ -47,6 +47,13 @@ async fn the_end(bench: &Bench) -> (i64, ChordEnd) {
     (key, *chord)
 }
 
+/// Sends and leases the first part of a chord of so many.
+async fn first_part(bench: &Bench, size: &str) -> Lease {
+    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &[size]).await;
+    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
+    bench.lease_one(at(0)).await
+}
+
 fn value(text: &str) -> Arrival {
     Arrival::Value(Json::parse(text.to_owned()).unwrap())
 }
@@ -54,9 +61,7 @@ fn value(text: &str) -> Arrival {
 #[tokio::test]
 async fn a_part_that_nobody_can_read_has_failed_and_stops_nothing() {
     let bench = Bench::new().await;
-    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["2"]).await;
-    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
-    let lease = bench.lease_one(at(0)).await;
+    let lease = first_part(&bench, "2").await;
     bench.ask::<u64>("ZADD", "celery-taskset-meta-g.j", &["1", "no part"]).await;
     assert_eq!(bench.commit(lease.key, ends(&lease, State::Success, "10")).await, Fenced::Applied);
     let (_, chord) = the_end(&bench).await;
@@ -99,9 +104,7 @@ async fn parts_of_both_sides_come_together() {
 #[tokio::test]
 async fn a_chord_that_python_completes_is_pythons() {
     let bench = Bench::new().await;
-    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["2"]).await;
-    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
-    let lease = bench.lease_one(at(0)).await;
+    let lease = first_part(&bench, "2").await;
     bench.commit(lease.key, ends(&lease, State::Success, "10")).await;
     returned_by_python(&bench, "b", "1", "20").await;
     bench.ask::<()>("SET", "celery-taskset-meta-g.c", &["their-token"]).await;
@@ -120,9 +123,7 @@ async fn nested_results_come_with_their_leaves() {
     bench.ask::<()>("SET", "celery-taskset-meta-g", &[tuple]).await;
     let meta = r#"{"status": "SUCCESS", "result": 7, "traceback": null, "children": [], "task_id": "x"}"#;
     bench.ask::<()>("SET", "celery-task-meta-x", &[meta]).await;
-    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["1"]).await;
-    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
-    let lease = bench.lease_one(at(0)).await;
+    let lease = first_part(&bench, "1").await;
     bench.commit(lease.key, ends(&lease, State::Success, "10")).await;
     let (_, chord) = the_end(&bench).await;
     assert_eq!(chord.parts[1], ("x".parse().unwrap(), value("7")));
@@ -132,9 +133,7 @@ async fn nested_results_come_with_their_leaves() {
 #[tokio::test]
 async fn a_part_that_is_revoked_while_it_waits_counts() {
     let bench = Bench::new().await;
-    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["1"]).await;
-    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
-    let lease = bench.lease_one(at(0)).await;
+    let lease = first_part(&bench, "1").await;
     bench.store.release(lease.key, false).await.unwrap();
     let found = bench.store.revoke(&tenant(), &lease.message.id, at(1)).await.unwrap();
     assert_eq!(found, Revoked::Waiting);
@@ -256,9 +255,7 @@ async fn a_chain_that_is_part_of_a_chord_is_counted_though_its_first_step_never_
 #[tokio::test]
 async fn a_body_that_nobody_can_read_stops_no_other_chord() {
     let bench = Bench::new().await;
-    bench.ask::<()>("SET", "celery-taskset-meta-g.s", &["1"]).await;
-    bench.ask::<u64>("LPUSH", "celery", &[&part_of("a", 0)]).await;
-    let lease = bench.lease_one(at(0)).await;
+    let lease = first_part(&bench, "1").await;
     bench.store.commit(lease.key, ends(&lease, State::Success, "1")).await.unwrap();
     let kept: Vec<(String, Vec<u8>)> = bench.ask("HGETALL", "lovage:ending", &[]).await;
     let (key, text) = &kept[0];
