@@ -105,14 +105,13 @@ class Lovage:
 def drain(worker, home, redis, tasks):
     """Tasks a second, from the first that is taken to the last result."""
     with app.producer_pool.acquire(block=True) as producer:
-        for number in range(tasks):
-            app.send_task("load.noop", task_id=f"drain-{number}", producer=producer)
+        ids = [app.send_task("load.noop", producer=producer).id for _ in range(tasks)]
     worker.start(home)
     wait_for("the first is taken", lambda: redis.llen("celery") < tasks, 0.001)
     began = time.monotonic()
     wait_for("the last is taken", lambda: redis.llen("celery") == 0)
     # Those that were taken last; the order in which they end is nobody's promise.
-    last = [f"celery-task-meta-drain-{number}" for number in range(max(0, tasks - 2000), tasks)]
+    last = [f"celery-task-meta-{id}" for id in ids[-2000:]]
     wait_for("all have results", lambda: redis.exists(*last) == len(last))
     return tasks / (time.monotonic() - began)
 

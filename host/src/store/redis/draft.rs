@@ -16,8 +16,6 @@ pub(super) struct Draft {
     pr: u8,
     /// The message, as the row keeps it.
     m: String,
-    /// About how long it is.
-    sz: usize,
     /// Its element on a list, behind the first brace.
     el: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +52,6 @@ impl Draft {
             q: message.queue.to_string(),
             pr: message.priority,
             m: text(message)?,
-            sz: message.args.as_str().len() + message.kwargs.as_str().len(),
             el: element[1..].to_owned(),
             eta: message.eta.map(Timestamp::as_micros),
             aw,

@@ -43,12 +43,12 @@ impl Metering for RedisStore {
 /// The most that is added at once: sums of these stay numbers that the server can hold.
 const MOST: u64 = 1 << 53;
 
-/// The fields of what an attempt has used, as texts: the server's scripts know no large numbers.
-pub(super) fn fields(used: Used, at: Timestamp) -> BTreeMap<String, String> {
+/// The fields of what an attempt has used.
+pub(super) fn fields(used: Used, at: Timestamp) -> BTreeMap<String, u64> {
     let on = day(at);
     let all = [("a", used.attempts), ("f", used.fuel), ("c", used.cpu_micros), ("m", used.kib_millis)];
     all.into_iter()
         .filter(|(_, much)| *much > 0)
-        .map(|(what, much)| (format!("{on}:{what}"), much.min(MOST).to_string()))
+        .map(|(what, much)| (format!("{on}:{what}"), much.min(MOST)))
         .collect()
 }

@@ -1,6 +1,7 @@
 //! What is a settlement, told to a script? All its texts are made here; the script moves and counts.
 
 use std::collections::BTreeMap;
+use std::ops::Not;
 
 use lovage_model::{Arrival, Message, Settlement, State, TaskId, TenantId};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::store::transition::{Next, Transition};
 pub(super) struct Ending {
     st: String,
     at: i64,
+    #[serde(skip_serializing_if = "Not::not")]
     done: bool,
     re: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,7 +32,7 @@ pub(super) struct Ending {
     us: Option<String>,
     /// What it adds to what its tenant has used: fields of a hash.
     #[serde(skip_serializing_if = "Option::is_none")]
-    used: Option<BTreeMap<String, String>>,
+    used: Option<BTreeMap<String, u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,13 +43,17 @@ pub(super) struct Ending {
     plan: Option<DraftPlan>,
     #[serde(skip_serializing_if = "Option::is_none")]
     swap: Option<Draft>,
+    #[serde(skip_serializing_if = "Not::not")]
     requeue: bool,
+    #[serde(skip_serializing_if = "Not::not")]
     leave: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     arrival: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<String>,
-    room: DraftRoom,
+    /// How much of the plan there is room for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<DraftRoom>,
     #[serde(skip_serializing_if = "Option::is_none")]
     follower: Option<Follower>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,6 +99,7 @@ pub(super) struct Attempt {
     pub(super) tenant: TenantId,
     pub(super) id: TaskId,
     pub(super) tag: String,
+    #[serde(skip_serializing_if = "Not::not")]
     pub(super) doubtful: bool,
     #[serde(flatten)]
     pub(super) ending: Ending,
@@ -156,7 +163,7 @@ impl Ending {
             leave: matches!(transition.next, Next::Leave),
             arrival: settlement.arrival.as_ref().map(text::<Arrival>).transpose()?,
             meta,
-            room: settlement.room.into(),
+            room: (!settlement.publish.is_empty()).then(|| settlement.room.into()),
             follower: None,
             inline: DraftInline::of(&settlement.inline, settlement.at)?,
         })

@@ -16,13 +16,13 @@ local function read(one)
   end
   local f = {}
   if r then
-    zrem(K.ended, pad(tonumber(r.n)) .. '\0' .. t .. '\0' .. id)
+    zrem(K.ended, pad(r.n) .. '\0' .. t .. '\0' .. id)
     for _, name in ipairs({ 'en', 're', 'tb', 'fa', 'us', 'ch', 'wo', 'th', 'raw' }) do forget_field(f, name) end
     call('DEL', K.log(t, id), K.children(t, id))
   end
   local n = r and r.n or int(next_of('number'))
   set(f, 'n', n, 'st', 'PENDING', 'sub', int(A.now), 'pos', int(next_of('pos')), 'si', int(A.now), 'pl', 'l', 'tag', one.tag,
-    'un', int(A['until']), 'lw', A.worker, 'de', 1)
+    'lw', A.worker, 'de', '1')
   message(f, t, id, n, d)
   write_row(t, id, f)
   if not r then

@@ -2,11 +2,11 @@
 
 -- Writes that a message is in its line again.
 local function ready_again(f, t, id, r, raw, now)
-  if raw then back(K.list(t, r.q, step_of(tonumber(r.pr))), r.pos, raw) end
+  if raw then back(K.list(t, r.q, step_of(tonumber(r.pr or 0))), r.pos, raw) end
   rings.ready = true
   if r.inl then
     set(f, 'pl', 'o')
-    zadd(K.ended, int(now), pad(tonumber(r.n)) .. '\0' .. t .. '\0' .. id)
+    zadd(K.ended, int(now), pad(r.n) .. '\0' .. t .. '\0' .. id)
   else
     set(f, 'pl', 'r')
     count(t, r.q, 'r', 1)

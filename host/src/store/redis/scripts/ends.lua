@@ -102,9 +102,20 @@ local function advance(t, id, th, arrival, follower, now)
   keep({ kind = 'task', t = t, id = id, arrival = arrival })
 end
 
+-- Writes what a settlement left, or forgets what one before it may have.
+local function leave(f, r, name, text)
+  if text then
+    set(f, name, text)
+  elseif r.st ~= 'PENDING' then
+    forget_field(f, name)
+  end
+end
+
+local NONE = {}
+
 -- Applies a settlement that nothing stands against, to a task whose message may be anywhere.
 local function conclude(t, id, r, s)
-  local now, f = s.at, { 'st', s.st }
+  local now, f = s.at, { 'st', s.st, 're', s.re }
   take(t, id, r)
   if s.leave then
     -- It goes on elsewhere, under its id.
@@ -115,9 +126,10 @@ local function conclude(t, id, r, s)
     forget_field(f, 'own')
     forget_field(f, 'ownm')
   end
-  if r.pl == 'l' then set(f, 'last', r.tag) end
-  set(f, 're', s.re, 'tb', s.tb or '', 'fa', s.fa or '')
+  leave(f, r, 'tb', s.tb)
+  leave(f, r, 'fa', s.fa)
   if s.wo then set(f, 'wo', s.wo, 'us', s.us) end
+  if r.pl == 'l' and not s.done then set(f, 'last', r.tag) end
   if s.done then
     unlabel(t, id, r)
     set(f, 'pl', 'e', 'en', int(now))
@@ -135,11 +147,11 @@ local function conclude(t, id, r, s)
     call('RPUSH', key, s.log)
     call('LTRIM', key, -MAX_LOGS, -1)
   end
-  for _, grown in ipairs(s.grown or {}) do grow(t, grown.group, grown.parts) end
+  for _, grown in ipairs(s.grown or NONE) do grow(t, grown.group, grown.parts) end
   local plan = s.plan
   if plan then
     if #plan.tasks > 0 then
-      local key = K.descendants(t, r.ro)
+      local key = K.descendants(t, r.ro or id)
       call('INCRBY', key, #plan.tasks)
       call('EXPIRE', key, TTL + 86400)
     end
@@ -151,7 +163,7 @@ local function conclude(t, id, r, s)
     local raw = s.element
     local pos = int(next_of('pos'))
     f.n = r.n
-    to_line(f, t, id, { q = r.q, pr = tonumber(r.pr), el = raw, inl = r.inl }, pos, now)
+    to_line(f, t, id, { q = r.q, pr = tonumber(r.pr or 0), el = raw, inl = r.inl }, pos, now)
   end
   write_row(t, id, f)
   if plan then store_tasks(t, plan, now) end

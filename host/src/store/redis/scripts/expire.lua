@@ -6,7 +6,7 @@ local now = math.max(time[1] * 1000000 + time[2], A.before)
 for _, member in ipairs(call('ZRANGE', K.ended, '-inf', '(' .. int(A.before), 'BYSCORE', 'LIMIT', 0, A.max)) do
   local n, t, id = member:match('^(%d+)%z([^%z]+)%z(.*)$')
   local r = read_row(t, id)
-  local waits_still = r and r.pl == 'o' and call('EXISTS', K.list(t, r.q, step_of(tonumber(r.pr) or 0))) == 1
+  local waits_still = r and r.pl == 'o' and call('EXISTS', K.list(t, r.q, step_of(tonumber(r.pr or 0)))) == 1
   if r and r.pl == 'o' and not waits_still then count(t, r.q, 'x', 1) end
   if waits_still and tonumber(r.n) == tonumber(n) then
     -- It may be on its list: it is looked at again when it has been there for as long once more.

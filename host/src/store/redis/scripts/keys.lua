@@ -4,6 +4,9 @@
 -- Celery's keys of tenant `default` are plain below G; those of any other tenant T are the same below `G lovage:{T}:`. What
 -- is ours of a tenant is below `lovage:` there, and what is ours of all tenants below `G lovage:`.
 
+-- Looked up once, not at each use.
+local format, tonumber, ipairs, pairs, unpack = string.format, tonumber, ipairs, pairs, unpack
+
 local OURS = G .. 'lovage:'
 
 local function celery(t)
@@ -17,7 +20,7 @@ end
 
 local K = {
   -- Of all tenants.
-  counters = OURS .. 'counters',   -- hash: schema, opens, number, pos, key, part, registry, modules
+  counters = OURS .. 'counters',   -- hash: schema, opens, number, pos, key, part, registry, modules, periodic
   hosts = OURS .. 'hosts',         -- hash: number of an opening (hex) -> the host that opened
   tenants = OURS .. 'tenants',     -- hash: tenant -> how many tasks and modules it has
   waiting = OURS .. 'waiting',     -- hash: tenant -> how many of its tasks wait

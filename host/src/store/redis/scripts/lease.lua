@@ -7,7 +7,7 @@ end
 
 local PAGE = 1000
 -- What many rows are told.
-local NOW, UNTIL, SCORE = int(A.now), int(A['until']), string.format('%.6f', A.now / 1000000)
+local NOW, UNTIL, SCORE = int(A.now), int(A['until']), format('%.6f', A.now / 1000000)
 
 -- What was granted to this host by a call whose answer it never got.
 if A.void then
@@ -29,7 +29,7 @@ local unacked, mine = {}, {}
 -- Gives a message to who asks; `raw` is the element as it was.
 local function grant(t, id, q, raw)
   local number = A.first + #leases
-  local tag = 'lovage-' .. OPENING .. string.format('%010x', number) .. '/' .. t .. '/' .. id
+  local tag = 'lovage-' .. OPENING .. format('%010x', number) .. '/' .. t .. '/' .. id
   local of = unacked[t]
   if not of then
     of = {}
@@ -46,7 +46,7 @@ end
 
 local function granted(f, r, tag)
   local de = tonumber(r and r.de or 0) + 1
-  set(f, 'pl', 'l', 'tag', tag, 'un', UNTIL, 'lw', A.worker, 'de', de)
+  set(f, 'pl', 'l', 'tag', tag, 'lw', A.worker, 'de', int(de))
   return de
 end
 
@@ -65,7 +65,7 @@ local function take_ours(source, raw, t, id, pos)
     dropped = dropped + 1
     return true
   end
-  bytes = bytes + tonumber(r.sz)
+  bytes = bytes + #(r.m or '')
   if bytes > MAX_BYTES and #leases > 0 then
     more = true
     return false
@@ -76,7 +76,7 @@ local function take_ours(source, raw, t, id, pos)
     count(t, r.q, 'r', -1)
     waits(t, -1)
   else
-    zrem(K.ended, pad(tonumber(r.n)) .. '\0' .. t .. '\0' .. id)
+    zrem(K.ended, pad(r.n) .. '\0' .. t .. '\0' .. id)
   end
   local number, tag = grant(t, id, r.q, raw)
   local f = {}
@@ -102,11 +102,10 @@ local function take_unread(source, raw)
   leases[#leases + 1] = { n = 0, token = number, t = source.t, id = '', m = raw, raw = '1', de = 1, q = source.q }
 end
 
--- What a row says of a client's message.
-local function describe(f, source, h, priority, raw)
-  if step_of(priority) ~= source.step then priority = STEPS[source.step] end
-  set(f, 'm', raw, 'raw', 1, 'na', h.task, 'q', source.q, 'pr', priority, 'ro', text_of(h.root_id) or h.id, 'sz', #raw,
-    'rt', tonumber(h.retries) or 0, 'inl', 1)
+-- The priority of a client's message: the list that it is on knows better.
+local function priority_of(msg, source)
+  local priority = type(msg.properties) == 'table' and tonumber(msg.properties.priority) or 0
+  return step_of(priority) == source.step and priority or STEPS[source.step]
 end
 
 -- Whether a second message of a task is to be taken instead of the first.
@@ -123,7 +122,7 @@ local function replace(f, t, id, r, now)
   unlabel(t, id, r)
   for _, name in ipairs({ 'own', 'ownm', 'el', 'aw', 'ag', 'sl', 'ut' }) do forget_field(f, name) end
   if r.pl ~= 'e' then return end
-  zrem(K.ended, pad(tonumber(r.n)) .. '\0' .. t .. '\0' .. id)
+  zrem(K.ended, pad(r.n) .. '\0' .. t .. '\0' .. id)
   for _, name in ipairs({ 'en', 're', 'tb', 'fa', 'us', 'ch', 'wo' }) do forget_field(f, name) end
   call('DEL', K.log(t, id), K.children(t, id))
   set(f, 'st', 'PENDING', 'sub', int(now))
@@ -144,27 +143,30 @@ local function take_foreign(source, raw)
     take_unread(source, raw)
     return true
   end
-  local t, id, f = source.t, h.id, {}
+  local t, q, id, retries = source.t, source.q, h.id, tonumber(h.retries) or 0
   local r = exists(t, id) and read_row(t, id) or nil
-  if r and not is_newer(t, r, tonumber(h.retries) or 0) then
+  if r and not is_newer(t, r, retries) then
     dropped = dropped + 1
     return true
   end
   local n = r and r.n or int(next_of('number'))
+  local f = { 'm', raw, 'raw', '1', 'inl', '1', 'na', h.task, 'q', q, 'pos', int(next_of('pos')) }
   if r then
     replace(f, t, id, r, A.now)
+    set(f, 'si', NOW)
   else
     set(f, 'n', n, 'st', 'PENDING', 'sub', NOW)
     zadd(K.tasks(t), n, id)
     add(K.tenants, t, 1)
   end
-  local properties = type(msg.properties) == 'table' and msg.properties or {}
-  describe(f, source, h, tonumber(properties.priority) or 0, raw)
-  set(f, 'pos', int(next_of('pos')), 'si', NOW)
-  local number, tag = grant(t, id, source.q, raw)
+  local priority, root = priority_of(msg, source), text_of(h.root_id) or id
+  if r or priority ~= 0 then set(f, 'pr', priority) end
+  if r or retries ~= 0 then set(f, 'rt', retries) end
+  if r or root ~= id then set(f, 'ro', root) end
+  local number, tag = grant(t, id, q, raw)
   local de = granted(f, r, tag)
   write_row(t, id, f)
-  leases[#leases + 1] = { n = tonumber(n), token = number, t = t, id = id, m = raw, raw = '1', de = de, q = source.q }
+  leases[#leases + 1] = { n = tonumber(n), token = number, t = t, id = id, m = raw, raw = '1', de = de, q = q }
   return true
 end
 

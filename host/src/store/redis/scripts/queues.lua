@@ -33,8 +33,8 @@ local function oldest_of(key)
       local pos, of, id = piece[i]:match('^{"lovage": "(%d+)/([^/"]+)/([^"]*)"')
       if pos and of == t then
         id = id:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
-        local v = call('HMGET', K.task(t, id), 'pos', 'pl', 'si')
-        if v[1] == pos and (v[2] == 'r' or v[2] == 'o') then return tonumber(pos), tonumber(v[3]) end
+        local v = call('HMGET', K.task(t, id), 'pos', 'pl', 'si', 'sub')
+        if v[1] == pos and (v[2] == 'r' or v[2] == 'o') then return tonumber(pos), tonumber(v[3] or v[4]) end
       end
     end
     if #piece < 16 then return nil end

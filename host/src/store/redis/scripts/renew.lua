@@ -9,7 +9,6 @@ for i, one in ipairs(A.keys) do
   if v[1] == 'l' and v[2] == one.tag then
     held_until[#held_until + 1] = int(A['until'])
     held_until[#held_until + 1] = one.tag
-    call('HSET', K.task(t, id), 'un', int(A['until']))
     local of = indices[t] or {}
     indices[t] = of
     of[#of + 1] = seconds

@@ -2,17 +2,20 @@
 --
 -- Fields of a row: n number, st state that the last settlement left, pl place (r ready, s scheduled, b blocked, l leased,
 -- o out: in Celery's form on a list that others take from as well, e ended), pos place in the line, si since when it is
--- ready or will be, q queue, pr priority, na name, m message (raw=1: as it came), sz its size, el its element while it is
--- scheduled, th what its end is for ("N", or "P<index>:<group>"), ro root, ut untracked, inl in Celery's form, rt retries,
--- sl labels of stamps, de deliveries, tag and un lease, lw who has it, own and ownm a state of the task's own, wo who had
--- it last, last the tag of the last settlement, sub when it came, en when it ended, re tb fa us what its last settlement
--- left, ch whether it has children, aw and ag what it waits for.
+-- ready or will be (none: since it came), q queue, pr priority (none: 0), na name, m message (raw=1: as it came), el its element
+-- while it is scheduled, th what its end is for ("N", or "P<index>:<group>"), ro root (none: itself), ut untracked, inl in Celery's
+-- form, rt retries (none: 0), sl labels of stamps, de deliveries, tag lease, the last one, lw who has it, own and ownm a state of the
+-- task's own, wo who had it last, last the tag of the last settlement, if that did not end it, sub when it came, en when it ended,
+-- re tb fa us what its last settlement left, ch whether it has children, aw and ag what it waits for.
+--
+-- A row has few fields, and a script few arguments: what the server does for a task is most of all to turn these into values of Lua,
+-- and back. Numbers are written as texts, which costs least.
 
 local call = redis.call
-local FIELDS = { 'pl', 'tag', 'n', 'q', 'th', 'own', 'sl', 'last', 'ro', 'pos', 'pr', 'de', 'ut', 'inl', 'si', 'un', 'aw', 'st',
-  'lw', 'rt', 'sz', 'raw', 'm' }
+local FIELDS = { 'pl', 'tag', 'n', 'q', 'th', 'own', 'sl', 'st', 'last', 'ro', 'pos', 'pr', 'de', 'ut', 'inl', 'si', 'aw', 'lw',
+  'rt', 'raw', 'm' }
 -- All but the message; and those that an end needs.
-local LIGHT, ENDING = #FIELDS - 1, 9
+local LIGHT, ENDING = #FIELDS - 1, 8
 
 -- A command on a key of Celery's, which clients may write as well: one of another type is taken for one that is not there, since an
 -- error would end a script that has done half of its work, for all tenants.
@@ -25,9 +28,12 @@ local function lenient(...)
   return answer
 end
 
-local function int(x) return string.format('%.0f', x) end
+local function int(x) return format('%d', x) end
 
-local function pad(x) return string.format('%016.0f', x) end
+local ZEROS = ('0'):rep(16)
+
+-- A number, written so that texts are in its order.
+local function pad(number) return ZEROS:sub(#number + 1) .. number end
 
 local function read_row(t, id, fields)
   local v = call('HMGET', K.task(t, id), unpack(FIELDS, 1, fields or LIGHT))
@@ -76,7 +82,22 @@ local function added(key, field)
   return gathered[key] and gathered[key][field] or 0
 end
 
-local function count(t, q, kind, d) add(K.lines(t), q .. '\0' .. kind, d) end
+-- How many messages more of each kind are in each queue.
+local counts = {}
+
+local function count(t, q, kind, d)
+  local of = counts[t]
+  if not of then
+    of = {}
+    counts[t] = of
+  end
+  local line = of[q]
+  if not line then
+    line = {}
+    of[q] = line
+  end
+  line[kind] = (line[kind] or 0) + d
+end
 
 local function waits(t, d) add(K.waiting, t, d) end
 
@@ -145,7 +166,7 @@ end
 
 -- Notes that a task has ended: other hosts have clients that wait for it.
 local function note_end(t, id, n, now)
-  zadd(K.ended, int(now), pad(tonumber(n)) .. '\0' .. t .. '\0' .. id)
+  zadd(K.ended, int(now), pad(n) .. '\0' .. t .. '\0' .. id)
   ended_ids[#ended_ids + 1] = '\n' .. t .. '\0' .. id
 end
 
@@ -154,6 +175,11 @@ local function finish()
   if counted and counted.dirty then
     local c = counted
     call('HSET', K.counters, 'number', int(c.number), 'pos', int(c.pos), 'key', int(c.key), 'part', int(c.part))
+  end
+  for t, of in pairs(counts) do
+    for q, line in pairs(of) do
+      for kind, d in pairs(line) do add(K.lines(t), q .. '\0' .. kind, d) end
+    end
   end
   for key, of in pairs(gathered) do
     for field, d in pairs(of) do
@@ -255,7 +281,7 @@ local function put_back()
   backs, back_order = {}, {}
 end
 
-local function due_member(t, id, r) return pad(tonumber(r.pos)) .. '\0' .. t .. '\0' .. id end
+local function due_member(t, id, r) return pad(r.pos) .. '\0' .. t .. '\0' .. id end
 
 -- Takes a message from wherever it is. The row still says that it is there: the caller writes the row.
 local function take(t, id, r)
@@ -280,7 +306,7 @@ local function take(t, id, r)
     count(t, r.q, 'l', -1)
   elseif pl == 'o' then
     count(t, r.q, 'x', 1)
-    zrem(K.ended, pad(tonumber(r.n)) .. '\0' .. t .. '\0' .. id)
+    zrem(K.ended, pad(r.n) .. '\0' .. t .. '\0' .. id)
   end
 end
 
@@ -313,7 +339,7 @@ local function to_line(f, t, id, d, pos, now)
   use(t, d.q, now)
   if d.inl then
     set(f, 'pl', 'o')
-    zadd(K.ended, int(now), pad(tonumber(f.n)) .. '\0' .. t .. '\0' .. id)
+    zadd(K.ended, int(now), pad(f.n) .. '\0' .. t .. '\0' .. id)
   else
     set(f, 'pl', 'r')
     count(t, d.q, 'r', 1)
@@ -356,7 +382,7 @@ end
 
 -- Writes a message into a row.
 local function message(f, t, id, n, d)
-  set(f, 'm', d.m, 'na', d.na, 'q', d.q, 'pr', d.pr, 'ro', d.ro, 'sz', d.sz, 'rt', d.rt)
+  set(f, 'm', d.m, 'na', d.na, 'q', d.q, 'pr', d.pr, 'ro', d.ro, 'rt', d.rt)
   for name, value in pairs({ th = d.th or false, ut = d.ut and 1 or false, inl = d.inl and 1 or false,
     sl = d.sl and cmsgpack.pack(d.sl) or false }) do
     if value then set(f, name, value) end
@@ -378,7 +404,7 @@ end
 -- Stores a new task, whose id is free.
 local function insert(t, d, now)
   local n = int(next_of('number'))
-  local f = { 'n', n, 'st', 'PENDING', 'de', 0, 'sub', int(now) }
+  local f = { 'n', n, 'st', 'PENDING', 'de', '0', 'sub', int(now) }
   message(f, t, d.id, n, d)
   place(f, t, d.id, n, d, now)
   write_row(t, d.id, f)
@@ -390,16 +416,18 @@ end
 local function drop(t, id, n)
   call('DEL', K.task(t, id), K.log(t, id), K.children(t, id), K.descendants(t, id))
   zrem(K.tasks(t), id)
-  zrem(K.ended, pad(tonumber(n)) .. '\0' .. t .. '\0' .. id)
+  zrem(K.ended, pad(n) .. '\0' .. t .. '\0' .. id)
   add(K.tenants, t, -1)
 end
+
+local LASTS = int(TTL)
 
 -- Stores a result for Celery's clients, unless a success is there.
 local function put_meta(t, id, text)
   local key = K.meta(t, id)
-  if not call('SET', key, text, 'NX', 'EX', TTL) then
+  if not call('SET', key, text, 'NX', 'EX', LASTS) then
     if (lenient('GETRANGE', key, 0, 40) or ''):find('^{"status": *"SUCCESS"') then return end
-    call('SETEX', key, TTL, text)
+    call('SETEX', key, LASTS, text)
   end
   call('PUBLISH', key, text)
 end

@@ -1,17 +1,19 @@
 -- Ends attempts, each whole or not at all, while their leases hold.
 
+local APPLIED = { kind = 'applied' }
+
 local function settle(s)
   local t, id = s.tenant, s.id
-  local r = read_row(t, id, not (s.swap or s.requeue) and ENDING or nil)
+  local r = read_row(t, id, not (s.swap or s.requeue or s.plan or s.doubtful) and ENDING or nil)
   if not r or r.pl ~= 'l' or r.tag ~= s.tag then
     -- The answer to the first time was lost on its way.
-    if s.doubtful and r and r.last == s.tag then return { kind = 'applied' } end
+    if s.doubtful and r and (r.last == s.tag or r.pl == 'e' and r.tag == s.tag) then return { kind = 'applied' } end
     return { kind = 'refused' }
   end
   if s.plan then
     local taken = clash(t, s.plan)
     if taken then return { kind = 'taken', id = taken } end
-    local descendants = tonumber(call('GET', K.descendants(t, r.ro)) or 0)
+    local descendants = tonumber(call('GET', K.descendants(t, r.ro or id)) or 0)
     local quota = full(t, s.plan, s.room, descendants, s.at)
     if quota then return { kind = quota } end
   end
@@ -22,10 +24,13 @@ local function settle(s)
   end
   -- Whoever took the element back has it on a list again: it is delivered once more, and that one counts.
   if lenient('HDEL', K.unacked(t), r.tag) ~= 1 then return { kind = 'refused' } end
-  for what, much in pairs(s.used or {}) do add(K.metered(t), what, much) end
+  if s.used then
+    local key = K.metered(t)
+    for what, much in pairs(s.used) do add(key, what, much) end
+  end
   conclude(t, id, r, s)
   if s.inline then apply_inline(t, s.inline, s.at) end
-  return { kind = 'applied' }
+  return APPLIED
 end
 
 local answers = {}

@@ -1,7 +1,7 @@
 -- Everything that is known of some tasks: of those named, or of a page of the newest that a filter lets through.
 
 local WHOLE = { 'n', 'm', 'raw', 'q', 'st', 'pl', 'de', 'lw', 'own', 'ownm', 'wo', 'sub', 'en', 're', 'tb', 'fa', 'us',
-  'ch', 'aw', 'ag', 'si' }
+  'ch', 'aw', 'ag' }
 
 local function whole(t, id)
   local v = call('HMGET', K.task(t, id), unpack(WHOLE))
