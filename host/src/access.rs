@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lovage_model::api::QueueView;
 use lovage_model::{
     Digest, IssuedToken, NewToken, Room, Scope, TenantId, TenantPolicy, TenantView, Timestamp, TokenId, TokenView,
 };
@@ -29,7 +30,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
-use crate::store::{Store, StoreError, Token};
+use crate::store::{Filter, Store, StoreError, Token};
 
 use fuel::Fuel;
 pub use rate::Later;
@@ -293,11 +294,27 @@ impl Access {
         policy.check().map_err(AccessError::Invalid)?;
         self.refresh().await?;
         let known = self.book().tenants.get(&name).cloned();
+        if known.is_none() && name != TenantId::default() {
+            self.check_nothing_is_left(&name).await?;
+        }
         let created_at = known.as_ref().map_or(now, |known| known.created_at);
         let tenant = TenantView { name, created_at, policy };
         self.store.register(tenant.clone()).await?;
         self.refresh().await?;
         Ok((tenant, known.is_none()))
+    }
+
+    /// Who gets a name must not find what one before it has left there.
+    async fn check_nothing_is_left(&self, name: &TenantId) -> Result<(), AccessError> {
+        let any = Filter { limit: 1, ..Filter::default() };
+        if self.store.list(name, any).await?.tasks.is_empty() {
+            return Ok(());
+        }
+        Err(AccessError::TenantBusy {
+            tenant: name.clone(),
+            what: "results of one that had its name before".to_owned(),
+            cure: "take another name, or wait until they have expired (results.expires_seconds)",
+        })
     }
 
     /// Takes a tenant away that has nothing left; its tokens are revoked, and what its tasks kept and its secrets are dropped.
@@ -317,16 +334,24 @@ impl Access {
         if modules > 0 {
             return Err(busy(format!("{modules} modules"), "remove them first, with a token of its own"));
         }
-        let queues = self.store.queues(name, now).await?;
-        if queues.iter().any(|queue| queue.ready + queue.scheduled + queue.blocked + queue.leased > 0) {
-            return Err(busy("tasks that have not ended".to_owned(), "wait for them, or purge its queues, first"));
+        let tasks = || busy("tasks that have not ended".to_owned(), "wait for them, or purge its queues, first");
+        if has_tasks(&self.store.queues(name, now).await?) {
+            return Err(tasks());
         }
         for id in book.tokens.values().filter(|token| token.view.tenant == *name).map(|token| &token.view.id) {
             self.revoke(id, now).await?;
         }
+        // What was sent meanwhile would run as that of a tenant without limits.
+        let queues = self.store.queues(name, now).await?;
+        if has_tasks(&queues) {
+            return Err(tasks());
+        }
         // Before its name is free: who gets that next must not find them, nor have them sent.
+        for queue in queues.iter().filter(|queue| queue.paused).filter_map(|queue| queue.name.parse().ok()) {
+            self.store.pause(name, &queue, false).await?;
+        }
         self.store.drop_values(name.clone()).await?;
-        for periodic in self.store.periodic().await?.into_iter().filter(|periodic| periodic.tenant == *name) {
+        for periodic in self.store.periodic(Some(name)).await? {
             self.store.remove_periodic(name, &periodic.name).await?;
         }
         self.store.unregister(name).await?;
@@ -441,6 +466,11 @@ fn random<const N: usize>() -> Result<[u8; N], AccessError> {
     getrandom::fill(&mut bytes)
         .map_err(|error| StoreError::Failed(format!("the system gives no random numbers: {error}")))?;
     Ok(bytes)
+}
+
+/// Whether a queue has tasks that have not ended.
+fn has_tasks(queues: &[QueueView]) -> bool {
+    queues.iter().any(|queue| queue.ready + queue.scheduled + queue.blocked + queue.leased > 0)
 }
 
 #[cfg(test)]

@@ -12,29 +12,25 @@
 
 mod due;
 mod fields;
+mod sending;
 mod timetable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use lovage_model::{EntryName, Event, PeriodicTask, ResultTuple, Signature, TaskId, TenantId, Timestamp};
+use lovage_model::{EntryName, PeriodicTask, ResultTuple, TaskId, TenantId, Timestamp};
 use tokio::sync::Notify;
 
 use crate::access::Access;
 use crate::clock;
 use crate::events::Hub;
 use crate::modules::Modules;
-use crate::queue::{self, Refusal, Sent};
-use crate::store::{LastRun, Periodic, Store, StoreError, Submitted};
+use crate::queue::{self, Refusal};
+use crate::store::{Periodic, Store, StoreError};
 
 pub use due::{Due, check, due};
+use sending::Known;
 pub use timetable::Timetable;
-
-/// How long to wait before what could not be sent is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
-/// The longest wait: a clock that was set, or a machine that slept, is noticed after it.
-const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
 
 /// Why something about a periodic task cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +97,8 @@ pub struct Beat {
     awake: Timestamp,
     changed: Notify,
     errors: Mutex<HashMap<(TenantId, EntryName), String>>,
+    /// What there is, as it was read last.
+    known: Mutex<Option<Known>>,
     /// What the configuration of this host declares.
     declared: Mutex<BTreeSet<EntryName>>,
 }
@@ -115,8 +113,8 @@ impl Beat {
         limits: queue::Limits,
     ) -> Self {
         let awake = clock::now();
-        let (changed, errors, declared) = Default::default();
-        Self { store, modules, hub, access, limits, awake, changed, errors, declared }
+        let (changed, errors, known, declared) = Default::default();
+        Self { store, modules, hub, access, limits, awake, changed, errors, known, declared }
     }
 
     /// Makes what the configuration declares what there is: for the default tenant, beside what the API has set; and where
@@ -128,7 +126,7 @@ impl Beat {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let tenant = TenantId::default();
-        let known = self.store.periodic().await?;
+        let known = self.store.periodic(None).await?;
         for old in known.iter().filter(|old| old.of_config && !entries.contains_key(&old.name)) {
             self.declare_no_more(old, host).await?;
         }
@@ -166,7 +164,7 @@ impl Beat {
         now: Timestamp,
     ) -> Result<bool, BeatError> {
         check(&entry).map_err(BeatError::Invalid)?;
-        self.admit(tenant, &entry, TaskId::from_uuid(uuid::Uuid::nil()), now)?;
+        self.admit(tenant, &entry, TaskId::from_uuid(uuid::Uuid::nil()), now).await?;
         let (others, old) = self.others(tenant, name).await?;
         let bytes = others.iter().map(bytes).sum();
         if others.len() >= MOST_ENTRIES || bytes + self::bytes(&entry) > MOST_BYTES {
@@ -202,95 +200,13 @@ impl Beat {
 
     /// The periodic tasks of a tenant, by name.
     pub async fn list(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<Shown>, StoreError> {
-        let all = self.store.periodic().await?;
-        Ok(all.into_iter().filter(|one| one.tenant == *tenant).map(|one| self.shown(one, now)).collect())
+        let all = self.store.periodic(Some(tenant)).await?;
+        Ok(all.into_iter().map(|one| self.shown(one, now)).collect())
     }
 
     /// One periodic task.
     pub async fn show(&self, tenant: &TenantId, name: &EntryName, now: Timestamp) -> Result<Shown, BeatError> {
         Ok(self.shown(self.get(tenant, name).await?, now))
-    }
-
-    /// Sends what is due when it is due. It never returns.
-    pub async fn run(&self) {
-        loop {
-            let wake = self.tick(clock::now()).await;
-            let wait = wake.since(clock::now()).min(LOOK_AT_CLOCK);
-            // Whichever comes first: the next time, or a change of what there is.
-            let _ = tokio::time::timeout(wait, self.changed.notified()).await;
-        }
-    }
-
-    /// Sends what is due now; returns when to look again.
-    async fn tick(&self, now: Timestamp) -> Timestamp {
-        let mut wake = now.after(LOOK_AT_CLOCK);
-        let all = match self.store.periodic().await {
-            Ok(all) => all,
-            Err(error) => {
-                tracing::error!(%error, "the store does not say what is due; trying again");
-                return now.after(AGAIN);
-            }
-        };
-        for periodic in all {
-            match due(&periodic, self.awake, now) {
-                Due::Now(slot) => {
-                    let sent = self.send_for(&periodic, slot, now).await;
-                    // When it is due next is seen at once.
-                    wake = wake.min(if sent { now } else { now.after(AGAIN) });
-                }
-                other => wake = other.later().map_or(wake, |later| wake.min(later)),
-            }
-        }
-        wake
-    }
-
-    /// Whether it was sent, now or before.
-    async fn send_for(&self, periodic: &Periodic, slot: Timestamp, now: Timestamp) -> bool {
-        let Periodic { tenant, name, entry, .. } = periodic;
-        let sent = match self.send(tenant, entry, id_of(tenant, name, slot), now).await {
-            Ok(_) => self.store.note_run(tenant, name, LastRun { slot, at: now }).await.map_err(BeatError::Store),
-            Err(error) => Err(error),
-        };
-        match &sent {
-            Ok(_) => self.forget_error(tenant, name),
-            Err(error) => self.keep_error(tenant, name, error.to_string()),
-        }
-        sent.is_ok()
-    }
-
-    async fn send(
-        &self,
-        tenant: &TenantId,
-        entry: &PeriodicTask,
-        id: TaskId,
-        now: Timestamp,
-    ) -> Result<ResultTuple, BeatError> {
-        let Sent { plan, result } = self.admit(tenant, entry, id, now)?;
-        let messages: Vec<_> = plan.tasks.iter().map(|task| task.message.clone()).collect();
-        let room = self.access.room(tenant, self.limits.room);
-        let answers = self.store.submit(tenant, vec![plan], now, room).await?;
-        match answers.first() {
-            Some(Submitted::Stored) => {
-                self.hub.announce_with(tenant, || messages.iter().map(|it| Event::sent(it, now)).collect());
-            }
-            Some(Submitted::Exists) => {}
-            Some(Submitted::Taken(id)) => return Err(BeatError::Invalid(format!("{id} is a task of another call"))),
-            Some(Submitted::Full(quota)) => return Err(BeatError::Full(quota.field())),
-            None => return Err(BeatError::Invalid("the store gave no answer".to_owned())),
-        }
-        Ok(result)
-    }
-
-    fn admit(&self, tenant: &TenantId, entry: &PeriodicTask, id: TaskId, now: Timestamp) -> Result<Sent, Refusal> {
-        let PeriodicTask { task, args, kwargs, options, .. } = entry.clone();
-        let call = Signature { kwargs, options, ..Signature::new(task, args) };
-        queue::admit(
-            call,
-            queue::Ids::Given(id),
-            &queue::Known { modules: &self.modules, tenant },
-            &self.limits.of(&self.access.policy(tenant)),
-            now,
-        )
     }
 
     /// The entries of a tenant besides one, and that one.
@@ -299,13 +215,13 @@ impl Beat {
         tenant: &TenantId,
         name: &EntryName,
     ) -> Result<(Vec<PeriodicTask>, Option<Periodic>), StoreError> {
-        let all = self.store.periodic().await?.into_iter().filter(|one| one.tenant == *tenant);
+        let all = self.store.periodic(Some(tenant)).await?.into_iter();
         let (mut own, others): (Vec<_>, Vec<_>) = all.partition(|one| one.name == *name);
         Ok((others.into_iter().map(|one| one.entry).collect(), own.pop()))
     }
 
     async fn find(&self, tenant: &TenantId, name: &EntryName) -> Result<Option<Periodic>, StoreError> {
-        Ok(self.store.periodic().await?.into_iter().find(|one| one.tenant == *tenant && one.name == *name))
+        Ok(self.store.periodic(Some(tenant)).await?.into_iter().find(|one| one.name == *name))
     }
 
     async fn get(&self, tenant: &TenantId, name: &EntryName) -> Result<Periodic, BeatError> {
@@ -325,14 +241,6 @@ impl Beat {
             other => other.later(),
         };
         Shown { periodic, next_run_at, last_error }
-    }
-
-    fn keep_error(&self, tenant: &TenantId, name: &EntryName, text: String) {
-        let before = self.errors().insert((tenant.clone(), name.clone()), text.clone());
-        // Said once, however often it is tried.
-        if before.as_ref() != Some(&text) {
-            tracing::error!(%name, error = text, "a periodic task could not be sent; trying again");
-        }
     }
 
     fn forget_error(&self, tenant: &TenantId, name: &EntryName) {
@@ -363,16 +271,6 @@ fn changed(
         last_run: old.and_then(|old| old.last_run),
         total_run_count: old.map_or(0, |old| old.total_run_count),
     }
-}
-
-/// The id of the task that is sent for one time of an entry: a UUID made of them, so that nothing needs to be remembered.
-fn id_of(tenant: &TenantId, name: &EntryName, slot: Timestamp) -> TaskId {
-    use sha2::Digest as _;
-    let parts = ["beat", tenant.as_str(), name.as_str()];
-    let digest = parts.iter().fold(sha2::Sha256::new(), |all, part| all.chain_update(part).chain_update([0]));
-    let digest = digest.chain_update(slot.as_micros().to_be_bytes()).finalize();
-    let bytes = digest[..16].try_into().expect("16 of 32 bytes");
-    TaskId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 
 #[cfg(test)]

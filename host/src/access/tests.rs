@@ -203,10 +203,19 @@ async fn a_tenant_is_taken_away_with_its_tokens_once_it_has_nothing_left() {
         total_run_count: 0,
     };
     store.set_periodic(periodic).await.unwrap();
+    use crate::store::{Orders as _, Results as _};
+    let slow = "slow".parse().unwrap();
+    store.pause(&acme, &slow, true).await.unwrap();
     access.remove_tenant(&acme, NOW).await.unwrap();
-    assert_eq!(store.periodic().await.unwrap(), [], "nor has it sent");
+    assert!(!store.queues(&acme, NOW).await.unwrap().iter().any(|queue| queue.paused), "nor has its queues paused");
+    assert_eq!(store.periodic(None).await.unwrap(), [], "nor has it sent");
     assert_eq!(store.value(secret()).await.unwrap(), None, "who gets the name next does not find it");
     assert_eq!(access.identify(Some(&token.token), Scope::Submit, NOW), Err(Denied::Unknown));
     assert!(access.tenants().is_empty() && access.policy(&acme) == TenantPolicy::default());
     assert!(matches!(access.remove_tenant(&acme, NOW).await, Err(AccessError::UnknownTenant(_))));
+    // Its last results are still there, and are nobody else's.
+    let error = access.set_tenant(acme.clone(), TenantPolicy::default(), NOW).await.unwrap_err().to_string();
+    assert!(error.contains("results of one that had its name before"), "{error}");
+    store.forget(&acme, &"a".parse().unwrap()).await.unwrap();
+    assert!(access.set_tenant(acme.clone(), TenantPolicy::default(), NOW).await.unwrap().1);
 }

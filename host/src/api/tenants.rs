@@ -37,7 +37,8 @@ pub(crate) async fn set_tenant(
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(tenant)).into_response())
 }
 
-/// Takes a tenant away, and revokes its tokens. It must have no modules, and no tasks that have not ended; its results expire.
+/// Takes a tenant away, and revokes its tokens. It must have no modules, and no tasks that have not ended; its
+/// results expire, and its name is free after that.
 #[utoipa::path(delete, path = "/v1/tenants/{name}", tag = "access",
     params(("name" = String, Path, description = "Its name")), responses((status = 204, description = "It is gone"),
     (status = "default", body = Problem, content_type = "application/problem+json")))]

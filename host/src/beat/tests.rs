@@ -2,11 +2,12 @@
 
 use lovage_model::{Json, ModuleName, Room, Schedule, Seconds, State, TaskDefinition};
 
+use super::sending::id_of;
 use super::*;
 use crate::queue::{Limits, Rules};
 use crate::sandbox::{Compiler, Sandbox, Settings};
 use crate::store::memory::MemoryStore;
-use crate::store::{Broker as _, Filter, Results as _, Schedules as _, Upload};
+use crate::store::{Broker as _, Filter, LastRun, Results as _, Schedules as _, Upload};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(1_800_000_000_000_000 + seconds * 1_000_000)
@@ -161,6 +162,44 @@ async fn what_cannot_be_sent_is_tried_again_and_says_why() {
 }
 
 #[tokio::test]
+async fn what_is_due_while_the_queue_is_full_waits_without_being_made() {
+    let store = store().await;
+    let beat = beat(&store, 0).await;
+    let tenant = TenantId::default();
+    for one in ["a", "b", "c", "d", "e"] {
+        beat.set(&tenant, &name(one), entry(1.0), at(0)).await.unwrap();
+    }
+    assert_eq!(beat.tick(at(1)).await, at(1), "three had room");
+    assert_eq!((beat.tick(at(1)).await, sent(&store).await), (at(2), 3));
+    for one in ["d", "e"] {
+        let shown = beat.show(&tenant, &name(one), at(1)).await.unwrap();
+        assert!(shown.last_error.unwrap().contains("limits.queued_tasks"), "also of who was not tried");
+    }
+    store.purge(&tenant, &"celery".parse().unwrap(), at(1)).await.unwrap();
+    // Those that had no room go before those that had.
+    beat.tick(at(2)).await;
+    let shown = beat.show(&tenant, &name("d"), at(2)).await.unwrap();
+    assert_eq!((shown.last_error, shown.periodic.total_run_count), (None, 1));
+}
+
+#[tokio::test]
+async fn a_beat_sees_what_others_on_its_store_change_and_send() {
+    let store = store().await;
+    let (one, other, tenant) = (beat(&store, 0).await, beat(&store, 0).await, TenantId::default());
+    one.set(&tenant, &name("a"), entry(10.0), at(1)).await.unwrap();
+    assert_eq!((one.tick(at(2)).await, other.tick(at(2)).await), (at(10), at(10)));
+    other.tick(at(10)).await;
+    // It was sent: this one finds that out, and reads when it is due next.
+    one.tick(at(10)).await;
+    assert_eq!((one.tick(at(10)).await, sent(&store).await), (at(20), 1));
+    other.set(&tenant, &name("a"), entry(3.0), at(10)).await.unwrap();
+    assert_eq!(one.tick(at(11)).await, at(12), "its times are those of the new schedule");
+    other.remove(&tenant, &name("a")).await.unwrap();
+    one.tick(at(30)).await;
+    assert_eq!(sent(&store).await, 1);
+}
+
+#[tokio::test]
 async fn the_configuration_rules_over_what_it_declares() {
     let store = store().await;
     let beat = beat(&store, 0).await;
@@ -171,12 +210,12 @@ async fn the_configuration_rules_over_what_it_declares() {
     // Another argument is no other schedule: what was missed is still its own.
     let more = PeriodicTask { args: Json::parse("[2]".to_owned()).unwrap(), ..entry(10.0) };
     beat.declare(&BTreeMap::from([(name("a"), more)]), None, at(15)).await.unwrap();
-    let all = store.periodic().await.unwrap();
+    let all = store.periodic(None).await.unwrap();
     let names: Vec<_> = all.iter().map(|one| (one.name.as_str(), one.of_config, one.since)).collect();
     assert_eq!(names, [("a", true, at(2)), ("mine", false, at(1))]);
     // Another schedule is: it starts now.
     beat.declare(&BTreeMap::from([(name("a"), entry(7.0))]), None, at(30)).await.unwrap();
-    assert_eq!(store.periodic().await.unwrap()[0].since, at(30));
+    assert_eq!(store.periodic(None).await.unwrap()[0].since, at(30));
     assert!(matches!(beat.set(&tenant, &name("a"), entry(1.0), at(31)).await, Err(BeatError::OfConfig(_))));
     assert!(matches!(beat.remove(&tenant, &name("a")).await, Err(BeatError::OfConfig(_))));
     beat.remove(&tenant, &name("mine")).await.unwrap();
@@ -190,7 +229,7 @@ async fn a_host_takes_away_what_it_had_declared_and_nobody_else_does() {
         let beat = beat(&store, 0).await;
         let declared: BTreeMap<_, _> = names.iter().map(|one| (name(one), entry(10.0))).collect();
         beat.declare(&declared, Some(host), at(1)).await.unwrap();
-        let all = store.periodic().await.unwrap();
+        let all = store.periodic(None).await.unwrap();
         (beat, all.into_iter().map(|one| one.name.to_string()).collect::<Vec<_>>())
     };
     assert_eq!(start("one", &["both", "own"]).await.1, ["both", "own"]);

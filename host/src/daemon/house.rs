@@ -319,8 +319,9 @@ impl Loops {
         let (modules, access) = (Arc::clone(&pipeline.modules), Arc::clone(&pipeline.access));
         apart.spawn(async move { modules.follow().await });
         apart.spawn(async move { access.follow().await });
+        apart.spawn(async move { beat.run().await });
         let refused = move |lease: &_, settlement, why: &_| pipeline.refused(lease, settlement, why);
-        tokio::join!(scheduler.run(), committer.run(refused), beat.run(), ends(&mut apart));
+        tokio::join!(scheduler.run(), committer.run(refused), ends(&mut apart));
     }
 }
 

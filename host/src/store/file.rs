@@ -49,6 +49,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use lovage_model::Timestamp;
@@ -76,6 +77,8 @@ pub struct FileStore {
     readers: Readers,
     /// For lists, which may be long: what keeps tasks moving does not wait for them.
     lists: Readers,
+    /// Grows with each change of what periodic tasks there are.
+    periodic_version: AtomicU64,
     components: Components,
     /// Held while a component and its row come or go together.
     shelf: Mutex<()>,
@@ -117,7 +120,16 @@ impl FileStore {
         let writer = writer.map_err(|error| Faults::io(&path, &error))?;
         let readers = Readers::start(&path, &faults, READERS)?;
         let lists = Readers::start(&path, &faults, 1)?;
-        Ok(Self { writer, readers, lists, components, shelf: Mutex::new(()), bell, ends })
+        Ok(Self {
+            writer,
+            readers,
+            lists,
+            periodic_version: AtomicU64::new(0),
+            components,
+            shelf: Mutex::new(()),
+            bell,
+            ends,
+        })
     }
 }
 

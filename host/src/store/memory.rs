@@ -52,6 +52,7 @@ struct Inner {
     modules: BTreeMap<(TenantId, ModuleName), Vec<ModuleVersion>>,
     components: BTreeMap<Digest, Bytes>,
     periodic: BTreeMap<(TenantId, EntryName), Periodic>,
+    periodic_version: u64,
     tenants: BTreeMap<TenantId, TenantView>,
     tokens: BTreeMap<TokenId, Token>,
     values: BTreeMap<Place, Bytes>,

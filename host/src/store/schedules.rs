@@ -40,8 +40,12 @@ pub struct LastRun {
 /// Periodic tasks: what beat goes by.
 #[async_trait]
 pub trait Schedules: Send + Sync {
-    /// Every periodic task of every tenant, by tenant and name.
-    async fn periodic(&self) -> Result<Vec<Periodic>>;
+    /// Every periodic task of a tenant, or of all of them, by tenant and name.
+    async fn periodic(&self, of: Option<&TenantId>) -> Result<Vec<Periodic>>;
+
+    /// A number that is another one after each change of what periodic tasks there are, by whatever host. That one was sent is
+    /// no such change.
+    async fn periodic_version(&self) -> Result<u64>;
 
     /// Stores a periodic task as it is from `since` on; when it was sent last, and how often, stays as it was.
     async fn set_periodic(&self, periodic: Periodic) -> Result<()>;

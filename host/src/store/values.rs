@@ -47,8 +47,8 @@ pub trait Values: Send + Sync {
     /// What is there.
     async fn value(&self, place: Place) -> Result<Option<Bytes>>;
 
-    /// Keeps a value instead of what is there. The values of the tenant together, with their keys and
-    /// [`VALUE_OVERHEAD_BYTES`] for each, may then take `most_bytes`; one that takes no more than what it replaces is always kept.
+    /// Keeps a value instead of what is there. The values of the tenant together, with their keys, the names of
+    /// their buckets and [`VALUE_OVERHEAD_BYTES`] for each, may then take `most_bytes`; one that takes no more than what it replaces is always kept.
     async fn keep_value(&self, place: Place, value: Bytes, most_bytes: u64) -> Result<std::result::Result<(), Unkept>>;
 
     /// Adds to a number; none counts as 0. Returns the sum.
@@ -64,9 +64,9 @@ pub trait Values: Send + Sync {
     async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>>;
 }
 
-/// How much a value takes.
-pub(super) fn size_of(key: &str, value: &[u8]) -> u64 {
-    key.len() as u64 + value.len() as u64 + VALUE_OVERHEAD_BYTES
+/// How much a value takes. The name of its bucket is kept with each.
+pub(super) fn size_of(place: &Place, value: &[u8]) -> u64 {
+    (place.bucket.len() + place.key.len() + value.len()) as u64 + VALUE_OVERHEAD_BYTES
 }
 
 /// What a number becomes.

@@ -305,8 +305,12 @@ impl Waiting for Fake {
 
 #[async_trait]
 impl Schedules for Fake {
-    async fn periodic(&self) -> Result<Vec<Periodic>> {
-        self.memory.periodic().await
+    async fn periodic(&self, of: Option<&TenantId>) -> Result<Vec<Periodic>> {
+        self.memory.periodic(of).await
+    }
+
+    async fn periodic_version(&self) -> Result<u64> {
+        self.memory.periodic_version().await
     }
 
     async fn set_periodic(&self, periodic: Periodic) -> Result<()> {

@@ -123,7 +123,7 @@ const ACTIVE: &str = "SELECT name FROM module GROUP BY tenant, name HAVING sum(a
 const ROOM: &str = "
     SELECT t.name FROM tenant AS t
     LEFT JOIN value_room AS r ON r.tenant = t.id
-    LEFT JOIN (SELECT tenant, sum(octet_length(key) + length(body) + :overhead) AS bytes FROM value GROUP BY tenant) AS v
+    LEFT JOIN (SELECT tenant, sum(octet_length(bucket) + octet_length(key) + length(body) + :overhead) AS bytes FROM value GROUP BY tenant) AS v
         ON v.tenant = t.id
     WHERE coalesce(r.bytes, 0) <> coalesce(v.bytes, 0)";
 

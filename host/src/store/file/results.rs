@@ -20,11 +20,17 @@ impl Results for FileStore {
     }
 
     async fn list(&self, tenant: &TenantId, filter: Filter) -> Result<Page> {
-        if filter.limit == 0 {
-            return Ok(Page::default());
+        let (mut page, mut rest) = (Page::default(), Rest { filter, bytes: 0 });
+        while rest.filter.limit > 0 {
+            let (tenant, asked) = (tenant.clone(), rest);
+            // By walks: between them it is the turn of others that want lists.
+            let (walked, left) = self.lists.run(move |db| walk(db, &tenant, asked)).await?;
+            page.tasks.extend(walked.tasks);
+            page.next = walked.next;
+            let Some(left) = left else { break };
+            rest = left;
         }
-        let tenant = tenant.clone();
-        self.lists.run(move |db| list(db, &tenant, &filter)).await
+        Ok(page)
     }
 
     async fn logs(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<Vec<AttemptLog>>> {
@@ -86,29 +92,43 @@ fn logs(db: &Connection, tenant: &TenantId, id: &TaskId) -> rusqlite::Result<Opt
     Ok(Some(logs))
 }
 
-fn list(db: &Connection, tenant: &TenantId, filter: &Filter) -> rusqlite::Result<Page> {
-    let Some(tenant) = number_of(db, tenant)? else { return Ok(Page::default()) };
+/// What is still to be found of a page, and how large that is which was found.
+struct Rest {
+    filter: Filter,
+    bytes: usize,
+}
+
+/// As many tasks as a filter that few pass looks at in one walk.
+const WALK: i64 = 20_000;
+
+/// Finds tasks of a page: all of them, or those of one walk and what is still to be found.
+fn walk(db: &Connection, tenant: &TenantId, rest: Rest) -> rusqlite::Result<(Page, Option<Rest>)> {
+    let Some(tenant) = number_of(db, tenant)? else { return Ok((Page::default(), None)) };
+    let Rest { mut filter, mut bytes } = rest;
     let (before, limit) = (filter.before.unwrap_or(i64::MAX), filter.limit);
     let one_more = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
     let state = filter.state.as_ref().map(State::as_str);
     let (name, queue) = (filter.name.as_ref().map(|it| it.as_str()), filter.queue.as_ref().map(|it| it.as_str()));
-    let sql = query(filter);
-    let params: [(&str, &dyn ToSql); 6] = [
+    let query = Query::of(&filter);
+    let end = query.end.as_ref().map(|sql| end_of_walk(db, sql, tenant, before, state)).transpose()?.flatten();
+    let params: [(&str, &dyn ToSql); 7] = [
         (":tenant", &tenant),
         (":before", &before),
+        (":end", &end.unwrap_or(i64::MIN)),
         (":limit", &one_more),
         (":state", &state),
         (":name", &name),
         (":queue", &queue),
     ];
-    let used: Vec<_> = params.into_iter().filter(|(name, _)| sql.contains(name)).collect();
-    let mut statement = db.prepare_cached(&sql)?;
+    let used: Vec<_> = params.into_iter().filter(|(name, _)| query.rows.contains(name)).collect();
+    let mut statement = db.prepare_cached(&query.rows)?;
     let mut rows = statement.query(&*used)?;
-    let (mut page, mut last, mut bytes) = (Page::default(), None, 0);
+    let (mut page, mut last) = (Page::default(), None);
     while let Some(row) = rows.next()? {
         if page.tasks.len() == limit || bytes >= MAX_LISTED_BYTES {
-            page.next = last;
-            break;
+            // What was found by a walk before this one was the last, if nothing is here.
+            page.next = last.or(filter.before);
+            return Ok((page, None));
         }
         let (seq, record) = read(row)?;
         let meta = record.meta();
@@ -116,36 +136,85 @@ fn list(db: &Connection, tenant: &TenantId, filter: &Filter) -> rusqlite::Result
         page.tasks.push(meta);
         last = Some(seq);
     }
-    Ok(page)
+    let Some(end) = end else { return Ok((page, None)) };
+    filter.limit -= page.tasks.len();
+    // Where it goes on, if that is not here.
+    page.next = Some(end);
+    filter.before = Some(end);
+    Ok((page, Some(Rest { filter, bytes })))
 }
 
-/// The query of a filter. It walks back from the tenant's newest task; states that few tasks have are walked by their index.
-fn query(filter: &Filter) -> String {
-    let mut index = "INDEXED BY task_tenant";
-    let mut wanted = "t.tenant = :tenant AND t.seq < :before".to_owned();
-    if let Some(state) = &filter.state {
-        wanted +=
-            " AND coalesce(l.state, iif(l.seq IS NULL, t.state, iif(l.marks & 4, 'PENDING', 'STARTED'))) = :state";
-        match state {
-            State::Failure | State::Revoked | State::Retry | State::Ignored => {
-                index = "INDEXED BY task_odd";
-                wanted += " AND t.state = :state AND t.state NOT IN ('PENDING', 'SUCCESS')";
-            }
-            // A task that runs and does not show it may have been retried before.
-            State::Pending => wanted += " AND t.state IN ('PENDING', 'RETRY')",
-            State::Success => wanted += " AND t.state = :state",
-            State::Received | State::Started | State::Rejected | State::Custom(_) => {
-                wanted += " AND t.seq IN (SELECT seq FROM leased)";
+/// Where a walk ends: nothing before that is looked at. None: it reaches the first task.
+fn end_of_walk(
+    db: &Connection,
+    sql: &str,
+    tenant: i64,
+    before: i64,
+    state: Option<&str>,
+) -> rusqlite::Result<Option<i64>> {
+    let params: [(&str, &dyn ToSql); 4] =
+        [(":tenant", &tenant), (":before", &before), (":state", &state), (":walk", &(WALK - 1))];
+    let used: Vec<_> = params.into_iter().filter(|(name, _)| sql.contains(name)).collect();
+    db.prepare_cached(sql)?.query_row(&*used, |row| row.get(0)).optional()
+}
+
+/// The queries of a filter.
+struct Query {
+    rows: String,
+    /// Where a walk of it ends, unless each task that it looks at passes.
+    end: Option<String>,
+}
+
+impl Query {
+    /// It walks back from the tenant's newest task; states that few tasks have are walked by their index, and what runs by what is
+    /// leased.
+    fn of(filter: &Filter) -> Self {
+        const OF_TENANT: &str = "t.tenant = :tenant AND t.seq < :before";
+        let (mut index, mut walked) = ("INDEXED BY task_tenant", OF_TENANT.to_owned());
+        let mut wanted = String::new();
+        let mut is_sparse = filter.name.is_some() || filter.queue.is_some();
+        if let Some(state) = &filter.state {
+            wanted +=
+                " AND coalesce(l.state, iif(l.seq IS NULL, t.state, iif(l.marks & 4, 'PENDING', 'STARTED'))) = :state";
+            match state {
+                State::Failure | State::Revoked | State::Retry | State::Ignored => {
+                    index = "INDEXED BY task_odd";
+                    walked += " AND t.state = :state AND t.state NOT IN ('PENDING', 'SUCCESS')";
+                }
+                // A task that runs and does not show it may have been retried before.
+                State::Pending => {
+                    wanted += " AND t.state IN ('PENDING', 'RETRY')";
+                    is_sparse = true;
+                }
+                State::Success => {
+                    wanted += " AND t.state = :state";
+                    is_sparse = true;
+                }
+                State::Received | State::Started | State::Rejected | State::Custom(_) => {
+                    index = "NOT INDEXED";
+                    wanted += " AND t.seq IN (SELECT seq FROM leased)";
+                    is_sparse = false;
+                }
             }
         }
+        if filter.name.is_some() {
+            wanted += " AND t.name = :name";
+        }
+        if filter.queue.is_some() {
+            wanted += " AND t.queue = :queue";
+        }
+        let end = is_sparse.then(|| {
+            wanted += " AND t.seq >= :end";
+            format!("SELECT t.seq FROM task AS t {index} WHERE {walked} ORDER BY t.seq DESC LIMIT 1 OFFSET :walk")
+        });
+        Self { rows: format!("{COLUMNS} {index} {JOINS} WHERE {walked}{wanted} ORDER BY t.seq DESC LIMIT :limit"), end }
     }
-    if filter.name.is_some() {
-        wanted += " AND t.name = :name";
-    }
-    if filter.queue.is_some() {
-        wanted += " AND t.queue = :queue";
-    }
-    format!("{COLUMNS} {index} {JOINS} WHERE {wanted} ORDER BY t.seq DESC LIMIT :limit")
+}
+
+/// The query of the rows of a filter.
+#[cfg(test)]
+pub(super) fn rows_of(filter: &Filter) -> String {
+    Query::of(filter).rows
 }
 
 /// Every queue of a tenant. The oldest ready message is one of the first of each priority.

@@ -1,11 +1,12 @@
 //! Periodic tasks, in a table of their own.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use lovage_model::{EntryName, TenantId, Timestamp};
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::FileStore;
 use super::book::read_name;
@@ -16,24 +17,37 @@ use crate::store::{LastRun, Periodic, Result, Schedules, StoreError};
 
 #[async_trait]
 impl Schedules for FileStore {
-    async fn periodic(&self) -> Result<Vec<Periodic>> {
-        self.readers.run(all).await
+    async fn periodic(&self, of: Option<&TenantId>) -> Result<Vec<Periodic>> {
+        let of = of.cloned();
+        // What beat goes by does not wait for lists.
+        let readers = if of.is_some() { &self.lists } else { &self.readers };
+        readers.run(move |db| read_all(db, of.as_ref())).await
+    }
+
+    async fn periodic_version(&self) -> Result<u64> {
+        Ok(self.periodic_version.load(Ordering::Acquire))
     }
 
     async fn set_periodic(&self, periodic: Periodic) -> Result<()> {
         let entry = serde_json::to_string(&periodic.entry).map_err(|error| StoreError::Failed(error.to_string()))?;
-        self.writer.run(Need::DURABLE, move |ledger| ledger.set_periodic(&periodic, &entry)).await
+        self.writer.run(Need::DURABLE, move |ledger| ledger.set_periodic(&periodic, &entry)).await?;
+        // After it: who reads a version finds what it is of, or what is newer.
+        self.periodic_version.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool> {
         let (tenant, name) = (tenant.clone(), name.clone());
-        self.writer
+        let removed = self
+            .writer
             .run(Need::DURABLE, move |ledger| {
                 let Some(number) = ledger.book.tenant(&tenant) else { return Ok(false) };
                 let sql = "DELETE FROM periodic WHERE tenant = ?1 AND name = ?2";
                 Ok(ledger.count(sql, params![number, name.as_str()])? > 0)
             })
-            .await
+            .await?;
+        self.periodic_version.fetch_add(1, Ordering::Release);
+        Ok(removed)
     }
 
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
@@ -62,12 +76,15 @@ impl Ledger {
     }
 }
 
-fn all(db: &Connection) -> rusqlite::Result<Vec<Periodic>> {
-    let mut statement = db.prepare_cached(
-        "SELECT t.name, p.name, p.entry, p.of_config, p.since, p.slot, p.sent, p.count
-         FROM periodic AS p JOIN tenant AS t ON t.id = p.tenant ORDER BY t.name, p.name",
-    )?;
-    let mut rows = statement.query([])?;
+fn read_all(db: &Connection, of: Option<&TenantId>) -> rusqlite::Result<Vec<Periodic>> {
+    const ROWS: &str = "SELECT t.name, p.name, p.entry, p.of_config, p.since, p.slot, p.sent, p.count
+        FROM periodic AS p JOIN tenant AS t ON t.id = p.tenant";
+    let sql = match of {
+        Some(_) => format!("{ROWS} WHERE t.name = ?1 ORDER BY p.name"),
+        None => format!("{ROWS} ORDER BY t.name, p.name"),
+    };
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(of.map(TenantId::as_str)))?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
         // One that cannot be read must not keep the others from being sent.

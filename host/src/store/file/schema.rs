@@ -260,6 +260,10 @@ CREATE TABLE value_room (tenant INTEGER PRIMARY KEY, bytes INTEGER NOT NULL) STR
 CREATE INDEX task_tenant ON task (tenant, seq);
 DROP INDEX task_odd;
 CREATE INDEX task_odd ON task (tenant, state, seq) WHERE state NOT IN ('PENDING', 'SUCCESS');
+", "
+-- The name of its bucket counts for each value, too.
+UPDATE value_room SET bytes = bytes + (SELECT sum(octet_length(bucket)) FROM value AS v WHERE v.tenant = value_room.tenant)
+    WHERE tenant IN (SELECT tenant FROM value);
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

@@ -9,13 +9,13 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use lovage_model::{Arrival, Digest, ModuleName, Plan, Room, State, TenantId};
+use lovage_model::{Arrival, Digest, Message, ModuleName, Plan, Room, State, TenantId};
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::store::suite::{ask, at, failure, id, ids, message, settlement, success, tenant};
-use crate::store::{Broker, Completed, Fenced, Joins, Modules, Results, Schedules, Submitted, Upload};
+use crate::store::{Broker, Completed, Fenced, Filter, Joins, Modules, Page, Results, Schedules, Submitted, Upload};
 
 impl FileStore {
     /// Runs any SQL in the writer, for faults that nothing else makes.
@@ -128,6 +128,40 @@ fn what_is_given_back_costs_what_was_leased_however_many_tasks_there_are() {
         let steps: Vec<_> = steps.map(std::result::Result::unwrap).collect();
         assert!(!steps.iter().any(|step| step.starts_with("SCAN task")), "{sql}: {steps:?}");
     }
+}
+
+#[tokio::test]
+async fn a_filter_that_few_pass_is_walked_in_pieces_and_finds_all_of_them() {
+    const OTHERS: usize = 20_100;
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let of = |id: String, name: &str| Plan::of(Message::new(id.parse().unwrap(), name.parse().unwrap()));
+    let mut plans: Vec<_> = (0..3).map(|n| of(format!("rare{n}"), "t.rare")).collect();
+    plans.extend((0..OTHERS).map(|n| of(format!("o{n}"), "t.often")));
+    store.submit(&tenant(), plans, at(0), Room::UNLIMITED).await.unwrap();
+    let rare = Filter { name: Some("t.rare".parse().unwrap()), limit: 2, ..Filter::default() };
+    let page = store.list(&tenant(), rare.clone()).await.unwrap();
+    let names = |page: &Page| page.tasks.iter().map(|meta| meta.task_id.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&page), ["rare2", "rare1"]);
+    let rest = store.list(&tenant(), Filter { before: page.next, ..rare.clone() }).await.unwrap();
+    assert_eq!((names(&rest), rest.next), (vec!["rare0".to_owned()], None));
+    let all = store.list(&tenant(), Filter { limit: 4, ..rare.clone() }).await.unwrap();
+    assert_eq!((all.tasks.len(), all.next), (3, None));
+    let gone = Filter { state: Some(State::Success), ..rare };
+    assert!(store.list(&tenant(), gone).await.unwrap().tasks.is_empty());
+}
+
+#[test]
+fn a_list_of_what_runs_looks_at_what_runs() {
+    let db = Connection::open_in_memory().unwrap();
+    schema::STEPS.iter().for_each(|step| db.execute_batch(step).unwrap());
+    let running = Filter { state: Some(State::Started), limit: 1, ..Filter::default() };
+    let values = [(":tenant", "1"), (":before", "9"), (":state", "'STARTED'"), (":limit", "1")];
+    let sql = values.iter().fold(results::rows_of(&running), |sql, (name, value)| sql.replace(name, value));
+    let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let steps = plan.query_map([], |row| row.get::<_, String>("detail")).unwrap();
+    let steps: Vec<_> = steps.map(std::result::Result::unwrap).collect();
+    assert!(steps.iter().any(|step| step.starts_with("SEARCH t USING INTEGER PRIMARY KEY")), "{steps:?}");
 }
 
 #[test]
@@ -464,7 +498,7 @@ async fn a_periodic_task_that_cannot_be_read_keeps_no_other_from_being_sent() {
         store.set_periodic(crate::store::suite::periodic(name)).await.unwrap();
     }
     store.inject("UPDATE periodic SET entry = '{\"task\": 1}' WHERE name = 'spoilt'").await.unwrap();
-    let all = store.periodic().await.unwrap();
+    let all = store.periodic(None).await.unwrap();
     assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["good"]);
     assert!(store.remove_periodic(&tenant(), &"spoilt".parse().unwrap()).await.unwrap());
 }

@@ -51,7 +51,7 @@ impl Values for FileStore {
                 "DELETE FROM value WHERE tenant = ?1 AND bucket = ?2 AND key = ?3",
                 params![tenant, place.bucket, place.key],
             )?;
-            ledger.take_room(tenant, -signed(size_of(&place.key, &there)))?;
+            ledger.take_room(tenant, -signed(size_of(&place, &there)))?;
             Ok(true)
         };
         self.writer.run(Need::DURABLE, drop).await
@@ -90,8 +90,8 @@ impl Ledger {
         value: &[u8],
         most_bytes: u64,
     ) -> rusqlite::Result<std::result::Result<(), Unkept>> {
-        let before = self.value(place)?.map_or(0, |there| size_of(&place.key, &there));
-        let (tenant, after) = (self.tenant(&place.tenant)?, size_of(&place.key, value));
+        let before = self.value(place)?.map_or(0, |there| size_of(place, &there));
+        let (tenant, after) = (self.tenant(&place.tenant)?, size_of(place, value));
         let mut statement = self.db.prepare_cached("SELECT bytes FROM value_room WHERE tenant = ?1")?;
         let taken = statement.query_row([tenant], |row| row.get::<_, i64>(0)).optional()?.unwrap_or_default();
         drop(statement);

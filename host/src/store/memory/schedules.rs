@@ -8,20 +8,30 @@ use crate::store::{LastRun, Periodic, Result, Schedules};
 
 #[async_trait]
 impl Schedules for MemoryStore {
-    async fn periodic(&self) -> Result<Vec<Periodic>> {
-        Ok(self.open()?.periodic.values().cloned().collect())
+    async fn periodic(&self, of: Option<&TenantId>) -> Result<Vec<Periodic>> {
+        let inner = self.open()?;
+        let wanted = |one: &&Periodic| of.is_none_or(|tenant| one.tenant == *tenant);
+        Ok(inner.periodic.values().filter(wanted).cloned().collect())
+    }
+
+    async fn periodic_version(&self) -> Result<u64> {
+        Ok(self.open()?.periodic_version)
     }
 
     async fn set_periodic(&self, periodic: Periodic) -> Result<()> {
         let key = (periodic.tenant.clone(), periodic.name.clone());
-        let all = &mut self.open()?.periodic;
+        let mut inner = self.open()?;
+        inner.periodic_version += 1;
+        let all = &mut inner.periodic;
         let (last_run, total_run_count) = all.get(&key).map_or((None, 0), |old| (old.last_run, old.total_run_count));
         all.insert(key, Periodic { last_run, total_run_count, ..periodic });
         Ok(())
     }
 
     async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool> {
-        Ok(self.open()?.periodic.remove(&(tenant.clone(), name.clone())).is_some())
+        let mut inner = self.open()?;
+        inner.periodic_version += 1;
+        Ok(inner.periodic.remove(&(tenant.clone(), name.clone())).is_some())
     }
 
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {

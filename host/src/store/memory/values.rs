@@ -27,7 +27,8 @@ impl Values for MemoryStore {
     async fn drop_value(&self, place: Place) -> Result<bool> {
         let inner = &mut *self.open()?;
         let Some(there) = inner.values.remove(&place) else { return Ok(false) };
-        *inner.value_room.entry(place.tenant).or_default() -= size_of(&place.key, &there);
+        let size = size_of(&place, &there);
+        *inner.value_room.entry(place.tenant).or_default() -= size;
         Ok(true)
     }
 
@@ -50,8 +51,8 @@ impl Values for MemoryStore {
 
 impl Inner {
     fn keep(&mut self, place: Place, value: Bytes, most_bytes: u64) -> std::result::Result<(), Unkept> {
-        let before = self.values.get(&place).map_or(0, |there| size_of(&place.key, there));
-        let after = size_of(&place.key, &value);
+        let before = self.values.get(&place).map_or(0, |there| size_of(&place, there));
+        let after = size_of(&place, &value);
         let room = self.value_room.entry(place.tenant.clone()).or_default();
         if after > before && *room - before + after > most_bytes {
             return Err(Unkept::Full);

@@ -47,8 +47,5 @@ const MOST: u64 = 1 << 53;
 pub(super) fn fields(used: Used, at: Timestamp) -> BTreeMap<String, u64> {
     let on = day(at);
     let all = [("a", used.attempts), ("f", used.fuel), ("c", used.cpu_micros), ("m", used.kib_millis)];
-    all.into_iter()
-        .filter(|(_, much)| *much > 0)
-        .map(|(what, much)| (format!("{on}:{what}"), much.min(MOST)))
-        .collect()
+    all.into_iter().filter(|(_, much)| *much > 0).map(|(what, much)| (format!("{on}:{what}"), much.min(MOST))).collect()
 }

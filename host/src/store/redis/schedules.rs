@@ -46,8 +46,8 @@ fn run(text: &str) -> Option<(LastRun, u64)> {
 
 #[async_trait]
 impl Schedules for RedisStore {
-    async fn periodic(&self) -> Result<Vec<Periodic>> {
-        let args = Args { what: "all", ..Args::default() };
+    async fn periodic(&self, of: Option<&TenantId>) -> Result<Vec<Periodic>> {
+        let args = Args { what: "all", tenant: of, ..Args::default() };
         let (entries, runs): (Vec<(String, String)>, BTreeMap<String, String>) =
             self.link.ask(Script::Schedules, &args).await?;
         let read = |(field, written): (String, String)| {
@@ -75,6 +75,10 @@ impl Schedules for RedisStore {
         let mut all: Vec<_> = entries.into_iter().filter_map(read).collect();
         all.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
         Ok(all)
+    }
+
+    async fn periodic_version(&self) -> Result<u64> {
+        self.link.ask(Script::Schedules, &Args { what: "version", ..Args::default() }).await
     }
 
     async fn set_periodic(&self, periodic: Periodic) -> Result<()> {

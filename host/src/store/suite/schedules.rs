@@ -45,7 +45,7 @@ fn run(slot: i64) -> LastRun {
 }
 
 async fn only(bench: &Bench) -> Periodic {
-    let mut all = bench.store.periodic().await.unwrap();
+    let mut all = bench.store.periodic(None).await.unwrap();
     assert_eq!(all.len(), 1);
     all.remove(0)
 }
@@ -56,12 +56,14 @@ async fn entries_are_kept_by_tenant_and_name(bench: Bench) {
     for one in all.iter().rev() {
         bench.store.set_periodic(one.clone()).await.unwrap();
     }
-    assert_eq!(bench.store.periodic().await.unwrap(), all);
+    assert_eq!(bench.store.periodic(None).await.unwrap(), all);
+    assert_eq!(bench.store.periodic(Some(&tenant())).await.unwrap(), all[..2]);
+    assert_eq!(bench.store.periodic(Some(&other)).await.unwrap(), all[2..]);
     let [a, ..] = &all;
     assert!(bench.store.remove_periodic(&tenant(), &a.name).await.unwrap());
     assert!(!bench.store.remove_periodic(&tenant(), &a.name).await.unwrap());
     assert!(!bench.store.remove_periodic(&TenantId::new("nobody").unwrap(), &a.name).await.unwrap());
-    assert_eq!(bench.store.periodic().await.unwrap(), all[1..]);
+    assert_eq!(bench.store.periodic(None).await.unwrap(), all[1..]);
 }
 
 async fn a_time_counts_once(bench: Bench) {

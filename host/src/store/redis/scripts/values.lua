@@ -14,7 +14,7 @@ if A.what == 'clear' then
 end
 
 local function size(value)
-  return value and #value + #A.key + VALUE_OVERHEAD or 0
+  return value and #A.bucket + #A.key + #value + VALUE_OVERHEAD or 0
 end
 
 local there = call('HGET', values, A.key)

@@ -122,7 +122,7 @@ async fn a_periodic_task_that_cannot_be_read_keeps_no_other_from_being_sent() {
     let fields: Vec<String> = bench.ask("HKEYS", "lovage:periodic", &[]).await;
     let spoilt = fields.iter().find(|field| field.ends_with("spoilt")).unwrap();
     bench.ask::<u64>("HSET", "lovage:periodic", &[spoilt, "{}"]).await;
-    let all = bench.store.periodic().await.unwrap();
+    let all = bench.store.periodic(None).await.unwrap();
     assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["good"]);
     assert!(bench.store.remove_periodic(&tenant(), &"spoilt".parse().unwrap()).await.unwrap());
 }
