@@ -59,7 +59,7 @@ impl Foretold {
     pub fn ids(&self, tenant: &TenantId, now: Timestamp) -> Vec<TaskId> {
         let mut both = self.0.write().unwrap_or_else(PoisonError::into_inner);
         both.ids.purge(now);
-        both.ids.order.iter().filter(|(_, (of, _))| of == tenant).map(|(_, (_, id))| id.clone()).collect()
+        both.ids.keys().filter(|(of, _)| of == tenant).map(|(_, id)| id.clone()).collect()
     }
 }
 
@@ -72,6 +72,8 @@ fn plain(value: &Json) -> String {
 #[derive(Debug)]
 struct Remembered<K> {
     times: HashMap<K, Timestamp>,
+    /// In the order of adding. Of an entry whose time is not the key's in `times` nothing is meant any more: it was added again, or
+    /// dropped.
     order: VecDeque<(Timestamp, K)>,
 }
 
@@ -83,24 +85,36 @@ impl<K> Default for Remembered<K> {
 
 impl<K: Clone + Eq + Hash> Remembered<K> {
     fn add(&mut self, key: K, now: Timestamp) {
-        self.drop(&key);
-        self.times.insert(key.clone(), now);
-        self.order.push_back((now, key));
+        if self.times.insert(key.clone(), now) != Some(now) {
+            self.order.push_back((now, key));
+        }
         self.purge(now);
     }
 
     fn drop(&mut self, key: &K) {
-        if self.times.remove(key).is_some() {
-            self.order.retain(|(_, other)| other != key);
-        }
+        self.times.remove(key);
+    }
+
+    /// The keys, the oldest first.
+    fn keys(&self) -> impl Iterator<Item = &K> {
+        self.order.iter().filter(move |(at, key)| self.times.get(key) == Some(at)).map(|(_, key)| key)
     }
 
     fn purge(&mut self, now: Timestamp) {
-        while let Some((at, _)) = self.order.front()
-            && (self.order.len() > MOST || now.since(*at) > KEPT)
-            && let Some((_, key)) = self.order.pop_front()
-        {
-            self.times.remove(&key);
+        while let Some((at, key)) = self.order.front() {
+            let is_meant = self.times.get(key) == Some(at);
+            if is_meant && self.times.len() <= MOST && now.since(*at) <= KEPT {
+                break;
+            }
+            if is_meant {
+                self.times.remove(key);
+            }
+            self.order.pop_front();
+        }
+        // There are at least as many of which nothing is meant, so each that is added costs a few steps, however often it comes.
+        if self.order.len() > 2 * MOST {
+            let times = &self.times;
+            self.order.retain(|(at, key)| times.get(key) == Some(at));
         }
     }
 
@@ -155,5 +169,25 @@ mod tests {
         (0..=MOST).for_each(|number| some.add(number, now));
         assert!(!some.has(now, || 0) && some.has(now, || 1) && some.has(now, || MOST));
         assert_eq!(some.times.len(), MOST);
+    }
+
+    #[test]
+    fn what_is_revoked_again_is_new_again_and_costs_no_more() {
+        let (mut some, mut now) = (Remembered::default(), Timestamp::from_micros(0));
+        for _ in 0..4 {
+            now = now.after(Duration::from_secs(1));
+            (0..MOST).for_each(|number| some.add(number, now));
+            assert!(some.times.len() == MOST && some.order.len() <= 2 * MOST);
+        }
+        for _ in 0..3 * MOST {
+            now = now.after(Duration::from_micros(1));
+            some.add(0, now);
+            assert!(some.order.len() <= 2 * MOST);
+        }
+        some.add(MOST, now);
+        assert!(some.has(now, || 0) && !some.has(now, || 1) && some.has(now, || 2), "the oldest makes room");
+        assert_eq!(some.keys().skip(MOST - 2).copied().collect::<Vec<_>>(), [0, MOST]);
+        some.drop(&0);
+        assert_eq!(some.keys().count(), MOST - 1);
     }
 }
