@@ -12,23 +12,29 @@ use crate::store::{Filter, Result};
 
 /// The most tasks that one answer lists.
 const SHOWN: usize = 1000;
+/// An answer lists no more tasks once it has so many bytes of their arguments, which may be megabytes each.
+const SHOWN_BYTES: usize = 16 << 20;
 
 impl Control {
-    /// What runs here, the oldest first.
+    /// What runs here, the oldest first, as far as it has room in one answer.
     pub async fn active(&self, tenant: &TenantId) -> Result<Vec<TaskInfo>> {
         self.held(tenant, |brief| brief.time_start.is_some()).await
     }
 
-    /// What was taken and waits for a slot.
+    /// What was taken and waits for a slot, as far as it has room in one answer.
     pub async fn reserved(&self, tenant: &TenantId) -> Result<Vec<TaskInfo>> {
         self.held(tenant, |brief| brief.time_start.is_none()).await
     }
 
     async fn held(&self, tenant: &TenantId, which: impl Fn(&Brief) -> bool) -> Result<Vec<TaskInfo>> {
-        let mut all = Vec::new();
+        let (mut all, mut bytes) = (Vec::new(), 0);
         for brief in self.running.all(tenant).into_iter().filter(which).take(SHOWN) {
+            if bytes >= SHOWN_BYTES {
+                break;
+            }
             // One that is not there any more has been forgotten since.
             if let Some(meta) = self.store.task(tenant, &brief.id).await? {
+                bytes += argument_bytes(&meta);
                 all.push(self.info(tenant, meta, &brief));
             }
         }
@@ -110,12 +116,15 @@ impl Control {
     }
 
     /// Where tasks are: `active`, `reserved` or `scheduled` here, or `ready`, which is at their end. Those that wait in a
-    /// queue, and those that there are not, are left out, as in Celery.
+    /// queue, and those that there are not, are left out, as in Celery; so are the last of those that have no room in one answer.
     pub async fn query_task(&self, tenant: &TenantId, ids: &[TaskId]) -> Result<BTreeMap<TaskId, (String, TaskInfo)>> {
         let held: BTreeMap<TaskId, Brief> =
             self.running.all(tenant).into_iter().map(|brief| (brief.id.clone(), brief)).collect();
-        let mut found = BTreeMap::new();
+        let (mut found, mut bytes) = (BTreeMap::new(), 0);
         for id in ids {
+            if bytes >= SHOWN_BYTES {
+                break;
+            }
             let Some(meta) = self.store.task(tenant, id).await? else { continue };
             let waits_for_time = matches!(meta.waiting_for.as_deref(), Some("eta" | "rate limit"));
             let place = match held.get(id) {
@@ -127,6 +136,7 @@ impl Control {
             };
             let unheld = || Brief { id: id.clone(), priority: 0, redelivered: false, time_start: None };
             let brief = held.get(id).cloned().unwrap_or_else(unheld);
+            bytes += argument_bytes(&meta);
             found.insert(id.clone(), (place.to_owned(), self.info(tenant, meta, &brief)));
         }
         Ok(found)
@@ -173,4 +183,9 @@ impl Control {
     fn acks_late(&self, tenant: &TenantId, task: &TaskName) -> bool {
         self.modules.code(tenant, task).is_none_or(|code| code.definition.options.acks_late)
     }
+}
+
+/// What of a task makes an answer large.
+fn argument_bytes(meta: &ResultMeta) -> usize {
+    meta.args.as_str().len() + meta.kwargs.as_str().len()
 }
