@@ -38,7 +38,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use tokio::sync::{Semaphore, watch};
+use lovage_model::TenantId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -49,6 +50,7 @@ use crate::clock::Logical;
 use crate::control::Control;
 pub use crate::control::Host;
 use crate::events::Hub;
+use crate::held::Rooms as Places;
 use crate::modules::Modules;
 use crate::outside::Outside;
 use crate::pipeline::{Running, Standing};
@@ -61,6 +63,12 @@ pub use tasks::read_filter;
 
 /// Modules that may be uploaded at once; others wait. Bounds the memory that uploads take.
 const UPLOADS: u32 = 4;
+/// What the bodies of one tenant's requests may take together, in bytes; at least two of the largest.
+const BODIES_BYTES: usize = 64 << 20;
+/// Large submits of a tenant's that are made ready at once; others wait. It takes a processor, and more memory than they have bytes.
+const ADMITTED_AT_ONCE: u32 = 1;
+/// Reads of a tenant's that the store is asked for at once; others wait, so that they are no line for another tenant's.
+const READ_AT_ONCE: u32 = 4;
 
 /// What the routes stand on.
 pub struct Api {
@@ -112,6 +120,14 @@ pub(crate) struct Rooms {
     api: Api,
     control: Control,
     uploads: Semaphore,
+    /// What of bodies is under way.
+    arrivals: body::Arrivals,
+    /// For large submits.
+    admitting: Places,
+    /// For those who ask the store.
+    reading: Places,
+    /// Whether tasks can be stored.
+    sound: health::Sound,
 }
 
 type Shared = Arc<Rooms>;
@@ -119,6 +135,11 @@ type Shared = Arc<Rooms>;
 impl Rooms {
     fn is_draining(&self) -> bool {
         *self.api.draining.borrow()
+    }
+
+    /// Waits until the store may be asked something for a tenant, which it may while what is returned is there.
+    async fn reading(&self, tenant: &TenantId) -> Option<OwnedSemaphorePermit> {
+        self.reading.enter(tenant, 1).await
     }
 
     /// Counts an event stream, while what is returned is there.
@@ -150,7 +171,17 @@ pub fn router(api: Api) -> Router {
     let (modules, standing) = (Arc::clone(&api.modules), Arc::clone(&api.standing));
     let (clock, host) = (Arc::clone(&api.clock), api.host.clone());
     let control = Control { store, running, hub, modules, standing, clock, host };
-    let rooms = Arc::new(Rooms { api, control, uploads: Semaphore::new(UPLOADS as usize) });
+    let largest = api.bodies.batch_bytes.max(api.limits.rules.message_bytes);
+    let most_bytes = BODIES_BYTES.max(largest.saturating_mul(2));
+    let rooms = Arc::new(Rooms {
+        api,
+        control,
+        uploads: Semaphore::new(UPLOADS as usize),
+        arrivals: body::Arrivals::of(most_bytes as u64),
+        admitting: Places::of(ADMITTED_AT_ONCE),
+        reading: Places::of(READ_AT_ONCE),
+        sound: health::Sound::default(),
+    });
     let (router, _) = table().split_for_parts();
     router
         .fallback(guard::unknown_route)

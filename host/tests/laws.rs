@@ -36,7 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "api",
         &[
             "access", "beat", "control", "pipeline", "queue", "modules", "outside", "sandbox", "events", "store",
-            "attempt", "clock",
+            "attempt", "held", "clock",
         ],
     ),
     ("access", &["store", "held", "clock"]),

@@ -19,6 +19,7 @@ use crate::clock;
 #[utoipa::path(get, path = "/v1/beat", tag = "beat", responses((status = 200, body = Vec<PeriodicView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_beat(State(rooms): State<Shared>, Reads(tenant): Reads) -> Reply<Json<Vec<PeriodicView>>> {
+    let _place = rooms.reading(&tenant).await;
     Ok(Json(rooms.api.beat.list(&tenant, clock::now()).await?.into_iter().map(view).collect()))
 }
 
@@ -31,6 +32,7 @@ pub(crate) async fn show_beat(
     Reads(tenant): Reads,
     Named(name): Named<EntryName>,
 ) -> Reply<Json<PeriodicView>> {
+    let _place = rooms.reading(&tenant).await;
     Ok(Json(view(rooms.api.beat.show(&tenant, &name, clock::now()).await?)))
 }
 
@@ -79,6 +81,7 @@ pub(crate) async fn run_beat(
     if rooms.is_draining() {
         return Err(DRAINING.because("run it when the daemon is back"));
     }
+    rooms.api.access.may_submit(&tenant, 1, clock::now())?;
     let result_tuple = rooms.api.beat.run_now(&tenant, &name).await?;
     let reply = SubmitReply { id: result_tuple.id.clone(), state: TaskState::Pending, result_tuple };
     Ok((StatusCode::ACCEPTED, [(LOCATION, location(&reply.id))], Json(reply)).into_response())

@@ -40,7 +40,9 @@ pub(crate) async fn task_events(
     let after = last_event_id(&headers)?;
     let open = rooms.open_stream(&caller)?;
     let subscription = rooms.api.hub.follow(&caller.tenant, &id, after);
+    let place = rooms.reading(&caller.tenant).await;
     let meta = rooms.api.store.task(&caller.tenant, &id).await?.ok_or_else(|| Failure::unknown_id(&id))?;
+    drop(place);
     let mut feed = Feed::new(rooms, caller, open, Some(id), subscription);
     // Who resumes without a gap has seen the start; an end that is not among what follows must still be told.
     let resumes = after.is_some() && feed.subscription.complete();
@@ -133,6 +135,7 @@ impl Feed {
     /// Reads the store: an end whose event was lost, or never was, ends the stream too.
     async fn look(&mut self) {
         let Some(id) = &self.task else { return };
+        let _place = self.rooms.reading(&self.caller.tenant).await;
         match self.rooms.api.store.task(&self.caller.tenant, id).await {
             Ok(Some(meta)) if meta.status.is_terminal() => self.tell_known(&meta),
             Ok(Some(_)) => {}

@@ -30,7 +30,9 @@ pub(crate) async fn save_group(
     if group.children.is_none() {
         return Err(INVALID_REQUEST.because(format!("{id} has no members: send [[id, parent], [member, ...]]")));
     }
-    rooms.api.store.save_group(&tenant, &id, &group, clock::now()).await?;
+    let now = clock::now();
+    rooms.api.access.may_submit(&tenant, 1, now)?;
+    rooms.api.store.save_group(&tenant, &id, &group, now).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -44,6 +46,7 @@ pub(crate) async fn restore_group(
     Reads(tenant): Reads,
     Named(id): Named<TaskId>,
 ) -> Reply<Json<ResultTuple>> {
+    let _place = rooms.reading(&tenant).await;
     let group = rooms.api.store.group(&tenant, &id).await?;
     group.map(Json).ok_or_else(|| Failure::unknown_group(&id))
 }

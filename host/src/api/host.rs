@@ -60,7 +60,7 @@ pub(crate) async fn inspect(
 ) -> Reply<Response> {
     let Path(name) = path.map_err(|rejection| INVALID_REQUEST.because(rejection.body_text()))?;
     let what = what(&name)?;
-    let control = &rooms.control;
+    let (control, _place) = (&rooms.control, rooms.reading(&tenant).await);
     Ok(match what {
         What::Active => by_host(&rooms, control.active(&tenant).await?),
         What::Reserved => by_host(&rooms, control.reserved(&tenant).await?),
@@ -107,7 +107,7 @@ pub(crate) async fn rate_limit(
     Deploys(tenant): Deploys,
     request: Request,
 ) -> Reply<Json<OrderReply>> {
-    let RateLimitRequest { task, rate_limit } = body::json(request, Cap::call(0)).await?;
+    let RateLimitRequest { task, rate_limit } = body::json(request, Cap::small()).await?;
     let task = queue::Known { modules: &rooms.api.modules, tenant: &tenant }.task(&task)?;
     rooms.control.standing.set_rate_limit((tenant, task.name.clone()), rate_limit);
     Ok(Json(OrderReply { ok: "new rate limit set successfully".to_owned() }))
@@ -123,7 +123,7 @@ pub(crate) async fn time_limit(
     Deploys(tenant): Deploys,
     request: Request,
 ) -> Reply<Json<OrderReply>> {
-    let TimeLimitRequest { task, soft, hard } = body::json(request, Cap::call(0)).await?;
+    let TimeLimitRequest { task, soft, hard } = body::json(request, Cap::small()).await?;
     if soft.zip(hard).is_some_and(|(soft, hard)| soft > hard) {
         return Err(INVALID_REQUEST.because("soft is above hard: the soft limit must come first"));
     }
@@ -157,7 +157,7 @@ pub(crate) async fn drain_worker(
     Administers(tenant): Administers,
     request: Request,
 ) -> Reply<Json<WorkerView>> {
-    let DrainRequest { resume } = body::json_or_default(request, Cap::call(0)).await?;
+    let DrainRequest { resume } = body::json_or_default(request, Cap::small()).await?;
     rooms.control.standing.rest(!resume);
     Ok(Json(worker(&rooms, &tenant)))
 }

@@ -9,18 +9,27 @@ use lovage_model::{NameError, Scope, TenantId};
 use serde::de::DeserializeOwned;
 
 use super::Shared;
+use super::body::Owner;
 use super::problem::{BAD_QUERY, Failure, INVALID_REQUEST, Reply};
 use crate::access::Caller;
 use crate::clock;
 
-/// Who asks, if he may do this. The only place that decides it: a handler gets a tenant by naming what it needs.
-fn identify(parts: &Parts, rooms: &Shared, scope: Scope) -> Reply<Caller> {
+/// Who asks, if he may do this. The only place that decides it: a handler gets a tenant by naming what it needs. From then on the
+/// body counts as that tenant's.
+fn identify(parts: &mut Parts, rooms: &Shared, scope: Scope) -> Reply<Caller> {
     let presented = parts.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
     let token = presented.map(|text| {
         let (scheme, token) = text.split_once(' ').unwrap_or_default();
         if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" }
     });
-    Ok(rooms.api.access.identify(token, scope, clock::now())?)
+    let caller = rooms.api.access.identify(token, scope, clock::now())?;
+    parts.extensions.insert(Owner {
+        tenant: caller.tenant.clone(),
+        arrivals: rooms.arrivals.clone(),
+        // As of those who wait: where nobody else is kept out, there may be any number.
+        most_bodies: if rooms.api.access.is_shared() { rooms.api.waits } else { u32::MAX },
+    });
+    Ok(caller)
 }
 
 macro_rules! may {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::IntoResponse;
 use axum::{Json, response::Response};
 use base64::Engine as _;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::body::{Cap, expect_type, read_watched};
-use super::input::{Asked, Deploys, Named, Reads, header};
+use super::input::{Asked, Deploys, Named, Reads};
 use super::problem::{BAD_DIGEST, BAD_QUERY, DRAINING, Failure, NO_OLDER_VERSION, RATE_EXCEEDED, Reply};
 use super::{Rooms, Shared, UPLOADS};
 use crate::access::TooMany;
@@ -76,7 +76,7 @@ async fn receive(rooms: &Rooms, tenant: &TenantId, request: Request) -> Reply<By
         return Err(DRAINING.because("push again when the daemon is back"));
     }
     expect_type(request.headers(), &["application/wasm", "application/octet-stream"])?;
-    let digest = header(request.headers(), &CONTENT_DIGEST).map(sha256_in).transpose()?;
+    let digest = announced(request.headers())?;
     let _own = rooms.api.access.open_upload(tenant, UPLOADS).map_err(|TooMany { most }| {
         RATE_EXCEEDED.because(format!(
             "{most} uploads of the tenant are under way, and no more may be: push again when one is over"
@@ -117,6 +117,17 @@ async fn check_digest(component: Bytes, digest: Vec<u8>) -> Reply<()> {
     )))
 }
 
+/// The SHA-256 that a request says its body has, if it says one. What cannot be read is refused: who sends it wants it verified.
+fn announced(headers: &HeaderMap) -> Reply<Option<Vec<u8>>> {
+    let mut fields = headers.get_all(&CONTENT_DIGEST).iter();
+    let Some(first) = fields.next() else { return Ok(None) };
+    match (first.to_str(), fields.next()) {
+        (Ok(field), None) => sha256_in(field).map(Some),
+        (Ok(_), Some(_)) => Err(BAD_DIGEST.because("Content-Digest is there more than once: send one")),
+        (Err(_), _) => Err(BAD_DIGEST.because("Content-Digest is no ASCII: write sha-256=:<base64 of 32 bytes>:")),
+    }
+}
+
 /// The SHA-256 in a Content-Digest (RFC 9530), which may list others too.
 fn sha256_in(field: &str) -> Reply<Vec<u8>> {
     let wrong = || BAD_DIGEST.because(format!("Content-Digest is {field:?}: write sha-256=:<base64 of 32 bytes>:"));
@@ -129,6 +140,7 @@ fn sha256_in(field: &str) -> Reply<Vec<u8>> {
 #[utoipa::path(get, path = "/v1/modules", tag = "modules", responses((status = 200, body = Vec<ModuleVersion>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_modules(State(rooms): State<Shared>, Reads(tenant): Reads) -> Reply<Json<Vec<ModuleVersion>>> {
+    let _place = rooms.reading(&tenant).await;
     Ok(Json(rooms.api.modules.list(&tenant).await?))
 }
 
@@ -142,6 +154,7 @@ pub(crate) async fn show_module(
     Reads(tenant): Reads,
     Named(name): Named<ModuleName>,
 ) -> Reply<Json<Vec<ModuleVersion>>> {
+    let _place = rooms.reading(&tenant).await;
     let versions = rooms.api.modules.versions(&tenant, &name).await?;
     if versions.is_empty() { Err(Failure::unknown_module(&name)) } else { Ok(Json(versions)) }
 }
@@ -184,6 +197,8 @@ pub(crate) async fn remove_module(
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -193,5 +208,21 @@ mod tests {
         for bad in ["", "sha-256=abc", "sha-256=:AAAA:", "sha-256=:!:", "sha-512=:AAAA:"] {
             assert_eq!(sha256_in(bad).unwrap_err().kind.code, "bad_digest", "{bad}");
         }
+    }
+
+    #[test]
+    fn no_digest_is_passed_over() {
+        let good = format!("sha-256=:{}:", STANDARD.encode([7; 32]));
+        let said = |fields: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(CONTENT_DIGEST, HeaderValue::from_bytes(field).unwrap());
+            }
+            announced(&headers).map_err(|failure| failure.kind.code)
+        };
+        assert_eq!(said(&[]), Ok(None));
+        assert_eq!(said(&[good.as_bytes()]), Ok(Some(vec![7; 32])));
+        assert_eq!(said(&[b"sha-256=:\xff:"]), Err("bad_digest"));
+        assert_eq!(said(&[good.as_bytes(), good.as_bytes()]), Err("bad_digest"));
     }
 }

@@ -99,5 +99,6 @@ async fn until_it_may_have_ended(following: &mut Subscription) {
 }
 
 async fn read(rooms: &Rooms, tenant: &TenantId, id: &TaskId) -> Reply<ResultMeta> {
+    let _place = rooms.reading(tenant).await;
     rooms.api.store.task(tenant, id).await?.ok_or_else(|| Failure::unknown_id(id))
 }

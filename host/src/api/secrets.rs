@@ -28,7 +28,7 @@ pub(crate) async fn set_secret(
     NamedIn(module, name): NamedIn<ModuleName, SecretName>,
     request: Request,
 ) -> Reply<StatusCode> {
-    let secret = read(request, CAP).await?;
+    let secret = read(request, CAP).await?.bytes;
     if std::str::from_utf8(&secret).is_err() {
         return Err(INVALID_REQUEST.because("the secret is not UTF-8: send text, such as base64 of bytes"));
     }

@@ -1,21 +1,27 @@
 //! Submits: one, one under the client's own id, and many.
 //!
 //! An id makes a submit safe to repeat: the same call under the same id is answered with the task that is there.
+//!
+//! What is large is read and expanded on another thread, one at a time of each tenant: here it would keep everybody waiting.
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header::LOCATION};
 use axum::response::{IntoResponse, Response};
 use lovage_model::api::{BatchItem, BatchReply, BatchRequest, Problem, SubmitReply, SubmitRequest};
-use lovage_model::{Event, Json as Raw, Message, ResultMeta, ResultTuple, Room, State as TaskState, TaskId, TenantId};
+use lovage_model::{
+    Event, Json as Raw, Message, Plan, ResultMeta, ResultTuple, Room, State as TaskState, TaskId, TenantId,
+};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::body::{self, Cap};
+use super::body::{self, Cap, Whole};
 use super::input::{Named, Submits, header};
 use super::problem::{BODY_TOO_LARGE, DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, Reply};
-use super::{Rooms, Shared};
+use super::{Places, Rooms, Shared};
 use crate::clock;
 use crate::queue::{self, Ids, Sent};
 use crate::store::{Quota, Submitted};
@@ -26,6 +32,8 @@ const BATCH: usize = 1000;
 const EXPANDED: usize = 4;
 /// What a message takes besides its arguments and headers.
 const EACH_BYTES: usize = 1 << 10;
+/// A submit of more bytes is read and expanded on another thread; for less that costs more than it saves.
+const SMALL_BYTES: usize = 16 << 10;
 
 /// About how large a message is.
 fn bytes(message: &Message) -> usize {
@@ -48,7 +56,7 @@ pub(crate) async fn submit_task(
     request: Request,
 ) -> Reply<Response> {
     let id = keyed(&tenant, request.headers())?;
-    let asked = body::json(request, Cap::call(rooms.api.limits.rules.message_bytes)).await?;
+    let asked = body::json_text(request, Cap::call(rooms.api.limits.rules.message_bytes)).await?;
     submit(&rooms, &tenant, asked, id, "Idempotency-Key").await
 }
 
@@ -64,7 +72,7 @@ pub(crate) async fn submit_task_as(
     Named(id): Named<TaskId>,
     request: Request,
 ) -> Reply<Response> {
-    let asked = body::json(request, Cap::call(rooms.api.limits.rules.message_bytes)).await?;
+    let asked = body::json_text(request, Cap::call(rooms.api.limits.rules.message_bytes)).await?;
     submit(&rooms, &tenant, asked, Some(id), "the path").await
 }
 
@@ -77,26 +85,10 @@ pub(crate) async fn submit_batch(
     Submits(tenant): Submits,
     request: Request,
 ) -> Reply<Json<BatchReply>> {
-    let Batch { tasks } = body::json(request, Cap::batch(rooms.api.bodies.batch_bytes)).await?;
-    if tasks.len() > BATCH {
-        return Err(
-            INVALID_REQUEST.because(format!("tasks: {} of them, the limit is {BATCH}: send several", tasks.len()))
-        );
-    }
-    let mut left = EXPANDED * rooms.api.bodies.batch_bytes + BATCH * EACH_BYTES;
-    let admitted = tasks.iter().map(|task| {
-        let asked = body::parse(task.as_str().as_bytes())?;
-        let admitted = admit(&rooms, &tenant, asked, None, "the path")?;
-        // A small call may be many large messages: what a group says is said in each.
-        let bytes = admitted.sent.plan.tasks.iter().map(|task| bytes(&task.message)).sum();
-        left = left.checked_sub(bytes).ok_or_else(|| {
-            BODY_TOO_LARGE.because(format!(
-                "the messages of this batch are more than {EXPANDED} times limits.batch_bytes: send it in another one"
-            ))
-        })?;
-        Ok(admitted)
-    });
-    let answers = store(&rooms, &tenant, admitted.collect()).await?;
+    let asked = body::json_text(request, Cap::batch(rooms.api.bodies.batch_bytes)).await?;
+    let own = (Arc::clone(&rooms), tenant.clone());
+    let looked = apart(&rooms.admitting, &tenant, move || admit_all(&own.0, &own.1, &asked.bytes)).await?;
+    let answers = store(&rooms, &tenant, looked).await?;
     let item = |answer: Reply<Stored>| match answer {
         Ok(stored) => BatchItem::Accepted(stored.reply),
         Err(failure) => BatchItem::Refused(failure.problem()),
@@ -117,6 +109,20 @@ struct Admitted {
     given_by: &'static str,
 }
 
+/// Calls that were looked at, and the plans of those that may be stored.
+struct Looked {
+    calls: Vec<Reply<Admitted>>,
+    plans: Vec<Plan>,
+}
+
+impl Looked {
+    fn at(calls: Vec<Reply<Admitted>>) -> Self {
+        let admitted = calls.iter().filter_map(|call| call.as_ref().ok());
+        let plans = admitted.map(|admitted| admitted.sent.plan.clone()).collect();
+        Self { calls, plans }
+    }
+}
+
 /// A call that is stored now.
 struct Stored {
     reply: SubmitReply,
@@ -124,31 +130,74 @@ struct Stored {
 }
 
 async fn submit(
-    rooms: &Rooms,
+    rooms: &Shared,
     tenant: &TenantId,
-    asked: SubmitRequest,
+    asked: Whole,
     id: Option<TaskId>,
     given_by: &'static str,
 ) -> Reply<Response> {
-    let admitted = admit(rooms, tenant, asked, id, given_by)?;
-    let answer = store(rooms, tenant, vec![Ok(admitted)]).await?.pop().expect("one answer for each");
+    let one = |admitted: Admitted| Looked::at(vec![Ok(admitted)]);
+    let looked = if asked.bytes.len() <= SMALL_BYTES {
+        admit(rooms, tenant, &asked.bytes, id, given_by).map(one)?
+    } else {
+        let own = (Arc::clone(rooms), tenant.clone());
+        let look = move || admit(&own.0, &own.1, &asked.bytes, id, given_by).map(one);
+        apart(&rooms.admitting, tenant, look).await?
+    };
+    let answer = store(rooms, tenant, looked).await?.pop().expect("one answer for each");
     let Stored { reply, is_new } = answer?;
     let status = if is_new { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, [(LOCATION, location(&reply.id))], Json(reply)).into_response())
+}
+
+/// Does what may take a while where nobody waits for it but who asked, in one of the tenant's places.
+async fn apart<T: Send + 'static>(places: &Places, tenant: &TenantId, what: impl FnOnce() -> T + Send + 'static) -> T {
+    let place = places.enter(tenant, 1).await;
+    let work = move || {
+        // Held to its end, also if whoever asked has left.
+        let _place = place;
+        what()
+    };
+    tokio::task::spawn_blocking(work).await.expect("admitting does not panic")
+}
+
+/// The plans of a batch, each call for itself.
+fn admit_all(rooms: &Rooms, tenant: &TenantId, batch: &[u8]) -> Reply<Looked> {
+    let Batch { tasks } = body::parse(batch)?;
+    if tasks.len() > BATCH {
+        return Err(
+            INVALID_REQUEST.because(format!("tasks: {} of them, the limit is {BATCH}: send several", tasks.len()))
+        );
+    }
+    let too_much = || {
+        BODY_TOO_LARGE.because(format!(
+            "the messages of this batch are more than {EXPANDED} times limits.batch_bytes: send it in another one"
+        ))
+    };
+    let mut left = Some(EXPANDED * rooms.api.bodies.batch_bytes + BATCH * EACH_BYTES);
+    let one = |task: &Raw| -> Reply<Admitted> {
+        // Once it is too much, of the rest is not even looked how much it would be.
+        let room = left.ok_or_else(too_much)?;
+        let admitted = admit(rooms, tenant, task.as_str().as_bytes(), None, "the path")?;
+        // A small call may be many large messages: what a group says is said in each.
+        left = room.checked_sub(admitted.sent.plan.tasks.iter().map(|task| bytes(&task.message)).sum());
+        left.map(|_| admitted).ok_or_else(too_much)
+    };
+    Ok(Looked::at(tasks.iter().map(one).collect()))
 }
 
 /// The plan of a call; `id` is what `given_by` says, if it says any.
 fn admit(
     rooms: &Rooms,
     tenant: &TenantId,
-    asked: SubmitRequest,
+    asked: &[u8],
     id: Option<TaskId>,
     given_by: &'static str,
 ) -> Reply<Admitted> {
     if rooms.is_draining() {
         return Err(DRAINING.because("submit again when the daemon is back"));
     }
-    let call = queue::call(asked)?;
+    let call = queue::call(body::parse::<SubmitRequest>(asked)?)?;
     let ids = match (id, call.options.task_id.clone()) {
         (Some(id), Some(other)) if id != other => {
             return Err(INVALID_REQUEST
@@ -164,14 +213,13 @@ fn admit(
 }
 
 /// Stores what was admitted, in one step, and answers for all.
-async fn store(rooms: &Rooms, tenant: &TenantId, admitted: Vec<Reply<Admitted>>) -> Reply<Vec<Reply<Stored>>> {
+async fn store(rooms: &Rooms, tenant: &TenantId, looked: Looked) -> Reply<Vec<Reply<Stored>>> {
     let (now, room) = (clock::now(), rooms.api.access.room(tenant, rooms.api.limits.room));
-    let admissible = admitted.iter().filter_map(|admitted| admitted.as_ref().ok());
-    let plans: Vec<_> = admissible.map(|admitted| admitted.sent.plan.clone()).collect();
+    let Looked { calls, plans } = looked;
     rooms.api.access.may_submit(tenant, plans.iter().map(|plan| plan.tasks.len()).sum(), now)?;
     let mut found = rooms.api.store.submit(tenant, plans, now, room).await?.into_iter();
-    let (mut answers, mut messages) = (Vec::with_capacity(admitted.len()), Vec::new());
-    for one in admitted {
+    let (mut answers, mut messages) = (Vec::with_capacity(calls.len()), Vec::new());
+    for one in calls {
         answers.push(match one {
             Err(failure) => Err(failure),
             Ok(Admitted { sent, given_by }) => match found.next().expect("one answer for each plan") {
@@ -271,6 +319,8 @@ fn keyed(tenant: &TenantId, headers: &HeaderMap) -> Reply<Option<TaskId>> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -295,5 +345,17 @@ mod tests {
         assert!(id != keyed(&other, &headers("k")).unwrap() && id != keyed(&own, &headers("l")).unwrap());
         assert!(keyed(&own, &headers("")).is_err());
         assert_eq!(keyed(&own, &HeaderMap::new()).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn of_one_tenant_one_large_submit_is_looked_at_at_a_time() {
+        let (places, own, other) = (Places::of(1), TenantId::default(), TenantId::new("other").unwrap());
+        let place = places.enter(&own, 1).await;
+        let mut second = Box::pin(apart(&places, &own, || 2));
+        assert!((&mut second).now_or_never().is_none());
+        assert_eq!(apart(&places, &other, || 3).await, 3);
+        drop(place);
+        assert_eq!(second.await, 2);
+        assert!(places.enter(&own, 1).now_or_never().is_some(), "its place is free again");
     }
 }

@@ -81,7 +81,9 @@ pub(crate) async fn list_tasks(
     Reads(tenant): Reads,
     Asked(query): Asked<ListQuery>,
 ) -> Reply<Json<TaskPage>> {
-    let page = rooms.api.store.list(&tenant, query.filter()?).await?;
+    let filter = query.filter()?;
+    let _place = rooms.reading(&tenant).await;
+    let page = rooms.api.store.list(&tenant, filter).await?;
     Ok(Json(TaskPage { tasks: page.tasks, next: page.next.map(cursor) }))
 }
 
@@ -94,6 +96,7 @@ pub(crate) async fn show_task(
     Reads(tenant): Reads,
     Named(id): Named<TaskId>,
 ) -> Reply<Json<ResultMeta>> {
+    let _place = rooms.reading(&tenant).await;
     rooms.api.store.task(&tenant, &id).await?.map(Json).ok_or_else(|| Failure::unknown_id(&id))
 }
 
@@ -106,6 +109,7 @@ pub(crate) async fn show_logs(
     Reads(tenant): Reads,
     Named(id): Named<TaskId>,
 ) -> Reply<Json<TaskLogs>> {
+    let _place = rooms.reading(&tenant).await;
     // The running one first: an attempt that ends in between is then shown twice rather than not at all.
     let running = rooms.api.running.log(&tenant, &id);
     let attempts = rooms.api.store.logs(&tenant, &id).await?.ok_or_else(|| Failure::unknown_id(&id))?;

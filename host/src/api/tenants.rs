@@ -32,7 +32,7 @@ pub(crate) async fn set_tenant(
     Named(name): Named<TenantId>,
     request: Request,
 ) -> Reply<Response> {
-    let policy: TenantPolicy = body::json(request, Cap::call(0)).await?;
+    let policy: TenantPolicy = body::json(request, Cap::small()).await?;
     let (tenant, is_new) = rooms.api.access.set_tenant(name, policy, clock::now()).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(tenant)).into_response())
 }

@@ -1,5 +1,6 @@
 //! Every route and every kind of problem, through the router.
 
+mod bounds;
 mod door;
 mod fake;
 mod groups;
@@ -250,11 +251,13 @@ async fn a_small_batch_does_not_become_any_number_of_messages() {
     let member = json!({"task": "add", "args": [], "kwargs": {}, "options": {}});
     let group = json!({"task": "celery.group", "args": [], "kwargs": {"tasks": vec![member; 10]}, "options": {},
         "subtask_type": "group"});
-    let tasks = vec![json!({ "signature": group }); 150];
+    let mut tasks = vec![json!({ "signature": group }); 150];
+    tasks.push(json!({"task": "nobody"}));
     let (status, reply) = site.send("POST", "/v1/tasks:batch", json!({ "tasks": tasks })).await;
     assert_eq!(status, 200, "{reply}");
     let codes: Vec<_> = reply["results"].as_array().unwrap().iter().map(|item| item["code"].as_str()).collect();
     assert!(codes[0] != Some("body_too_large") && codes[149] == Some("body_too_large"), "{codes:?}");
+    assert_eq!(codes[150], Some("body_too_large"), "what comes after it is not even looked at");
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ impl UsageQuery {
         const DAYS: u16 = 30;
         let before = u32::from(self.days.unwrap_or(DAYS).saturating_sub(1));
         let since = clock::now().before(DAY * before);
+        let _place = rooms.reading(tenant).await;
         Ok(Json(rooms.api.store.metered(tenant, since).await?))
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::Sse;
 use axum::response::sse::Event as Line;
+use futures_util::FutureExt;
 use futures_util::stream::{self, Stream};
 use lovage_model::TaskId;
 use lovage_model::api::{Problem, WatchEnd, WatchRequest, Watched};
@@ -41,7 +42,7 @@ pub(crate) async fn watch_tasks(
     Listens(caller): Listens,
     request: Request,
 ) -> Reply<Sse<impl Stream<Item = Result<Line, Infallible>>>> {
-    let WatchRequest { ids, wait } = body::json(request, Cap::batch(rooms.api.bodies.batch_bytes)).await?;
+    let WatchRequest { ids, wait } = body::json(request, Cap::ids()).await?;
     if ids.len() > TASKS {
         return Err(INVALID_REQUEST.because(format!("ids: {} of them, the limit is {TASKS}: watch several", ids.len())));
     }
@@ -73,7 +74,8 @@ impl Feed {
 
     async fn next(&mut self) -> Option<Line> {
         loop {
-            if self.over {
+            // Also while there is always one that is due.
+            if self.over || self.rooms.over(&self.caller).now_or_never().is_some() {
                 return None;
             }
             if let Some(id) = self.watch.take_due() {
@@ -101,7 +103,10 @@ impl Feed {
     /// None: it has not ended.
     async fn look(&mut self, id: &TaskId) -> Option<Line> {
         let watched = || Watched { task_id: id.clone() };
-        let said = match self.rooms.api.store.task(&self.caller.tenant, id).await {
+        let place = self.rooms.reading(&self.caller.tenant).await;
+        let known = self.rooms.api.store.task(&self.caller.tenant, id).await;
+        drop(place);
+        let said = match known {
             Ok(Some(meta)) if !meta.status.is_terminal() => return None,
             Ok(Some(meta)) => match json(&meta) {
                 large if large.len() > PUSHED_BYTES => line("large", &json(&watched())),

@@ -1,6 +1,7 @@
 //! A store that does for the routes what they ask of it, and fails when told to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use lovage_model::{
     AttemptLog, DailyUsage, Digest, EntryName, Json, Message, ModuleName, ModuleVersion, Plan, QueueName, ResultMeta,
     ResultTuple, Room, Settlement, State, TaskId, TenantId, TenantView, Timestamp,
 };
+use tokio::sync::RwLock;
 
 use crate::store::memory::MemoryStore;
 use crate::store::{
@@ -27,6 +29,10 @@ pub(super) struct Fake {
     memory: MemoryStore,
     failure: Mutex<Option<StoreError>>,
     paused: Mutex<BTreeSet<QueueName>>,
+    /// While it is held for writing no task is read.
+    pub(super) gate: RwLock<()>,
+    /// How often a task was asked for.
+    pub(super) asked: AtomicUsize,
 }
 
 impl Fake {
@@ -42,6 +48,12 @@ impl Fake {
         let mut tasks = self.tasks.lock().unwrap();
         let meta = tasks.get_mut(id).unwrap();
         (meta.status, meta.result) = (state, Json::parse(result.to_owned()).unwrap());
+    }
+
+    /// Gives a task arguments of a little more than so many bytes.
+    pub(super) fn enlarge(&self, id: &TaskId, bytes: usize) {
+        let args = Json::parse(format!("[{:?}]", "x".repeat(bytes))).unwrap();
+        self.tasks.lock().unwrap().get_mut(id).unwrap().args = args;
     }
 
     fn tasks(&self) -> Result<MutexGuard<'_, BTreeMap<TaskId, ResultMeta>>> {
@@ -201,6 +213,8 @@ impl Joins for Fake {
 #[async_trait]
 impl Results for Fake {
     async fn task(&self, _: &TenantId, id: &TaskId) -> Result<Option<ResultMeta>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let _open = self.gate.read().await;
         Ok(self.tasks()?.get(id).cloned())
     }
 
