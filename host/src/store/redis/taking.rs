@@ -177,8 +177,11 @@ impl RedisStore {
         let taken = answer.leases.len();
         let (mut leases, mut foreign) = (Vec::with_capacity(taken), Vec::new());
         for granted in answer.leases {
+            if granted.raw.is_some() {
+                foreign.push(granted);
+                continue;
+            }
             match serde_json::from_slice(&granted.m.0) {
-                _ if granted.raw.is_some() => foreign.push(granted),
                 Ok(message) => leases.push(self.known(&granted, message)),
                 Err(why) => self.condemn(granted, &why.to_string(), ask.now).await,
             }
