@@ -2,6 +2,7 @@
 //! until there is room ([`Rooms`]).
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lovage_model::TenantId;
@@ -58,32 +59,32 @@ impl Drop for Held {
     }
 }
 
-/// A room for each tenant, of one size.
+/// A room of one size for each tenant, or for each of something else.
 #[derive(Debug, Clone)]
-pub struct Rooms {
+pub struct Rooms<K = TenantId> {
     size: u32,
-    of: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
+    of: Arc<Mutex<HashMap<K, Arc<Semaphore>>>>,
 }
 
 /// Rooms that are kept though they are empty.
 const KEPT_ROOMS: usize = 256;
 
-impl Rooms {
+impl<K: Clone + Eq + Hash> Rooms<K> {
     /// Each of so many places.
     pub fn of(size: u32) -> Self {
         Self { size, of: Arc::default() }
     }
 
-    /// Waits for so many places of a tenant's, or for all that there are, in the order of coming. They are held until what is
+    /// Waits for so many places of a room, or for all that there are, in the order of coming. They are held until what is
     /// returned is dropped.
-    pub async fn enter(&self, tenant: &TenantId, places: u32) -> Option<OwnedSemaphorePermit> {
+    pub async fn enter(&self, whose: &K, places: u32) -> Option<OwnedSemaphorePermit> {
         // A room is never closed.
-        self.room(tenant).acquire_many_owned(places.min(self.size)).await.ok()
+        self.room(whose).acquire_many_owned(places.min(self.size)).await.ok()
     }
 
-    fn room(&self, tenant: &TenantId) -> Arc<Semaphore> {
+    fn room(&self, whose: &K) -> Arc<Semaphore> {
         let mut rooms = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(room) = rooms.get(tenant) {
+        if let Some(room) = rooms.get(whose) {
             return Arc::clone(room);
         }
         if rooms.len() > KEPT_ROOMS {
@@ -91,7 +92,7 @@ impl Rooms {
             rooms.retain(|_, room| Arc::strong_count(room) > 1);
         }
         let room = Arc::new(Semaphore::new(self.size as usize));
-        rooms.insert(tenant.clone(), Arc::clone(&room));
+        rooms.insert(whose.clone(), Arc::clone(&room));
         room
     }
 }

@@ -4,6 +4,8 @@
 //! A push is refused whole or stored whole: the component is compiled, checked against the contract and asked for its
 //! tasks before the store sees it. A task name belongs to one module of a tenant.
 
+mod loading;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,8 +15,10 @@ use lovage_model::{Digest, ModuleName, ModuleVersion, TaskDefinition, TaskName, 
 use sha2::{Digest as _, Sha256};
 
 use crate::access::Access;
+use crate::held::Rooms;
 use crate::sandbox::{Refusal, Sandbox};
 use crate::store::{Store, StoreError, Upload};
+use loading::Troubles;
 
 /// Why a module was not pushed.
 #[derive(Debug, thiserror::Error)]
@@ -122,15 +126,20 @@ pub struct Modules {
     pushing: tokio::sync::Mutex<()>,
     /// How often what is active was read.
     looks: AtomicU64,
-    /// One load at a time: a hundred messages for a module that is not loaded must not compile it a hundred times.
-    loading: tokio::sync::Mutex<()>,
+    /// One compilation of each tenant's at a time, where several share this host: no one's pushes have all compilers.
+    compiling: Rooms,
+    /// One load of each component at a time: a hundred messages for a module that is not loaded must not compile it a hundred times.
+    loading: Rooms<Digest>,
+    /// What could not be loaded.
+    troubles: Troubles,
 }
 
 impl Modules {
     /// Reads what is active. Nothing is compiled: artifacts are loaded at first use.
     pub async fn open(store: Arc<dyn Store>, sandbox: Arc<Sandbox>, access: Arc<Access>) -> Result<Self, StoreError> {
-        let (table, pushing, looks, loading) = Default::default();
-        let modules = Self { store, sandbox, access, table, pushing, looks, loading };
+        let (table, pushing, looks, troubles) = Default::default();
+        let (compiling, loading) = (Rooms::of(1), Rooms::of(1));
+        let modules = Self { store, sandbox, access, table, pushing, looks, compiling, loading, troubles };
         for tenant in modules.store.tenants().await? {
             modules.refresh(&tenant).await?;
         }
@@ -168,10 +177,12 @@ impl Modules {
         dry_run: bool,
         now: Timestamp,
     ) -> Result<ModuleVersion, PushError> {
-        let digest = Digest::from_bytes(&Sha256::digest(&component).into());
+        let digest = digest_of(&component).await;
         // Before it is compiled, which costs far more; and again below, when nobody else pushes here.
         self.refuse_full(tenant, name, component.len() as u64, &digest).await?;
+        let turn = if self.access.is_shared() { self.compiling.enter(tenant, 1).await } else { None };
         let tasks = self.sandbox.admit(&digest, &component).await?;
+        drop(turn);
         let _one_at_a_time = self.pushing.lock().await;
         let mut refused = self.refuse_taken(tenant, name, &tasks);
         if refused.is_ok() {
@@ -260,28 +271,6 @@ impl Modules {
         find(tasks.keys(), name).map(|whole| Arc::clone(&tasks[whole]))
     }
 
-    /// Makes a component ready to run, with or without fuel: at once if it is loaded, from the cache if it was compiled
-    /// by this version of the engine, else by compiling it again.
-    pub async fn ready(&self, digest: &Digest, fuel: bool) -> Result<(), NotReady> {
-        if self.sandbox.has(digest, fuel) {
-            return Ok(());
-        }
-        let _one_at_a_time = self.loading.lock().await;
-        if self.sandbox.load_cached(digest, fuel).await? {
-            return Ok(());
-        }
-        let Some(component) = self.store.component(digest).await? else {
-            return Err(NotReady::Unusable(format!("its component {digest} is missing from the store")));
-        };
-        self.sandbox.prepare(digest, &component).await?;
-        match self.sandbox.load_cached(digest, fuel).await? {
-            true => Ok(()),
-            false => {
-                Err(NotReady::NotNow("what was just compiled does not verify: check the cache directory".to_owned()))
-            }
-        }
-    }
-
     fn refuse_taken(&self, tenant: &TenantId, module: &ModuleName, tasks: &[TaskDefinition]) -> Result<(), PushError> {
         for task in tasks {
             if let Some(code) = self.code(tenant, &task.name).filter(|code| code.module != *module) {
@@ -357,6 +346,13 @@ impl Modules {
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Hashes elsewhere: a large component takes a while, in which other things are to be done.
+async fn digest_of(component: &Bytes) -> Digest {
+    let component = component.clone();
+    let hash = tokio::task::spawn_blocking(move || Sha256::digest(&component)).await.expect("hashing does not panic");
+    Digest::from_bytes(&hash.into())
 }
 
 /// Finds the whole name that a person means among those there are.

@@ -40,6 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use lovage_model::{Digest, TaskDefinition};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -146,7 +147,7 @@ pub enum SandboxError {
 /// What is behind the door.
 pub struct Sandbox {
     settings: Settings,
-    artifacts: Artifacts,
+    artifacts: Arc<Artifacts>,
     /// A compiler takes all processors and much memory: many at once would take the machine.
     compiling: Semaphore,
     /// What was compiled in vain: it is not tried again.
@@ -184,7 +185,7 @@ impl Sandbox {
         let compiling = Semaphore::new(COMPILED_AT_ONCE);
         Ok(Self {
             settings,
-            artifacts,
+            artifacts: Arc::new(artifacts),
             compiling,
             refused: Refused::default(),
             compatibilities: Default::default(),
@@ -200,7 +201,8 @@ impl Sandbox {
         if let Some(refusal) = self.refused.get(digest, clock::now()) {
             return Err(refusal);
         }
-        prescan::check_shape(component)?;
+        let walked = Bytes::copy_from_slice(component);
+        aside(move || prescan::check_shape(&walked)).await?;
         let described = match self.prepare(digest, component).await {
             Ok(()) => self.describe(digest).await,
             Err(refusal) => Err(refusal),
@@ -306,15 +308,38 @@ impl Sandbox {
 
     async fn compile(&self, digest: &Digest, component: &[u8]) -> Result<(), Refusal> {
         let _turn = self.compiling.acquire().await;
+        // Somebody else may have been before.
+        if let Some(refusal) = self.refused.get(digest, clock::now()) {
+            return Err(refusal);
+        }
+        if self.is_compiled(digest).await? {
+            return Ok(());
+        }
         let place = self.artifacts.workplace().map_err(broken_disk)?;
         let source = place.path().join("component.wasm");
         tokio::fs::write(&source, component).await.map_err(broken_disk)?;
         self.settings.compiler.compile(&source, place.path()).await?;
         for flavour in Flavour::ALL {
             let path = self.artifacts.path(digest, flavour, self.compatibility(flavour)?);
-            self.artifacts.adopt(&place.path().join(flavour.name()), &path).map_err(broken_disk)?;
+            let (artifacts, made) = (Arc::clone(&self.artifacts), place.path().join(flavour.name()));
+            aside(move || artifacts.adopt(&made, &path)).await.map_err(broken_disk)?;
         }
         Ok(())
+    }
+
+    async fn is_compiled(&self, digest: &Digest) -> Result<bool, Refusal> {
+        for flavour in Flavour::ALL {
+            if !self.verify(digest, flavour).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn verify(&self, digest: &Digest, flavour: Flavour) -> Result<bool, Refusal> {
+        let path = self.artifacts.path(digest, flavour, self.compatibility(flavour)?);
+        let artifacts = Arc::clone(&self.artifacts);
+        aside(move || artifacts.verify(&path)).await.map_err(broken_disk)
     }
 
     async fn load(&self, digest: &Digest, flavour: Flavour) -> Result<bool, Refusal> {
@@ -324,10 +349,10 @@ impl Sandbox {
         if flavour == Flavour::Fuel {
             self.meters.store(true, Ordering::Relaxed);
         }
-        let path = self.artifacts.path(digest, flavour, self.compatibility(flavour)?);
-        if !self.artifacts.verify(&path).map_err(broken_disk)? {
+        if !self.verify(digest, flavour).await? {
             return Ok(false);
         }
+        let path = self.artifacts.path(digest, flavour, self.compatibility(flavour)?);
         match &self.guests {
             // SAFETY: the file carries a MAC of this daemon's key, which only ever signs what its compiler made, and lies in
             // a directory that only this user can write.
@@ -355,6 +380,11 @@ impl Sandbox {
         let engine = engine::compiler(flavour).map_err(|error| broken_cache(error.to_string()))?;
         Ok(known.get_or_init(|| engine::compatibility(&engine)))
     }
+}
+
+/// What takes a while without waiting for anything, on a thread of its own: others are to be served meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("it does not panic")
 }
 
 fn flavour(fuel: bool) -> Flavour {

@@ -52,7 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("queue", &["canvas", "modules"]),
-    ("modules", &["access", "sandbox", "store"]),
+    ("modules", &["access", "sandbox", "store", "held", "clock"]),
     ("sandbox", &["attempt", "fair", "clock"]),
     ("trace", &["canvas", "attempt"]),
     ("canvas", &["attempt"]),

@@ -13,12 +13,13 @@ use lovage_model::api::Problem;
 use lovage_model::{ModuleName, ModuleVersion, TenantId};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::SemaphorePermit;
 
 use super::body::{Cap, expect_type, read_watched};
 use super::input::{Asked, Deploys, Named, Reads};
 use super::problem::{BAD_DIGEST, BAD_QUERY, DRAINING, Failure, NO_OLDER_VERSION, RATE_EXCEEDED, Reply};
 use super::{Rooms, Shared, UPLOADS};
-use crate::access::TooMany;
+use crate::access::{OpenStream, TooMany};
 use crate::clock;
 use crate::modules::PushError;
 use crate::sandbox::Shape;
@@ -63,7 +64,8 @@ pub(crate) async fn push_module(
     request: Request,
 ) -> Reply<Response> {
     let dry_run = query.is_dry()?;
-    let component = receive(&rooms, &tenant, request).await?;
+    // It counts until it is stored: it waits for a compiler, too, and takes its memory meanwhile.
+    let (component, _upload) = receive(&rooms, &tenant, request).await?;
     let now = clock::now();
     let version = rooms.api.modules.push(&tenant, &name, component, dry_run, now).await?;
     let is_new = !dry_run && version.pushed_at == now;
@@ -71,18 +73,18 @@ pub(crate) async fn push_module(
     Ok((status, Json(version)).into_response())
 }
 
-async fn receive(rooms: &Rooms, tenant: &TenantId, request: Request) -> Reply<Bytes> {
+async fn receive<'a>(rooms: &'a Rooms, tenant: &TenantId, request: Request) -> Reply<(Bytes, Upload<'a>)> {
     if rooms.is_draining() {
         return Err(DRAINING.because("push again when the daemon is back"));
     }
     expect_type(request.headers(), &["application/wasm", "application/octet-stream"])?;
     let digest = announced(request.headers())?;
-    let _own = rooms.api.access.open_upload(tenant, UPLOADS).map_err(|TooMany { most }| {
+    let own = rooms.api.access.open_upload(tenant, UPLOADS).map_err(|TooMany { most }| {
         RATE_EXCEEDED.because(format!(
             "{most} uploads of the tenant are under way, and no more may be: push again when one is over"
         ))
     })?;
-    let _turn = rooms.uploads.acquire().await.expect("never closed");
+    let turn = rooms.uploads.acquire().await.expect("never closed");
     let bytes = rooms.api.bodies.module_bytes;
     let cap = Cap { bytes, limit: "limits.module_bytes", deadline: UPLOAD_DEADLINE };
     let mut shape = Some(Shape::default());
@@ -102,7 +104,13 @@ async fn receive(rooms: &Rooms, tenant: &TenantId, request: Request) -> Reply<By
     if let Some(digest) = digest {
         check_digest(component.clone(), digest).await?;
     }
-    Ok(component)
+    Ok((component, Upload { _own: own, _turn: turn }))
+}
+
+/// A component that is here, and is counted.
+struct Upload<'a> {
+    _own: OpenStream,
+    _turn: SemaphorePermit<'a>,
 }
 
 /// Hashes elsewhere: a large component takes a while, in which other requests are to be served.

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use lovage_model::Digest;
@@ -17,6 +18,10 @@ use sha2::Sha256;
 use super::engine::Flavour;
 
 const KEY_BYTES: usize = 32;
+/// How the names of places for compilations begin.
+const WORKPLACE: &str = "compile-";
+/// Nobody compiles for so long.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// The cache of artifacts.
 #[derive(Debug)]
@@ -29,6 +34,7 @@ impl Artifacts {
     /// Opens the cache, with a new key if there is none.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(code_directory(directory))?;
+        sweep(directory);
         let path = directory.join("key");
         let key = match read_key(&path)? {
             Some(key) => key,
@@ -49,7 +55,7 @@ impl Artifacts {
 
     /// A place of its own for a compilation, on the same file system.
     pub(super) fn workplace(&self) -> io::Result<tempfile::TempDir> {
-        tempfile::Builder::new().prefix("compile-").tempdir_in(&self.directory)
+        tempfile::Builder::new().prefix(WORKPLACE).tempdir_in(&self.directory)
     }
 
     /// Takes a file that the compiler made into the cache.
@@ -96,6 +102,17 @@ impl Artifacts {
     }
 }
 
+/// Removes what compilations have left whose process was killed. One that cannot be removed harms nobody.
+fn sweep(cache: &Path) {
+    let Ok(entries) = fs::read_dir(cache) else { return };
+    for entry in entries.flatten() {
+        let is_old = || entry.metadata().and_then(|of| of.modified()).ok()?.elapsed().ok().map(|age| age > ABANDONED);
+        if entry.file_name().as_encoded_bytes().starts_with(WORKPLACE.as_bytes()) && is_old() == Some(true) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn code_directory(cache: &Path) -> PathBuf {
     cache.join("code")
 }
@@ -129,6 +146,18 @@ fn write_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_killed_compilations_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(directory.path()).unwrap();
+        let (old, new) = (artifacts.workplace().unwrap().keep(), artifacts.workplace().unwrap().keep());
+        fs::write(old.join("component.wasm"), "a").unwrap();
+        let then = std::time::SystemTime::now() - 2 * ABANDONED;
+        fs::File::open(&old).unwrap().set_modified(then).unwrap();
+        Artifacts::open(directory.path()).unwrap();
+        assert!(!old.exists() && new.exists(), "somebody may compile there");
+    }
 
     #[test]
     fn only_what_was_adopted_unchanged_verifies() {

@@ -177,8 +177,8 @@ fn what_a_task_keeps_is_there_for_the_next_one_of_its_tenant_and_for_nobody_else
     assert!(told.code == Some(1) && told.stderr.contains("limits.key_value_bytes"), "{told:?}");
     let acme = acme(&daemon, &["--key-value-bytes", "100"]);
     assert_eq!(acme(&["task", "run", "reaching.keep", "b", "n"]).json(), json!(null));
-    assert_eq!(acme(&["task", "run", "reaching.keep", "b", "n", &"x".repeat(35)]).json(), "x".repeat(35).as_str());
-    let told = acme(&["task", "run", "reaching.keep", "b", "n", &"x".repeat(36)]);
+    assert_eq!(acme(&["task", "run", "reaching.keep", "b", "n", &"x".repeat(28)]).json(), "x".repeat(28).as_str());
+    let told = acme(&["task", "run", "reaching.keep", "b", "n", &"x".repeat(29)]);
     assert!(told.code == Some(1) && told.stderr.contains("100 bytes"), "{told:?}");
 }
 
