@@ -29,7 +29,7 @@ use crate::queue::{self, Refusal};
 use crate::store::{Periodic, Store, StoreError};
 
 pub use due::{Due, check, due};
-use sending::Known;
+use sending::{Failing, Known};
 pub use timetable::Timetable;
 
 /// Why something about a periodic task cannot be done.
@@ -96,7 +96,7 @@ pub struct Beat {
     /// Since when this daemon runs.
     awake: Timestamp,
     changed: Notify,
-    errors: Mutex<HashMap<(TenantId, EntryName), String>>,
+    failing: Mutex<HashMap<(TenantId, EntryName), Failing>>,
     /// What there is, as it was read last.
     known: Mutex<Option<Known>>,
     /// What the configuration of this host declares.
@@ -113,8 +113,8 @@ impl Beat {
         limits: queue::Limits,
     ) -> Self {
         let awake = clock::now();
-        let (changed, errors, known, declared) = Default::default();
-        Self { store, modules, hub, access, limits, awake, changed, errors, known, declared }
+        let (changed, failing, known, declared) = Default::default();
+        Self { store, modules, hub, access, limits, awake, changed, failing, known, declared }
     }
 
     /// Makes what the configuration declares what there is: for the default tenant, beside what the API has set; and where
@@ -235,7 +235,7 @@ impl Beat {
 
     fn shown(&self, periodic: Periodic, now: Timestamp) -> Shown {
         let key = (periodic.tenant.clone(), periodic.name.clone());
-        let last_error = self.errors().get(&key).cloned();
+        let last_error = self.failing().get(&key).map(|failing| failing.why.clone());
         let next_run_at = match due(&periodic, self.awake, now) {
             Due::Now(slot) => Some(slot),
             other => other.later(),
@@ -244,11 +244,11 @@ impl Beat {
     }
 
     fn forget_error(&self, tenant: &TenantId, name: &EntryName) {
-        self.errors().remove(&(tenant.clone(), name.clone()));
+        self.failing().remove(&(tenant.clone(), name.clone()));
     }
 
-    fn errors(&self) -> MutexGuard<'_, HashMap<(TenantId, EntryName), String>> {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failing(&self) -> MutexGuard<'_, HashMap<(TenantId, EntryName), Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,6 +13,15 @@ pub fn instant() -> std::time::Instant {
     std::time::Instant::now()
 }
 
+/// How many hours this machine's zone is west of UTC now: what Celery calls `utcoffset`, and its monitors put times right by.
+pub fn hours_west_of_utc() -> f64 {
+    west(&jiff::tz::TimeZone::system(), jiff::Timestamp::now())
+}
+
+fn west(zone: &jiff::tz::TimeZone, at: jiff::Timestamp) -> f64 {
+    -f64::from(zone.to_offset(at).seconds()) / 3600.0
+}
+
 /// What this process has used of processors, on all of its threads.
 pub fn processor_time() -> std::time::Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -47,6 +56,16 @@ impl Logical {
 #[cfg(test)]
 mod tests {
     use super::Logical;
+
+    #[test]
+    fn hours_west_are_as_celery_counts_them() {
+        let at = |zone: &str, time: &str| {
+            super::west(&jiff::tz::TimeZone::get(zone).unwrap(), time.parse::<jiff::Timestamp>().unwrap())
+        };
+        assert_eq!(at("America/New_York", "2026-01-15T00:00:00Z"), 5.0);
+        assert_eq!(at("America/New_York", "2026-07-15T00:00:00Z"), 4.0, "summer time");
+        assert_eq!(at("Asia/Kolkata", "2026-07-15T00:00:00Z"), -5.5);
+    }
 
     #[test]
     fn what_is_said_comes_after_what_was_heard() {

@@ -40,8 +40,14 @@ impl Numbers {
     }
 }
 
+/// The longest text of a field, in bytes: each number there is takes less. It is read each time it is looked at what is due.
+const MOST_BYTES: usize = 256;
+
 /// The numbers that a field means. The error names the field, what is wrong, and what it may be.
 pub(super) fn numbers(text: &str, range: Range) -> Result<Numbers, String> {
+    if text.len() > MOST_BYTES {
+        return Err(format!("crontab.{} has {} bytes: {MOST_BYTES} at most", range.name, text.len()));
+    }
     let part = |part: &str| part_of(part.trim(), range);
     let wrong = |why: String| format!("crontab.{} is {text:?}: {why}", range.name);
     text.split(',').map(part).try_fold(0, |all, part| Ok(all | part?)).map(Numbers).map_err(wrong)
@@ -93,6 +99,14 @@ mod tests {
 
     fn expand(text: &str, range: Range) -> Vec<i8> {
         numbers(text, range).unwrap().iter().collect()
+    }
+
+    #[test]
+    fn a_field_is_no_longer_than_all_of_its_numbers() {
+        let all: Vec<_> = (0..60).map(|minute| minute.to_string()).collect();
+        assert_eq!(expand(&all.join(","), MINUTE).len(), 60);
+        let error = numbers(&"0,".repeat(2_000_000), MINUTE).unwrap_err();
+        assert!(error.contains("crontab.minute has 4000000 bytes") && error.len() < 100, "{error}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What is due, and that it is sent.
 //!
 //! One loop does it for all tenants, so none may keep it: what was sent longest ago goes first, of each tenant only so much at a time, and
-//! nothing more of one whose queue is full until it is tried again.
+//! nothing more of one whose queue is full until it is tried again. What cannot be sent is tried less and less often.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,27 +12,59 @@ use lovage_model::{EntryName, Event, PeriodicTask, ResultTuple, Signature, TaskI
 use super::{Beat, BeatError, Due, due};
 use crate::clock;
 use crate::queue::{self, Refusal, Sent};
-use crate::store::{LastRun, Periodic, StoreError, Submitted};
+use crate::store::{LastRun, Periodic, Quota, StoreError, Submitted};
 
-/// How long to wait before what could not be sent is tried again.
+/// How long to wait before what could not be sent is tried again: at first.
 const AGAIN: Duration = Duration::from_secs(1);
+/// And at the most.
+const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
 /// The longest wait: a clock that was set, or a machine that slept, is noticed after it.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
-/// So many messages of a tenant's are sent before it is looked again at what others have that is due. One entry may be more.
+/// So many messages of a tenant's are made before it is looked again at what others have that is due. One entry may be more.
 const MOST_AT_ONCE: usize = 10_000;
+/// For how many a canvas counts of which none was made: it may have been as much work.
+const IN_VAIN: usize = 1_000;
+/// After so many entries others have a turn on this thread.
+const LOOKED_AT: usize = 100;
 
 /// What periodic tasks there are.
 pub(super) struct Known {
     /// Of the store, when they were read.
     version: u64,
-    all: Vec<Periodic>,
+    /// When it was looked last at what is due.
+    looked: Timestamp,
+    all: Vec<Kept>,
 }
 
-/// What has been sent for a tenant since it was looked at what is due.
+/// One of them.
+struct Kept {
+    periodic: Periodic,
+    /// When it is due next, as far as that was found out.
+    due: Option<Due>,
+}
+
+/// What could not be sent.
+#[derive(Debug, Clone)]
+pub(super) struct Failing {
+    pub(super) why: String,
+    /// When it is tried again.
+    again: Timestamp,
+    /// How long after the last time that is.
+    pause: Duration,
+}
+
+#[cfg(test)]
+impl Failing {
+    pub(super) fn again(&self) -> Timestamp {
+        self.again
+    }
+}
+
+/// What has been done for a tenant since it was looked at what is due.
 #[derive(Default)]
 struct Share {
     messages: usize,
-    /// Why nothing more has room.
+    /// Why not even one more has room.
     full: Option<String>,
 }
 
@@ -49,96 +81,100 @@ impl Beat {
 
     /// Sends what is due now; returns when to look again.
     pub(super) async fn tick(&self, now: Timestamp) -> Timestamp {
-        let mut known = match self.all().await {
+        let mut known = match self.all(now).await {
             Ok(known) => known,
             Err(error) => {
                 tracing::error!(%error, "the store does not say what is due; trying again");
                 return now.after(AGAIN);
             }
         };
-        let mut wake = now.after(LOOK_AT_CLOCK);
-        let mut slots = Vec::new();
-        for (at, periodic) in known.all.iter().enumerate() {
-            match due(periodic, self.awake, now) {
+        let (slots, mut wake) = self.look(&mut known, now).await;
+        let mut shares = HashMap::<TenantId, Share>::new();
+        for (at, slot) in slots {
+            let kept = &mut known.all[at];
+            let share = shares.entry(kept.periodic.tenant.clone()).or_default();
+            wake = wake.min(self.try_one(kept, slot, share, now).await);
+        }
+        *self.known() = Some(known);
+        wake
+    }
+
+    /// What is due, each with its time, who was sent longest ago first; and when something else will be.
+    async fn look(&self, known: &mut Known, now: Timestamp) -> (Vec<(usize, Timestamp)>, Timestamp) {
+        let (mut slots, mut wake) = (Vec::new(), now.after(LOOK_AT_CLOCK));
+        let is_set_back = now < known.looked;
+        known.looked = now;
+        for (at, kept) in known.all.iter_mut().enumerate() {
+            if at % LOOKED_AT == LOOKED_AT - 1 {
+                tokio::task::yield_now().await;
+            }
+            let due = match kept.due {
+                Some(Due::Never) => Due::Never,
+                Some(Due::Later(later)) if later > now && !is_set_back => Due::Later(later),
+                _ => due(&kept.periodic, self.awake, now),
+            };
+            kept.due = Some(due);
+            match due {
                 Due::Now(slot) => {
-                    let last = periodic.last_run.map_or(periodic.since, |run| run.slot);
+                    let last = kept.periodic.last_run.map_or(kept.periodic.since, |run| run.slot);
                     slots.push((last, at, slot));
                 }
                 other => wake = other.later().map_or(wake, |later| wake.min(later)),
             }
         }
         slots.sort_unstable();
-        let (mut shares, mut stale) = (HashMap::<TenantId, Share>::new(), HashSet::new());
-        for (_, at, slot) in slots {
-            let periodic = &mut known.all[at];
-            let share = shares.entry(periodic.tenant.clone()).or_default();
-            if let Some(why) = &share.full {
-                self.keep_error(&periodic.tenant, &periodic.name, why.clone());
-                wake = wake.min(now.after(AGAIN));
-                continue;
+        (slots.into_iter().map(|(_, at, slot)| (at, slot)).collect(), wake)
+    }
+
+    /// Sends what is due, if its tenant's share lets it; when to look again.
+    async fn try_one(&self, kept: &mut Kept, slot: Timestamp, share: &mut Share, now: Timestamp) -> Timestamp {
+        let Periodic { tenant, name, entry, .. } = &kept.periodic;
+        let again = self.failing().get(&(tenant.clone(), name.clone())).map(|failing| failing.again);
+        if let Some(again) = again.filter(|again| *again > now) {
+            return again;
+        }
+        if let Some(why) = &share.full {
+            return self.keep_error(tenant, name, why.clone(), Some(AGAIN), now);
+        }
+        if share.messages >= MOST_AT_ONCE {
+            return now;
+        }
+        let mut made = 0;
+        let run = LastRun { slot, at: now };
+        let sent = match self.submit(tenant, entry, id_of(tenant, name, slot), now, &mut made).await {
+            Ok(_) => self.store.note_run(tenant, name, run).await.map_err(BeatError::Store),
+            Err(error) => Err(error),
+        };
+        share.messages += made.max(if made == 0 && is_canvas(entry) { IN_VAIN } else { 1 });
+        match sent {
+            Ok(_) => {
+                self.forget_error(tenant, name);
+                // If another host was first, the time is dealt with all the same.
+                kept.periodic.last_run = Some(run);
+                // When it is due next is seen at once.
+                now
             }
-            if share.messages >= MOST_AT_ONCE {
-                wake = now;
-                continue;
-            }
-            match self.send_for(periodic, slot, now).await {
-                Ok((messages, is_noted)) => {
-                    share.messages += messages;
-                    // When it is due next is seen at once.
-                    wake = now;
-                    if !is_noted {
-                        stale.insert(at);
-                    }
-                }
-                Err(error) => {
-                    share.full = matches!(error, BeatError::Full(_)).then(|| error.to_string());
-                    wake = wake.min(now.after(AGAIN));
-                }
+            Err(error) => {
+                // Nothing else of the tenant's has room, where there is none for a single task.
+                let is_full =
+                    made == 1 && matches!(error, BeatError::Full(field) if field == Quota::QueuedTasks.field());
+                let why = error.to_string();
+                share.full = is_full.then(|| why.clone());
+                self.keep_error(tenant, name, why, is_full.then_some(AGAIN), now)
             }
         }
-        // What another host has noted is read anew.
-        if stale.is_empty() {
-            *self.known() = Some(known);
-        }
-        wake
     }
 
     /// What there is: read anew if it is not as it was.
-    async fn all(&self) -> Result<Known, StoreError> {
+    async fn all(&self, now: Timestamp) -> Result<Known, StoreError> {
         // Before the entries: they may be newer than it says.
         let version = self.store.periodic_version().await?;
         let known = self.known().take();
         if let Some(known) = known.filter(|known| known.version == version) {
             return Ok(known);
         }
-        Ok(Known { version, all: self.store.periodic(None).await? })
-    }
-
-    /// Sends it for one of its times, now or before: how many messages that are, and whether it was this host that noted it.
-    async fn send_for(
-        &self,
-        periodic: &mut Periodic,
-        slot: Timestamp,
-        now: Timestamp,
-    ) -> Result<(usize, bool), BeatError> {
-        let Periodic { tenant, name, entry, .. } = &*periodic;
-        let run = LastRun { slot, at: now };
-        let sent = match self.submit(tenant, entry, id_of(tenant, name, slot), now).await {
-            Ok((_, messages)) => {
-                let noted = self.store.note_run(tenant, name, run).await;
-                noted.map(|is_noted| (messages, is_noted)).map_err(BeatError::Store)
-            }
-            Err(error) => Err(error),
-        };
-        match &sent {
-            Ok(_) => self.forget_error(tenant, name),
-            Err(error) => self.keep_error(tenant, name, error.to_string()),
-        }
-        if let Ok((_, true)) = sent {
-            periodic.last_run = Some(run);
-            periodic.total_run_count += 1;
-        }
-        sent
+        let all = self.store.periodic(None).await?.into_iter().map(|periodic| Kept { periodic, due: None });
+        Ok(Known { version, looked: now, all: all.collect() })
     }
 
     /// Sends an entry as the task `id`.
@@ -149,18 +185,20 @@ impl Beat {
         id: TaskId,
         now: Timestamp,
     ) -> Result<ResultTuple, BeatError> {
-        self.submit(tenant, entry, id, now).await.map(|(result, _)| result)
+        self.submit(tenant, entry, id, now, &mut 0).await
     }
 
-    /// The same, with how many messages that are.
+    /// The same; `made` becomes how many messages that are.
     async fn submit(
         &self,
         tenant: &TenantId,
         entry: &PeriodicTask,
         id: TaskId,
         now: Timestamp,
-    ) -> Result<(ResultTuple, usize), BeatError> {
+        made: &mut usize,
+    ) -> Result<ResultTuple, BeatError> {
         let Sent { plan, result } = self.admit(tenant, entry, id, now).await?;
+        *made = plan.tasks.len();
         let messages: Vec<_> = plan.tasks.iter().map(|task| task.message.clone()).collect();
         let room = self.access.room(tenant, self.limits.room);
         let answers = self.store.submit(tenant, vec![plan], now, room).await?;
@@ -173,7 +211,7 @@ impl Beat {
             Some(Submitted::Full(quota)) => return Err(BeatError::Full(quota.field())),
             None => return Err(BeatError::Invalid("the store gave no answer".to_owned())),
         }
-        Ok((result, messages.len()))
+        Ok(result)
     }
 
     /// What an entry is sent as. A canvas may be thousands of messages: they are made where nobody waits for it.
@@ -185,7 +223,7 @@ impl Beat {
         now: Timestamp,
     ) -> Result<Sent, Refusal> {
         let PeriodicTask { task, args, kwargs, options, .. } = entry.clone();
-        let is_canvas = task.as_str().starts_with("celery.");
+        let is_canvas = is_canvas(entry);
         let call = Signature { kwargs, options, ..Signature::new(task, args) };
         let (modules, tenant) = (Arc::clone(&self.modules), tenant.clone());
         let limits = self.limits.of(&self.access.policy(&tenant));
@@ -206,17 +244,37 @@ impl Beat {
         }
     }
 
-    fn keep_error(&self, tenant: &TenantId, name: &EntryName, text: String) {
-        let before = self.errors().insert((tenant.clone(), name.clone()), text.clone());
+    /// Notes why something could not be sent. It is tried again after so long, or after a pause that grows; returns when.
+    fn keep_error(
+        &self,
+        tenant: &TenantId,
+        name: &EntryName,
+        why: String,
+        pause: Option<Duration>,
+        now: Timestamp,
+    ) -> Timestamp {
+        let key = (tenant.clone(), name.clone());
+        let mut failing = self.failing();
+        let before = failing.get(&key);
         // Said once, however often it is tried.
-        if before.as_ref() != Some(&text) {
-            tracing::error!(%name, error = text, "a periodic task could not be sent; trying again");
+        if before.is_none_or(|before| before.why != why) {
+            tracing::error!(%name, error = why, "a periodic task could not be sent; trying again");
         }
+        let grown = before.map_or(AGAIN, |before| (2 * before.pause).min(AGAIN_AT_LAST));
+        let pause = pause.unwrap_or(grown);
+        let again = now.after(pause);
+        failing.insert(key, Failing { why, again, pause });
+        again
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether it may be many messages.
+fn is_canvas(entry: &PeriodicTask) -> bool {
+    entry.task.as_str().starts_with("celery.")
 }
 
 /// The id of the task that is sent for one time of an entry: a UUID made of them, so that nothing needs to be remembered.

@@ -154,8 +154,8 @@ async fn what_cannot_be_sent_is_tried_again_and_says_why() {
     assert!(shown.last_error.unwrap().contains("limits.queued_tasks"));
     assert_eq!((shown.periodic.total_run_count, shown.next_run_at), (3, Some(at(4))));
     store.purge(&tenant, &"celery".parse().unwrap(), at(4)).await.unwrap();
-    beat.tick(at(4)).await;
-    let shown = beat.show(&tenant, &name("a"), at(4)).await.unwrap();
+    beat.tick(at(5)).await;
+    let shown = beat.show(&tenant, &name("a"), at(5)).await.unwrap();
     assert_eq!((shown.last_error, shown.periodic.total_run_count), (None, 4));
     let pending = Filter { state: Some(State::Pending), limit: 10, ..Filter::default() };
     assert_eq!(store.list(&tenant, pending).await.unwrap().tasks.len(), 1);
@@ -180,6 +180,32 @@ async fn what_is_due_while_the_queue_is_full_waits_without_being_made() {
     beat.tick(at(2)).await;
     let shown = beat.show(&tenant, &name("d"), at(2)).await.unwrap();
     assert_eq!((shown.last_error, shown.periodic.total_run_count), (None, 1));
+}
+
+#[tokio::test]
+async fn what_never_fits_keeps_nothing_else_from_being_sent_and_is_tried_less_and_less() {
+    let store = store().await;
+    let beat = beat(&store, 0).await;
+    let tenant = TenantId::default();
+    let members: Vec<_> = (0..5).map(|n| serde_json::json!({"task": "tour.add", "args": [n]})).collect();
+    let kwargs = Json::of(&serde_json::json!({ "tasks": members })).unwrap();
+    let large = PeriodicTask { task: "celery.group".parse().unwrap(), args: Json::empty_array(), kwargs, ..entry(1.0) };
+    beat.set(&tenant, &name("a"), large, at(0)).await.unwrap();
+    beat.set(&tenant, &name("b"), entry(1.0), at(0)).await.unwrap();
+    assert_eq!((beat.tick(at(1)).await, sent(&store).await), (at(1), 1));
+    let why = beat.show(&tenant, &name("a"), at(1)).await.unwrap().last_error.unwrap();
+    assert!(why.contains("queued_tasks"), "{why}");
+    let mut tried = vec![];
+    for second in 2..40 {
+        store.purge(&tenant, &"celery".parse().unwrap(), at(second)).await.unwrap();
+        beat.tick(at(second)).await;
+        let again = beat.failing()[&(tenant.clone(), name("a"))].again();
+        if tried.last() != Some(&again) {
+            tried.push(again);
+        }
+    }
+    assert_eq!(tried, [at(4), at(8), at(16), at(32), at(64)], "each time after a pause twice as long");
+    assert_eq!(beat.show(&tenant, &name("b"), at(40)).await.unwrap().periodic.total_run_count, 39);
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use regex::RegexBuilder;
 
 /// The most bytes of memory that a regular expression may need.
 const MAX_REGEX: usize = 1 << 20;
+/// The longest pattern, in bytes: names of hosts are shorter, and each `[` looks for its end.
+const MAX_PATTERN: usize = 1 << 10;
 
 /// A pattern.
 pub(super) enum Matcher {
@@ -25,9 +27,10 @@ pub(super) enum Piece {
 }
 
 impl Matcher {
-    /// None: there is no such kind, or it is no pattern. (Of regular expressions, what needs going back is not read.)
+    /// None: there is no such kind, or it is no pattern, or too long for one. (Of regular expressions, what needs going back is not read.)
     pub(super) fn of(kind: &str, pattern: &str) -> Option<Self> {
         match kind {
+            _ if pattern.len() > MAX_PATTERN => None,
             "glob" => Some(Self::Glob(glob(&pattern.chars().collect::<Vec<_>>()))),
             "pcre" => {
                 let pattern = pattern.replace(r"\Z", r"\z");
@@ -141,6 +144,7 @@ mod tests {
         {
             assert!(Matcher::of(kind, pattern).is_none(), "{kind} {pattern}");
         }
+        assert!(Matcher::of("glob", &"[".repeat(1 << 20)).is_none(), "each would look for its end");
     }
 
     proptest::proptest! {

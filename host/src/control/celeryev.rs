@@ -72,8 +72,7 @@ impl Celeryev {
     }
 
     fn node(&self) -> Node<'_> {
-        // Times are told in seconds since 1970, so the zone of this machine is nothing to add.
-        Node { hostname: &self.control.host.hostname, pid: std::process::id(), utcoffset: 0.0 }
+        Node { hostname: &self.control.host.hostname, pid: std::process::id(), utcoffset: clock::hours_west_of_utc() }
     }
 
     async fn say(&self, presence: Presence) {

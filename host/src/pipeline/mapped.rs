@@ -134,7 +134,11 @@ impl Sum {
 
 fn together(one: Usage, other: Usage) -> Usage {
     Usage {
-        fuel: other.fuel.map(|fuel| one.fuel.unwrap_or_default().saturating_add(fuel)),
+        // One that was stopped before it began says nothing of fuel; what the others burnt stays burnt.
+        fuel: one
+            .fuel
+            .or(other.fuel)
+            .map(|_| one.fuel.unwrap_or_default().saturating_add(other.fuel.unwrap_or_default())),
         peak_memory_bytes: one.peak_memory_bytes.max(other.peak_memory_bytes),
         cpu_seconds: one.cpu_seconds + other.cpu_seconds,
         wall_seconds: one.wall_seconds + other.wall_seconds,
@@ -156,6 +160,15 @@ mod tests {
 
     use super::*;
     use crate::attempt::{RetryRequest, Stop};
+
+    #[test]
+    fn what_was_burnt_stays_burnt_though_the_last_item_did_not_begin() {
+        let burnt = |fuel| Usage { fuel, ..Usage::default() };
+        for (one, other, sum) in [(Some(2), Some(3), Some(5)), (Some(2), None, Some(2)), (None, Some(3), Some(3))] {
+            assert_eq!(together(burnt(one), burnt(other)).fuel, sum);
+        }
+        assert_eq!(together(burnt(None), burnt(None)).fuel, None, "it is not metered");
+    }
 
     fn json(text: &str) -> Json {
         Json::parse(text.to_owned()).unwrap()

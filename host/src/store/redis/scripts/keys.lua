@@ -1,8 +1,9 @@
 -- What is each key called? The only place that knows; the texts before this one give G (the global prefix), STEPS, SEP,
 -- UNACKED and UNACKED_INDEX.
 --
--- Celery's keys of tenant `default` are plain below G; those of any other tenant T are the same below `G lovage:{T}:`. What
--- is ours of a tenant is below `lovage:` there, and what is ours of all tenants below `G lovage:`.
+-- Celery's keys of tenant `default` are plain below G; those of any other tenant T are the same below `G lovage:{T}:`, where its clients
+-- write. What is ours of that tenant is below `G lovage:of:{T}:`, where they do not: a key of another type would end a script that has
+-- done half of its work for all tenants, and there is what the tenant may use. What is ours of `default`, and of all, is below `G lovage:`.
 
 -- Looked up once, not at each use.
 local format, tonumber, ipairs, pairs, unpack = string.format, tonumber, ipairs, pairs, unpack
@@ -15,7 +16,8 @@ local function celery(t)
 end
 
 local function own(t)
-  return celery(t) .. 'lovage:'
+  if t == 'default' then return OURS end
+  return OURS .. 'of:{' .. t .. '}:'
 end
 
 local K = {
