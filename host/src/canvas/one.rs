@@ -263,10 +263,10 @@ fn glimpse(json: &Json) -> String {
     json.as_str().chars().take(40).collect()
 }
 
-/// When to run it at the earliest: as in Celery, `countdown` goes before `eta`, and a time in the past means now.
+/// When to run it at the earliest: as in Celery, a `countdown` that is not 0 goes before `eta`, and a time in the past means now.
 fn eta(countdown: Option<Seconds>, eta: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>, Invalid> {
     let latest = now.after(Duration::from_secs_f64(Seconds::MAX));
-    match (countdown, eta) {
+    match (countdown.filter(|countdown| !countdown.duration().is_zero()), eta) {
         (Some(countdown), _) => Ok(Some(now.after(countdown.duration())).filter(|eta| *eta > now)),
         (None, Some(eta)) if eta > latest => {
             let text = format!("is {eta}: more than a year away; the latest is {latest}");
@@ -289,5 +289,19 @@ fn expires_after(expires: Option<Expires>, waits: bool) -> Option<Seconds> {
     match expires? {
         Expires::In(seconds) => waits.then_some(seconds),
         Expires::At(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_countdown_of_nothing_leaves_an_eta_as_it_is() {
+        let (now, later) = (Timestamp::from_micros(0), Timestamp::from_micros(5_000_000));
+        let in_seconds = |seconds| Some(Seconds::new(seconds).unwrap());
+        assert_eq!(eta(in_seconds(0.0), Some(later), now).unwrap(), Some(later), "as in Celery: if countdown");
+        assert_eq!(eta(in_seconds(2.0), Some(later), now).unwrap(), Some(Timestamp::from_micros(2_000_000)));
+        assert_eq!(eta(in_seconds(0.0), None, later).unwrap(), None);
     }
 }

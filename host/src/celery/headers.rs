@@ -31,8 +31,9 @@ impl<'a> Headers<'a> {
         serde_json::from_str(value.get()).inspect_err(|error| self.blame(wrong(name, value.get(), error))).ok()
     }
 
+    /// A time. As in Celery no text is no time.
     fn time(&mut self, name: &str) -> Option<Timestamp> {
-        let text: String = self.take(name)?;
+        let text = self.take::<String>(name).filter(|text| !text.is_empty())?;
         Timestamp::parse(&text)
             .inspect_err(|error| {
                 let short: String = text.chars().take(80).collect();

@@ -139,7 +139,10 @@ fn times_are_read_as_celery_reads_them() {
     ] {
         assert_eq!(eta(text).as_deref(), Some(time), "{text}");
     }
-    for text in ["", "soon", "2026-13-01T00:00:00", "12:00", "2026-11-21T25:00:00"] {
+    let none = Element::new(BODY).header("eta", "".into()).header("expires", "".into());
+    let message = read(none.text().as_bytes(), &LIMITS).unwrap().message;
+    assert_eq!((message.eta, message.expires), (None, None));
+    for text in ["soon", "2026-13-01T00:00:00", "12:00", "2026-11-21T25:00:00"] {
         assert_eq!(eta(text), None, "{text}");
     }
 }
