@@ -1,10 +1,10 @@
 //! From what wasmtime says to what happened: every way a run can end, told apart.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write};
 
 use lovage_model::{Exception, Json, Seconds, exc_module};
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::lovage::task::types::{self, Ending};
@@ -20,7 +20,8 @@ pub(super) struct HardLimit;
 
 /// More frames than this are not kept, and no function recurses so deep by intent.
 const MAX_FRAMES: usize = 20;
-/// The longest name of a function that is read: a module may give its functions names of megabytes.
+/// The longest name of a function, as it is written and as it is read: a module may give its functions names of megabytes, or short
+/// ones that stand for long ones.
 const MAX_NAME_BYTES: usize = 1000;
 
 /// What `run` returned, as an outcome.
@@ -68,6 +69,9 @@ pub(super) fn late(guest: &Guest) -> Outcome {
 
 /// What an error of wasmtime means.
 pub(super) fn failed(guest: &Guest, error: &wasmtime::Error) -> Outcome {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return no_room(error);
+    }
     let traceback = error.downcast_ref::<WasmBacktrace>().and_then(traceback);
     if error.downcast_ref::<HardLimit>().is_some() {
         return time_limit(guest, traceback);
@@ -91,12 +95,17 @@ pub(super) fn failed(guest: &Guest, error: &wasmtime::Error) -> Outcome {
         let text = "it passed more data in one call than it may (limits.message_bytes, limits.result_bytes)";
         return fault(FaultKind::HostCallLimit, "HostCallLimitExceeded", text, traceback);
     }
-    if guest.instantiated.is_some() {
-        // From here on only the guest can have caused it: an invalid pointer or text passed to the host, and so on.
+    if guest.instantiated.is_some() || traceback.is_some() {
+        // Once an instance is there, or code of it was running (such as a start function), only the guest can have caused it: an
+        // invalid pointer or text passed to the host, and so on.
         return fault(FaultKind::Contract, "ContractViolation", cause, traceback);
     }
-    // No trap, nothing refused, not started: the machine has no room for one more instance. Not the task's fault.
-    tracing::warn!(error = %cause, "no sandbox could be set up; the task goes back to its queue");
+    no_room(error)
+}
+
+/// No trap, nothing refused, nothing of it has run: the machine has no room for one more instance. Not the task's fault.
+fn no_room(error: &wasmtime::Error) -> Outcome {
+    tracing::warn!(error = %error.root_cause(), "no sandbox could be set up; the task goes back to its queue");
     Outcome::Stopped(Stop::Interrupted)
 }
 
@@ -153,11 +162,12 @@ fn contract(message: String) -> Outcome {
     fault(FaultKind::Contract, "ContractViolation", message, None)
 }
 
-fn fault(kind: FaultKind, exc_type: &str, message: impl AsRef<str>, traceback: Option<String>) -> Outcome {
-    Outcome::Faulted(Fault { kind, exception: Exception::new(exc_module::LOVAGE, exc_type, message), traceback })
+fn fault(kind: FaultKind, exc_type: &str, message: impl Into<String>, traceback: Option<String>) -> Outcome {
+    let exception = Exception::new(exc_module::LOVAGE, exc_type, cut(message.into()));
+    Outcome::Faulted(Fault { kind, exception, traceback })
 }
 
-/// The guest's functions, innermost first, one a line.
+/// The guest's functions, innermost first, one a line. None: none of it was running.
 fn traceback(frames: &WasmBacktrace) -> Option<String> {
     let mut text = String::from("Traceback (innermost call first):\n");
     for (depth, name) in names(frames).enumerate() {
@@ -176,7 +186,21 @@ fn names(frames: &WasmBacktrace) -> impl Iterator<Item = String> {
 
 fn readable(name: &str) -> String {
     let name = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
-    format!("{:#}", rustc_demangle::demangle(name))
+    let mut short = Short(String::new());
+    // It fails where the name ends that is kept.
+    let _ = write!(short, "{:#}", rustc_demangle::demangle(name));
+    short.0
+}
+
+/// The first bytes of what is written; the rest is not even made.
+struct Short(String);
+
+impl Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let fits = text.floor_char_boundary(MAX_NAME_BYTES - self.0.len());
+        self.0.push_str(&text[..fits]);
+        if fits < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 /// What a panic calls on its way out says nothing about why.
@@ -209,6 +233,14 @@ mod tests {
     fn names_are_demangled_and_never_long() {
         assert_eq!(readable("_ZN5walls4spin17h0123456789abcdefE"), "walls::spin");
         assert!(readable(&"\u{e9}".repeat(10_000_000)).len() <= MAX_NAME_BYTES);
+    }
+
+    /// Tuples of ten of a tuple of ten of a tuple of ten: each level says where the one before it stands in the name.
+    #[test]
+    fn a_short_name_that_stands_for_a_long_one_is_cut() {
+        let (tens, hundreds) = ("B7_".repeat(10), "Bj_".repeat(10));
+        let name = readable(&format!("_RINvC1a1fTmmmmmmmmmmET{tens}ET{hundreds}EE"));
+        assert!(name.starts_with("a::f::<(u32, u32, ") && name.len() == MAX_NAME_BYTES, "{} bytes: {name}", name.len());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use lovage::attempt::FaultKind::{Contract, HandleLimit, HostCallLimit, TimeLimit, Trap};
 
-use crate::lab::{Case, Expected, brief, case, endless, try_all};
+use crate::lab::{Case, Expected, MEMORY, brief, case, endless, try_all};
 use crate::skeleton::{Holes, running, with_fields, with_memory};
 
 const ONE: Expected = Expected::Returned("1");
@@ -95,6 +95,34 @@ async fn what_points_nowhere_is_not_read() {
         case("realloc gives what is not aligned", Holes { realloc: "(i32.const 8193)", ..Holes::default() }.bytes(), ONE),
         case("more than a call may have", many("16", 1_000_000), Expected::Fault(HostCallLimit, "limits.")),
         case("as much as a call may have", many("16", 100_000), ONE),
+    ])
+    .await;
+}
+
+/// Before a component is there, too: it is no fault of the host's, for which its task would be tried for ever.
+#[tokio::test]
+async fn what_points_nowhere_at_the_start_is_a_fault_of_the_guest() {
+    let log = |at: i64, bytes: i64| format!("(call $log (i32.const 1) (i32.const {at}) (i32.const {bytes}))");
+    let starting = |code: &str| {
+        let fields = format!("(data (i32.const 1024) \"\\ff\\fe\") (func $start {code}) (start $start)");
+        with_fields(&fields, "(call $one)")
+    };
+    // What a host tells of the memory it grants is how a module finds out that it is not only asked for its tasks.
+    let if_it_runs = |code: &str| {
+        starting(&format!(
+            "(call $limits (i32.const 512)) (if (i64.ne (i64.load (i32.const 544)) (i64.const {MEMORY})) (then {code}))"
+        ))
+    };
+    let runs = |name: &'static str, code: String, text: &'static str| {
+        let less = |grants: &mut lovage::attempt::Grants| grants.memory_bytes = MEMORY / 2;
+        case(name, if_it_runs(&code), Expected::Fault(Contract, text)).with(less)
+    };
+    let described = Expected::Refused("describe_failed", "ContractViolation");
+    try_all(vec![
+        runs("a text from nowhere", log(-1, 1), "out of bounds"),
+        runs("a text that is none", log(1024, 2), ""),
+        case("a text from nowhere, when it is asked", starting(&log(-1, 1)), described),
+        case("a text that is none, when it is asked", starting(&log(1024, 2)), described),
     ])
     .await;
 }
