@@ -87,8 +87,15 @@ const KEEP_RESIDENT_WITHOUT_SCAN_BYTES: usize = 64 << 10;
 /// Zeroed by hand after each run: giving these few pages back would interrupt every other core.
 const STACK_KEEP_RESIDENT_BYTES: usize = 32 << 10;
 const TABLE_ELEMENTS: usize = 50_000;
-/// Components made by linkers for Python or JavaScript consist of dozens of core instances.
+/// Components made by linkers for Python or JavaScript consist of dozens of core instances. The pool has as many for each place, as it
+/// has memories and tables: one component that has the most of all leaves the other places theirs.
 const MAX_CORE_INSTANCES: u32 = 64;
+/// One for each program that was linked into a component: libraries share that of their program.
+const MAX_MEMORIES: u32 = 4;
+/// For each of those one for its functions, and one for what links it to its imports.
+const MAX_TABLES: u32 = 8;
+/// Memories of a whole pool. Each takes 4 GiB of addresses and a guard, of which a process has 128 TiB, and may have two pools.
+const MAX_POOLED_MEMORIES: u32 = 8192;
 
 fn base(flavour: Flavour) -> Config {
     let mut config = Config::new();
@@ -126,16 +133,18 @@ pub(super) fn executor(flavour: Flavour, pool: Pool) -> wasmtime::Result<(Engine
 fn pooling(pool: Pool, allocator: Allocator) -> PoolingAllocationConfig {
     let scan = allocator == Allocator::PoolWithPagemapScan;
     let n = pool.instances;
+    // Of very many places each has fewer, and one at least.
+    let memories = (MAX_POOLED_MEMORIES / n.max(1)).clamp(1, MAX_MEMORIES);
     let mut config = PoolingAllocationConfig::new();
     config
         .total_component_instances(n)
-        .total_memories(n)
+        .total_memories(n.saturating_mul(memories))
         .total_stacks(n)
-        .total_tables(2 * n)
-        .total_core_instances((4 * n).max(4 * MAX_CORE_INSTANCES))
+        .total_tables(n.saturating_mul(MAX_TABLES))
+        .total_core_instances(n.saturating_mul(MAX_CORE_INSTANCES))
         .max_core_instances_per_component(MAX_CORE_INSTANCES)
-        .max_memories_per_component(n.min(16))
-        .max_tables_per_component((2 * n).min(32))
+        .max_memories_per_component(memories)
+        .max_tables_per_component(MAX_TABLES)
         .max_tables_per_module(4)
         .max_memory_size(pool.memory_bytes)
         .table_elements(TABLE_ELEMENTS)

@@ -69,7 +69,8 @@ fn bombs() -> Vec<Case> {
             Expected::Refused("describe_failed", "memory-limit"),
         ),
         case("a memory that is half, and another", memories(1, PAGES / 2), Expected::Returned("1")),
-        case("seventeen memories", memories(17, 1), DEMANDING),
+        case("four memories", memories(3, 1), Expected::Returned("1")),
+        case("five memories", memories(4, 1), DEMANDING),
         case("a hundred memories, each with all", memories(100, PAGES), Expected::RefusedFor(&["too_demanding"])),
         case(
             "data outside of the memory",
@@ -165,6 +166,21 @@ async fn who_asks_for_more_memory_than_there_is_does_not_get_it() {
 #[tokio::test]
 async fn who_asks_for_larger_tables_than_there_are_does_not_get_them() {
     try_all(tables()).await;
+}
+
+/// Each place has room for all that a component may have: whoever has the most of it takes none from others.
+#[tokio::test]
+async fn who_has_many_memories_takes_none_from_the_next() {
+    let lab = Lab::new().await;
+    let tables = "(core module $many (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref))";
+    let parts = format!("{} {tables} {}", more_memories(3, 1), "(core instance (instantiate $many))".repeat(2));
+    let waiting = "(call $sleep (f64.const 0.5) (i32.const 512)) (call $one)";
+    let component = Holes { core: &parts, run: waiting, ..Holes::default() }.bytes();
+    lab.sandbox.admit(&lovage_tests::artifacts::digest_of(&component), &component).await.unwrap();
+    let (one, other) = tokio::join!(run(&lab.sandbox, &component, grants()), run(&lab.sandbox, &component, grants()));
+    for outcome in [one.outcome, other.outcome] {
+        assert!(matches!(outcome, lovage::attempt::Outcome::Returned(_)), "{outcome:?}");
+    }
 }
 
 /// Bytes of this process that are in memory.
