@@ -63,6 +63,8 @@ use refused::Refused;
 const COMPILED_AT_ONCE: usize = 2;
 const DESCRIBE_TIME: Duration = Duration::from_secs(5);
 const DESCRIPTION_BYTES: usize = 1 << 20;
+/// The longest message of a refusal: a component may have names of megabytes, and what was refused is remembered.
+const MESSAGE_BYTES: usize = 4 << 10;
 
 /// Why a component was not admitted: what, where and the cure.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize)]
@@ -75,6 +77,16 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// One whose message may be about anything: cut where it is very long.
+    fn new(code: &'static str, mut message: String) -> Self {
+        if message.len() > MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+            message.push_str("...");
+            message.shrink_to_fit();
+        }
+        Self { code, message }
+    }
+
     /// Whether it says that this is no valid component.
     pub fn is_broken(&self) -> bool {
         self.code == "invalid_component"
@@ -105,7 +117,7 @@ impl<'de> Deserialize<'de> for Refusal {
         }
         let Written { code, message } = Written::deserialize(written)?;
         let code = CODES.into_iter().find(|known| *known == code);
-        Ok(Self { code: code.ok_or_else(|| D::Error::custom("no code of a refusal"))?, message })
+        Ok(Self::new(code.ok_or_else(|| D::Error::custom("no code of a refusal"))?, message))
     }
 }
 

@@ -11,6 +11,8 @@ use crate::attempt::{Attempt, Outcome};
 const WASI: [&str; 7] = ["io", "cli", "clocks", "random", "filesystem", "sockets", "http"];
 const MAX_TASKS: usize = 1000;
 const MAX_DOC_BYTES: usize = 64 << 10;
+/// So many of the imports that nobody may have are named.
+const MAX_NAMED: usize = 50;
 
 /// Refuses what is not a component, by its first bytes.
 pub(super) fn check_kind(bytes: &[u8]) -> Result<(), Refusal> {
@@ -37,16 +39,14 @@ pub(super) fn check_kind(bytes: &[u8]) -> Result<(), Refusal> {
 pub(super) fn check_interface(engine: &Engine, component: &Component) -> Result<(), Refusal> {
     let component_type = component.component_type();
     let denied: Vec<&str> =
-        component_type.imports(engine).map(|(name, _)| name).filter(|name| !is_allowed(name)).collect();
+        component_type.imports(engine).map(|(name, _)| name).filter(|name| !is_allowed(name)).take(MAX_NAMED).collect();
     if !denied.is_empty() {
-        return Err(Refusal {
-            code: "import_not_allowed",
-            message: format!(
-                "the module imports {}, which no task can have: there are lovage:task/host, an empty WASI 0.2, and by grant \
-                 wasi:http, wasi:keyvalue (store, atomics) and lovage:task/secrets; remove the dependency that needs it",
-                denied.join(", ")
-            ),
-        });
+        let message = format!(
+            "the module imports {}, which no task can have: there are lovage:task/host, an empty WASI 0.2, and by grant \
+             wasi:http, wasi:keyvalue (store, atomics) and lovage:task/secrets; remove the dependency that needs it",
+            denied.join(", ")
+        );
+        return Err(Refusal::new("import_not_allowed", message));
     }
     if component_type.exports(engine).any(|(name, _)| is_contract(name, "tasks")) {
         return Ok(());
@@ -74,23 +74,18 @@ fn is_contract(name: &str, interface: &str) -> bool {
 
 /// What linking found against the contract.
 pub(super) fn mismatch(error: &wasmtime::Error) -> Refusal {
-    Refusal {
-        code: "contract_mismatch",
-        message: format!(
-            "the module does not fit the contract lovage:task@0.1 (`lovage-guest` of this version): {error:#}"
-        ),
-    }
+    let message =
+        format!("the module does not fit the contract lovage:task@0.1 (`lovage-guest` of this version): {error:#}");
+    Refusal::new("contract_mismatch", message)
 }
 
 /// An artifact that verified and still cannot be loaded: no place of the pool is large enough for it.
 pub(super) fn unloadable(error: &wasmtime::Error) -> Refusal {
-    Refusal {
-        code: "too_demanding",
-        message: format!(
-            "the module needs more from its start than a sandbox has: {error:#}; declare less, or, if it is memory, raise \
-             limits.memory_bytes"
-        ),
-    }
+    let message = format!(
+        "the module needs more from its start than a sandbox has: {error:#}; declare less, or, if it is memory, raise \
+         limits.memory_bytes"
+    );
+    Refusal::new("too_demanding", message)
 }
 
 /// The component was removed while it was being asked.
@@ -116,14 +111,13 @@ pub(super) fn speechless(outcome: &Outcome) -> Refusal {
         Outcome::Faulted(fault) => format!("{} ({})", fault.exception, fault.kind.name()),
         _ => "no sandbox could be set up for it; try again".to_owned(),
     };
-    Refusal { code: "describe_failed", message: format!("the module could not be asked for its tasks: {why}") }
+    Refusal::new("describe_failed", format!("the module could not be asked for its tasks: {why}"))
 }
 
 /// Reads what `describe` returned.
 pub(super) fn tasks(described: &str) -> Result<Vec<TaskDefinition>, Refusal> {
-    let tasks: Vec<TaskDefinition> = serde_json::from_str(described).map_err(|error| Refusal {
-        code: "bad_description",
-        message: format!("`describe` does not list tasks as the contract says: {error}"),
+    let tasks: Vec<TaskDefinition> = serde_json::from_str(described).map_err(|error| {
+        Refusal::new("bad_description", format!("`describe` does not list tasks as the contract says: {error}"))
     })?;
     if tasks.is_empty() {
         let message = "the module has no tasks: name at least one in export_tasks!(...)".to_owned();
@@ -222,6 +216,16 @@ mod tests {
         ] {
             assert!(!is_allowed(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_refusal_is_brief_whatever_it_is_about() {
+        let long = "\u{e9}".repeat(32 << 20);
+        let refusal = mismatch(&wasmtime::Error::msg(long.clone()));
+        assert!(refusal.message.capacity() < 10_000 && refusal.message.ends_with("..."), "{refusal}");
+        let written = serde_json::json!({"code": "no_tasks", "message": long});
+        let read: Refusal = serde_json::from_value(written).unwrap();
+        assert!(read.code == "no_tasks" && read.message.capacity() < 10_000, "{read}");
     }
 
     #[test]

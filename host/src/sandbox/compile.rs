@@ -97,7 +97,7 @@ fn too_long(time: Duration) -> Refusal {
 }
 
 fn invalid(why: String) -> Refusal {
-    Refusal { code: "invalid_component", message: format!("not a valid component: {why}") }
+    Refusal::new("invalid_component", format!("not a valid component: {why}"))
 }
 
 fn host_fault(message: String) -> Refusal {

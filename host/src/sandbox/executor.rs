@@ -12,6 +12,7 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::bindings::lovage::task;
 use super::bindings::wasi::keyvalue;
+use super::capabilities::http;
 use super::ending::{self, HardLimit};
 use super::engine::{self, Allocator, Flavour, Pool};
 use super::guest::{Deadline, Guest};
@@ -54,6 +55,7 @@ impl Executor {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        http::bound(&mut linker)?;
         keyvalue::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
         keyvalue::atomics::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
         task::secrets::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;

@@ -106,7 +106,7 @@ impl Shape {
 }
 
 fn invalid(error: &wasmparser::Error) -> Refusal {
-    Refusal { code: "invalid_component", message: format!("not a valid component: {error}") }
+    Refusal::new("invalid_component", format!("not a valid component: {error}"))
 }
 
 fn add(there: &mut u64, more: impl Into<u64>, limit: &Limit) -> Result<(), Refusal> {

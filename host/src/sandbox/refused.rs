@@ -27,9 +27,7 @@ struct Book {
 impl Refused {
     /// Why a component was refused before.
     pub(super) fn get(&self, digest: &Digest, now: Timestamp) -> Option<Refusal> {
-        let book = self.book();
-        let (since, refusal) = book.of.get(digest)?;
-        (now.since(*since) < KEPT).then(|| refusal.clone())
+        self.book(now).of.get(digest).map(|(_, refusal)| refusal.clone())
     }
 
     /// Notes that a component was refused, unless another time it may not be.
@@ -37,19 +35,34 @@ impl Refused {
         if refusal.is_of_host() || refusal.code == "removed" {
             return;
         }
-        let mut book = self.book();
+        let mut book = self.book(now);
         if book.of.insert(digest.clone(), (now, refusal.clone())).is_none() {
             book.order.push_back(digest.clone());
         }
-        if book.order.len() > MOST
-            && let Some(oldest) = book.order.pop_front()
-        {
-            book.of.remove(&oldest);
+        if book.order.len() > MOST {
+            book.forget_oldest();
         }
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The book, without what is not remembered any more.
+    fn book(&self, now: Timestamp) -> MutexGuard<'_, Book> {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while book.oldest().is_some_and(|since| now.since(since) >= KEPT) {
+            book.forget_oldest();
+        }
+        book
+    }
+}
+
+impl Book {
+    fn oldest(&self) -> Option<Timestamp> {
+        self.order.front().and_then(|digest| self.of.get(digest)).map(|(since, _)| *since)
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.order.pop_front() {
+            self.of.remove(&oldest);
+        }
     }
 }
 
@@ -76,5 +89,7 @@ mod tests {
         assert_eq!(refused.get(&digest(0), now), None);
         assert_eq!(refused.get(&digest(MOST), now), Some(refusal("compile_too_long")));
         assert_eq!(refused.get(&digest(MOST), now.after(KEPT)), None);
+        let book = refused.0.lock().unwrap();
+        assert!(book.of.is_empty() && book.order.is_empty(), "what is old takes no room: {book:?}");
     }
 }

@@ -127,6 +127,51 @@ async fn what_points_nowhere_at_the_start_is_a_fault_of_the_guest() {
     .await;
 }
 
+/// A request stays in the host as long as the guest holds it, granted or not: it is short but for its headers, which have a limit.
+#[tokio::test]
+async fn a_request_that_is_not_sent_says_little() {
+    let first = "(import \"wasi:http/types@0.2.0\" (instance $http
+        (type $raw-method (variant (case \"get\") (case \"head\") (case \"post\") (case \"put\") (case \"delete\")
+            (case \"connect\") (case \"options\") (case \"trace\") (case \"patch\") (case \"other\" string)))
+        (export \"method\" (type $method (eq $raw-method)))
+        (export \"fields\" (type $fields (sub resource)))
+        (export \"outgoing-request\" (type $request (sub resource)))
+        (export \"[constructor]fields\" (func (result (own $fields))))
+        (export \"[constructor]outgoing-request\" (func (param \"headers\" (own $fields)) (result (own $request))))
+        (export \"[method]outgoing-request.set-method\" (func (param \"self\" (borrow $request))
+            (param \"method\" $method) (result (result))))
+        (export \"[method]outgoing-request.set-authority\" (func (param \"self\" (borrow $request))
+            (param \"authority\" (option string)) (result (result))))))";
+    let core = "(core func $http-fields (canon lower (func $http \"[constructor]fields\")))
+        (core func $http-request (canon lower (func $http \"[constructor]outgoing-request\")))
+        (core func $http-method (canon lower (func $http \"[method]outgoing-request.set-method\")
+            (memory (core memory $libc \"memory\"))))
+        (core func $http-authority (canon lower (func $http \"[method]outgoing-request.set-authority\")
+            (memory (core memory $libc \"memory\"))))
+        (core instance $lowered-http (export \"fields\" (func $http-fields)) (export \"request\" (func $http-request))
+            (export \"set-method\" (func $http-method)) (export \"set-authority\" (func $http-authority)))";
+    let imported = "(import \"http\" \"fields\" (func $new-fields (result i32)))
+        (import \"http\" \"request\" (func $new-request (param i32) (result i32)))
+        (import \"http\" \"set-method\" (func $set-method (param i32 i32 i32 i32) (result i32)))
+        (import \"http\" \"set-authority\" (func $set-authority (param i32 i32 i32 i32) (result i32)))";
+    let setting = |what: &str, case: u32, bytes: u32| {
+        let run = format!(
+            "(memory.fill (i32.const 1024) (i32.const 65) (i32.const {bytes}))
+            (call $digit (call $set-{what} (call $new-request (call $new-fields))
+                (i32.const {case}) (i32.const 1024) (i32.const {bytes})))"
+        );
+        let with = "(with \"http\" (instance $lowered-http))";
+        Holes { first, core, with, imported, run: &run, ..Holes::default() }.bytes()
+    };
+    try_all(vec![
+        case("a method", setting("method", 9, 64), Expected::Returned("0")),
+        case("a long method", setting("method", 9, 65), ONE),
+        case("a server", setting("authority", 1, 255), Expected::Returned("0")),
+        case("a long server", setting("authority", 1, 256), ONE),
+    ])
+    .await;
+}
+
 /// Handles without end: of the host's, and of the guest's own, which cost the host memory as well.
 #[tokio::test]
 async fn handles_are_counted() {

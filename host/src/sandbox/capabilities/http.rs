@@ -16,14 +16,24 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpHooks};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method, OutgoingRequest};
+use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpHooks, WasiHttpView};
 
+use super::super::guest::Guest;
 use crate::attempt::{self, Answer, Ask, HTTP_AT_ONCE, HttpFault, HttpRequest, Progress};
 
 /// What waits of a body that is written and not sent.
 const CHUNK_BYTES: usize = 16 << 10;
 /// The headers of one message, as they are in memory.
 const FIELDS_BYTES: usize = 32 << 10;
+/// The longest name of a method.
+const METHOD_BYTES: usize = 64;
+/// The longest name of a server, with its port.
+const AUTHORITY_BYTES: usize = 255;
+/// The interface, as the linker has it.
+const TYPES: &str = "wasi:http/types@0.2.12";
 
 /// What sends requests for one guest.
 pub(in super::super) struct Outgoing {
@@ -37,6 +47,29 @@ pub(in super::super) fn context() -> WasiHttpCtx {
     let mut context = WasiHttpCtx::new();
     context.set_field_size_limit(FIELDS_BYTES);
     context
+}
+
+/// Puts bounds to what a request says of itself, where `wasi:http` has none: it stays in the host as long as the guest holds it, which
+/// may hold many and needs no grant for that.
+pub(in super::super) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut types = linker.instance(TYPES)?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, Guest>, (request, method): (Resource<OutgoingRequest>, Method)| {
+            let is_long = matches!(&method, Method::Other(name) if name.len() > METHOD_BYTES);
+            Ok((if is_long { Err(()) } else { store.data_mut().http().set_method(request, method)? },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: StoreContextMut<'_, Guest>, (request, authority): (Resource<OutgoingRequest>, Option<String>)| {
+            let is_long = authority.as_ref().is_some_and(|name| name.len() > AUTHORITY_BYTES);
+            Ok((if is_long { Err(()) } else { store.data_mut().http().set_authority(request, authority)? },))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Finished)>> + Send>;
