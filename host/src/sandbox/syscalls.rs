@@ -1,5 +1,5 @@
 //! Which system calls may a process make that runs or compiles what strangers sent? Those that this takes, and no others: none that
-//! starts a program, signals or traces another process or, unless it is to, opens a socket.
+//! starts a program, signals or traces another process, has the kernel signal it or, unless it is to, opens a socket.
 //! See <https://docs.kernel.org/userspace-api/seccomp_filter.html>.
 
 use std::collections::BTreeMap;
@@ -58,14 +58,12 @@ const CALLS: &[i64] = &[
     libc::SYS_sendmsg,
     libc::SYS_sendto,
     libc::SYS_shutdown,
-    libc::SYS_socketpair,
     libc::SYS_write,
     libc::SYS_writev,
     // Files: which ones, Landlock says.
     libc::SYS_copy_file_range,
     libc::SYS_fadvise64,
     libc::SYS_fallocate,
-    libc::SYS_fcntl,
     libc::SYS_fdatasync,
     libc::SYS_flock,
     libc::SYS_fstat,
@@ -74,7 +72,6 @@ const CALLS: &[i64] = &[
     libc::SYS_ftruncate,
     libc::SYS_getcwd,
     libc::SYS_getdents64,
-    libc::SYS_ioctl,
     libc::SYS_linkat,
     libc::SYS_lseek,
     libc::SYS_mkdirat,
@@ -111,7 +108,32 @@ const NETWORK_CALLS: &[i64] = &[
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
-    libc::SYS_socket,
+];
+
+/// What is done with a file that is open: copies for threads, flags, seals of memory. Not whom the kernel signals about it.
+const COMMANDS: &[libc::c_int] = &[
+    libc::F_DUPFD,
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+    libc::F_SETFL,
+    libc::F_ADD_SEALS,
+    libc::F_GET_SEALS,
+];
+
+/// What is asked of a file or a device. Numbers, since each C library has a type of its own for them.
+const REQUESTS: &[u64] = &[
+    // TCGETS: whether somebody reads it at a terminal.
+    0x5401,
+    // FIONREAD.
+    0x541b,
+    // FIONBIO.
+    0x5421,
+    // FIOCLEX.
+    0x5451,
+    // PAGEMAP_SCAN, which finds the pages that a guest has touched.
+    0xc060_6610,
 ];
 
 /// Denies this thread, and all that it starts from now on, every call that is not listed, for ever. False: there are no filters for
@@ -128,6 +150,13 @@ pub(super) fn filter(networked: bool) -> anyhow::Result<bool> {
     // To end itself; to ask for the size of a stack.
     allowed.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, this)?);
     allowed.insert(libc::SYS_prlimit64, only(0, SeccompCmpOp::Eq, 0)?);
+    allowed.insert(libc::SYS_fcntl, any_of(COMMANDS.iter().map(|command| int(1, *command as u64)))?);
+    allowed.insert(libc::SYS_ioctl, any_of(REQUESTS.iter().map(|request| int(1, *request)))?);
+    // A pair that can reach no other socket, as one of datagrams could.
+    allowed.insert(libc::SYS_socketpair, vec![SeccompRule::new(vec![int(0, libc::AF_UNIX as u64)?, stream()?])?]);
+    if networked {
+        allowed.insert(libc::SYS_socket, tcp()?);
+    }
     // The names of threads.
     allowed.insert(libc::SYS_prctl, only(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?);
     // What it asks for is in memory, where no filter can look. Who is told that there is none calls `clone`.
@@ -149,7 +178,82 @@ pub(super) fn filter(networked: bool) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// Sockets of TCP: Landlock looks at the ports of no other.
+fn tcp() -> anyhow::Result<Vec<SeccompRule>> {
+    let mut rules = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for protocol in [0, libc::IPPROTO_TCP] {
+            rules.push(SeccompRule::new(vec![int(0, family as u64)?, stream()?, int(2, protocol as u64)?])?);
+        }
+    }
+    Ok(rules)
+}
+
+/// The second argument is that of a stream, with flags or without.
+fn stream() -> anyhow::Result<SeccompCondition> {
+    let kind = SeccompCmpOp::MaskedEq(!((libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) as u64));
+    Ok(SeccompCondition::new(1, SeccompCmpArgLen::Dword, kind, libc::SOCK_STREAM as u64)?)
+}
+
+/// An argument that the kernel takes for a number of 32 bits, whatever is above them.
+fn int(argument: u8, value: u64) -> anyhow::Result<SeccompCondition> {
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?)
+}
+
+fn any_of(conditions: impl Iterator<Item = anyhow::Result<SeccompCondition>>) -> anyhow::Result<Vec<SeccompRule>> {
+    conditions.map(|condition| Ok(SeccompRule::new(vec![condition?])?)).collect()
+}
+
 fn only(argument: u8, is: SeccompCmpOp, value: u64) -> anyhow::Result<Vec<SeccompRule>> {
     let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, is, value)?;
     Ok(vec![SeccompRule::new(vec![condition])?])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind::PermissionDenied;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    use super::*;
+
+    fn result(returned: libc::c_int) -> std::io::Result<()> {
+        if returned == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    #[test]
+    fn nobody_is_signalled_through_a_file_and_no_socket_is_of_another_kind() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // It holds for a thread, so this one alone is lost to it.
+        let filtered = std::thread::spawn(move || {
+            if !filter(true).unwrap() {
+                eprintln!("there are no filters here");
+                return;
+            }
+            let (door, _other) = UnixStream::pair().unwrap();
+            door.set_nonblocking(true).unwrap();
+            drop(door.try_clone().unwrap());
+            drop(TcpStream::connect(address).unwrap());
+            let (fd, this) = (door.as_raw_fd(), std::process::id() as libc::c_int);
+            // SAFETY: numbers only, but for one pointer, to a number that outlives the call; the file is open.
+            let signalling = unsafe {
+                [
+                    result(libc::fcntl(fd, libc::F_SETOWN, this)),
+                    result(libc::fcntl(fd, libc::F_SETSIG, libc::SIGTERM)),
+                    // FIOSETOWN.
+                    result(libc::ioctl(fd, 0x8901, &raw const this)),
+                    // Of TCP over several ways, which is none to Landlock.
+                    result(libc::socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP)),
+                    result(libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)),
+                ]
+            };
+            let sockets = [UnixDatagram::pair().map(drop), UdpSocket::bind("127.0.0.1:0").map(drop)];
+            for denied in signalling.into_iter().chain(sockets) {
+                assert_eq!(denied.unwrap_err().kind(), PermissionDenied);
+            }
+        });
+        filtered.join().unwrap();
+    }
 }
