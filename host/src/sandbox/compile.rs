@@ -5,13 +5,14 @@
 //! comes back only by its exit.
 
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
-use tokio::process::Command;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
 
-use super::confined::confine;
+use super::confined::{close_inherited, confine};
 use super::engine::{self, Flavour};
 use super::{Refusal, broken_cache, broken_disk};
 
@@ -39,6 +40,9 @@ const MOST_CODE_BYTES: u64 = 2 << 30;
 /// The most files that the child may have open.
 const MOST_FILES: u64 = 64;
 
+/// So much is read of what the child says: it may be in the hands of what it compiles.
+const MOST_SAID_BYTES: u64 = 64 << 10;
+
 /// The child's exit codes, each with a code of a refusal; the reason is on its standard output.
 const EXITS: [(u8, &str); 3] = [(3, "invalid_component"), (4, "disk_full"), (5, "cache_unusable")];
 
@@ -64,28 +68,36 @@ impl Compiler {
 async fn supervise(mut command: Command, time: Duration) -> Result<(), Refusal> {
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let child = command.spawn().map_err(|error| host_fault(format!("no compiler could be started: {error}")))?;
-    let output = match tokio::time::timeout(time, child.wait_with_output()).await {
+    let (status, said) = match tokio::time::timeout(time, ended(child)).await {
         // Dropping the wait kills the child.
         Err(_) => return Err(too_long(time)),
-        Ok(output) => output.map_err(|error| host_fault(format!("the compiler could not be awaited: {error}")))?,
+        Ok(ended) => ended.map_err(|error| host_fault(format!("the compiler could not be awaited: {error}")))?,
     };
-    if output.status.success() {
+    if status.success() {
         return Ok(());
     }
-    if let Some((_, code)) = EXITS.iter().find(|(exit, _)| output.status.code() == Some(i32::from(*exit))) {
-        return Err(Refusal { code, message: String::from_utf8_lossy(&output.stdout).into_owned() });
+    if let Some((_, code)) = EXITS.iter().find(|(exit, _)| status.code() == Some(i32::from(*exit))) {
+        return Err(Refusal::new(code, String::from_utf8_lossy(&said).into_owned()));
     }
-    if std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(rustix::process::Signal::XCPU.as_raw()) {
+    if std::os::unix::process::ExitStatusExt::signal(&status) == Some(rustix::process::Signal::XCPU.as_raw()) {
         return Err(too_long(time));
     }
     Err(Refusal {
         code: "compile_failed",
         message: format!(
-            "compiling the component ended with {}: it needs more memory than compile.memory_bytes, or is built to break \
-             compilers; make the module smaller",
-            output.status
+            "compiling the component ended with {status}: it needs more memory than compile.memory_bytes, or is built to break \
+             compilers; make the module smaller"
         ),
     })
+}
+
+/// How a child ended, and the first of what it said: once that is too much, nobody listens any more.
+async fn ended(mut child: Child) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+    let mut said = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(MOST_SAID_BYTES).read_to_end(&mut said).await?;
+    }
+    Ok((child.wait().await?, said))
 }
 
 fn too_long(time: Duration) -> Refusal {
@@ -116,6 +128,7 @@ fn compile_all(component: &Path, directory: &Path) -> Result<(), Refusal> {
 
 /// The main function of the compiling child: limits itself, then compiles.
 pub fn compile_child(component: &Path, directory: &Path, memory_bytes: u64, cpu_seconds: u64) -> ExitCode {
+    close_inherited();
     let limits = [
         (Resource::As, memory_bytes),
         (Resource::Core, 0),
@@ -146,4 +159,17 @@ fn refuse(refusal: &Refusal) -> ExitCode {
     let _ = std::io::stdout().write_all(refusal.message.as_bytes());
     let exit = EXITS.iter().find(|(_, code)| *code == refusal.code).map_or(1, |(exit, _)| *exit);
     ExitCode::from(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_that_talks_without_end_is_not_listened_to() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "head -c 100000000 /dev/zero; exit 3"]).stdout(Stdio::piped()).kill_on_drop(true);
+        let (status, said) = ended(command.spawn().unwrap()).await.unwrap();
+        assert_eq!((status.code(), said.len() as u64), (Some(3), MOST_SAID_BYTES));
+    }
 }

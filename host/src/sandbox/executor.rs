@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lovage_model::Digest;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Engine, Store, UpdateDeadline};
 
@@ -20,7 +20,7 @@ use super::linked::Linked;
 use super::run::Run;
 use super::ticker::Ticker;
 use super::turns::{Taker, Turns};
-use super::until::{End, until};
+use super::until::{End, ordered, until};
 use super::{Refusal, admission};
 use crate::attempt::{Attempt, Grants, Outcome, Progress, Report, Stop};
 use crate::clock;
@@ -29,6 +29,9 @@ use crate::clock;
 const FUEL_SLICE: u64 = 1_000_000;
 /// Room for the copies of a call besides the largest payload.
 const HOSTCALL_ROOM_BYTES: usize = 64 << 10;
+/// How long an attempt waits for a place before it goes back to its queue. Less than what a daemon gives it to end in besides its limits,
+/// after which it takes this process for broken.
+const PLACE_TIME: Duration = Duration::from_secs(10);
 /// Components that are asked for their tasks at once.
 const ASKED_AT_ONCE: u32 = 1;
 
@@ -116,7 +119,10 @@ impl Executor {
         progress: Arc<dyn Progress>,
         stop: watch::Receiver<Option<Stop>>,
     ) -> Report {
-        let _place = self.places.acquire().await;
+        let _place = match self.place(stop.clone(), PLACE_TIME).await {
+            Ok(place) => place,
+            Err(stop) => return Report::stopped(stop),
+        };
         let _ticking = self.ticker.as_ref().map(Ticker::tick);
         let started = clock::instant();
         let Some(linked) = self.loaded().get(&attempt.module).cloned() else {
@@ -126,6 +132,16 @@ impl Executor {
         let deadline = Deadline::start(&grants, started);
         let guest = Guest::new(attempt, grants, progress, deadline);
         Run::new(self, linked, guest, stop).report(started).await
+    }
+
+    /// A place for an attempt, unless it is told to stop before there is one, or there is none for so long.
+    async fn place(&self, stop: watch::Receiver<Option<Stop>>, most: Duration) -> Result<SemaphorePermit<'_>, Stop> {
+        tokio::select! {
+            biased;
+            place = self.places.acquire() => place.map_err(|_closed| Stop::Interrupted),
+            order = ordered(stop) => Err(order),
+            () = tokio::time::sleep(most) => Err(Stop::Interrupted),
+        }
     }
 
     /// Asks a component for its tasks, in an instance of its own.
@@ -185,5 +201,27 @@ impl Executor {
             }
         }
         store
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::admission::question;
+    use crate::sandbox::imports::tests::grants;
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_is_stopped_and_does_not_wait_for_ever() {
+        let places = Pool { instances: 0, memory_bytes: 1 << 20 };
+        let executor = Executor::new(Flavour::Fuel, places, Arc::new(Turns::new(1))).unwrap();
+        let (order, stop) = watch::channel(None);
+        let late = executor.place(stop.clone(), Duration::from_millis(20)).await;
+        assert_eq!(late.map(drop), Err(Stop::Interrupted));
+        let run = executor.run(question(&Digest::from_bytes(&[7; 32])), grants(0), Arc::new(()), stop);
+        let (waited, ()) = tokio::join!(run, async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let _ = order.send(Some(Stop::Revoked));
+        });
+        assert_eq!(waited, Report::stopped(Stop::Revoked));
     }
 }

@@ -109,6 +109,7 @@ impl Guest {
     }
 
     fn ask_replace(&mut self, signature: String) -> Result<(), Exception> {
+        self.check_soft_limit(clock::instant())?;
         self.refuse_after_the_end("replace")?;
         self.effects.replace = Some(self.signature(signature)?);
         Ok(())
@@ -120,6 +121,7 @@ impl Guest {
     }
 
     fn ask_retry(&mut self, options: types::RetryOptions, throw: bool, now: Timestamp) -> Result<(), Exception> {
+        self.check_soft_limit(clock::instant())?;
         self.refuse_after_the_end("retry")?;
         let most = options.max_retries.or(self.attempt.request.options.max_retries);
         let request = &self.attempt.request;
@@ -299,7 +301,7 @@ fn within_a_year(eta: Timestamp, now: Timestamp) -> Result<Timestamp, Exception>
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use lovage_model::Digest;
@@ -326,9 +328,10 @@ mod tests {
         assert!(refused.message().contains("255"), "{refused}");
     }
 
-    fn guest(payload_bytes: usize) -> Guest {
+    /// A minute, and nothing else but payloads of such a size.
+    pub(in super::super) fn grants(payload_bytes: usize) -> Grants {
         let hard_limit = Duration::from_secs(60);
-        let grants = Grants {
+        Grants {
             fuel: None,
             memory_bytes: 0,
             soft_limit: None,
@@ -341,7 +344,14 @@ mod tests {
             handler_limit: hard_limit,
             handler_fuel: None,
             capabilities: Arc::default(),
-        };
+        }
+    }
+
+    fn guest(payload_bytes: usize) -> Guest {
+        of(grants(payload_bytes))
+    }
+
+    fn of(grants: Grants) -> Guest {
         let deadline = Deadline::start(&grants, clock::instant());
         Guest::new(admission::question(&Digest::from_bytes(&[7; 32])), grants, Arc::new(()), deadline)
     }
@@ -357,6 +367,33 @@ mod tests {
         let refused = guest.send(call).unwrap_err().to_string();
         assert!(refused.contains("limits.result_bytes"), "{refused}");
         assert_eq!(guest.effects.subtasks.len(), SENT_PAYLOADS);
+    }
+
+    #[test]
+    fn every_call_that_may_raise_tells_of_the_soft_limit_once() {
+        let options = || types::RetryOptions {
+            exc: None,
+            countdown: None,
+            eta: None,
+            max_retries: None,
+            args: None,
+            kwargs: None,
+        };
+        type Call<'a> = &'a dyn Fn(&mut Guest) -> Result<(), Exception>;
+        let call = r#"{"task":"a","args":[],"kwargs":{}}"#;
+        let calls: [(&str, Call<'_>); 6] = [
+            ("retry", &|guest: &mut Guest| guest.ask_retry(options(), true, clock::now())),
+            ("replace", &|guest: &mut Guest| guest.ask_replace(call.to_owned())),
+            ("apply_async", &|guest: &mut Guest| guest.send(call.to_owned()).map(drop)),
+            ("update_state", &|guest: &mut Guest| guest.set_state("PROGRESS", "1".to_owned())),
+            ("send_event", &|guest: &mut Guest| guest.tell("it", "{}".to_owned())),
+            ("retry_later", &|guest: &mut Guest| guest.ask_retry(options(), false, clock::now())),
+        ];
+        for (name, call) in calls {
+            let mut guest = of(Grants { soft_limit: Some(Duration::ZERO), ..grants(100) });
+            assert_eq!(call(&mut guest), Err(soft_time_limit_exceeded()), "{name}");
+            assert_eq!(call(&mut guest), Ok(()), "{name}");
+        }
     }
 
     #[test]

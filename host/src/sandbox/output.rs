@@ -1,4 +1,4 @@
-//! What an attempt writes: stdout, stderr and log records, each with a limit, and never an error for the guest.
+//! What an attempt writes: stdout, and stderr and log records together, each with a limit, and never an error for the guest.
 //!
 //! wasmtime's own memory pipe closes when it is full, and a guest's `println!` panics on a closed pipe; these sinks take
 //! everything and keep the first bytes. Of stderr they also keep the last ones: that is where a panic says what happened.
@@ -30,6 +30,7 @@ pub(super) struct Output {
 
 #[derive(Default)]
 struct Kept {
+    /// Of stdout, and of stderr and records together.
     limit_bytes: usize,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
@@ -57,7 +58,7 @@ impl Output {
         let mut kept = self.lock();
         // Each record costs more than its text: a flood of empty ones must end, too.
         let bytes = record.message.len() + 64;
-        if kept.record_bytes + bytes > kept.limit_bytes {
+        if bytes > kept.room_beside_stdout() {
             kept.dropped += record.message.len().max(1) as u64;
             return;
         }
@@ -86,12 +87,16 @@ impl Output {
 
     fn write(&self, stream: &'static str, bytes: &[u8]) {
         let mut kept = self.lock();
-        let limit = kept.limit_bytes;
         if stream == "stderr" {
             kept.remember_end(bytes);
         }
+        let room = if stream == "stdout" {
+            kept.limit_bytes.saturating_sub(kept.stdout.len())
+        } else {
+            kept.room_beside_stdout()
+        };
+        let fits = bytes.len().min(room);
         let buffer = if stream == "stdout" { &mut kept.stdout } else { &mut kept.stderr };
-        let fits = bytes.len().min(limit.saturating_sub(buffer.len()));
         buffer.extend_from_slice(&bytes[..fits]);
         kept.dropped += (bytes.len() - fits) as u64;
         drop(kept);
@@ -106,6 +111,10 @@ impl Output {
 }
 
 impl Kept {
+    fn room_beside_stdout(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.stderr.len() + self.record_bytes)
+    }
+
     fn remember_end(&mut self, bytes: &[u8]) {
         let end = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
         let too_many = (self.stderr_tail.len() + end.len()).saturating_sub(TAIL_BYTES);
@@ -173,5 +182,32 @@ impl AsyncWrite for Sink {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lovage_model::{LogLevel, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn stderr_and_records_share_a_limit_and_stdout_has_one_of_its_own() {
+        let output = Output::new(1000, Arc::new(()));
+        let record = |bytes: usize| LogRecord {
+            at: Timestamp::from_micros(0),
+            level: LogLevel::Info,
+            message: "x".repeat(bytes),
+        };
+        output.write("stderr", &[b'e'; 500]);
+        output.write("stdout", &[b'o'; 900]);
+        output.log(record(300));
+        output.log(record(300));
+        output.write("stderr", &[b'e'; 500]);
+        output.write("stdout", &[b'o'; 900]);
+        let log = output.take(0);
+        // A record takes 64 bytes besides its text.
+        assert_eq!((log.stdout.len(), log.stderr.len(), log.records.len()), (1000, 636, 1));
+        assert_eq!(log.dropped, 800 + 364 + 300);
     }
 }

@@ -241,7 +241,8 @@ mod tests {
             let signalling = unsafe {
                 [
                     result(libc::fcntl(fd, libc::F_SETOWN, this)),
-                    result(libc::fcntl(fd, libc::F_SETSIG, libc::SIGTERM)),
+                    // F_SETSIG.
+                    result(libc::fcntl(fd, 10, libc::SIGTERM)),
                     // FIOSETOWN.
                     result(libc::ioctl(fd, 0x8901, &raw const this)),
                     // Of TCP over several ways, which is none to Landlock.

@@ -1,7 +1,9 @@
 //! Compiled once, believed only if it is ours, and never at the daemon's expense.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lovage::sandbox::{Compiler, Refusal, Sandbox, Settings};
@@ -114,6 +116,29 @@ fn giant() -> Vec<u8> {
     let step = "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 7)) (i32.load (local.get 0))))".repeat(200);
     let function = format!("(func (param i32) (result i32) {step} (local.get 0))");
     Written { body: &function.repeat(3000), ..Written::default() }.bytes()
+}
+
+/// The shell leaves it a pipe, which ends for us when nobody has the other end any more.
+#[test]
+fn the_compiler_has_nothing_of_what_was_open_before() {
+    let place = tempfile::tempdir().unwrap();
+    let component = place.path().join("component.wasm");
+    fs::write(&component, giant()).unwrap();
+    let mut compiler = Command::new("sh")
+        .args(["-c", "exec \"$@\" 9>&2 2>/dev/null", "sh"])
+        .arg(daemon::program())
+        .arg("compile-child")
+        .arg(&component)
+        .arg(place.path())
+        .args(["2147483648", "60"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    compiler.stderr.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
+    assert!(compiler.try_wait().unwrap().is_none(), "it had the pipe until it ended");
+    compiler.kill().unwrap();
+    compiler.wait().unwrap();
 }
 
 #[tokio::test]

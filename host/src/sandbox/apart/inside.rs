@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 
+use super::super::confined::close_inherited;
 use super::super::engine::Pool;
 use super::super::engines::Engines;
 use super::super::{guest_runtime, lock};
@@ -57,13 +58,6 @@ fn serve() -> anyhow::Result<()> {
         inside.obey(order);
     }
     Ok(())
-}
-
-/// Closes what whoever started the daemon left open in it; what it opens itself does not come here.
-fn close_inherited() {
-    const FIRST: libc::c_uint = 3;
-    // SAFETY: this process has opened nothing yet, so nothing of it is closed. An old kernel that cannot do it does nothing.
-    unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0) };
 }
 
 /// Gives up what no guest needs. Before there are other threads: they would not be held to it.
