@@ -208,7 +208,23 @@ impl Executor {
 mod tests {
     use super::*;
     use crate::sandbox::admission::question;
-    use crate::sandbox::imports::tests::grants;
+
+    fn grants() -> Grants {
+        Grants {
+            fuel: None,
+            memory_bytes: 0,
+            soft_limit: None,
+            hard_limit: Duration::from_secs(60),
+            output_bytes: 0,
+            payload_bytes: 0,
+            subtasks: 0,
+            weight: 1,
+            overhead: Duration::ZERO,
+            handler_limit: Duration::ZERO,
+            handler_fuel: None,
+            capabilities: Arc::default(),
+        }
+    }
 
     #[tokio::test]
     async fn who_waits_for_a_place_is_stopped_and_does_not_wait_for_ever() {
@@ -217,7 +233,7 @@ mod tests {
         let (order, stop) = watch::channel(None);
         let late = executor.place(stop.clone(), Duration::from_millis(20)).await;
         assert_eq!(late.map(drop), Err(Stop::Interrupted));
-        let run = executor.run(question(&Digest::from_bytes(&[7; 32])), grants(0), Arc::new(()), stop);
+        let run = executor.run(question(&Digest::from_bytes(&[7; 32])), grants(), Arc::new(()), stop);
         let (waited, ()) = tokio::join!(run, async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let _ = order.send(Some(Stop::Revoked));

@@ -301,7 +301,7 @@ fn within_a_year(eta: Timestamp, now: Timestamp) -> Result<Timestamp, Exception>
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::sync::Arc;
 
     use lovage_model::Digest;
@@ -328,8 +328,7 @@ pub(super) mod tests {
         assert!(refused.message().contains("255"), "{refused}");
     }
 
-    /// A minute, and nothing else but payloads of such a size.
-    pub(in super::super) fn grants(payload_bytes: usize) -> Grants {
+    fn grants(payload_bytes: usize) -> Grants {
         let hard_limit = Duration::from_secs(60);
         Grants {
             fuel: None,
