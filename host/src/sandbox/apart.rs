@@ -353,8 +353,10 @@ impl Drop for Place {
 /// Takes a permit where there are most; none: there is none anywhere.
 fn most_room<'a, T>(of: impl Iterator<Item = (&'a Arc<Semaphore>, T)> + Clone) -> Option<(OwnedSemaphorePermit, T)> {
     loop {
-        let (places, whose) = of.clone().max_by_key(|(places, _)| places.available_permits())?;
-        if places.available_permits() == 0 {
+        // Looked at once each: what is taken meanwhile must not look like none anywhere.
+        let seen = of.clone().map(|(places, whose)| (places.available_permits(), places, whose));
+        let (free, places, whose) = seen.max_by_key(|(free, ..)| *free)?;
+        if free == 0 {
             return None;
         }
         // If another took the last one since the look, there may still be one elsewhere.
