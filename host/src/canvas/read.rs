@@ -4,6 +4,7 @@
 
 use lovage_model::{Json, Signature, SignatureOptions};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::one::PLAN_MESSAGES;
 use super::{Invalid, Rules, builtin};
@@ -31,8 +32,9 @@ pub(super) struct Canvas {
 }
 
 #[derive(Deserialize)]
-struct Tasks {
-    tasks: Vec<Signature>,
+struct Tasks<'a> {
+    #[serde(borrow)]
+    tasks: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -76,11 +78,11 @@ pub(super) fn read(call: Signature, rules: Rules) -> Result<Canvas, Invalid> {
         return Ok(Canvas { shape: Shape::Task(Box::new(call)), options, args });
     };
     let shape = match name {
-        "celery.chain" => Shape::Chain(parts::<Tasks>(&call)?.tasks),
-        "celery.group" => Shape::Group(parts::<Tasks>(&call)?.tasks),
+        "celery.chain" => Shape::Chain(tasks(&call, rules)?),
+        "celery.group" => Shape::Group(tasks(&call, rules)?),
         "celery.chord" => {
             let Chord { header, body } = parts(&call)?;
-            Shape::Chord(read_header(&header)?, Box::new(body))
+            Shape::Chord(read_header(&header, rules)?, Box::new(body))
         }
         _ => Shape::Group(chunks(parts(&call)?, rules)?),
     };
@@ -98,15 +100,28 @@ fn check_type(call: &Signature) -> Result<(), Invalid> {
     }
 }
 
-fn parts<T: serde::de::DeserializeOwned>(call: &Signature) -> Result<T, Invalid> {
-    let wrong = |error| Invalid::wrong("kwargs", format!("do not make a {}: {error}", call.task));
-    call.kwargs.read().map_err(wrong)
+fn parts<'a, T: Deserialize<'a>>(call: &'a Signature) -> Result<T, Invalid> {
+    serde_json::from_str(call.kwargs.as_str()).map_err(|error| no_parts(call, &error))
 }
 
-fn read_header(header: &Json) -> Result<Header, Invalid> {
+fn no_parts(call: &Signature, error: &serde_json::Error) -> Invalid {
+    Invalid::wrong("kwargs", format!("do not make a {}: {error}", call.task))
+}
+
+fn tasks(call: &Signature, rules: Rules) -> Result<Vec<Signature>, Invalid> {
+    let Tasks { tasks } = parts(call)?;
+    Signature::list(tasks.get(), most_in_a_list(rules)).map_err(|error| no_parts(call, &error))
+}
+
+/// How many signatures are read of one list before it is known whether they can be sent: with some in the links of each.
+fn most_in_a_list(rules: Rules) -> usize {
+    rules.canvas_tasks.saturating_mul(4).max(Signature::MOST_LINKED)
+}
+
+fn read_header(header: &Json, rules: Rules) -> Result<Header, Invalid> {
     let wrong = |error| Invalid::wrong("kwargs.header", format!("is no list of signatures, and no group: {error}"));
     if header.is_array() {
-        return header.read().map(Header::Tasks).map_err(wrong);
+        return Signature::list(header.as_str(), most_in_a_list(rules)).map(Header::Tasks).map_err(wrong);
     }
     let one: Signature = header.read().map_err(wrong)?;
     match canvas_name(&one) {
