@@ -14,8 +14,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use lovage_model::{
-    AttemptLog, Digest, Exception, Handler, Json, LogRecord, Request, Seconds, Signature, TaskId, TenantId, Timestamp,
-    Usage,
+    AttemptLog, Digest, Exception, Handler, Json, LogRecord, Request, Seconds, TaskId, TenantId, Timestamp, Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -223,15 +222,16 @@ impl FaultKind {
     }
 }
 
-/// What an attempt asked to be done when it ends.
+/// What an attempt asked to be done when it ends. Signatures are held as text, which is the smallest form of them: they are read one
+/// after the other when they are sent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Effects {
     /// The retry it asked for last.
     pub retry: Option<RetryRequest>,
-    /// The replacement it asked for last.
-    pub replace: Option<Signature>,
-    /// Its subtasks, with the ids they were promised, in the order in which it sent them.
-    pub subtasks: Vec<(TaskId, Signature)>,
+    /// The replacement it asked for last: a signature.
+    pub replace: Option<Json>,
+    /// Its subtasks, signatures with the ids they were promised, in the order in which it sent them.
+    pub subtasks: Vec<(TaskId, Json)>,
     /// Those of its subtasks that become parts of the chord the task is a part of.
     pub add_to_chord: Vec<TaskId>,
 }

@@ -8,10 +8,12 @@ mod follow;
 mod links;
 mod unsent;
 
+use std::collections::HashSet;
+
 use lovage_model::{
     Arrival, AttemptLog, Event, EventKind, Exception, Inline, Json, LogLevel, LogRecord, Message, Plan, Planned,
-    ResultTuple, Room, Settlement, State, TaskDefinition, TaskId, TaskOptions, Then, Timestamp, Usage, Verdict,
-    exc_module,
+    ResultTuple, Room, Settlement, Signature, State, TaskDefinition, TaskId, TaskOptions, Then, Timestamp, Usage,
+    Verdict, exc_module,
 };
 
 use crate::attempt::{Effects, Outcome, Report, RetryRequest, Stop};
@@ -147,21 +149,23 @@ impl Left {
 }
 
 fn sent(message: &Message, effects: &Effects, scope: &mut Scope<'_>, left: &mut Left) -> Result<(), Invalid> {
-    for (id, call) in &effects.subtasks {
+    let parts: HashSet<_> = effects.add_to_chord.iter().collect();
+    for (id, text) in &effects.subtasks {
+        let call = call_of(text).inspect_err(|_| left.drop_sent())?;
         let (id_given, listed) = (Some(id.clone()), call.options.add_to_parent.unwrap_or(true));
-        let is_part = effects.add_to_chord.contains(id);
+        let is_part = parts.contains(id);
         if message.embed.is_some() {
             let sent = if is_part { inline::added_part } else { inline::subtask };
-            let (sent, result) = sent(message, call, id.clone(), scope).inspect_err(|_| left.drop_sent())?;
+            let (sent, result) = sent(message, &call, id.clone(), scope).inspect_err(|_| left.drop_sent())?;
             left.inline.append(sent.inline);
             left.children.extend(sent.children);
             left.results.push(result);
             continue;
         }
         let expanded = if is_part {
-            canvas::added_part(message, call.clone(), id_given, scope)
+            canvas::added_part(message, call, id_given, scope)
         } else {
-            canvas::subtask(message, call.clone(), id_given, scope)
+            canvas::subtask(message, call, id_given, scope)
         };
         let Sent { plan, result } = expanded.inspect_err(|_| left.drop_sent())?;
         left.publish.append(plan);
@@ -172,6 +176,11 @@ fn sent(message: &Message, effects: &Effects, scope: &mut Scope<'_>, left: &mut 
         }
     }
     Ok(())
+}
+
+/// A call, as an attempt has written it.
+fn call_of(text: &Json) -> Result<Signature, Invalid> {
+    text.read().map_err(|error| Invalid::wrong("signature", format!("cannot be read: {error}")))
 }
 
 fn verdict(
@@ -226,7 +235,14 @@ fn retried(attempted: Attempted<'_>, retry: RetryRequest, task: Option<&TaskDefi
 }
 
 fn replaced(attempted: Attempted<'_>, effects: Effects, scope: &mut Scope<'_>, left: &mut Left) -> Verdict {
-    let Some(call) = effects.replace else { return without_request("replacement") };
+    let Some(text) = effects.replace else { return without_request("replacement") };
+    let call = match call_of(&text) {
+        Ok(call) => call,
+        Err(invalid) => {
+            left.drop_sent();
+            return value_error(&invalid);
+        }
+    };
     if attempted.message.embed.is_some() {
         return match inline::replacement(attempted.message, &call, scope) {
             Ok(sent) => {

@@ -18,6 +18,8 @@ const LOWEST: u8 = 9;
 const SHADOW_BYTES: usize = 255;
 /// All messages of one call may be as large as so many of the largest.
 pub(super) const PLAN_MESSAGES: usize = 8;
+/// What a call takes in memory that is linked to another, besides what it says.
+const LINK_BYTES: usize = 512;
 /// The most stamps of one task.
 const STAMPS: usize = 32;
 
@@ -179,7 +181,7 @@ fn check_linked(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), I
 fn count_bytes(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), Invalid> {
     let most = builder.scope.rules.message_bytes.saturating_mul(PLAN_MESSAGES);
     let bytes = bytes(call);
-    builder.scope.make(bytes)?;
+    builder.scope.make(bytes.saturating_add(linked(call) * LINK_BYTES))?;
     builder.bytes = builder.bytes.saturating_add(bytes);
     if builder.bytes <= most {
         return Ok(());
@@ -189,6 +191,11 @@ fn count_bytes(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), In
          its tasks"
     );
     Err(Invalid::too_large("signature", text))
+}
+
+/// How many calls are linked to one, and to those.
+fn linked(call: &Signature) -> usize {
+    call.options.link.iter().chain(&call.options.link_error).map(|link| 1 + linked(link)).sum()
 }
 
 /// How large a call is, with all that is linked to it.

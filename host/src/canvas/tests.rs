@@ -246,6 +246,24 @@ fn a_canvas_is_bounded() {
 }
 
 #[test]
+fn members_are_counted_while_they_are_read() {
+    let many: Vec<_> = (0..Signature::MOST_LINKED + 1).map(|_| json!({"task": "m.a"})).collect();
+    let few = Rules { canvas_tasks: 100, ..RULES };
+    for call in [group(&many), chain(&many), chord(&many, task("b"))] {
+        let call = serde_json::from_value(call).unwrap();
+        let refused = expand(call, None, &mut Scope::new(&AnyTask, &mut || id("x"), few, NOW)).unwrap_err();
+        assert!(refused.message.contains("too many signatures"), "{refused}");
+    }
+}
+
+#[test]
+fn what_links_take_in_memory_is_bounded() {
+    let (members, links) = (vec![json!({"task": "m.a"}); 40], vec![json!({"task": "m.e"}); 2000]);
+    let refused = try_sent(with(group(&members), json!({"link_error": links}))).unwrap_err();
+    assert!(refused.kind == Fault::TooLarge && refused.message.contains("limits.message_bytes"), "{refused}");
+}
+
+#[test]
 fn what_is_linked_to_all_is_looked_at_once() {
     let mut call = json!({"task": "m.hear"});
     for _ in 0..12 {

@@ -86,8 +86,9 @@ fn list(value: Value) -> Vec<Value> {
     }
 }
 
-fn signature(call: Value) -> std::result::Result<Signature, Exception> {
-    serde_json::from_value(call).map_err(|error| type_error(&error.to_string()))
+fn signature(call: Value) -> std::result::Result<Json, Exception> {
+    let call = serde_json::from_value::<Signature>(call).and_then(|call| Json::of(&call));
+    call.map_err(|error| type_error(&error.to_string()))
 }
 
 fn type_error(text: &str) -> Exception {
@@ -102,7 +103,8 @@ mod tests {
         let message = Message::new("a".parse().unwrap(), task.parse().unwrap());
         let message = Message { args: args.into(), kwargs: kwargs.into(), ..message };
         let (effects, result) = sends(&message, || "new".parse().unwrap()).map_err(|error| error.to_string())?;
-        Ok((effects.subtasks.into_iter().map(|(id, call)| (id.to_string(), call)).collect(), result.to_string()))
+        let subtasks = effects.subtasks.into_iter().map(|(id, call)| (id.to_string(), call.read::<Signature>().unwrap()));
+        Ok((subtasks.collect(), result.to_string()))
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl World {
             6 => self.end(&lease, Outcome::Raised(error(), None), Effects::default(), Some(Fate::Failed)).await,
             7 | 8 if self.made < 60 => {
                 let by = Shape::random(&mut self.tape, &mut self.made, 2);
-                let effects = Effects { replace: Some(by.signature()), ..Effects::default() };
+                let effects = Effects { replace: Some(Json::of(&by.signature()).unwrap()), ..Effects::default() };
                 self.end(&lease, Outcome::Replaced, effects, Some(Fate::Replaced(by))).await;
             }
             9..=11 if is_part && self.made < 60 => self.add_to_chord(&lease).await,
@@ -207,7 +207,7 @@ impl World {
             let added = Shape::task(&mut self.made, true);
             self.ids += 1;
             let id = TaskId::new(format!("id-{}", self.ids)).unwrap();
-            effects.subtasks.push((id.clone(), added.signature()));
+            effects.subtasks.push((id.clone(), Json::of(&added.signature()).unwrap()));
             effects.add_to_chord.push(id);
             numbers.push(self.made);
         }

@@ -156,7 +156,7 @@ fn no_value(exc_type: &str, text: &str) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use lovage_model::{LogLevel, LogRecord, Signature, TaskId, Timestamp};
+    use lovage_model::{LogLevel, LogRecord, TaskId, Timestamp};
 
     use super::*;
     use crate::attempt::{RetryRequest, Stop};
@@ -194,7 +194,7 @@ mod tests {
     /// One that took two seconds and 300 units of fuel, wrote ten bytes to each stream and sent one task.
     fn report(outcome: Outcome) -> Report {
         let record = LogRecord { at: Timestamp::from_micros(1), level: LogLevel::Info, message: "12345".to_owned() };
-        let subtask = Signature::new("a.b".parse().unwrap(), Json::empty_array());
+        let subtask = json(r#"{"task":"a.b"}"#);
         Report {
             outcome,
             effects: Effects { subtasks: vec![(TaskId::new("child").unwrap(), subtask)], ..Effects::default() },
@@ -275,8 +275,7 @@ mod tests {
             (Outcome::Rejected(true), "Reject"),
             (Outcome::Replaced, "ImproperlyConfigured"),
         ] {
-            let effects =
-                Effects { replace: Some(Signature::new("a".parse().unwrap(), json("[]"))), ..Effects::default() };
+            let effects = Effects { replace: Some(json(r#"{"task":"a"}"#)), ..Effects::default() };
             let (whole, _) = of(vec![Report { effects, ..report(outcome) }]).await;
             assert_eq!((failure(&whole), whole.effects.replace.clone()), (exc_type, None));
         }

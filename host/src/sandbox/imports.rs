@@ -111,7 +111,7 @@ impl Guest {
     fn ask_replace(&mut self, signature: String) -> Result<(), Exception> {
         self.check_soft_limit(clock::instant())?;
         self.refuse_after_the_end("replace")?;
-        self.effects.replace = Some(self.signature(signature)?);
+        self.effects.replace = Some(self.signature(signature)?.0);
         Ok(())
     }
 
@@ -166,10 +166,10 @@ impl Guest {
                  limits.result_bytes): send fewer, or less in each"
             )));
         }
-        let signature = self.signature(signature)?;
+        let (text, call) = self.signature(signature)?;
         self.sent_bytes = bytes;
-        let id = promised(&signature).unwrap_or_else(|| TaskId::from_uuid(uuid::Uuid::now_v7()));
-        self.effects.subtasks.push((id.clone(), signature));
+        let id = promised(&call).unwrap_or_else(|| TaskId::from_uuid(uuid::Uuid::now_v7()));
+        self.effects.subtasks.push((id.clone(), text));
         Ok(id.to_string())
     }
 
@@ -208,13 +208,14 @@ impl Guest {
         Ok(())
     }
 
-    fn signature(&self, text: String) -> Result<Signature, Exception> {
+    /// A text that is a signature, and what it says.
+    fn signature(&self, text: String) -> Result<(Json, Signature), Exception> {
         let text = self.json("signature", text)?;
         let signature: Signature = text.read().map_err(|error| value_error(format!("not a signature: {error}")))?;
         if !signature.args.is_array() || !signature.kwargs.is_object() {
             return Err(value_error("a signature's args must be a JSON array and its kwargs a JSON object"));
         }
-        Ok(signature)
+        Ok((text, signature))
     }
 
     fn json(&self, what: &str, text: String) -> Result<Json, Exception> {
@@ -393,6 +394,19 @@ mod tests {
             assert_eq!(call(&mut guest), Err(soft_time_limit_exceeded()), "{name}");
             assert_eq!(call(&mut guest), Ok(()), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_sent_is_held_as_it_was_written_and_has_few_links() {
+        let linked =
+            |count| format!(r#"{{"task":"a","options":{{"link":[{}]}}}}"#, vec![r#"{"task":"a"}"#; count].join(","));
+        let mut guest = guest(1 << 20);
+        guest.send(linked(3)).unwrap();
+        guest.ask_replace(linked(2)).unwrap();
+        assert_eq!(guest.effects.subtasks[0].1.as_str(), linked(3));
+        assert_eq!(guest.effects.replace.as_ref().map(Json::as_str), Some(linked(2).as_str()));
+        let refused = guest.send(linked(Signature::MOST_LINKED + 1)).unwrap_err().to_string();
+        assert!(refused.contains("too many signatures"), "{refused}");
     }
 
     #[test]

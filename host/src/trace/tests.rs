@@ -4,7 +4,7 @@ mod inline;
 
 use std::sync::{Arc, LazyLock};
 
-use lovage_model::{Followed, Parameter, Seconds, Signature, TaskDefinition, TaskName};
+use lovage_model::{Followed, Parameter, Seconds, TaskDefinition, TaskName};
 use proptest::prelude::*;
 
 use super::*;
@@ -15,6 +15,11 @@ const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
 fn call(task: &str) -> Signature {
     Signature::new(TaskName::new(task).unwrap(), Json::empty_array())
+}
+
+/// A call as an attempt writes it.
+fn text(call: &Signature) -> Json {
+    Json::of(call).unwrap()
 }
 
 fn message() -> Message {
@@ -133,7 +138,7 @@ fn an_eager_retry_does_not_wait() {
 
 #[test]
 fn a_replacement_has_the_same_id() {
-    let effects = Effects { replace: Some(call("tour.mul")), ..Effects::default() };
+    let effects = Effects { replace: Some(text(&call("tour.mul"))), ..Effects::default() };
     let verdict = settled(Outcome::Replaced, effects).verdict;
     let Verdict::Replaced { by } = verdict else { panic!("{verdict:?}") };
     let by = &by.message;
@@ -142,7 +147,7 @@ fn a_replacement_has_the_same_id() {
 
 #[test]
 fn subtasks_are_published_whatever_the_ending_and_belong_to_the_family() {
-    let child = |id: &str| (TaskId::new(id).unwrap(), call("tour.mul"));
+    let child = |id: &str| (TaskId::new(id).unwrap(), text(&call("tour.mul")));
     let effects = Effects { subtasks: vec![child("b"), child("c")], ..Effects::default() };
     for outcome in [Outcome::Returned(Json::null()), Outcome::Raised(value_error(), None), Outcome::Ignored] {
         let settlement = settled(outcome, effects.clone());
@@ -157,8 +162,8 @@ fn subtasks_are_published_whatever_the_ending_and_belong_to_the_family() {
 fn a_subtask_that_cannot_be_sent_is_a_value_error_and_sends_nothing() {
     let mut wrong = call("tour.mul");
     wrong.options.priority = Some(10);
-    let good = (TaskId::new("b").unwrap(), call("tour.mul"));
-    let effects = Effects { subtasks: vec![good, (TaskId::new("c").unwrap(), wrong)], ..Effects::default() };
+    let good = (TaskId::new("b").unwrap(), text(&call("tour.mul")));
+    let effects = Effects { subtasks: vec![good, (TaskId::new("c").unwrap(), text(&wrong))], ..Effects::default() };
     let settlement = settled(Outcome::Returned(Json::null()), effects);
     assert!(settlement.publish.is_empty());
     let Verdict::Failure { exception, .. } = settlement.verdict else { panic!("{:?}", settlement.verdict) };
@@ -166,10 +171,25 @@ fn a_subtask_that_cannot_be_sent_is_a_value_error_and_sends_nothing() {
 }
 
 #[test]
+fn a_subtask_that_cannot_be_read_sends_nothing() {
+    let subtasks = ["b", "c"].map(|id| (TaskId::new(id).unwrap(), text(&call("tour.mul"))));
+    let mut effects = Effects { subtasks: subtasks.to_vec(), ..Effects::default() };
+    effects.subtasks[1].1 = Json::empty_object();
+    effects.replace = Some(Json::empty_array());
+    for outcome in [Outcome::Returned(Json::null()), Outcome::Replaced] {
+        let settlement = settled(outcome, std::mem::take(&mut effects));
+        assert!(settlement.publish.is_empty());
+        let Verdict::Failure { exception, .. } = settlement.verdict else { panic!("{:?}", settlement.verdict) };
+        assert!(exception.exc_type == "ValueError" && exception.message().contains("cannot be read"), "{exception}");
+        effects.replace = Some(Json::empty_array());
+    }
+}
+
+#[test]
 fn a_revoked_task_is_revoked_whatever_it_sent() {
     let mut wrong = call("tour.mul");
     wrong.options.priority = Some(10);
-    let effects = Effects { subtasks: vec![(TaskId::new("c").unwrap(), wrong)], ..Effects::default() };
+    let effects = Effects { subtasks: vec![(TaskId::new("c").unwrap(), text(&wrong))], ..Effects::default() };
     let settlement = settled(Outcome::Stopped(Stop::Revoked), effects);
     assert_eq!(settlement.verdict, Verdict::Revoked { reason: "terminated" });
     assert!(settlement.publish.is_empty());
@@ -326,8 +346,8 @@ fn what_is_added_to_a_chord_makes_it_larger() {
     let part = Then::Part { group: TaskId::new("g").unwrap(), index: 2 };
     let member = Message { then: Some(part.clone()), ..message() };
     let id = TaskId::new("b").unwrap();
-    let effects =
-        Effects { subtasks: vec![(id.clone(), call("tour.mul"))], add_to_chord: vec![id], ..Effects::default() };
+    let subtasks = vec![(id.clone(), text(&call("tour.mul")))];
+    let effects = Effects { subtasks, add_to_chord: vec![id], ..Effects::default() };
     let settlement = settle(attempted(&member), report(Outcome::Returned(Json::null()), effects.clone())).unwrap();
     assert_eq!(settlement.grown, [(TaskId::new("g").unwrap(), 1)]);
     assert_eq!(settlement.publish.tasks[0].message.then, Some(part));
@@ -391,7 +411,7 @@ proptest! {
     fn every_report_settles(outcome in outcomes(), retries in any::<bool>(), replaces in any::<bool>(), nesting in 0..200_u32) {
         let effects = Effects {
             retry: retries.then(|| retry(1.0)),
-            replace: replaces.then(|| call("tour.mul")),
+            replace: replaces.then(|| text(&call("tour.mul"))),
             ..Effects::default()
         };
         let message = Message { replaced_task_nesting: nesting, ..message() };

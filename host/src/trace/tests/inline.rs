@@ -69,7 +69,7 @@ fn what_goes_on_counts_nowhere_yet() {
 
 #[test]
 fn a_replacement_goes_on_under_the_id() {
-    let other = call("py.other");
+    let other = text(&call("py.other"));
     let replaced = settled_whole(Outcome::Replaced, Effects { replace: Some(other), ..Effects::default() });
     assert_eq!(replaced.verdict, Verdict::HandedOn { to: "py.other".parse().unwrap() });
     let [by] = replaced.inline.messages.as_slice() else { panic!("{:?}", replaced.inline.messages) };
@@ -79,7 +79,7 @@ fn a_replacement_goes_on_under_the_id() {
 
 #[test]
 fn what_it_sends_is_its_child() {
-    let other = call("py.other");
+    let other = text(&call("py.other"));
     let id: TaskId = "child".parse().unwrap();
     let effects = Effects { subtasks: vec![(id.clone(), other.clone())], ..Effects::default() };
     let settlement = settled_whole(Outcome::Returned(Json::null()), effects);
