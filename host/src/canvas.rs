@@ -29,6 +29,7 @@ use lovage_model::{
 pub use again::again;
 use build::{Builder, Place};
 pub use one::Mapped;
+pub(crate) use one::bytes as call_bytes;
 
 /// Tasks that the host runs by itself.
 pub mod builtin {

@@ -199,7 +199,7 @@ fn linked(call: &Signature) -> usize {
 }
 
 /// How large a call is, with all that is linked to it.
-fn bytes(call: &Signature) -> usize {
+pub(crate) fn bytes(call: &Signature) -> usize {
     let options = &call.options;
     let extra = [&options.headers, &options.stamps, &options.overrides];
     let extra: usize = extra.into_iter().flatten().map(|(name, value)| name.len() + value.as_str().len()).sum();

@@ -3,10 +3,11 @@
 //! What one tenant's attempts leave behind may be large. So what waits counts in bytes; an attempt whose tenant has too much here
 //! waits with its own, and counts as one that the host has; and whose outcomes have taken least of the store, by weight, is next.
 
-use lovage_model::{AttemptLog, Message, Settlement, Verdict};
+use lovage_model::{Arrival, AttemptLog, Embed, Exception, Message, Settlement, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::Listed;
+use crate::canvas::call_bytes;
 use crate::fair::Fair;
 use crate::held::Rooms;
 use crate::store::Lease;
@@ -18,7 +19,7 @@ const ON_THEIR_WAY: usize = 4096;
 /// The most in one transaction, in outcomes and, unless it is one alone, in bytes.
 const BATCH: usize = 1024;
 const BATCH_BYTES: usize = 1 << 20;
-/// What an outcome takes at least, and what each message that it sends takes besides its arguments.
+/// What an outcome takes at least, and each message that it sends or call that is linked to one takes besides what it says.
 const LEAST_BYTES: usize = 512;
 
 /// An attempt that has been settled, not yet recorded.
@@ -113,25 +114,68 @@ pub(super) struct Together {
 fn bytes(settlement: &Settlement) -> usize {
     let AttemptLog { stdout, stderr, records, .. } = &settlement.log;
     let records: usize = records.iter().map(|record| record.message.len() + LEAST_BYTES / 8).sum();
-    let message = |message: &Message| LEAST_BYTES + message.args.as_str().len() + message.kwargs.as_str().len();
-    let sent: usize = settlement.publish.tasks.iter().map(|one| message(&one.message)).sum();
-    let inline: usize = settlement.inline.messages.iter().map(message).sum();
+    let sent: usize = settlement.publish.tasks.iter().map(|one| of_message(&one.message)).sum();
+    let inline: usize = settlement.inline.messages.iter().map(of_message).sum();
+    let ends: usize = settlement.inline.ends.iter().map(|end| LEAST_BYTES + of_exception(&end.exception)).sum();
+    let parts: usize = settlement.inline.parts.iter().map(|part| LEAST_BYTES + part.result.as_str().len()).sum();
+    let arrival = match &settlement.arrival {
+        Some(Arrival::Value(value)) => value.as_str().len(),
+        Some(Arrival::Failed { exception, .. }) => of_exception(exception),
+        None => 0,
+    };
+    let text = |text: &Option<String>| text.as_deref().map_or(0, str::len);
     let outcome = match &settlement.verdict {
         Verdict::Success { result } => result.as_str().len(),
-        Verdict::Failure { traceback, .. } => traceback.as_deref().map_or(0, str::len),
-        Verdict::Retry { again, .. } => message(again),
-        Verdict::Replaced { by } => message(&by.message),
+        Verdict::Failure { exception, traceback, .. } => of_exception(exception) + text(traceback),
+        Verdict::Retry { exception, traceback, again } => of_exception(exception) + text(traceback) + of_message(again),
+        Verdict::Replaced { by } => of_message(&by.message),
         Verdict::Revoked { .. } | Verdict::Ignored | Verdict::Requeued | Verdict::HandedOn { .. } => 0,
     };
-    LEAST_BYTES + stdout.len() + stderr.len() + records + sent + inline + outcome
+    LEAST_BYTES + stdout.len() + stderr.len() + records + sent + inline + ends + parts + arrival + outcome
+}
+
+fn of_exception(exception: &Exception) -> usize {
+    exception.exc_message.as_str().len()
+}
+
+/// A message with all that it carries for others.
+fn of_message(message: &Message) -> usize {
+    let Message { args, kwargs, headers, stamps, overrides, callbacks, errbacks, embed, .. } = message;
+    let extra = [headers, stamps, overrides].into_iter().flatten();
+    let extra: usize = extra.map(|(name, value)| name.len() + value.as_str().len()).sum();
+    let links: usize = callbacks.iter().chain(errbacks).map(|call| LEAST_BYTES + call_bytes(call)).sum();
+    LEAST_BYTES + args.as_str().len() + kwargs.as_str().len() + extra + links + embed.as_deref().map_or(0, of_embed)
+}
+
+/// What a message in Celery's form carries: as much as is written of it, which is counted and not kept.
+fn of_embed(embed: &Embed) -> usize {
+    let mut written = Written(0);
+    // What cannot be written is not: then it is as large as it came to be.
+    let _ = serde_json::to_writer(&mut written, embed);
+    written.0
+}
+
+/// Counts what is written.
+struct Written(usize);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::task::Poll;
 
-    use lovage_model::{Json, Message, Timestamp};
+    use lovage_model::{Json, Planned, Signature, Timestamp};
 
     use super::*;
     use crate::pipeline::Running;
@@ -170,6 +214,32 @@ mod tests {
             left += together.settled.len();
         }
         assert_eq!(left + next.len(), 104);
+    }
+
+    #[test]
+    fn all_that_is_written_counts() {
+        let large = Json::of(&"x".repeat(1_000_000)).unwrap();
+        let message = || Message::new("a".parse().unwrap(), "t".parse().unwrap());
+        let call = Signature::new("t".parse().unwrap(), large.clone());
+        let named = BTreeMap::from([("n".to_owned(), large.clone())]);
+        let embed = Embed { properties: large.clone(), ..Embed::default() };
+        let messages = [
+            Message { callbacks: vec![call.clone()], ..message() },
+            Message { errbacks: vec![call], ..message() },
+            Message { headers: named.clone(), ..message() },
+            Message { stamps: named.clone(), ..message() },
+            Message { overrides: named, ..message() },
+            Message { embed: Some(Box::new(embed)), ..message() },
+        ];
+        let settlement = |verdict| Settlement::of(verdict, Timestamp::from_micros(1));
+        for message in messages {
+            let mut settlement = settlement(Verdict::Ignored);
+            settlement.publish.tasks.push(Planned { message, awaits: None });
+            assert!(bytes(&settlement) > 1_000_000);
+        }
+        let exception = Exception { exc_message: large, ..Exception::new("m", "E", "") };
+        let failed = Verdict::Failure { exception, traceback: None, fault: None };
+        assert!(bytes(&settlement(failed)) > 1_000_000);
     }
 
     #[tokio::test]
