@@ -103,7 +103,8 @@ mod tests {
         let message = Message::new("a".parse().unwrap(), task.parse().unwrap());
         let message = Message { args: args.into(), kwargs: kwargs.into(), ..message };
         let (effects, result) = sends(&message, || "new".parse().unwrap()).map_err(|error| error.to_string())?;
-        let subtasks = effects.subtasks.into_iter().map(|(id, call)| (id.to_string(), call.read::<Signature>().unwrap()));
+        let subtasks =
+            effects.subtasks.into_iter().map(|(id, call)| (id.to_string(), call.read::<Signature>().unwrap()));
         Ok((subtasks.collect(), result.to_string()))
     }
 

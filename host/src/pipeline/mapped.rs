@@ -71,7 +71,7 @@ impl Sum {
         self.log.stdout.push_str(&log.stdout);
         self.log.stderr.push_str(&log.stderr);
         self.log.records.extend(log.records);
-        self.log.dropped += log.dropped;
+        self.log.dropped = self.log.dropped.saturating_add(log.dropped);
         self.effects.subtasks.extend(effects.subtasks);
         self.effects.add_to_chord.extend(effects.add_to_chord);
         let outcome = match (outcome, effects.retry) {

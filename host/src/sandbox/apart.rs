@@ -4,6 +4,7 @@
 //! lack of memory or a signal, is started again: its attempts are lost, and run once more. A module that was there again and
 //! again gets a process of its own, and is not run any more if it kills that too ([`blame`]).
 
+mod allowed;
 mod blame;
 mod door;
 mod inside;
@@ -13,7 +14,7 @@ mod process;
 mod walls;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -123,11 +124,23 @@ impl Apart {
         lock(&self.ready).get(&(digest.clone(), flavour)).cloned()
     }
 
-    /// Has a verified artifact loaded by one of them; the others do when they first need it.
+    /// Has a verified artifact loaded by one of them; the others do when they first need it. One that refuses may have become another
+    /// by what ran in it: what a fresh one says is true.
     pub(super) async fn load(&self, digest: &Digest, flavour: Flavour, artifact: PathBuf) -> Result<(), Refusal> {
         let code = (digest.clone(), flavour);
         for _ in 0..TRIES {
-            match self.shared.ready(&self.common).await.load(&code, &artifact).await {
+            let process = self.shared.ready(&self.common).await;
+            let loaded = match process.load(&code, &artifact).await {
+                Err(Loading::Refused(_)) => {
+                    let afresh = self.load_afresh(&code, &artifact).await;
+                    if afresh.is_ok() {
+                        process.breaks("it refuses a component that others take");
+                    }
+                    afresh
+                }
+                loaded => loaded,
+            };
+            match loaded {
                 Ok(()) => {
                     lock(&self.ready).insert(code, Arc::new(artifact));
                     return Ok(());
@@ -137,6 +150,13 @@ impl Apart {
             }
         }
         Err(deadly(digest))
+    }
+
+    /// Has it loaded by a process that is started for it and in which nothing has run.
+    async fn load_afresh(&self, code: &Code, artifact: &Path) -> Result<(), Loading> {
+        let turn = Arc::clone(&self.asking).acquire_owned().await.ok();
+        let own = Slot::start(&self.shared, turn);
+        self.shared.ready(std::slice::from_ref(&own)).await.load(code, artifact).await
     }
 
     pub(super) fn unload(&self, digest: &Digest) {

@@ -173,7 +173,7 @@ fn traceback(frames: &WasmBacktrace) -> Option<String> {
     for (depth, name) in names(frames).enumerate() {
         let _ = writeln!(text, "  {depth}: {name}");
     }
-    (!frames.frames().is_empty()).then_some(text)
+    (!frames.frames().is_empty()).then(|| cut(text))
 }
 
 fn names(frames: &WasmBacktrace) -> impl Iterator<Item = String> {

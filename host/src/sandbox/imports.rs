@@ -18,7 +18,7 @@ use crate::attempt::RetryRequest;
 use crate::clock;
 
 /// All subtasks of a run together may be as large as so many of the largest payload.
-const SENT_PAYLOADS: usize = 8;
+pub(super) const SENT_PAYLOADS: usize = 8;
 
 pub(super) type Answer<T> = wasmtime::Result<Result<T, types::Exception>>;
 

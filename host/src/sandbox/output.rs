@@ -18,6 +18,8 @@ use crate::attempt::Progress;
 
 /// How much of the end of stderr is kept besides its beginning.
 const TAIL_BYTES: usize = 4096;
+/// What a log record costs besides its text: a flood of empty ones must end, too.
+pub(super) const RECORD_BYTES: usize = 64;
 /// How much a guest may write in one call.
 const PERMIT_BYTES: usize = 64 << 10;
 
@@ -56,8 +58,7 @@ impl Output {
     /// Keeps a log record, if there is room.
     pub(super) fn log(&self, record: LogRecord) {
         let mut kept = self.lock();
-        // Each record costs more than its text: a flood of empty ones must end, too.
-        let bytes = record.message.len() + 64;
+        let bytes = record.message.len() + RECORD_BYTES;
         if bytes > kept.room_beside_stdout() {
             kept.dropped += record.message.len().max(1) as u64;
             return;

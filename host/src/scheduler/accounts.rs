@@ -87,8 +87,8 @@ impl Accounts {
         let account = book.of.entry(tenant.clone()).or_insert_with(new);
         let before = account.used.max(floor);
         let charge = account.expected / u64::from(weight);
-        account.used = before + charge;
-        account.charged += charge;
+        account.used = before.saturating_add(charge);
+        account.charged = account.charged.saturating_add(charge);
         account.held += 1;
         book.floor = before;
     }
@@ -101,9 +101,10 @@ impl Accounts {
         account.charged -= charge;
         account.held = account.held.saturating_sub(1);
         let real = used.map(|used| u64::try_from(used.as_nanos()).unwrap_or(u64::MAX).max(LEAST));
-        account.used = account.used.saturating_sub(charge) + real.unwrap_or(0) / u64::from(weight);
+        let real_share = real.unwrap_or(0) / u64::from(weight);
+        account.used = account.used.saturating_sub(charge).saturating_add(real_share);
         if let Some(real) = real {
-            account.expected = account.expected - account.expected / MEMORY + real / MEMORY;
+            account.expected = (account.expected - account.expected / MEMORY).saturating_add(real / MEMORY);
         }
     }
 
@@ -163,6 +164,17 @@ mod tests {
             let account = accounts.book().of[&of("a")];
             assert_eq!((account.used, account.charged, account.held), (256 * micros * 1000, 0, 0));
         }
+    }
+
+    #[test]
+    fn what_is_used_beyond_all_bounds_is_no_overflow() {
+        let accounts = Accounts::default();
+        for _ in 0..20 {
+            accounts.begin(&of("a"), 1);
+            accounts.begin(&of("a"), 1);
+            accounts.end(&of("a"), 1, Some(Duration::MAX));
+        }
+        assert_eq!(accounts.shares(&[], 256).get(&of("a")).used, u64::MAX);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A host that met one of them still runs a neighbour, and has lost nothing by it.
 
 mod calls;
+mod executor;
 mod lab;
 mod loops;
 mod memory;

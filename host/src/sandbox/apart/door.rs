@@ -157,7 +157,8 @@ pub(super) fn read<T: DeserializeOwned>(frame: &[u8]) -> Result<T> {
     serde_json::from_slice(frame).map_err(|error| broken(error.to_string()))
 }
 
-fn broken(why: String) -> Error {
+/// Why a process is not listened to any more.
+pub(super) fn broken(why: String) -> Error {
     Error::new(ErrorKind::InvalidData, why)
 }
 

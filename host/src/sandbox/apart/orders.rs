@@ -8,6 +8,10 @@ use tokio::sync::Notify;
 
 use super::door::{self, Order};
 
+/// Answers that a process may leave unread, in bytes. All that one attempt waits for, the largest that there are, are as much; a process
+/// reads them as they come, whatever its guests do.
+const MOST_UNREAD_BYTES: usize = 256 << 20;
+
 /// The way in.
 pub(super) struct Orders {
     door: OwnedWriteHalf,
@@ -19,6 +23,10 @@ pub(super) struct Orders {
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
+    /// How much of it is answers.
+    answers: usize,
+    /// How much is answers of what is being written.
+    answers_before: usize,
     /// Whether others are being written, which must come first.
     is_written: bool,
 }
@@ -30,7 +38,23 @@ impl Orders {
 
     /// Asks for something. If the process is dead, whoever listens to it finds out.
     pub(super) fn give(&self, order: &Order) {
+        self.put(&mut self.lock(), order);
+    }
+
+    /// Answers something. False: it is not, since the process asks, and does not read what is answered.
+    pub(super) fn answer(&self, order: &Order) -> bool {
         let mut waiting = self.lock();
+        if waiting.answers + waiting.answers_before > MOST_UNREAD_BYTES {
+            return false;
+        }
+        let before = waiting.bytes.len();
+        self.put(&mut waiting, order);
+        let more = waiting.bytes.len().saturating_sub(before);
+        waiting.answers += more;
+        true
+    }
+
+    fn put(&self, waiting: &mut Waiting, order: &Order) {
         let is_first = waiting.bytes.is_empty() && !waiting.is_written;
         door::write(&mut waiting.bytes, order);
         if is_first && let Ok(written) = self.door.try_write(&waiting.bytes) {
@@ -63,11 +87,47 @@ impl Orders {
     fn take(&self) -> Option<Vec<u8>> {
         let mut waiting = self.lock();
         let bytes = std::mem::take(&mut waiting.bytes);
+        waiting.answers_before = std::mem::take(&mut waiting.answers);
         waiting.is_written = !bytes.is_empty();
         waiting.is_written.then_some(bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::attempt::Answer;
+
+    #[tokio::test]
+    async fn who_asks_and_does_not_read_is_not_answered_for_ever() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (_, door) = ours.into_split();
+        let orders = Arc::new(Orders::to(door));
+        let answer = |bytes: usize| {
+            let answer = Answer::Secret(Ok(Some("x".repeat(bytes))));
+            orders.answer(&Order::Answer { turn: 1, number: 1, answer })
+        };
+        assert!(answer(4 << 20) && orders.lock().answers > 1 << 20);
+        orders.lock().answers = MOST_UNREAD_BYTES + 1;
+        let before = orders.lock().bytes.len();
+        assert!(!answer(1) && orders.lock().bytes.len() == before);
+        let passing = Arc::clone(&orders);
+        tokio::spawn(async move { passing.pass().await });
+        tokio::spawn(async move { tokio::io::copy(&mut theirs, &mut tokio::io::sink()).await });
+        let answered = async {
+            while !answer(1) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), answered).await.expect("it has read them");
     }
 }

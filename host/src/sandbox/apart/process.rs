@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lovage_model::Digest;
@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
 use super::super::engines::{Code, Described};
+use super::allowed::Allowed;
 use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
 use super::orders::Orders;
 use crate::attempt::{Answer, Ask, Attempt, Grants, Progress, Report, Stop};
@@ -48,6 +49,8 @@ pub(super) struct Process {
     turns: AtomicU64,
     open: Mutex<Open>,
     orders: Orders,
+    /// Why it is.
+    why: OnceLock<&'static str>,
     broken: Notify,
 }
 
@@ -69,6 +72,7 @@ struct Run {
     module: Digest,
     progress: Arc<dyn Progress>,
     answer: oneshot::Sender<Report>,
+    allowed: Allowed,
     asked: HashMap<u64, Errand>,
 }
 
@@ -128,6 +132,7 @@ impl Started {
             turns: AtomicU64::new(0),
             open: Mutex::default(),
             orders: Orders::to(orders),
+            why: OnceLock::new(),
             broken: Notify::new(),
         };
         Ok(Self { process: Arc::new(process), child, words })
@@ -139,7 +144,7 @@ impl Started {
         let why = tokio::select! {
             error = process.listen(&mut self.words) => error.err(),
             error = process.orders.pass() => error.err(),
-            () = process.broken.notified() => Some(std::io::Error::other("an attempt did not end at its limit")),
+            () = process.broken.notified() => process.why.get().map(|why| std::io::Error::other(*why)),
         };
         // If it is dead already, it stays so.
         let _ = self.child.start_kill();
@@ -171,6 +176,12 @@ impl Process {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends it: it does not do what it must.
+    pub(super) fn breaks(&self, why: &'static str) {
+        let _ = self.why.set(why);
+        self.broken.notify_one();
+    }
+
     fn turn(&self) -> Turn {
         self.turns.fetch_add(1, Ordering::Relaxed)
     }
@@ -190,7 +201,7 @@ impl Process {
         let loaded = match tokio::time::timeout(LOAD_TIME, &mut answered).await {
             Ok(loaded) => loaded,
             Err(_late) => {
-                self.broken.notify_one();
+                self.breaks("it did not load a component in time");
                 answered.await
             }
         };
@@ -235,7 +246,7 @@ impl Process {
         if let Ok(answer) = tokio::time::timeout(most, &mut answered).await {
             return answer.map_err(|_| Died);
         }
-        self.broken.notify_one();
+        self.breaks("it did not describe a component in time");
         answered.await.map_err(|_| Died)
     }
 
@@ -254,6 +265,7 @@ impl Process {
         let most = grants.hard_limit.saturating_add(after);
         let key = (attempt.module.clone(), Flavour::of(&grants));
         let turn = self.turn();
+        let allowed = Allowed::by(&grants, handlers, clock::instant());
         let (answer, mut answered) = oneshot::channel();
         {
             let mut open = self.open();
@@ -264,7 +276,7 @@ impl Process {
                 self.orders.give(&load(&key, artifact));
                 open.loaded.insert(key.clone());
             }
-            open.runs.insert(turn, Run { module: key.0, progress, answer, asked: HashMap::new() });
+            open.runs.insert(turn, Run { module: key.0, progress, answer, allowed, asked: HashMap::new() });
             self.orders.give(&Order::Run { turn, attempt: Box::new(attempt), grants });
         }
         let _asked = Asked { process: self, turn };
@@ -286,7 +298,7 @@ impl Process {
                     }
                 }
                 () = &mut broken => {
-                    self.broken.notify_one();
+                    self.breaks("an attempt did not end at its limit");
                     return answered.await.map_err(|_| Died);
                 }
             }
@@ -297,11 +309,12 @@ impl Process {
         let mut frame = Vec::new();
         loop {
             let word = next(words, &mut frame).await?;
-            self.hear(word);
+            self.hear(word)?;
         }
     }
 
-    fn hear(self: &Arc<Self>, word: Word) {
+    /// An error: it says what no honest one would.
+    fn hear(self: &Arc<Self>, word: Word) -> Result<()> {
         match word {
             Word::Ready { .. } => {}
             Word::Loaded { digest, flavour, refusal } => {
@@ -314,13 +327,26 @@ impl Process {
                     let _ = open.loading.remove(first).1.send(refusal);
                 }
             }
-            Word::State { turn, state, meta } => self.tell(turn, |progress| progress.state(&state, meta)),
-            Word::Wrote { turn, stderr, text } => {
-                let stream = if stderr { "stderr" } else { "stdout" };
-                self.tell(turn, |progress| progress.wrote(stream, text.as_bytes()));
+            Word::State { turn, state, meta } => {
+                if let Some(progress) = self.told(turn, |allowed| allowed.state(&state, &meta))? {
+                    progress.state(&state, meta);
+                }
             }
-            Word::Logged { turn, record } => self.tell(turn, |progress| progress.logged(&record)),
-            Word::Event { turn, name, fields } => self.tell(turn, |progress| progress.event(&name, fields)),
+            Word::Wrote { turn, stderr, text } => {
+                if let Some(progress) = self.told(turn, |allowed| allowed.wrote(stderr, &text))? {
+                    progress.wrote(if stderr { "stderr" } else { "stdout" }, text.as_bytes());
+                }
+            }
+            Word::Logged { turn, record } => {
+                if let Some(progress) = self.told(turn, |allowed| allowed.logged(&record))? {
+                    progress.logged(&record);
+                }
+            }
+            Word::Event { turn, name, fields } => {
+                if let Some(progress) = self.told(turn, |allowed| allowed.event(&name, &fields))? {
+                    progress.event(&name, fields);
+                }
+            }
             Word::Ask { turn, number, ask } => self.ask(turn, number, ask),
             Word::Unask { turn, number } => {
                 if let Some(run) = self.open().runs.get_mut(&turn) {
@@ -328,8 +354,11 @@ impl Process {
                 }
             }
             Word::Ended { turn, report } => {
-                if let Some(run) = self.open().runs.remove(&turn) {
-                    let _ = run.answer.send(*report);
+                let mut open = self.open();
+                let Some(run) = open.runs.get(&turn) else { return Ok(()) };
+                let report = run.allowed.report(*report, clock::instant()).ok_or_else(excessive)?;
+                if let Some(run) = open.runs.remove(&turn) {
+                    let _ = run.answer.send(report);
                 }
             }
             Word::Described { turn, described } => {
@@ -338,12 +367,19 @@ impl Process {
                 }
             }
         }
+        Ok(())
     }
 
-    fn tell(&self, turn: Turn, tell: impl FnOnce(&dyn Progress)) {
-        let progress = self.open().runs.get(&turn).map(|run| Arc::clone(&run.progress));
-        if let Some(progress) = progress {
-            tell(&*progress);
+    /// Who is to be told what an attempt does, if it may.
+    fn told(&self, turn: Turn, may: impl FnOnce(&mut Allowed) -> bool) -> Result<Option<Arc<dyn Progress>>> {
+        let mut open = self.open();
+        let Some(run) = open.runs.get_mut(&turn) else { return Ok(None) };
+        if may(&mut run.allowed) { Ok(Some(Arc::clone(&run.progress))) } else { Err(excessive()) }
+    }
+
+    fn answer(&self, turn: Turn, number: u64, answer: Answer) {
+        if !self.orders.answer(&Order::Answer { turn, number, answer }) {
+            self.breaks("it does not read what it asks for");
         }
     }
 
@@ -352,14 +388,14 @@ impl Process {
         let mut open = self.open();
         let Some(run) = open.runs.get_mut(&turn) else { return };
         if run.asked.len() >= MOST_ASKED {
-            return self.orders.give(&Order::Answer { turn, number, answer: Answer::Refused });
+            return self.answer(turn, number, Answer::Refused);
         }
         let (process, answered) = (Arc::clone(self), run.progress.ask(ask));
         let errand = tokio::spawn(async move {
             let answer = answered.await;
             let mut open = process.open();
             if open.runs.get_mut(&turn).is_some_and(|run| run.asked.remove(&number).is_some()) {
-                process.orders.give(&Order::Answer { turn, number, answer });
+                process.answer(turn, number, answer);
             }
         });
         run.asked.insert(number, Errand(errand.abort_handle()));
@@ -402,6 +438,10 @@ fn load((digest, flavour): &Code, artifact: &Path) -> Order {
     Order::Load { digest: digest.clone(), flavour: *flavour, artifact: PathBuf::from(artifact) }
 }
 
+fn excessive() -> std::io::Error {
+    door::broken("it says more of an attempt than the attempt may".to_owned())
+}
+
 async fn next(words: &mut BufReader<OwnedReadHalf>, frame: &mut Vec<u8>) -> Result<Word> {
     let mut head = [0; LENGTH];
     words.read_exact(&mut head).await?;
@@ -425,3 +465,6 @@ async fn relay(id: u32, stderr: ChildStderr) {
         tracing::error!(executor = id, "{line}");
     }
 }
+
+#[cfg(test)]
+mod tests;

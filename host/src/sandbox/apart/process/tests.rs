@@ -1,0 +1,57 @@
+//! What a process is not believed: words that no honest one says.
+
+use lovage_model::Json;
+
+use super::super::allowed::tests::few;
+use super::*;
+use crate::attempt::Outcome;
+
+/// A process in which one attempt runs, what its daemon has read of it, and where the report comes.
+fn process() -> (Arc<Process>, UnixStream, oneshot::Receiver<Report>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (_, orders) = ours.into_split();
+    let process = Process {
+        id: 1,
+        allocator: Allocator::Pool,
+        walls: Walls { landlock: true, seccomp: true },
+        turns: AtomicU64::new(0),
+        open: Mutex::default(),
+        orders: Orders::to(orders),
+        why: OnceLock::new(),
+        broken: Notify::new(),
+    };
+    let (answer, answered) = oneshot::channel();
+    let allowed = Allowed::by(&few(), 0, clock::instant());
+    let module = Digest::from_bytes(&[7; 32]);
+    let run = Run { module, progress: Arc::new(()), answer, allowed, asked: HashMap::new() };
+    process.open().runs.insert(1, run);
+    (Arc::new(process), theirs, answered)
+}
+
+fn ended(value: &str) -> Word {
+    let outcome = Outcome::Returned(Json::parse(value.to_owned()).unwrap());
+    Word::Ended { turn: 1, report: Box::new(Report { outcome, ..Report::stopped(Stop::Lost) }) }
+}
+
+#[tokio::test]
+async fn who_says_more_of_an_attempt_than_it_may_is_not_heard() {
+    let wrote = |bytes| Word::Wrote { turn: 1, stderr: false, text: "x".repeat(bytes) };
+    let (process, _theirs, mut answered) = process();
+    assert!(process.hear(wrote(300)).is_ok());
+    assert!(process.hear(wrote(1)).is_err(), "it keeps a hundred bytes");
+    assert!(process.hear(Word::State { turn: 1, state: "S".to_owned(), meta: Json::empty_object() }).is_ok());
+    assert!(process.hear(ended("12345678901")).is_err() && answered.try_recv().is_err());
+    assert_eq!(process.open().runs.len(), 1, "it is lost with the process");
+    assert!(process.hear(ended("1234567890")).is_ok());
+    assert!(answered.try_recv().is_ok_and(|report| report.usage.cpu_seconds == 0.0));
+    assert!(process.hear(ended("12345678901")).is_ok(), "nobody waits for it any more");
+}
+
+#[tokio::test]
+async fn a_process_that_breaks_says_why() {
+    let (process, ..) = process();
+    process.breaks("it does not read what it asks for");
+    process.breaks("an attempt did not end at its limit");
+    assert_eq!(process.why.get(), Some(&"it does not read what it asks for"));
+    process.broken.notified().await;
+}
