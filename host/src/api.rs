@@ -62,13 +62,15 @@ pub use serve::{Door, serve};
 pub use tasks::read_filter;
 
 /// Modules that may be uploaded at once; others wait. Bounds the memory that uploads take.
-const UPLOADS: u32 = 4;
+const UPLOADS: u32 = 8;
 /// What the bodies of one tenant's requests may take together, in bytes; at least two of the largest.
 const BODIES_BYTES: usize = 64 << 20;
 /// Large submits of a tenant's that are made ready at once; others wait. It takes a processor, and more memory than they have bytes.
 const ADMITTED_AT_ONCE: u32 = 1;
 /// Reads of a tenant's that the store is asked for at once; others wait, so that they are no line for another tenant's.
 const READ_AT_ONCE: u32 = 4;
+/// Of lists, which may look through all that a tenant has: results do not wait for them.
+const LISTED_AT_ONCE: u32 = 2;
 
 /// What the routes stand on.
 pub struct Api {
@@ -126,6 +128,7 @@ pub(crate) struct Rooms {
     admitting: Places,
     /// For those who ask the store.
     reading: Places,
+    listing: Places,
     /// Whether tasks can be stored.
     sound: health::Sound,
 }
@@ -140,6 +143,11 @@ impl Rooms {
     /// Waits until the store may be asked something for a tenant, which it may while what is returned is there.
     async fn reading(&self, tenant: &TenantId) -> Option<OwnedSemaphorePermit> {
         self.reading.enter(tenant, 1).await
+    }
+
+    /// The same, for a list.
+    async fn listing(&self, tenant: &TenantId) -> Option<OwnedSemaphorePermit> {
+        self.listing.enter(tenant, 1).await
     }
 
     /// Counts an event stream, while what is returned is there.
@@ -180,6 +188,7 @@ pub fn router(api: Api) -> Router {
         arrivals: body::Arrivals::of(most_bytes as u64),
         admitting: Places::of(ADMITTED_AT_ONCE),
         reading: Places::of(READ_AT_ONCE),
+        listing: Places::of(LISTED_AT_ONCE),
         sound: health::Sound::default(),
     });
     let (router, _) = table().split_for_parts();

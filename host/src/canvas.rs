@@ -158,6 +158,7 @@ pub struct Scope<'a> {
     /// How large all is that was made so far, in bytes. What one settlement leaves is bounded as a whole: its links get its value
     /// each, and what it ends gets its failure.
     bytes: usize,
+    links: usize,
 }
 
 /// After so many links of a task that could not be sent no more are tried.
@@ -165,11 +166,26 @@ pub(crate) const MOST_REFUSED: usize = 100;
 
 /// Together all calls of a scope may be as large as so many of the largest messages.
 const SCOPE_MESSAGES: usize = 32;
+/// And so many times as many calls may be linked to them as one canvas may have tasks: each takes memory, however little it says.
+const SCOPE_LINKS: usize = 4;
 
 impl<'a> Scope<'a> {
     /// One of which nothing was made yet.
     pub fn new(tasks: &'a dyn Tasks, ids: &'a mut dyn FnMut() -> TaskId, rules: Rules, now: Timestamp) -> Self {
-        Self { tasks, ids, rules, now, bytes: 0 }
+        Self { tasks, ids, rules, now, bytes: 0, links: 0 }
+    }
+
+    /// Links so many calls to others, if so many may be.
+    fn link(&mut self, calls: usize) -> Result<(), Invalid> {
+        let most = self.rules.canvas_tasks.saturating_mul(SCOPE_LINKS).max(Signature::MOST_LINKED);
+        self.links = self.links.saturating_add(calls);
+        if self.links <= most {
+            return Ok(());
+        }
+        let text = format!(
+            "has more than {most} links, with those of others before it ({SCOPE_LINKS} times limits.canvas_tasks): link less"
+        );
+        Err(Invalid::too_large("signature", text))
     }
 
     /// Makes something of so many bytes, if it may be made.

@@ -215,11 +215,15 @@ impl Sandbox {
         }
         let walked = Bytes::copy_from_slice(component);
         aside(move || prescan::check_shape(&walked)).await?;
-        let described = match self.prepare(digest, component).await {
+        // What is here already was admitted once: tasks may be running of it, whatever comes of this.
+        let is_known = self.is_compiled(digest).await?;
+        let described = match self.prepare_unless_refused(digest, component).await {
             Ok(()) => self.describe(digest).await,
             Err(refusal) => Err(refusal),
         };
-        if let Err(refusal) = &described {
+        if let Err(refusal) = described.as_ref()
+            && !is_known
+        {
             self.forget(digest);
             self.refused.remember(digest, refusal, clock::now());
         }
@@ -233,12 +237,21 @@ impl Sandbox {
 
     /// Makes a component ready to run: from the cache, or by compiling it.
     pub async fn prepare(&self, digest: &Digest, component: &[u8]) -> Result<(), Refusal> {
+        self.make_ready(digest, component, false).await
+    }
+
+    /// The same, unless it has been found out meanwhile that it is to be refused.
+    async fn prepare_unless_refused(&self, digest: &Digest, component: &[u8]) -> Result<(), Refusal> {
+        self.make_ready(digest, component, true).await
+    }
+
+    async fn make_ready(&self, digest: &Digest, component: &[u8], may_be_refused: bool) -> Result<(), Refusal> {
         if self.load(digest, Flavour::Epoch).await?
             && (!self.meters.load(Ordering::Relaxed) || self.load(digest, Flavour::Fuel).await?)
         {
             return Ok(());
         }
-        self.compile(digest, component).await?;
+        self.compile(digest, component, may_be_refused).await?;
         match self.load(digest, Flavour::Epoch).await? {
             true => Ok(()),
             false => Err(broken_cache("what was just compiled does not verify")),
@@ -318,10 +331,10 @@ impl Sandbox {
         }
     }
 
-    async fn compile(&self, digest: &Digest, component: &[u8]) -> Result<(), Refusal> {
+    async fn compile(&self, digest: &Digest, component: &[u8], may_be_refused: bool) -> Result<(), Refusal> {
         let _turn = self.compiling.acquire().await;
         // Somebody else may have been before.
-        if let Some(refusal) = self.refused.get(digest, clock::now()) {
+        if let Some(refusal) = self.refused.get(digest, clock::now()).filter(|_| may_be_refused) {
             return Err(refusal);
         }
         if self.is_compiled(digest).await? {

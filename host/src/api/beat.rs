@@ -19,7 +19,7 @@ use crate::clock;
 #[utoipa::path(get, path = "/v1/beat", tag = "beat", responses((status = 200, body = Vec<PeriodicView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_beat(State(rooms): State<Shared>, Reads(tenant): Reads) -> Reply<Json<Vec<PeriodicView>>> {
-    let _place = rooms.reading(&tenant).await;
+    let _place = rooms.listing(&tenant).await;
     Ok(Json(rooms.api.beat.list(&tenant, clock::now()).await?.into_iter().map(view).collect()))
 }
 

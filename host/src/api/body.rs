@@ -79,6 +79,9 @@ impl Arrivals {
     }
 }
 
+/// Where only one tenant is, its bodies may take so many times as much.
+const ALONE: u64 = 8;
+
 /// Whose body a request has. Who finds out puts it into the request, before the body is read.
 #[derive(Debug, Clone)]
 pub(crate) struct Owner {
@@ -86,6 +89,8 @@ pub(crate) struct Owner {
     pub(crate) tenant: TenantId,
     /// Where its bodies count.
     pub(crate) arrivals: Arrivals,
+    /// Whether no other tenant shares the host: then there is nobody to be kept out.
+    pub(crate) is_alone: bool,
     /// How many of them may be on their way at once.
     pub(crate) most_bodies: u32,
 }
@@ -104,7 +109,7 @@ impl Owner {
 
     /// Counts what has come of a body.
     fn take(&self, held: &mut Held, bytes: usize) -> Reply<()> {
-        let most = self.arrivals.most_bytes;
+        let most = if self.is_alone { ALONE * self.arrivals.most_bytes } else { self.arrivals.most_bytes };
         if held.more(bytes as u64, most) {
             return Ok(());
         }
@@ -280,7 +285,8 @@ mod tests {
 
     /// A request of a tenant's, with a body.
     fn of(tenant: &str, arrivals: &Arrivals, body: Body) -> Request {
-        let owner = Owner { tenant: tenant.parse().unwrap(), arrivals: arrivals.clone(), most_bodies: 1 };
+        let owner =
+            Owner { tenant: tenant.parse().unwrap(), arrivals: arrivals.clone(), is_alone: false, most_bodies: 1 };
         let mut request = Request::new(body);
         request.extensions_mut().insert(owner);
         request

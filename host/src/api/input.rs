@@ -23,11 +23,13 @@ fn identify(parts: &mut Parts, rooms: &Shared, scope: Scope) -> Reply<Caller> {
         if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" }
     });
     let caller = rooms.api.access.identify(token, scope, clock::now())?;
+    let is_alone = !rooms.api.access.is_shared();
     parts.extensions.insert(Owner {
         tenant: caller.tenant.clone(),
         arrivals: rooms.arrivals.clone(),
+        is_alone,
         // As of those who wait: where nobody else is kept out, there may be any number.
-        most_bodies: if rooms.api.access.is_shared() { rooms.api.waits } else { u32::MAX },
+        most_bodies: if is_alone { u32::MAX } else { rooms.api.waits },
     });
     Ok(caller)
 }

@@ -79,7 +79,7 @@ async fn receive<'a>(rooms: &'a Rooms, tenant: &TenantId, request: Request) -> R
     }
     expect_type(request.headers(), &["application/wasm", "application/octet-stream"])?;
     let digest = announced(request.headers())?;
-    let own = rooms.api.access.open_upload(tenant, UPLOADS).map_err(|TooMany { most }| {
+    let own = rooms.api.access.open_upload(tenant, UPLOADS / 2).map_err(|TooMany { most }| {
         RATE_EXCEEDED.because(format!(
             "{most} uploads of the tenant are under way, and no more may be: push again when one is over"
         ))

@@ -14,7 +14,7 @@ use crate::clock;
 #[utoipa::path(get, path = "/v1/queues", tag = "queues", responses((status = 200, body = Vec<QueueView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list_queues(State(rooms): State<Shared>, Reads(tenant): Reads) -> Reply<Json<Vec<QueueView>>> {
-    let _place = rooms.reading(&tenant).await;
+    let _place = rooms.listing(&tenant).await;
     Ok(Json(rooms.api.store.queues(&tenant, clock::now()).await?))
 }
 

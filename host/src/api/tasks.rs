@@ -82,7 +82,7 @@ pub(crate) async fn list_tasks(
     Asked(query): Asked<ListQuery>,
 ) -> Reply<Json<TaskPage>> {
     let filter = query.filter()?;
-    let _place = rooms.reading(&tenant).await;
+    let _place = rooms.listing(&tenant).await;
     let page = rooms.api.store.list(&tenant, filter).await?;
     Ok(Json(TaskPage { tasks: page.tasks, next: page.next.map(cursor) }))
 }

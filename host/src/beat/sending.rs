@@ -20,6 +20,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
 /// The longest wait: a clock that was set, or a machine that slept, is noticed after it.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
+/// How long what was read is gone by: what other hosts have sent is no change of it.
+const READ_AGAIN: Duration = Duration::from_secs(300);
 /// So many messages of a tenant's are made before it is looked again at what others have that is due. One entry may be more.
 const MOST_AT_ONCE: usize = 10_000;
 /// For how many a canvas counts of which none was made: it may have been as much work.
@@ -31,6 +33,8 @@ const LOOKED_AT: usize = 100;
 pub(super) struct Known {
     /// Of the store, when they were read.
     version: u64,
+    /// When they were read.
+    read: Timestamp,
     /// When it was looked last at what is due.
     looked: Timestamp,
     all: Vec<Kept>,
@@ -130,7 +134,8 @@ impl Beat {
     async fn try_one(&self, kept: &mut Kept, slot: Timestamp, share: &mut Share, now: Timestamp) -> Timestamp {
         let Periodic { tenant, name, entry, .. } = &kept.periodic;
         let again = self.failing().get(&(tenant.clone(), name.clone())).map(|failing| failing.again);
-        if let Some(again) = again.filter(|again| *again > now) {
+        // One that is further away than that is of a clock that was set back.
+        if let Some(again) = again.filter(|again| *again > now && *again <= now.after(AGAIN_AT_LAST)) {
             return again;
         }
         if let Some(why) = &share.full {
@@ -167,14 +172,17 @@ impl Beat {
 
     /// What there is: read anew if it is not as it was.
     async fn all(&self, now: Timestamp) -> Result<Known, StoreError> {
+        // Who could not look for a while does not know what others have sent meanwhile.
+        let is_fresh =
+            |known: &Known| now.since(known.looked) <= 2 * LOOK_AT_CLOCK && now.since(known.read) <= READ_AGAIN;
+        let known = self.known().take().filter(is_fresh);
         // Before the entries: they may be newer than it says.
         let version = self.store.periodic_version().await?;
-        let known = self.known().take();
         if let Some(known) = known.filter(|known| known.version == version) {
             return Ok(known);
         }
         let all = self.store.periodic(None).await?.into_iter().map(|periodic| Kept { periodic, due: None });
-        Ok(Known { version, looked: now, all: all.collect() })
+        Ok(Known { version, read: now, looked: now, all: all.collect() })
     }
 
     /// Sends an entry as the task `id`.

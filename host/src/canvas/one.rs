@@ -18,8 +18,6 @@ const LOWEST: u8 = 9;
 const SHADOW_BYTES: usize = 255;
 /// All messages of one call may be as large as so many of the largest.
 pub(super) const PLAN_MESSAGES: usize = 8;
-/// What a call takes in memory that is linked to another, besides what it says.
-const LINK_BYTES: usize = 512;
 /// The most stamps of one task.
 const STAMPS: usize = 32;
 
@@ -181,7 +179,8 @@ fn check_linked(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), I
 fn count_bytes(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), Invalid> {
     let most = builder.scope.rules.message_bytes.saturating_mul(PLAN_MESSAGES);
     let bytes = bytes(call);
-    builder.scope.make(bytes.saturating_add(linked(call) * LINK_BYTES))?;
+    builder.scope.make(bytes)?;
+    builder.scope.link(linked(call))?;
     builder.bytes = builder.bytes.saturating_add(bytes);
     if builder.bytes <= most {
         return Ok(());

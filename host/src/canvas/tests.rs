@@ -258,9 +258,13 @@ fn members_are_counted_while_they_are_read() {
 
 #[test]
 fn what_links_take_in_memory_is_bounded() {
-    let (members, links) = (vec![json!({"task": "m.a"}); 40], vec![json!({"task": "m.e"}); 2000]);
+    let (members, links) = (vec![json!({"task": "m.a"}); 41], vec![json!({"task": "m.e"}); 2000]);
     let refused = try_sent(with(group(&members), json!({"link_error": links}))).unwrap_err();
-    assert!(refused.kind == Fault::TooLarge && refused.message.contains("limits.message_bytes"), "{refused}");
+    assert!(refused.kind == Fault::TooLarge && refused.message.contains("times limits.canvas_tasks"), "{refused}");
+    let few = with(group(&vec![json!({"task": "m.a"}); 5000]), json!({"link_error": {"task": "m.e"}}));
+    let small = Rules { message_bytes: 65_536, ..RULES };
+    let few = serde_json::from_value(few).unwrap();
+    expand(few, None, &mut Scope::new(&AnyTask, &mut || TaskId::from_uuid(uuid::Uuid::now_v7()), small, NOW)).unwrap();
 }
 
 #[test]

@@ -120,21 +120,23 @@ pub(super) fn compiler(flavour: Flavour) -> wasmtime::Result<Engine> {
 
 /// An engine that runs: pooled if the machine allows it.
 pub(super) fn executor(flavour: Flavour, pool: Pool) -> wasmtime::Result<(Engine, Allocator)> {
-    for allocator in [Allocator::PoolWithPagemapScan, Allocator::Pool] {
-        let mut config = base(flavour);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pool, allocator)));
-        if let Ok(engine) = Engine::new(&config) {
-            return Ok((engine, allocator));
+    // Of very many places each has fewer memories; and where addresses are few, one each.
+    let memories = (MAX_POOLED_MEMORIES / pool.instances.max(1)).clamp(1, MAX_MEMORIES);
+    for memories in [memories, 1] {
+        for allocator in [Allocator::PoolWithPagemapScan, Allocator::Pool] {
+            let mut config = base(flavour);
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(pool, memories, allocator)));
+            if let Ok(engine) = Engine::new(&config) {
+                return Ok((engine, allocator));
+            }
         }
     }
     Ok((Engine::new(&base(flavour))?, Allocator::OnDemand))
 }
 
-fn pooling(pool: Pool, allocator: Allocator) -> PoolingAllocationConfig {
+fn pooling(pool: Pool, memories: u32, allocator: Allocator) -> PoolingAllocationConfig {
     let scan = allocator == Allocator::PoolWithPagemapScan;
     let n = pool.instances;
-    // Of very many places each has fewer, and one at least.
-    let memories = (MAX_POOLED_MEMORIES / n.max(1)).clamp(1, MAX_MEMORIES);
     let mut config = PoolingAllocationConfig::new();
     config
         .total_component_instances(n)

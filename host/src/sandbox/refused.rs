@@ -27,7 +27,10 @@ struct Book {
 impl Refused {
     /// Why a component was refused before.
     pub(super) fn get(&self, digest: &Digest, now: Timestamp) -> Option<Refusal> {
-        self.book(now).of.get(digest).map(|(_, refusal)| refusal.clone())
+        let book = self.book(now);
+        // One that was refused again keeps its place among the others.
+        let (since, refusal) = book.of.get(digest)?;
+        (now.since(*since) < KEPT).then(|| refusal.clone())
     }
 
     /// Notes that a component was refused, unless another time it may not be.

@@ -49,7 +49,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use lovage_model::Timestamp;
@@ -78,7 +78,7 @@ pub struct FileStore {
     /// For lists, which may be long: what keeps tasks moving does not wait for them.
     lists: Readers,
     /// Grows with each change of what periodic tasks there are.
-    periodic_version: AtomicU64,
+    periodic_version: Arc<AtomicU64>,
     components: Components,
     /// Held while a component and its row come or go together.
     shelf: Mutex<()>,
@@ -106,12 +106,18 @@ impl FileStore {
         let mut ledger = Ledger::new(db).map_err(|error| faults.explain(&error))?;
         let (bell, ends) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let rings = (bell.clone(), ends.clone());
+        let periodic_version = Arc::<AtomicU64>::default();
+        let changed = Arc::clone(&periodic_version);
         let ring = move |rung: Rung| {
             if rung.ready {
                 rings.0.notify_one();
             }
             if rung.ended {
                 rings.1.notify_one();
+            }
+            if rung.periodic {
+                // After the commit: who reads a version finds what it is of, or what is newer.
+                changed.fetch_add(1, Ordering::Release);
             }
         };
         ring(ledger.rung());
@@ -120,16 +126,7 @@ impl FileStore {
         let writer = writer.map_err(|error| Faults::io(&path, &error))?;
         let readers = Readers::start(&path, &faults, READERS)?;
         let lists = Readers::start(&path, &faults, 1)?;
-        Ok(Self {
-            writer,
-            readers,
-            lists,
-            periodic_version: AtomicU64::new(0),
-            components,
-            shelf: Mutex::new(()),
-            bell,
-            ends,
-        })
+        Ok(Self { writer, readers, lists, periodic_version, components, shelf: Mutex::new(()), bell, ends })
     }
 }
 

@@ -2,15 +2,21 @@
 
 use std::io::{ErrorKind, Result};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use super::door::{self, Order};
+use crate::clock;
 
-/// Answers that a process may leave unread, in bytes. All that one attempt waits for, the largest that there are, are as much; a process
-/// reads them as they come, whatever its guests do.
+/// Answers that a process may leave unread for [`STUCK`], in bytes. All that one attempt waits for, the largest that there are, are as
+/// much; a process reads them as they come, unless it is loading a component just then.
 const MOST_UNREAD_BYTES: usize = 256 << 20;
+/// And at any time.
+const MOST_EVER_BYTES: usize = 4 * MOST_UNREAD_BYTES;
+/// Longer than it may take to load a component.
+const STUCK: Duration = Duration::from_secs(90);
 
 /// The way in.
 pub(super) struct Orders {
@@ -29,6 +35,8 @@ struct Waiting {
     answers_before: usize,
     /// Whether others are being written, which must come first.
     is_written: bool,
+    /// When something was read last, or began to wait.
+    moved: Option<Instant>,
 }
 
 impl Orders {
@@ -44,7 +52,9 @@ impl Orders {
     /// Answers something. False: it is not, since the process asks, and does not read what is answered.
     pub(super) fn answer(&self, order: &Order) -> bool {
         let mut waiting = self.lock();
-        if waiting.answers + waiting.answers_before > MOST_UNREAD_BYTES {
+        let unread = waiting.answers + waiting.answers_before;
+        let is_stuck = || waiting.moved.is_some_and(|moved| clock::instant().saturating_duration_since(moved) > STUCK);
+        if unread > MOST_EVER_BYTES || unread > MOST_UNREAD_BYTES && is_stuck() {
             return false;
         }
         let before = waiting.bytes.len();
@@ -61,6 +71,9 @@ impl Orders {
             waiting.bytes.drain(..written);
         }
         if !waiting.bytes.is_empty() {
+            if is_first {
+                waiting.moved = Some(clock::instant());
+            }
             self.more.notify_one();
         }
     }
@@ -74,13 +87,22 @@ impl Orders {
                 while !left.is_empty() {
                     self.door.writable().await?;
                     match self.door.try_write(left) {
-                        Ok(written) => left = &left[written..],
+                        Ok(written) => {
+                            left = &left[written..];
+                            self.wrote(written);
+                        }
                         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                         Err(error) => return Err(error),
                     }
                 }
             }
         }
+    }
+
+    fn wrote(&self, bytes: usize) {
+        let mut waiting = self.lock();
+        waiting.answers_before = waiting.answers_before.saturating_sub(bytes);
+        waiting.moved = Some(clock::instant());
     }
 
     /// All that waits; none: whoever has more may write.
@@ -100,7 +122,6 @@ impl Orders {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use tokio::net::UnixStream;
 
@@ -118,7 +139,12 @@ mod tests {
         };
         assert!(answer(4 << 20) && orders.lock().answers > 1 << 20);
         orders.lock().answers = MOST_UNREAD_BYTES + 1;
+        assert!(answer(1), "it may be loading something");
         let before = orders.lock().bytes.len();
+        orders.lock().moved = clock::instant().checked_sub(2 * STUCK);
+        assert!(!answer(1) && orders.lock().bytes.len() == before);
+        orders.lock().moved = Some(clock::instant());
+        orders.lock().answers = MOST_EVER_BYTES + 1;
         assert!(!answer(1) && orders.lock().bytes.len() == before);
         let passing = Arc::clone(&orders);
         tokio::spawn(async move { passing.pass().await });

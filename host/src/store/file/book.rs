@@ -86,6 +86,8 @@ pub(super) struct Book {
     pub(super) put: bool,
     /// Whether something ended whose followers are to be dealt with, since somebody last asked.
     pub(super) ended: bool,
+    /// Whether periodic tasks are not those that they were when somebody last asked.
+    pub(super) periodic: bool,
     journal: Vec<Change>,
 }
 
@@ -112,6 +114,7 @@ impl Book {
             next_token: opens << 40,
             put: true,
             ended: db.query_row("SELECT EXISTS (SELECT 1 FROM ended)", [], |row| row.get(0))?,
+            periodic: false,
             journal: Vec::new(),
         };
         book.load_names(db)?;

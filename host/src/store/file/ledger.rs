@@ -30,6 +30,8 @@ pub(super) struct Rung {
     pub(super) ready: bool,
     /// Something ended whose followers are to be dealt with.
     pub(super) ended: bool,
+    /// Periodic tasks are not those that they were.
+    pub(super) periodic: bool,
 }
 
 impl Ledger {
@@ -69,7 +71,11 @@ impl Ledger {
 
     /// Who is to be told of what has happened since this was last asked.
     pub(super) fn rung(&mut self) -> Rung {
-        Rung { ready: std::mem::take(&mut self.book.put), ended: std::mem::take(&mut self.book.ended) }
+        Rung {
+            ready: std::mem::take(&mut self.book.put),
+            ended: std::mem::take(&mut self.book.ended),
+            periodic: std::mem::take(&mut self.book.periodic),
+        }
     }
 
     /// Undoes everything since `begin`.

@@ -30,24 +30,20 @@ impl Schedules for FileStore {
 
     async fn set_periodic(&self, periodic: Periodic) -> Result<()> {
         let entry = serde_json::to_string(&periodic.entry).map_err(|error| StoreError::Failed(error.to_string()))?;
-        self.writer.run(Need::DURABLE, move |ledger| ledger.set_periodic(&periodic, &entry)).await?;
-        // After it: who reads a version finds what it is of, or what is newer.
-        self.periodic_version.fetch_add(1, Ordering::Release);
-        Ok(())
+        self.writer.run(Need::DURABLE, move |ledger| ledger.set_periodic(&periodic, &entry)).await
     }
 
     async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool> {
         let (tenant, name) = (tenant.clone(), name.clone());
-        let removed = self
-            .writer
+        self.writer
             .run(Need::DURABLE, move |ledger| {
                 let Some(number) = ledger.book.tenant(&tenant) else { return Ok(false) };
                 let sql = "DELETE FROM periodic WHERE tenant = ?1 AND name = ?2";
-                Ok(ledger.count(sql, params![number, name.as_str()])? > 0)
+                let removed = ledger.count(sql, params![number, name.as_str()])? > 0;
+                ledger.book.periodic |= removed;
+                Ok(removed)
             })
-            .await?;
-        self.periodic_version.fetch_add(1, Ordering::Release);
-        Ok(removed)
+            .await
     }
 
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
@@ -68,6 +64,7 @@ impl Ledger {
     fn set_periodic(&mut self, periodic: &Periodic, entry: &str) -> rusqlite::Result<()> {
         let Periodic { tenant, name, of_config, since, .. } = periodic;
         let number = self.tenant(tenant)?;
+        self.book.periodic = true;
         self.run(
             "INSERT INTO periodic (tenant, name, entry, of_config, since) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT DO UPDATE SET entry = ?3, of_config = ?4, since = ?5",

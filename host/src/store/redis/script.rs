@@ -8,7 +8,7 @@ use crate::store::VALUE_OVERHEAD_BYTES;
 use crate::store::record::{MAX_CHILDREN, MAX_LEASED_BYTES, MAX_LISTED_BYTES, MAX_LOGS};
 
 /// The schema of our own keys.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 
 /// The most messages that nobody can run that are kept, the newest.
 const MAX_DEAD: u64 = 10_000;

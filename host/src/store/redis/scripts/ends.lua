@@ -131,6 +131,8 @@ local function conclude(t, id, r, s)
   if s.wo then set(f, 'wo', s.wo, 'us', s.us) end
   if r.pl == 'l' and not s.done then set(f, 'last', r.tag) end
   if s.done then
+    -- By its tag a settlement is known again that ended it; this one is no lease's.
+    if r.pl ~= 'l' and r.tag then forget_field(f, 'tag') end
     unlabel(t, id, r)
     set(f, 'pl', 'e', 'en', int(now))
     note_end(t, id, r.n, now)

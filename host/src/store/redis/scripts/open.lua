@@ -2,6 +2,33 @@
 
 local known = tonumber(call('HGET', K.counters, 'schema') or SCHEMA)
 if known > SCHEMA then return cmsgpack.pack({ newer = known }) end
+
+-- From 1 to 2: what is ours of a tenant was below its clients' keys, and the names of buckets did not count.
+local function migrate()
+  local cursor, old = '0', {}
+  repeat
+    local page = call('SCAN', cursor, 'MATCH', '*lovage:{*}:lovage:*', 'COUNT', 10000)
+    cursor = page[1]
+    for _, key in ipairs(page[2]) do
+      if key:sub(1, #OURS) == OURS then old[#old + 1] = key end
+    end
+  until cursor == '0'
+  for _, key in ipairs(old) do
+    local t, rest = key:sub(#OURS + 1):match('^{([^}]*)}:lovage:(.*)$')
+    if t then call('RENAME', key, OURS .. 'of:{' .. t .. '}:' .. rest) end
+  end
+  local tenants = call('HKEYS', K.registered)
+  tenants[#tenants + 1] = 'default'
+  for _, t in ipairs(tenants) do
+    local bytes = 0
+    for _, bucket in ipairs(call('SMEMBERS', K.value_buckets(t))) do
+      bytes = bytes + #bucket * call('HLEN', K.values(t, bucket))
+    end
+    if bytes > 0 then call('INCRBY', K.value_room(t), int(bytes)) end
+  end
+end
+
+if known < 2 then migrate() end
 call('HSET', K.counters, 'schema', SCHEMA)
 
 local before, all = {}, call('HGETALL', K.hosts)

@@ -50,6 +50,45 @@ async fn a_host_that_comes_back_has_its_own_at_once() {
     assert_eq!((leases[0].message.id.as_str(), leases[0].deliveries), ("a", 2));
 }
 
+/// Of schema 1, what was ours of a tenant was below its clients' keys.
+#[tokio::test]
+async fn what_an_older_version_left_is_found() {
+    use crate::store::{Access as _, Place, Store as _, Values as _};
+    use lovage_model::{TenantPolicy, TenantView};
+    let bench = Bench::new().await;
+    let acme = TenantId::new("acme").unwrap();
+    bench
+        .store
+        .register(TenantView { name: acme.clone(), created_at: at(0), policy: TenantPolicy::default() })
+        .await
+        .unwrap();
+    bench.store.submit(&acme, vec![Plan::of(message("a"))], at(0), Room::UNLIMITED).await.unwrap();
+    let place = Place { tenant: acme.clone(), bucket: "tasks:b".to_owned(), key: "k".to_owned() };
+    bench.store.keep_value(place.clone(), "v".into(), u64::MAX).await.unwrap().unwrap();
+    let old = |key: &str| key.replace("lovage:of:{acme}:", "lovage:{acme}:lovage:");
+    let keys: Vec<String> = bench.ask("KEYS", "lovage:of:{acme}:*", &[]).await;
+    assert!(keys.len() >= 5, "{keys:?}");
+    for key in &keys {
+        let key = key.strip_prefix(&bench.options.global_keyprefix).unwrap();
+        bench.ask::<()>("RENAME", key, &[&bench.key(&old(key))]).await;
+    }
+    bench.ask::<i64>("DECRBY", "lovage:{acme}:lovage:value-room", &["7"]).await;
+    bench.ask::<u64>("HSET", "lovage:counters", &["schema", "1"]).await;
+    let Bench { store, options, client, .. } = bench;
+    store.close().await.unwrap();
+    let store = RedisStore::open(options, at(1)).await.unwrap();
+    let room = 64 + 7 + 1 + 1;
+    let full = store.keep_value(place.clone(), "vv".into(), room).await.unwrap();
+    assert_eq!(full, Err(crate::store::Unkept::Full), "the name of its bucket counts");
+    assert!(store.value(place).await.unwrap().is_some());
+    let leases = lease(&store, 9, at(1)).await.leases;
+    assert_eq!(leases.iter().map(|lease| lease.message.id.as_str()).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(store.commit(leases[0].key, success("1", at(2))).await.unwrap(), Fenced::Applied);
+    let mut client = client.clone();
+    let left: Vec<String> = redis::cmd("KEYS").arg("*lovage:{acme}:lovage:*").query_async(&mut client).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[tokio::test]
 async fn two_hosts_of_one_name_are_refused() {
     let bench = Bench::new().await;
