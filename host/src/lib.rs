@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod api;
+pub mod aside;
 pub mod attempt;
 pub mod beat;
 pub mod canvas;

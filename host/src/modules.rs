@@ -15,6 +15,7 @@ use lovage_model::{Digest, ModuleName, ModuleVersion, TaskDefinition, TaskName, 
 use sha2::{Digest as _, Sha256};
 
 use crate::access::Access;
+use crate::aside::aside;
 use crate::held::Rooms;
 use crate::sandbox::{Refusal, Sandbox};
 use crate::store::{Store, StoreError, Upload};
@@ -348,11 +349,10 @@ impl Modules {
     }
 }
 
-/// Hashes elsewhere: a large component takes a while, in which other things are to be done.
-async fn digest_of(component: &Bytes) -> Digest {
+/// The digest of a component.
+pub async fn digest_of(component: &Bytes) -> Digest {
     let component = component.clone();
-    let hash = tokio::task::spawn_blocking(move || Sha256::digest(&component)).await.expect("hashing does not panic");
-    Digest::from_bytes(&hash.into())
+    aside(move || Digest::from_bytes(&Sha256::digest(&component).into())).await
 }
 
 /// Finds the whole name that a person means among those there are.

@@ -51,6 +51,7 @@ pub use compile::{Compiler, compile_child};
 pub use prescan::{Shape, check_shape};
 pub use threads::{guest_runtime, guest_threads};
 
+use crate::aside::aside;
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
 use crate::clock;
 use apart::Apart;
@@ -217,7 +218,7 @@ impl Sandbox {
         aside(move || prescan::check_shape(&walked)).await?;
         // What is here already was admitted once: tasks may be running of it, whatever comes of this.
         let is_known = self.is_compiled(digest).await?;
-        let described = match self.prepare_unless_refused(digest, component).await {
+        let described = match self.make_ready(digest, component, true).await {
             Ok(()) => self.describe(digest).await,
             Err(refusal) => Err(refusal),
         };
@@ -240,11 +241,7 @@ impl Sandbox {
         self.make_ready(digest, component, false).await
     }
 
-    /// The same, unless it has been found out meanwhile that it is to be refused.
-    async fn prepare_unless_refused(&self, digest: &Digest, component: &[u8]) -> Result<(), Refusal> {
-        self.make_ready(digest, component, true).await
-    }
-
+    /// The same; with `may_be_refused` unless it was found out meanwhile that it is to be.
     async fn make_ready(&self, digest: &Digest, component: &[u8], may_be_refused: bool) -> Result<(), Refusal> {
         if self.load(digest, Flavour::Epoch).await?
             && (!self.meters.load(Ordering::Relaxed) || self.load(digest, Flavour::Fuel).await?)
@@ -405,11 +402,6 @@ impl Sandbox {
         let engine = engine::compiler(flavour).map_err(|error| broken_cache(error.to_string()))?;
         Ok(known.get_or_init(|| engine::compatibility(&engine)))
     }
-}
-
-/// What takes a while without waiting for anything, on a thread of its own: others are to be served meanwhile.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("it does not panic")
 }
 
 fn flavour(fuel: bool) -> Flavour {

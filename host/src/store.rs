@@ -46,6 +46,7 @@ pub use access::{Access, Token};
 pub use fanout::Fanout;
 pub use joins::{ChordEnd, Completed, Ended, FollowUp, Joins};
 pub use metering::Metering;
+pub use record::{MAX_LISTED_BYTES, json_bytes};
 pub use schedules::{LastRun, Periodic, Schedules};
 pub use sharing::{Share, Shares};
 pub use values::{Place, Unkept, VALUE_OVERHEAD_BYTES, Values};

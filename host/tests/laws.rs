@@ -36,11 +36,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "api",
         &[
             "access", "beat", "control", "pipeline", "queue", "modules", "outside", "sandbox", "events", "store",
-            "attempt", "held", "clock",
+            "attempt", "held", "clock", "aside",
         ],
     ),
     ("access", &["store", "held", "clock"]),
-    ("beat", &["access", "queue", "modules", "events", "store", "clock"]),
+    ("beat", &["access", "queue", "modules", "events", "store", "clock", "aside"]),
     ("control", &["pipeline", "modules", "events", "store", "attempt", "clock", "celery"]),
     ("scheduler", &["pipeline", "store", "clock"]),
     ("outside", &["store", "attempt", "held"]),
@@ -52,8 +52,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("queue", &["canvas", "modules"]),
-    ("modules", &["access", "sandbox", "store", "held", "clock"]),
-    ("sandbox", &["attempt", "fair", "clock"]),
+    ("modules", &["access", "sandbox", "store", "held", "clock", "aside"]),
+    ("sandbox", &["attempt", "fair", "clock", "aside"]),
     ("trace", &["canvas", "attempt"]),
     ("canvas", &["attempt"]),
     ("events", &["celery"]),
@@ -63,6 +63,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("fair", &[]),
     ("held", &[]),
     ("clock", &[]),
+    ("aside", &[]),
 ];
 
 /// What only some files may name.

@@ -308,6 +308,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_is_alone_may_have_eight_times_as_much_on_the_way() {
+        let arrivals = Arrivals::of(10);
+        let take = async |bytes: usize| {
+            let mut request = of("own", &arrivals, "x".repeat(bytes).into());
+            let owner = request.extensions().get::<Owner>().unwrap().clone();
+            request.extensions_mut().insert(Owner { is_alone: true, ..owner });
+            read(request, Cap::small()).await
+        };
+        let whole = take(80).await.unwrap();
+        let refused = take(1).await.unwrap_err();
+        assert!(refused.detail.contains("may take 80 bytes together"), "{}", refused.detail);
+        drop(whole);
+    }
+
+    #[tokio::test]
     async fn a_body_counts_until_it_has_come_whole() {
         let arrivals = Arrivals::of(10);
         let take = async |tenant: &str, body: Body| read(of(tenant, &arrivals, body), Cap::small()).await;

@@ -10,9 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lovage_model::api::Problem;
-use lovage_model::{ModuleName, ModuleVersion, TenantId};
+use lovage_model::{Digest, ModuleName, ModuleVersion, TenantId};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::SemaphorePermit;
 
 use super::body::{Cap, expect_type, read_watched};
@@ -21,7 +20,7 @@ use super::problem::{BAD_DIGEST, BAD_QUERY, DRAINING, Failure, NO_OLDER_VERSION,
 use super::{Rooms, Shared, UPLOADS};
 use crate::access::{OpenStream, TooMany};
 use crate::clock;
-use crate::modules::PushError;
+use crate::modules::{PushError, digest_of};
 use crate::sandbox::Shape;
 
 /// How long a component may take to arrive.
@@ -102,7 +101,7 @@ async fn receive<'a>(rooms: &'a Rooms, tenant: &TenantId, request: Request) -> R
     })
     .await?;
     if let Some(digest) = digest {
-        check_digest(component.clone(), digest).await?;
+        check_digest(&component, &digest).await?;
     }
     Ok((component, Upload { _own: own, _turn: turn }))
 }
@@ -113,20 +112,18 @@ struct Upload<'a> {
     _turn: SemaphorePermit<'a>,
 }
 
-/// Hashes elsewhere: a large component takes a while, in which other requests are to be served.
-async fn check_digest(component: Bytes, digest: Vec<u8>) -> Reply<()> {
-    let bytes = component.len();
-    let found = tokio::task::spawn_blocking(move || Sha256::digest(&component)).await.expect("hashing does not panic");
-    if digest == found.as_slice() {
+async fn check_digest(component: &Bytes, announced: &Digest) -> Reply<()> {
+    if digest_of(component).await == *announced {
         return Ok(());
     }
     Err(BAD_DIGEST.because(format!(
-        "the {bytes} bytes that arrived have another sha-256 than Content-Digest says: send them again"
+        "the {} bytes that arrived have another sha-256 than Content-Digest says: send them again",
+        component.len()
     )))
 }
 
 /// The SHA-256 that a request says its body has, if it says one. What cannot be read is refused: who sends it wants it verified.
-fn announced(headers: &HeaderMap) -> Reply<Option<Vec<u8>>> {
+fn announced(headers: &HeaderMap) -> Reply<Option<Digest>> {
     let mut fields = headers.get_all(&CONTENT_DIGEST).iter();
     let Some(first) = fields.next() else { return Ok(None) };
     match (first.to_str(), fields.next()) {
@@ -137,11 +134,12 @@ fn announced(headers: &HeaderMap) -> Reply<Option<Vec<u8>>> {
 }
 
 /// The SHA-256 in a Content-Digest (RFC 9530), which may list others too.
-fn sha256_in(field: &str) -> Reply<Vec<u8>> {
+fn sha256_in(field: &str) -> Reply<Digest> {
     let wrong = || BAD_DIGEST.because(format!("Content-Digest is {field:?}: write sha-256=:<base64 of 32 bytes>:"));
     let listed = field.split(',').find_map(|entry| entry.trim().strip_prefix("sha-256=")).ok_or_else(wrong)?;
     let text = listed.strip_prefix(':').and_then(|rest| rest.strip_suffix(':')).ok_or_else(wrong)?;
-    STANDARD.decode(text).ok().filter(|digest| digest.len() == 32).ok_or_else(wrong)
+    let bytes = STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.map(|bytes: [u8; 32]| Digest::from_bytes(&bytes)).ok_or_else(wrong)
 }
 
 /// The active version of every module.
@@ -212,7 +210,7 @@ mod tests {
     #[test]
     fn a_digest_is_found_among_others() {
         let text = format!("sha-512=:AAAA:, sha-256=:{}:", STANDARD.encode([7; 32]));
-        assert_eq!(sha256_in(&text).unwrap(), [7; 32]);
+        assert_eq!(sha256_in(&text).unwrap(), Digest::from_bytes(&[7; 32]));
         for bad in ["", "sha-256=abc", "sha-256=:AAAA:", "sha-256=:!:", "sha-512=:AAAA:"] {
             assert_eq!(sha256_in(bad).unwrap_err().kind.code, "bad_digest", "{bad}");
         }
@@ -229,7 +227,7 @@ mod tests {
             announced(&headers).map_err(|failure| failure.kind.code)
         };
         assert_eq!(said(&[]), Ok(None));
-        assert_eq!(said(&[good.as_bytes()]), Ok(Some(vec![7; 32])));
+        assert_eq!(said(&[good.as_bytes()]), Ok(Some(Digest::from_bytes(&[7; 32]))));
         assert_eq!(said(&[b"sha-256=:\xff:"]), Err("bad_digest"));
         assert_eq!(said(&[good.as_bytes(), good.as_bytes()]), Err("bad_digest"));
     }

@@ -22,6 +22,7 @@ use super::body::{self, Cap, Whole};
 use super::input::{Named, Submits, header};
 use super::problem::{BODY_TOO_LARGE, DRAINING, Failure, ID_TAKEN, INVALID_REQUEST, QUEUE_FULL, Reply};
 use super::{Places, Rooms, Shared};
+use crate::aside::aside;
 use crate::clock;
 use crate::queue::{self, Ids, Sent};
 use crate::store::{Quota, Submitted};
@@ -158,7 +159,7 @@ async fn apart<T: Send + 'static>(places: &Places, tenant: &TenantId, what: impl
         let _place = place;
         what()
     };
-    tokio::task::spawn_blocking(work).await.expect("admitting does not panic")
+    aside(work).await
 }
 
 /// The plans of a batch, each call for itself.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use lovage_model::{EntryName, Event, PeriodicTask, ResultTuple, Signature, TaskId, TenantId, Timestamp};
 
 use super::{Beat, BeatError, Due, due};
+use crate::aside::aside;
 use crate::clock;
 use crate::queue::{self, Refusal, Sent};
 use crate::store::{LastRun, Periodic, Quota, StoreError, Submitted};
@@ -239,17 +240,7 @@ impl Beat {
             let known = queue::Known { modules: &modules, tenant: &tenant };
             queue::admit(call, queue::Ids::Given(id), &known, &limits, now)
         };
-        if !is_canvas {
-            return admit();
-        }
-        match tokio::task::spawn_blocking(admit).await {
-            Ok(admitted) => admitted,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends, and who waits with it.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        if is_canvas { aside(admit).await } else { admit() }
     }
 
     /// Notes why something could not be sent. It is tried again after so long, or after a pause that grows; returns when.

@@ -8,12 +8,10 @@ use lovage_model::{DeliveryInfo, Message, QueueName, ResultMeta, State, TaskId, 
 use super::Control;
 use crate::clock;
 use crate::pipeline::{Brief, Ordered};
-use crate::store::{Filter, Result};
+use crate::store::{Filter, MAX_LISTED_BYTES, Result};
 
 /// The most tasks that one answer lists.
 const SHOWN: usize = 1000;
-/// An answer lists no more tasks once it has so many bytes of their arguments, which may be megabytes each.
-const SHOWN_BYTES: usize = 16 << 20;
 
 impl Control {
     /// What runs here, the oldest first, as far as it has room in one answer.
@@ -29,7 +27,7 @@ impl Control {
     async fn held(&self, tenant: &TenantId, which: impl Fn(&Brief) -> bool) -> Result<Vec<TaskInfo>> {
         let (mut all, mut bytes) = (Vec::new(), 0);
         for brief in self.running.all(tenant).into_iter().filter(which).take(SHOWN) {
-            if bytes >= SHOWN_BYTES {
+            if bytes >= MAX_LISTED_BYTES {
                 break;
             }
             // One that is not there any more has been forgotten since.
@@ -122,7 +120,7 @@ impl Control {
             self.running.all(tenant).into_iter().map(|brief| (brief.id.clone(), brief)).collect();
         let (mut found, mut bytes) = (BTreeMap::new(), 0);
         for id in ids {
-            if bytes >= SHOWN_BYTES {
+            if bytes >= MAX_LISTED_BYTES {
                 break;
             }
             let Some(meta) = self.store.task(tenant, id).await? else { continue };

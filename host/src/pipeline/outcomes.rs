@@ -3,14 +3,14 @@
 //! What one tenant's attempts leave behind may be large. So what waits counts in bytes; an attempt whose tenant has too much here
 //! waits with its own, and counts as one that the host has; and whose outcomes have taken least of the store, by weight, is next.
 
-use lovage_model::{Arrival, AttemptLog, Embed, Exception, Message, Settlement, Verdict};
+use lovage_model::{Arrival, AttemptLog, Exception, Message, Settlement, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::Listed;
 use crate::canvas::call_bytes;
 use crate::fair::Fair;
 use crate::held::Rooms;
-use crate::store::Lease;
+use crate::store::{Lease, json_bytes};
 
 /// What of one tenant may wait, in KiB; one outcome may be larger.
 const TENANT_KIB: u32 = 16 << 10;
@@ -144,29 +144,7 @@ fn of_message(message: &Message) -> usize {
     let extra = [headers, stamps, overrides].into_iter().flatten();
     let extra: usize = extra.map(|(name, value)| name.len() + value.as_str().len()).sum();
     let links: usize = callbacks.iter().chain(errbacks).map(|call| LEAST_BYTES + call_bytes(call)).sum();
-    LEAST_BYTES + args.as_str().len() + kwargs.as_str().len() + extra + links + embed.as_deref().map_or(0, of_embed)
-}
-
-/// What a message in Celery's form carries: as much as is written of it, which is counted and not kept.
-fn of_embed(embed: &Embed) -> usize {
-    let mut written = Written(0);
-    // What cannot be written is not: then it is as large as it came to be.
-    let _ = serde_json::to_writer(&mut written, embed);
-    written.0
-}
-
-/// Counts what is written.
-struct Written(usize);
-
-impl std::io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    LEAST_BYTES + args.as_str().len() + kwargs.as_str().len() + extra + links + embed.as_deref().map_or(0, json_bytes)
 }
 
 #[cfg(test)]
@@ -222,7 +200,7 @@ mod tests {
         let message = || Message::new("a".parse().unwrap(), "t".parse().unwrap());
         let call = Signature::new("t".parse().unwrap(), large.clone());
         let named = BTreeMap::from([("n".to_owned(), large.clone())]);
-        let embed = Embed { properties: large.clone(), ..Embed::default() };
+        let embed = lovage_model::Embed { properties: large.clone(), ..Default::default() };
         let messages = [
             Message { callbacks: vec![call.clone()], ..message() },
             Message { errbacks: vec![call], ..message() },

@@ -16,10 +16,10 @@ pub(super) const MAX_LOGS: usize = 20;
 pub(super) const MAX_LEASED_BYTES: usize = 64 * 1024 * 1024;
 
 /// A list ends once it has so many bytes, and says where the next one begins: what is listed may be megabytes each.
-pub(super) const MAX_LISTED_BYTES: usize = 16 * 1024 * 1024;
+pub const MAX_LISTED_BYTES: usize = 16 * 1024 * 1024;
 
 /// How large something is as JSON, in bytes.
-pub(super) fn json_bytes<T: serde::Serialize>(value: &T) -> usize {
+pub fn json_bytes<T: serde::Serialize>(value: &T) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -30,11 +30,7 @@ local unacked, mine = {}, {}
 local function grant(t, id, q, raw)
   local number = A.first + #leases
   local tag = 'lovage-' .. OPENING .. format('%010x', number) .. '/' .. t .. '/' .. id
-  local of = unacked[t]
-  if not of then
-    of = {}
-    unacked[t] = of
-  end
+  local of = within(unacked, t)
   of[#of + 1] = tag
   of[#of + 1] = held(raw, q)
   mine[tag] = true

@@ -68,13 +68,19 @@ local function next_of(what)
   return c[what]
 end
 
--- Something to be added to a hash's field at the end.
-local function add(key, field, d)
-  local of = gathered[key]
+-- The table in a table.
+local function within(all, name)
+  local of = all[name]
   if not of then
     of = {}
-    gathered[key] = of
+    all[name] = of
   end
+  return of
+end
+
+-- Something to be added to a hash's field at the end.
+local function add(key, field, d)
+  local of = within(gathered, key)
   of[field] = (of[field] or 0) + d
 end
 
@@ -86,16 +92,7 @@ end
 local counts = {}
 
 local function count(t, q, kind, d)
-  local of = counts[t]
-  if not of then
-    of = {}
-    counts[t] = of
-  end
-  local line = of[q]
-  if not line then
-    line = {}
-    of[q] = line
-  end
+  local line = within(within(counts, t), q)
   line[kind] = (line[kind] or 0) + d
 end
 
@@ -135,21 +132,13 @@ end
 local zadds, zrems, used = {}, {}, {}
 
 local function zadd(key, score, member)
-  local of = zadds[key]
-  if not of then
-    of = {}
-    zadds[key] = of
-  end
+  local of = within(zadds, key)
   of[#of + 1] = score
   of[#of + 1] = member
 end
 
 local function zrem(key, member)
-  local of = zrems[key]
-  if not of then
-    of = {}
-    zrems[key] = of
-  end
+  local of = within(zrems, key)
   of[#of + 1] = member
 end
 
