@@ -15,8 +15,9 @@
 mod watch;
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lovage_model::{Event, EventKind, TaskId, TenantId, Timestamp};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -48,7 +49,41 @@ pub struct Numbered {
     /// Its number; none for a piece of a log, which cannot be resumed from.
     pub sequence: Option<u64>,
     /// The event.
-    pub event: Arc<Event>,
+    pub event: Arc<Told>,
+}
+
+/// An event, and its text, which is made at most once however many listen.
+#[derive(Debug)]
+pub struct Told {
+    event: Event,
+    text: OnceLock<String>,
+}
+
+impl Told {
+    /// Its text; the first who asks makes it.
+    pub fn text(&self, make: impl FnOnce(&Event) -> String) -> &str {
+        self.text.get_or_init(|| make(&self.event))
+    }
+}
+
+impl From<Event> for Told {
+    fn from(event: Event) -> Self {
+        Self { event, text: OnceLock::new() }
+    }
+}
+
+impl Deref for Told {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
+}
+
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        self.event == other.event
+    }
 }
 
 type Sender = broadcast::Sender<Notice>;
@@ -71,7 +106,7 @@ struct State {
 
 #[derive(Debug)]
 struct Channel {
-    kept: VecDeque<(u64, Arc<Event>)>,
+    kept: VecDeque<(u64, Arc<Told>)>,
     /// The number of the last event that is no longer kept.
     dropped: u64,
     all: Sender,
@@ -92,7 +127,7 @@ impl Channel {
         self.tasks.is_empty() && self.watched.is_empty() && self.all.receiver_count() == 0
     }
 
-    fn keep(&mut self, sequence: u64, event: &Arc<Event>) {
+    fn keep(&mut self, sequence: u64, event: &Arc<Told>) {
         if self.kept.len() == KEPT {
             self.dropped = self.kept.pop_front().map_or(self.dropped, |(oldest, _)| oldest);
         }
@@ -165,7 +200,7 @@ impl Hub {
         if !self.lock().hears(tenant) {
             return;
         }
-        let shared: Vec<Arc<Event>> = events().into_iter().map(|event| Arc::new(self.signed(event))).collect();
+        let shared: Vec<Arc<Told>> = events().into_iter().map(|event| Arc::new(self.signed(event).into())).collect();
         let mut state = self.lock();
         for event in shared {
             let is_log = matches!(event.kind, EventKind::Log { .. });

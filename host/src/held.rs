@@ -45,6 +45,11 @@ impl Held {
         }
         true
     }
+
+    /// All that its tenant holds now.
+    pub fn all(&self) -> u64 {
+        self.holdings.lock().get(&self.tenant).copied().unwrap_or_default()
+    }
 }
 
 impl Drop for Held {
@@ -125,6 +130,7 @@ mod tests {
         let (mut one, mut two) = (holdings.of(&own), holdings.of(&own));
         assert!(one.more(7, 10) && two.more(3, 10) && !two.more(1, 10) && two.more(0, 10));
         assert!(!two.more(u64::MAX, u64::MAX - 1) && two.more(1, 11));
+        assert_eq!((one.all(), two.all(), holdings.of(&other).all()), (11, 11, 0));
         drop(holdings.of(&own));
         let mut others = holdings.of(&other);
         assert!(others.more(10, 10), "it has its own");

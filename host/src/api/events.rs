@@ -1,16 +1,19 @@
 //! Events as server-sent events, for one task and for all of a tenant.
 //!
 //! A task's stream subscribes, then reads the store: it starts with what is known, so nothing is missed, and ends after
-//! the task's end. `id` is the number to resume from (`Last-Event-ID`). Who was too slow gets an event `lagged`.
+//! the task's end. `id` is the number to resume from (`Last-Event-ID`). Who was too slow gets an event `lagged`. Streams of all events
+//! rest between what they write, the longer the more of them a tenant has open: see `OpenStream::rest`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::Sse;
 use axum::response::sse::Event as Line;
+use futures_util::FutureExt;
 use futures_util::stream::{self, Stream};
 use lovage_model::api::Problem;
 use lovage_model::{Called, Event, EventKind, Exception, ResultMeta, State as TaskState, TaskId};
@@ -19,6 +22,7 @@ use super::Shared;
 use super::input::{Listens, Named, header};
 use super::problem::{BAD_QUERY, Failure, Reply};
 use crate::access::{Caller, OpenStream};
+use crate::clock;
 use crate::events::{Notice, Numbered, Subscription};
 
 /// A comment is sent after so long without an event, and the store is looked at.
@@ -77,7 +81,9 @@ fn last_event_id(headers: &HeaderMap) -> Reply<Option<u64>> {
 struct Feed {
     rooms: Shared,
     caller: Caller,
-    _open: OpenStream,
+    open: OpenStream,
+    /// When what it writes now began.
+    began: Instant,
     /// The task; none: all of the tenant's.
     task: Option<TaskId>,
     subscription: Subscription,
@@ -88,7 +94,8 @@ struct Feed {
 impl Feed {
     fn new(rooms: Shared, caller: Caller, open: OpenStream, task: Option<TaskId>, subscription: Subscription) -> Self {
         let lagged = (!subscription.complete()).then(|| lagged(None));
-        Self { rooms, caller, _open: open, task, subscription, lines: lagged.into_iter().collect(), ended: false }
+        let (began, lines) = (clock::instant(), lagged.into_iter().collect());
+        Self { rooms, caller, open, began, task, subscription, lines, ended: false }
     }
 
     fn stream(self) -> impl Stream<Item = Result<Line, Infallible>> {
@@ -103,19 +110,35 @@ impl Feed {
             if self.ended {
                 return None;
             }
-            let next = tokio::time::timeout(HEARTBEAT, self.subscription.next());
-            let notice = tokio::select! {
-                notice = next => notice,
-                () = self.rooms.over(&self.caller) => return None,
-            };
+            let mut notice = self.subscription.next().now_or_never();
+            if notice.is_none() {
+                let (rest, subscription) = (self.rest(), &mut self.subscription);
+                let next = async {
+                    if !rest.is_zero() {
+                        tokio::time::sleep(rest).await;
+                    }
+                    tokio::time::timeout(HEARTBEAT, subscription.next()).await.ok()
+                };
+                notice = tokio::select! {
+                    next = next => next,
+                    () = self.rooms.over(&self.caller) => return None,
+                };
+                self.began = clock::instant();
+            }
             match notice {
-                Ok(notice) => self.take(notice).await,
-                Err(_) => {
+                Some(notice) => self.take(notice).await,
+                None => {
                     self.lines.push_back(Line::default().comment("still here"));
                     self.look().await;
                 }
             }
         }
+    }
+
+    /// How long it still has to rest from what it wrote last.
+    fn rest(&self) -> Duration {
+        let rest = if self.task.is_some() { Duration::ZERO } else { self.open.rest() };
+        rest.saturating_sub(clock::instant().saturating_duration_since(self.began))
     }
 
     async fn take(&mut self, notice: Notice) {
@@ -147,12 +170,13 @@ impl Feed {
     fn tell_known(&mut self, meta: &ResultMeta) {
         let event = known(meta);
         self.ended = meta.status.is_terminal();
-        self.lines.push_back(line(&Numbered { sequence: Some(self.subscription.sequence()), event: event.into() }));
+        self.lines
+            .push_back(line(&Numbered { sequence: Some(self.subscription.sequence()), event: Arc::new(event.into()) }));
     }
 }
 
 fn line(numbered: &Numbered) -> Line {
-    let json = serde_json::to_string(&*numbered.event).expect("an event is JSON");
+    let json = numbered.event.text(|event| serde_json::to_string(event).expect("an event is JSON"));
     let line = Line::default().event(numbered.event.kind.name()).data(json);
     match numbered.sequence {
         Some(sequence) => line.id(sequence.to_string()),
