@@ -3,8 +3,8 @@
 //! Each tenant has a line of its own. Next is the first of the line whose tenant has used least, by what it really used: start-time
 //! fair queueing (Goyal, Vin and Cheng 1996), as in `store/sharing.rs`.
 //!
-//! Invariant: who comes with an empty line begins where the one was that was next last, or before it by its credit at the most.
-//! So nobody saves up more turns than that, and nobody is in debt for having been alone.
+//! Invariant: who comes with an empty line begins where the one was that was next last, or was served without a line, or before it
+//! by its credit at the most. So nobody saves up more turns than that, and nobody is in debt for having been alone.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -13,7 +13,7 @@ use lovage_model::TenantId;
 /// What waits, in a line for each tenant.
 #[derive(Debug)]
 pub struct Fair<T> {
-    /// What the tenant that was next last had used before it.
+    /// What the tenant that was next, or served, last had used before it.
     floor: u64,
     /// How much a tenant may have saved while it used less than its share.
     credit: u64,
@@ -74,6 +74,12 @@ impl<T> Fair<T> {
             self.order.insert((used, tenant.clone()));
         }
         Some((tenant, what))
+    }
+
+    /// A tenant is served at once: nobody waits, and it does not have to.
+    pub fn served(&mut self, tenant: &TenantId) {
+        let used = self.line(tenant).used;
+        self.floor = self.floor.max(used);
     }
 
     /// A tenant has used so much, divided by its weight.
@@ -175,6 +181,22 @@ mod tests {
             fair.charge(&tenant, 10);
         }
         assert!(served[0].abs_diff(served[1]) <= 2, "{served:?}");
+    }
+
+    #[test]
+    fn who_was_served_without_waiting_owes_nothing() {
+        let mut fair = Fair::with_credit(30);
+        for _ in 0..100 {
+            fair.served(&of(0));
+            fair.charge(&of(0), 10);
+        }
+        fair.push(&of(0), 0);
+        fair.push(&of(1), 1);
+        assert_eq!(fair.pop(), Some((of(1), 1)), "it comes new, and has its credit");
+        // That, and the one turn that the other had been ahead.
+        fair.charge(&of(1), 41);
+        fair.push(&of(1), 1);
+        assert_eq!(fair.pop(), Some((of(0), 0)));
     }
 
     #[test]

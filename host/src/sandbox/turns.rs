@@ -140,6 +140,7 @@ impl<'a> Taker<'a> {
         if self.place.state.load(Ordering::Acquire) == AWAY {
             if table.free > 0 {
                 table.free -= 1;
+                table.waiting.served(&self.tenant);
                 self.place.state.store(RUNS, Ordering::Release);
                 return Poll::Ready(());
             }
@@ -218,6 +219,23 @@ mod tests {
         assert!(!takes(&mut one));
         many[1..][next].give_back(Duration::from_millis(1));
         assert!(takes(&mut one));
+    }
+
+    #[test]
+    fn who_had_the_processors_for_itself_owes_nothing_to_who_comes_then() {
+        let turns = Turns::new(1);
+        let [mut alone, mut new] = ["alone", "new"].map(|tenant| taker(&turns, tenant));
+        for _ in 0..100 {
+            assert!(takes(&mut alone));
+            alone.give_back(Duration::from_secs(10));
+        }
+        assert!(takes(&mut new) && !takes(&mut alone));
+        // It goes on as far as the other is ahead by its last turn, and by its credit.
+        for (spent, goes_on) in [(Duration::from_secs(10), true), (2 * CREDIT, false)] {
+            new.waker().wake_by_ref();
+            new.give_back(spent);
+            assert_eq!((takes(&mut new), takes(&mut alone)), (goes_on, !goes_on));
+        }
     }
 
     #[test]
