@@ -20,6 +20,8 @@ pub struct Fair<T> {
     lines: HashMap<TenantId, Line<T>>,
     /// Those in which something waits, by what their tenants have used.
     order: BTreeSet<(u64, TenantId)>,
+    /// Lines that were kept when they were looked through last.
+    kept_at_last_look: usize,
 }
 
 #[derive(Debug)]
@@ -28,8 +30,8 @@ struct Line<T> {
     waiting: VecDeque<T>,
 }
 
-/// Lines that are kept for what they know, besides those in which something waits.
-const KEPT_LINES: usize = 256;
+/// So many more than twice the lines that were kept, and they are looked through.
+const LOOK_AFTER: usize = 256;
 
 impl<T> Default for Fair<T> {
     fn default() -> Self {
@@ -41,7 +43,7 @@ impl<T> Fair<T> {
     /// One in which who used less than its share goes before others until it has used so much more (borrowed virtual time: Duda
     /// and Cheriton 1999).
     pub fn with_credit(credit: u64) -> Self {
-        Self { floor: 0, credit, lines: HashMap::new(), order: BTreeSet::new() }
+        Self { floor: 0, credit, lines: HashMap::new(), order: BTreeSet::new(), kept_at_last_look: 0 }
     }
 
     /// Whether nothing waits.
@@ -97,8 +99,10 @@ impl<T> Fair<T> {
 
     fn line(&mut self, tenant: &TenantId) -> &mut Line<T> {
         let least = self.floor.saturating_sub(self.credit);
-        if self.lines.len() > self.order.len() + KEPT_LINES {
+        // Rarely: to look through all of them costs as much as there are.
+        if self.lines.len() > self.kept_at_last_look * 2 + LOOK_AFTER {
             self.lines.retain(|_, line| !line.waiting.is_empty() || line.used > least);
+            self.kept_at_last_look = self.lines.len();
         }
         if !self.lines.contains_key(tenant) {
             self.lines.insert(tenant.clone(), Line { used: least, waiting: VecDeque::new() });
@@ -222,6 +226,19 @@ mod tests {
             fair.charge(&of(n), 1);
             fair.pop();
         }
-        assert!(fair.lines.len() <= KEPT_LINES + 1, "{}", fair.lines.len());
+        // At a look one is in line, and is kept.
+        assert!(fair.lines.len() <= 2 + LOOK_AFTER + 1, "{}", fair.lines.len());
+    }
+
+    #[test]
+    fn many_who_have_used_something_are_not_looked_through_at_each_call() {
+        let mut fair = Fair::<()>::default();
+        (0..1000).for_each(|n| fair.charge(&of(n), 1));
+        // Of this one there is nothing to know: a look would forget it.
+        fair.charge(&of(1000), 0);
+        fair.charge(&of(0), 1);
+        assert!(fair.lines.contains_key(&of(1000)), "all were looked through");
+        (1000..10_000).for_each(|n| fair.charge(&of(n), 0));
+        assert!(fair.lines.len() <= 2 * 1000 + LOOK_AFTER + 1, "{}", fair.lines.len());
     }
 }
