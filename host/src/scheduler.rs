@@ -6,13 +6,14 @@
 //! Which tenant's message comes next is decided by what each has used (see `accounts`).
 //!
 //! A message that was leased waits for two things before it begins: for its turn, if its task has a rate limit (see `rate`;
-//! until then it is back in the store), and for a slot. Meanwhile it can be revoked, and it is given back when this host is
-//! told to drain or to rest.
+//! until then it is back in the store), and for a slot (see `begin`). Meanwhile it can be revoked, and it is given back when
+//! this host is told to drain or to rest, or when it was taken ahead and no slot has become free for it.
 
 mod accounts;
+mod begin;
 mod rate;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use lovage_model::{TenantId, TenantView, Timestamp};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use crate::clock;
 use crate::pipeline::{Delivery, Pipeline, TaskType};
@@ -61,6 +62,8 @@ pub struct Scheduler {
     handed: AtomicUsize,
     /// Attempts that have ended since the last lease: how fast slots become free.
     ended: AtomicUsize,
+    /// No more than so many are taken ahead.
+    ahead: AtomicUsize,
     /// Held while messages are leased, until all that came are listed: before that a host is not idle. When that was last begun.
     leasing: Mutex<Instant>,
     slot_freed: Notify,
@@ -79,7 +82,7 @@ pub struct Scheduler {
 impl Scheduler {
     /// A scheduler that is not running yet.
     pub fn new(pipeline: Arc<Pipeline>, settings: Settings, guests: Handle) -> Arc<Self> {
-        let (handed, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (handed, ended, ahead) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(MAX_AHEAD));
         let (slot_freed, tenant_freed, draining) = (Notify::new(), Notify::new(), watch::Sender::new(false));
         let (is_any_full, accounts) = (AtomicBool::new(false), Accounts::default());
         let slots = Arc::new(Semaphore::new(slots_of(&pipeline, &settings)));
@@ -92,6 +95,7 @@ impl Scheduler {
             slots,
             handed,
             ended,
+            ahead,
             leasing,
             slot_freed,
             tenant_freed,
@@ -206,7 +210,7 @@ impl Scheduler {
         let lately = AHEAD_FOR.as_secs_f64() / since.max(AHEAD_FOR).as_secs_f64();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let ended = (self.ended.swap(0, Ordering::Relaxed) as f64 * lately) as usize;
-        let ahead = ended.min(most);
+        let ahead = ended.min(most).min(self.ahead.load(Ordering::Relaxed));
         (slots_of(&self.pipeline, &self.settings) + ahead).saturating_sub(self.handed.load(Ordering::Acquire))
     }
 
@@ -245,11 +249,15 @@ impl Scheduler {
         self.pipeline.announce_received(&deliveries);
         let this = Arc::clone(self);
         // From a thread of the guests: to wake those once for each attempt would cost more than some attempts do.
-        let begun = self.guests.spawn(async move { this.begin(deliveries).await });
-        if begun.await.is_err() {
-            tracing::error!("the threads of the guests are gone; the leases of {got} messages will lapse");
+        match self.guests.spawn(async move { this.begin(deliveries).await }).await {
+            Ok(true) => Ok((got, next_due)),
+            // What was given back is due.
+            Ok(false) => Ok((got, Some(now))),
+            Err(_) => {
+                tracing::error!("the threads of the guests are gone; the leases of {got} messages will lapse");
+                Ok((got, next_due))
+            }
         }
-        Ok((got, next_due))
     }
 
     /// The messages whose turn it is; those that a rate limit keeps are given back until it is.
@@ -322,56 +330,6 @@ impl Scheduler {
         if let Err(error) = self.pipeline.store.hasten(void, now).await {
             tracing::error!(%task, %error, "messages wait for their turn by a rate limit that was changed");
         }
-    }
-
-    /// Begins attempts, each when it has a slot; and without one those that are told to stop. When no more are to be
-    /// begun, the rest is given back.
-    async fn begin(self: &Arc<Self>, deliveries: Vec<Delivery>) {
-        let (mut orders, mut resting) = (self.pipeline.running.orders(), self.pipeline.standing.resting());
-        let mut draining = self.draining.subscribe();
-        // An order may have come before anybody listened for it.
-        orders.mark_changed();
-        let mut waiting = VecDeque::from(deliveries);
-        while !waiting.is_empty() {
-            if *draining.borrow_and_update() || *resting.borrow_and_update() {
-                return self.put_back(waiting.into_iter().map(|delivery| (delivery, None)).collect()).await;
-            }
-            if orders.has_changed().unwrap_or(false) {
-                orders.borrow_and_update();
-                let (stopped, rest): (VecDeque<_>, _) = waiting.into_iter().partition(Delivery::is_stopped);
-                waiting = rest;
-                stopped.into_iter().for_each(|delivery| self.spawn(delivery, None));
-                continue;
-            }
-            let slot = match Arc::clone(&self.slots).try_acquire_owned() {
-                Ok(slot) => Some(slot),
-                Err(_) => tokio::select! {
-                    biased;
-                    _ = draining.changed() => None,
-                    _ = resting.changed() => None,
-                    _ = orders.changed() => {
-                        orders.mark_changed();
-                        None
-                    }
-                    // The semaphore is never closed.
-                    slot = Arc::clone(&self.slots).acquire_owned() => slot.ok(),
-                },
-            };
-            if let Some(slot) = slot
-                && let Some(delivery) = waiting.pop_front()
-            {
-                self.spawn(delivery, Some(slot));
-            }
-        }
-    }
-
-    fn spawn(self: &Arc<Self>, delivery: Delivery, slot: Option<OwnedSemaphorePermit>) {
-        let this = Arc::clone(self);
-        tokio::spawn(async move {
-            let place = Place(&this);
-            let mut charge = Charge { scheduler: &this, tenant: delivery.task().0.clone(), used: Duration::ZERO };
-            charge.used = this.pipeline.deliver(delivery, slot, place).await;
-        });
     }
 
     /// Keeps as many slots as are ordered. Those to be taken away are, as they become free.
@@ -474,30 +432,6 @@ enum Pause {
     Message(Option<Timestamp>),
     /// The store to recover.
     Store,
-}
-
-/// What a message that was handed over takes up; given back when dropped, even by a panic.
-struct Place<'a>(&'a Scheduler);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.handed.fetch_sub(1, Ordering::AcqRel);
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
-        self.0.slot_freed.notify_one();
-    }
-}
-
-/// What an attempt has used of its tenant's share; accounted for when dropped, even by a panic.
-struct Charge<'a> {
-    scheduler: &'a Scheduler,
-    tenant: TenantId,
-    used: Duration,
-}
-
-impl Drop for Charge<'_> {
-    fn drop(&mut self) {
-        self.scheduler.account(&self.tenant, Some(self.used));
-    }
 }
 
 #[cfg(test)]

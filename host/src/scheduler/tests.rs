@@ -5,6 +5,7 @@ use lovage_model::{
 };
 
 use futures_util::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::*;
 use crate::canvas::Rules;
@@ -239,6 +240,30 @@ async fn a_host_that_rests_gives_back_what_has_not_begun_and_takes_it_again() {
     }
     scheduler.stop_now().await;
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_taken_ahead_and_gets_no_slot_is_given_back_and_less_is_taken() {
+    let cache = tempfile::tempdir().unwrap();
+    let (store, scheduler, slot) = two_without_a_slot(cache.path()).await;
+    let room = || {
+        scheduler.ended.store(5000, Ordering::Relaxed);
+        scheduler.room(Duration::ZERO)
+    };
+    assert_eq!(room(), 1 + MAX_AHEAD);
+    let (got, next_due) = scheduler.lease(2).await.unwrap();
+    assert!(got == 2 && next_due.is_some_and(|due| due <= clock::now()), "they can be had again at once");
+    for id in ["x", "y"] {
+        assert_eq!(waits(&store, id).await, (Some("a free slot".to_owned()), 0));
+    }
+    assert!(scheduler.pipeline.running.is_empty() && scheduler.handed.load(Ordering::Acquire) == 0);
+    assert_eq!(room(), 1 + 1);
+    drop(slot);
+    assert_eq!(scheduler.lease(2).await.unwrap().0, 2);
+    while scheduler.handed.load(Ordering::Acquire) > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(room(), 1 + 2, "all of it has begun in time");
 }
 
 #[tokio::test]
