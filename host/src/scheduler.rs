@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lovage_model::{TenantId, TenantView, Timestamp};
+use lovage_model::{TaskName, TenantId, TenantView, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
@@ -27,7 +27,7 @@ use crate::clock;
 use crate::pipeline::{Delivery, Pipeline, TaskType};
 use crate::store::{Ask, Lease, Shares, StoreError};
 use accounts::Accounts;
-use rate::{Rates, Turn};
+use rate::{Limits, Rates, Turn};
 
 /// What the operator wants of the scheduler.
 #[derive(Debug, Clone)]
@@ -77,6 +77,8 @@ pub struct Scheduler {
     draining: watch::Sender<bool>,
     /// Held while messages are given back for it, so that none is on its way when a limit changes.
     rates: Mutex<Rates>,
+    /// When the store had nothing more to give, in microseconds since 1970.
+    emptied: AtomicI64,
 }
 
 impl Scheduler {
@@ -104,6 +106,7 @@ impl Scheduler {
             renewed,
             draining,
             rates,
+            emptied: AtomicI64::new(0),
         })
     }
 
@@ -243,6 +246,9 @@ impl Scheduler {
         // Who could have had more has nothing that waits: what comes is told of.
         self.is_any_full.store(shares.is_any_full(&given), Ordering::Release);
         let next_due = leased.next_due;
+        if got < max && next_due.is_none_or(|due| due > now) {
+            self.emptied.store(now.as_micros(), Ordering::Relaxed);
+        }
         // All are listed, then begun in their order: their leases are renewed while they wait for a slot.
         let deliveries: Vec<_> = leased.leases.into_iter().map(|lease| self.pipeline.list(lease)).collect();
         let deliveries = self.take_turns(deliveries).await;
@@ -269,8 +275,11 @@ impl Scheduler {
         let (now, mut begin, mut wait) = (clock::now(), Vec::with_capacity(deliveries.len()), Vec::new());
         for delivery in deliveries {
             let (tenant, task) = delivery.task();
-            let limit = self.pipeline.rate_limit(&delivery);
-            match limit.map(|limit| rates.turn(tenant, task, delivery.number(), limit, now)) {
+            let turn = self.pipeline.rate_limit(&delivery).map(|message| {
+                let limits = Limits { message, task: self.pipeline.rate_limit_of(tenant, task) };
+                rates.turn(tenant, task, delivery.number(), limits, now)
+            });
+            match turn {
                 None | Some(Turn::Now) => begin.push(delivery),
                 Some(Turn::At(at)) => wait.push((delivery, Some(at))),
             }
@@ -322,11 +331,21 @@ impl Scheduler {
         }
     }
 
+    /// What was promised to messages that are gone, or by a limit that was declared before, keeps no others waiting.
+    async fn look_at_rates(&self) {
+        let emptied = Timestamp::from_micros(self.emptied.load(Ordering::Relaxed));
+        let limit = |tenant: &TenantId, task: &TaskName| self.pipeline.rate_limit_of(tenant, task);
+        let stale = self.rates.lock().await.stale(emptied, clock::now(), limit);
+        for task in stale {
+            self.change_rate(task).await;
+        }
+    }
+
     /// A new limit holds for those that wait for their turn by the old one, too.
     async fn change_rate(&self, (tenant, task): TaskType) {
         let now = clock::now();
         let mut rates = self.rates.lock().await;
-        let void = rates.void(&tenant, &task, now);
+        let void = rates.void(&tenant, &task, self.pipeline.rate_limit_of(&tenant, &task), now);
         if let Err(error) = self.pipeline.store.hasten(void, now).await {
             tracing::error!(%task, %error, "messages wait for their turn by a rate limit that was changed");
         }
@@ -406,6 +425,7 @@ impl Scheduler {
         if let Err(error) = self.pipeline.expire(clock::now()).await {
             tracing::error!(%error, "expired results could not be dropped");
         }
+        self.look_at_rates().await;
     }
 
     async fn drained(&self, draining: &mut watch::Receiver<bool>) {

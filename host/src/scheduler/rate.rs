@@ -3,17 +3,28 @@
 //! One bucket for each task of each tenant, on this host, as in Celery: it holds one token, so starts are spread evenly
 //! (`60/m` is one each second, not sixty at once). A message that has to wait gets the next time that is free, and is
 //! given back until then; when it comes again its time is still its own, so each message is looked at twice at most,
-//! however many wait.
+//! however many wait. Only who comes too late for its time, since its queue was paused or there was no slot, is looked at once more:
+//! it stands behind those that came too late before it, and those whose time is after that stand behind it.
+//!
+//! Times that were promised to messages that are gone, or by a limit that holds no more, would keep all that come later waiting for
+//! nothing: such a line is found [stale](Rates::stale), and begins anew with those who are there.
 //!
 //! Absent: what is in force (the caller says for each message), and other hosts.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use lovage_model::{RateLimit, TaskName, TenantId, Timestamp};
 
-/// A time that was promised to nobody who came for it is forgotten after so long, in microseconds: its message was revoked,
-/// or runs elsewhere.
-const FORGET_AFTER: i64 = 600_000_000;
+/// How late a message may come and still be in time: as long as it may be on its way from the store. If the next start were put off
+/// by that each time, there would be fewer than the limit allows.
+const IN_TIME: Duration = Duration::from_millis(50);
+/// Who has not come for its time so long after it, though the store had nothing more to give, is gone.
+const GONE_AFTER: Duration = Duration::from_secs(10);
+/// A line begins anew once in so long for each that waits in it: all of them are looked at again then.
+const ANEW_EACH: Duration = Duration::from_millis(10);
+/// A time that was promised to nobody who came for it is forgotten after so long: its message was revoked, or runs elsewhere.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// So many more promises than were kept at the last look, and they are looked through.
 const LOOK_AFTER: usize = 4096;
 
@@ -24,6 +35,15 @@ pub(super) enum Turn {
     Now,
     /// It may at this time, which is its own from now on.
     At(Timestamp),
+}
+
+/// How often a message may start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// By the limit in force for it.
+    pub(super) message: RateLimit,
+    /// By that of its task; none: its sender alone asks for one.
+    pub(super) task: Option<RateLimit>,
 }
 
 /// The buckets of one host.
@@ -37,10 +57,32 @@ pub(super) struct Rates {
 /// The generic cell rate algorithm, with room for one.
 #[derive(Debug)]
 struct Bucket {
+    /// When this line began, and what the limit of the task itself was then.
+    since: Timestamp,
+    limit: Option<RateLimit>,
+    /// Nobody starts before this time.
+    next: Timestamp,
+    /// The next time for who came too late for its own.
+    behind: Timestamp,
     /// The next time that is nobody's.
     free: Timestamp,
-    /// Times that were given to messages, by the store's number for their task.
-    promised: HashMap<i64, Timestamp>,
+    /// What was given to messages, by the store's number for their task.
+    promised: HashMap<i64, Promise>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Promise {
+    at: Timestamp,
+    /// Whether it is for one that came too late for another.
+    again: bool,
+}
+
+#[cfg(test)]
+impl Limits {
+    /// Of messages that ask for none of their own.
+    pub(super) fn of_task(limit: RateLimit) -> Self {
+        Self { message: limit, task: Some(limit) }
+    }
 }
 
 impl Rates {
@@ -50,58 +92,121 @@ impl Rates {
         tenant: &TenantId,
         task: &TaskName,
         number: i64,
-        limit: RateLimit,
+        limits: Limits,
         now: Timestamp,
     ) -> Turn {
-        let Some(per_second) = limit.per_second() else { return Turn::Now };
+        let Some(per_second) = limits.message.per_second() else { return Turn::Now };
         self.forget_old(now);
-        let bucket = self
-            .buckets
-            .entry((tenant.clone(), task.clone()))
-            .or_insert_with(|| Bucket { free: now, promised: HashMap::new() });
-        if let Some(&at) = bucket.promised.get(&number) {
-            if at > now {
-                return Turn::At(at);
-            }
-            bucket.promised.remove(&number);
-            self.promised -= 1;
-            return Turn::Now;
-        }
-        let at = bucket.free.max(now);
-        bucket.free = after(at, per_second);
-        if at <= now {
-            return Turn::Now;
-        }
-        bucket.promised.insert(number, at);
-        self.promised += 1;
-        Turn::At(at)
+        let new = || Bucket::new(limits.task, now, now);
+        let bucket = self.buckets.entry((tenant.clone(), task.clone())).or_insert_with(new);
+        let before = bucket.promised.len();
+        let turn = bucket.turn(number, interval(per_second), now);
+        self.promised += bucket.promised.len();
+        self.promised -= before;
+        turn
     }
 
-    /// Makes all promises about a task void, because its limit has changed; returns those that were not due yet.
-    pub(super) fn void(&mut self, tenant: &TenantId, task: &TaskName, now: Timestamp) -> Vec<(i64, Timestamp)> {
-        let Some(bucket) = self.buckets.remove(&(tenant.clone(), task.clone())) else { return Vec::new() };
-        self.promised -= bucket.promised.len();
-        bucket.promised.into_iter().filter(|(_, at)| *at > now).collect()
+    /// The tasks whose lines are to begin anew: their limit is another now, or nobody has come for a time though the store had
+    /// nothing more to give at `emptied`.
+    pub(super) fn stale(
+        &self,
+        emptied: Timestamp,
+        now: Timestamp,
+        limit: impl Fn(&TenantId, &TaskName) -> Option<RateLimit>,
+    ) -> Vec<(TenantId, TaskName)> {
+        let buckets = self.buckets.iter().filter(|(_, bucket)| bucket.may_begin_anew(now));
+        let stale = buckets
+            .filter(|((tenant, task), bucket)| bucket.stands_still(emptied) || bucket.limit != limit(tenant, task));
+        stale.map(|(of, _)| of.clone()).collect()
+    }
+
+    /// Makes all promises about a task void, which has this limit now; returns those that were not due yet.
+    pub(super) fn void(
+        &mut self,
+        tenant: &TenantId,
+        task: &TaskName,
+        limit: Option<RateLimit>,
+        now: Timestamp,
+    ) -> Vec<(i64, Timestamp)> {
+        let of = (tenant.clone(), task.clone());
+        let Some(old) = self.buckets.remove(&of) else { return Vec::new() };
+        self.promised -= old.promised.len();
+        if old.limit == limit {
+            // What has started counts.
+            self.buckets.insert(of, Bucket::new(limit, old.next, now));
+        }
+        old.promised
+            .into_iter()
+            .filter(|(_, promise)| promise.at > now)
+            .map(|(number, promise)| (number, promise.at))
+            .collect()
     }
 
     fn forget_old(&mut self, now: Timestamp) {
         if self.promised < self.kept_at_last_look * 2 + LOOK_AFTER {
             return;
         }
-        let oldest = Timestamp::from_micros(now.as_micros() - FORGET_AFTER);
+        let oldest = now.before(FORGET_AFTER);
         self.buckets.retain(|_, bucket| {
-            bucket.promised.retain(|_, at| *at > oldest);
-            !bucket.promised.is_empty() || bucket.free > now
+            bucket.promised.retain(|_, promise| promise.at > oldest);
+            !bucket.promised.is_empty() || bucket.free.max(bucket.next) > now
         });
         self.promised = self.buckets.values().map(|bucket| bucket.promised.len()).sum();
         self.kept_at_last_look = self.promised;
     }
 }
 
-fn after(at: Timestamp, per_second: f64) -> Timestamp {
+impl Bucket {
+    fn new(limit: Option<RateLimit>, next: Timestamp, now: Timestamp) -> Self {
+        Self { since: now, limit, next, behind: next, free: next, promised: HashMap::new() }
+    }
+
+    fn turn(&mut self, number: i64, interval: Duration, now: Timestamp) -> Turn {
+        let Some(&promise) = self.promised.get(&number) else {
+            let at = self.free.max(self.behind).max(self.next).max(now);
+            self.free = at.after(interval);
+            if at <= now {
+                self.next = self.free;
+                return Turn::Now;
+            }
+            return self.promise(number, at, false);
+        };
+        if promise.at > now {
+            return Turn::At(promise.at);
+        }
+        // As if it had come at its time, if it is not too late for that.
+        let at = promise.at.max(now.before(IN_TIME)).max(self.next);
+        // Those that came too late before it go first.
+        if at <= now && (promise.again || self.behind <= now) {
+            self.next = at.after(interval);
+            self.promised.remove(&number);
+            return Turn::Now;
+        }
+        let at = self.behind.max(self.next);
+        self.behind = at.after(interval);
+        self.promise(number, at, true)
+    }
+
+    fn promise(&mut self, number: i64, at: Timestamp, again: bool) -> Turn {
+        self.promised.insert(number, Promise { at, again });
+        Turn::At(at)
+    }
+
+    /// Whether nobody has started since a time for which nobody has come.
+    fn stands_still(&self, emptied: Timestamp) -> bool {
+        let gone = emptied.before(GONE_AFTER);
+        self.promised.values().any(|promise| promise.at >= self.next && promise.at < gone)
+    }
+
+    fn may_begin_anew(&self, now: Timestamp) -> bool {
+        let waiting = u32::try_from(self.promised.len()).unwrap_or(u32::MAX);
+        now.since(self.since) >= ANEW_EACH.saturating_mul(waiting)
+    }
+}
+
+fn interval(per_second: f64) -> Duration {
     // At least a microsecond, the finest there is. A cast of what is too large saturates.
-    let interval = ((1e6 / per_second).round() as i64).max(1);
-    Timestamp::from_micros(at.as_micros().saturating_add(interval))
+    Duration::from_micros(((1e6 / per_second).round() as u64).max(1))
 }
 
 #[cfg(test)]
@@ -115,8 +220,23 @@ mod tests {
     }
 
     fn turn(rates: &mut Rates, number: i64, limit: &str, millis: i64) -> Turn {
+        turn_at(rates, number, limit, at(millis))
+    }
+
+    fn turn_at(rates: &mut Rates, number: i64, limit: &str, now: Timestamp) -> Turn {
         let task = "tour.add".parse().unwrap();
-        rates.turn(&TenantId::default(), &task, number, limit.parse().unwrap(), at(millis))
+        rates.turn(&TenantId::default(), &task, number, Limits::of_task(limit.parse().unwrap()), now)
+    }
+
+    fn void(rates: &mut Rates, limit: &str, millis: i64) -> Vec<(i64, Timestamp)> {
+        let task = "tour.add".parse().unwrap();
+        let mut void = rates.void(&TenantId::default(), &task, limit.parse().ok(), at(millis));
+        void.sort_unstable();
+        void
+    }
+
+    fn is_stale(rates: &Rates, limit: &str, emptied: i64, now: i64) -> bool {
+        !rates.stale(at(emptied), at(now), |_, _| limit.parse().ok()).is_empty()
     }
 
     #[test]
@@ -129,8 +249,25 @@ mod tests {
         assert_eq!(turn(&mut rates, 2, "10/s", 100), Turn::Now);
         assert_eq!(turn(&mut rates, 2, "10/s", 100), Turn::At(at(300)), "its retry is another start");
         assert_eq!(turn(&mut rates, 3, "10/s", 5000), Turn::Now, "late, but it is its own time");
-        assert_eq!(turn(&mut rates, 4, "10/s", 5000), Turn::Now, "nothing is saved up");
-        assert_eq!(turn(&mut rates, 5, "10/s", 5000), Turn::At(at(5100)));
+        assert_eq!(turn(&mut rates, 4, "10/s", 5000), Turn::At(at(5050)), "nothing is saved up");
+        assert_eq!(turn(&mut rates, 5, "10/s", 5000), Turn::At(at(5150)));
+    }
+
+    #[test]
+    fn after_a_pause_all_go_on_in_their_order_and_as_far_apart_as_before() {
+        let mut rates = Rates::default();
+        for number in 0..12 {
+            turn(&mut rates, number, "1/s", 0);
+        }
+        // The times of most are over, that of the last but one comes yet, and the last is new.
+        assert_eq!(turn(&mut rates, 1, "1/s", 10_000), Turn::Now);
+        for (number, now) in (2..=10).map(|number| (number, 10_000)).chain([(11, 11_000), (12, 11_000)]) {
+            let later = at(10_950 + 1000 * (number - 2));
+            assert_eq!(turn(&mut rates, number, "1/s", now), Turn::At(later), "{number}");
+        }
+        for number in 2..=12 {
+            assert_eq!(turn(&mut rates, number, "1/s", 10_950 + 1000 * (number - 2)), Turn::Now, "{number}");
+        }
     }
 
     #[test]
@@ -138,10 +275,10 @@ mod tests {
         let mut rates = Rates::default();
         let other = TenantId::new("other").unwrap();
         let (add, sub) = ("tour.add".parse().unwrap(), "tour.sub".parse().unwrap());
-        let limit = "1/h".parse().unwrap();
+        let limits = Limits::of_task("1/h".parse().unwrap());
         for (tenant, task) in [(&TenantId::default(), &add), (&other, &add), (&other, &sub)] {
-            assert_eq!(rates.turn(tenant, task, 1, limit, at(0)), Turn::Now);
-            assert_eq!(rates.turn(tenant, task, 2, limit, at(0)), Turn::At(at(3_600_000)));
+            assert_eq!(rates.turn(tenant, task, 1, limits, at(0)), Turn::Now);
+            assert_eq!(rates.turn(tenant, task, 2, limits, at(0)), Turn::At(at(3_600_000)));
         }
         assert_eq!(turn(&mut rates, 3, "0", 0), Turn::Now, "no limit");
     }
@@ -152,12 +289,44 @@ mod tests {
         for number in 0..4 {
             turn(&mut rates, number, "1/m", 0);
         }
-        let mut void = rates.void(&TenantId::default(), &"tour.add".parse().unwrap(), at(60_000));
-        void.sort_unstable();
-        assert_eq!(void, [(2, at(120_000)), (3, at(180_000))], "the first was due");
+        let waited = void(&mut rates, "100/s", 60_000);
+        assert_eq!(waited, [(2, at(120_000)), (3, at(180_000))], "the first was due");
         assert_eq!(turn(&mut rates, 3, "100/s", 60_000), Turn::Now);
         assert_eq!(turn(&mut rates, 2, "100/s", 60_000), Turn::At(at(60_010)));
-        assert!(rates.void(&TenantId::default(), &"tour.none".parse().unwrap(), at(0)).is_empty());
+        assert!(rates.void(&TenantId::default(), &"tour.none".parse().unwrap(), None, at(0)).is_empty());
+    }
+
+    #[test]
+    fn a_line_whose_messages_are_gone_is_stale_and_one_that_moves_is_not() {
+        let mut rates = Rates::default();
+        for number in 0..1000 {
+            turn(&mut rates, number, "1/s", 0);
+        }
+        // One of them alone was revoked.
+        assert_eq!(turn(&mut rates, 2, "1/s", 2000), Turn::Now);
+        assert!(!is_stale(&rates, "1/s", 12_000, 12_000));
+        assert!(!is_stale(&rates, "1/s", 3000, 60_000), "there may have been no slot for them");
+        assert!(is_stale(&rates, "1/s", 60_000, 60_000));
+        let waited = void(&mut rates, "1/s", 60_000);
+        assert_eq!((waited.len(), waited[0]), (939, (61, at(61_000))));
+        assert_eq!(turn(&mut rates, 1000, "1/s", 60_000), Turn::Now);
+        assert_eq!(turn(&mut rates, 61, "1/s", 60_000), Turn::At(at(61_000)));
+        assert!(!is_stale(&rates, "1/s", 70_000, 70_000));
+    }
+
+    #[test]
+    fn a_line_is_stale_when_its_task_has_another_limit_and_begins_anew_now_and_then() {
+        let mut rates = Rates::default();
+        for number in 0..=100 {
+            turn(&mut rates, number, "1/h", 0);
+        }
+        assert!(!is_stale(&rates, "1/h", 0, 1000) && is_stale(&rates, "100/s", 0, 1000));
+        assert!(!is_stale(&rates, "100/s", 0, 999), "a hundred of them are looked at again then");
+        assert_eq!(void(&mut rates, "100/s", 1000).len(), 100);
+        assert_eq!(turn(&mut rates, 7, "100/s", 1000), Turn::Now);
+        // What has started by the same limit counts.
+        void(&mut rates, "100/s", 1000);
+        assert_eq!(turn(&mut rates, 8, "100/s", 1000), Turn::At(at(1010)));
     }
 
     #[test]
@@ -168,7 +337,7 @@ mod tests {
             turn(&mut rates, number, "1000/s", 0);
         }
         assert_eq!(rates.promised, usize::try_from(many).unwrap() - 1);
-        let late = many + FORGET_AFTER / 1000;
+        let late = many + i64::try_from(FORGET_AFTER.as_millis()).unwrap();
         for number in many..2 * many {
             turn(&mut rates, number, "1000/s", late);
         }
@@ -191,8 +360,7 @@ mod tests {
             let mut starts = Vec::new();
             while let Some(((now, number), asked)) = waiting.pop_first() {
                 prop_assert!(asked <= 2);
-                let task = "tour.add".parse().unwrap();
-                match rates.turn(&TenantId::default(), &task, number, limit.parse().unwrap(), now) {
+                match turn_at(&mut rates, number, &limit, now) {
                     Turn::Now => starts.push(now),
                     Turn::At(later) => _ = waiting.insert((later, number), asked + 1),
                 }
@@ -200,6 +368,36 @@ mod tests {
             let apart = 1_000_000 / i64::from(rate);
             for pair in starts.windows(2) {
                 prop_assert!(pair[1].as_micros() - pair[0].as_micros() >= apart - 1);
+            }
+            prop_assert_eq!(rates.promised, 0);
+        }
+
+        /// However late messages come for their times, in no time more of them start than the limit says, but for those that
+        /// are still in time.
+        #[test]
+        fn who_comes_late_starts_no_closer_to_others(
+            arrivals in prop::collection::vec((0_i64..2000, 0_u64..3000), 1..60),
+            rate in 1_u32..50,
+        ) {
+            let mut rates = Rates::default();
+            let limit = format!("{rate}/s");
+            let mut waiting = std::collections::BTreeMap::new();
+            for ((millis, late), number) in arrivals.into_iter().zip(0..) {
+                waiting.insert((at(millis), number), late);
+            }
+            let mut starts = Vec::new();
+            while let Some(((now, number), late)) = waiting.pop_first() {
+                match turn_at(&mut rates, number, &limit, now) {
+                    Turn::Now => starts.push(now.as_micros()),
+                    // Each time it is less late.
+                    Turn::At(later) => _ = waiting.insert((later.after(Duration::from_millis(late)), number), late / 2),
+                }
+            }
+            let apart = 1_000_000 / i64::from(rate);
+            for (first, start) in starts.iter().enumerate() {
+                for (others, later) in (1..).zip(&starts[first + 1..]) {
+                    prop_assert!(later - start + IN_TIME.as_micros() as i64 >= others * apart);
+                }
             }
             prop_assert_eq!(rates.promised, 0);
         }

@@ -136,7 +136,9 @@ async fn declare(store: &MemoryStore, rate_limit: &str) {
     let options = TaskOptions { rate_limit: rate_limit.parse().ok(), ..TaskOptions::default() };
     let (parameters, handlers) = (vec![], vec![]);
     let task = TaskDefinition { name: "a".parse().unwrap(), doc: String::new(), parameters, options, handlers };
-    let (name, digest) = (ModuleName::new("m").unwrap(), Digest::from_bytes(&[1; 32]));
+    // Each limit has a component of its own.
+    let digest = Digest::from_bytes(&[u8::try_from(rate_limit.len()).unwrap(); 32]);
+    let name = ModuleName::new("m").unwrap();
     let upload = Upload { name, digest, component: bytes::Bytes::from_static(b"\0asm\x0d\0\x01\0"), tasks: vec![task] };
     crate::store::Modules::push(store, &TenantId::default(), upload, clock::now()).await.unwrap();
 }
@@ -169,6 +171,49 @@ async fn a_rate_limit_gives_back_all_but_the_first_until_it_is_changed() {
     assert_eq!(waits(&store, "y").await, (Some("a free slot".to_owned()), 0));
     let leased = scheduler.pipeline.store.lease(ask()).await.unwrap().leases;
     assert_eq!(leased.iter().map(|lease| lease.message.id.as_str()).collect::<Vec<_>>(), ["y", "z"]);
+}
+
+#[tokio::test]
+async fn turns_that_were_promised_to_messages_that_are_gone_keep_nobody_waiting() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    declare(&store, "1/m").await;
+    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+    let (task, limits) = (TaskName::new("a").unwrap(), Limits::of_task("1/m".parse().unwrap()));
+    let before = clock::now().before(Duration::from_secs(3600));
+    for number in 1000..2000 {
+        let turn = scheduler.rates.lock().await.turn(&TenantId::default(), &task, number, limits, before);
+        assert_eq!(turn == Turn::Now, number == 1000);
+    }
+    // Nothing of that is in the store.
+    submit(&store, &["x"]).await;
+    assert_eq!(scheduler.lease(1).await.unwrap().0, 1);
+    scheduler.look_at_rates().await;
+    assert_eq!(waits(&store, "x").await, (Some("rate limit".to_owned()), 0), "others may be in the store");
+    assert_eq!(scheduler.lease(1).await.unwrap().0, 0);
+    scheduler.look_at_rates().await;
+    assert_eq!(waits(&store, "x").await, (Some("a free slot".to_owned()), 0));
+    let leased = scheduler.pipeline.store.lease(ask()).await.unwrap().leases;
+    assert_eq!(scheduler.take_turns(leased.into_iter().map(|it| scheduler.pipeline.list(it)).collect()).await.len(), 1);
+}
+
+#[tokio::test]
+async fn those_that_wait_by_a_limit_that_was_declared_before_wait_by_the_new_one() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    for limit in ["100/s", "1/h"] {
+        declare(&store, limit).await;
+    }
+    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+    submit(&store, &["x", "y", "z"]).await;
+    scheduler.lease(3).await.unwrap();
+    let of = (TenantId::default(), ModuleName::new("m").unwrap());
+    assert_eq!(scheduler.pipeline.modules.rollback(&of.0, &of.1).await.unwrap().unwrap().version, 1);
+    for id in ["y", "z"] {
+        while waits(&store, id).await.0.as_deref() == Some("rate limit") {
+            scheduler.look_at_rates().await;
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(waits(&store, id).await, (Some("a free slot".to_owned()), 0));
+    }
 }
 
 fn ask() -> Ask {
