@@ -7,8 +7,7 @@
 mod loading;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use lovage_model::{Digest, ModuleName, ModuleVersion, TaskDefinition, TaskName, TenantId, Timestamp};
@@ -125,8 +124,10 @@ pub struct Modules {
     table: RwLock<Table>,
     /// One push at a time: two that export the same name must not both find it free.
     pushing: tokio::sync::Mutex<()>,
-    /// How often what is active was read.
-    looks: AtomicU64,
+    /// Whether other hosts may push as well.
+    is_shared: bool,
+    /// How often what is active of each tenant was read.
+    looks: Mutex<HashMap<TenantId, u64>>,
     /// One compilation of each tenant's at a time, where several share this host: no one's pushes have all compilers.
     compiling: Rooms,
     /// One load of each component at a time: a hundred messages for a module that is not loaded must not compile it a hundred times.
@@ -139,8 +140,8 @@ impl Modules {
     /// Reads what is active. Nothing is compiled: artifacts are loaded at first use.
     pub async fn open(store: Arc<dyn Store>, sandbox: Arc<Sandbox>, access: Arc<Access>) -> Result<Self, StoreError> {
         let (table, pushing, looks, troubles) = Default::default();
-        let (compiling, loading) = (Rooms::of(1), Rooms::of(1));
-        let modules = Self { store, sandbox, access, table, pushing, looks, compiling, loading, troubles };
+        let (compiling, loading, is_shared) = (Rooms::of(1), Rooms::of(1), store.is_shared());
+        let modules = Self { store, sandbox, access, table, pushing, is_shared, looks, compiling, loading, troubles };
         for tenant in modules.store.tenants().await? {
             modules.refresh(&tenant).await?;
         }
@@ -250,13 +251,13 @@ impl Modules {
     /// push must not meet a host that has not heard of it.
     pub async fn code_anywhere(&self, tenant: &TenantId, task: &TaskName) -> Option<Arc<Code>> {
         let known = self.code(tenant, task);
-        if known.is_some() || !self.store.is_shared() {
+        if known.is_some() || !self.is_shared {
             return known;
         }
-        let seen = self.looks.load(Ordering::Acquire);
+        let seen = self.looks_at(tenant);
         let _one_at_a_time = self.pushing.lock().await;
         // Whoever waited here need not look again if somebody has begun to after it came.
-        if self.looks.load(Ordering::Acquire) == seen
+        if self.looks_at(tenant) == seen
             && let Err(error) = self.refresh(tenant).await
         {
             tracing::error!(%task, %error, "whether another host has pushed a task cannot be read");
@@ -313,8 +314,13 @@ impl Modules {
         Ok(())
     }
 
+    fn looks_at(&self, tenant: &TenantId) -> u64 {
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.get(tenant).copied().unwrap_or_default()
+    }
+
     async fn refresh(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        self.looks.fetch_add(1, Ordering::AcqRel);
+        *self.looks.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant.clone()).or_default() += 1;
         let mut tasks = HashMap::new();
         for version in self.store.active(tenant).await? {
             for definition in version.tasks {
@@ -385,7 +391,8 @@ fn nearest<'a>(names: impl Iterator<Item = &'a TaskName>, wanted: &str) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use lovage_model::TenantPolicy;
+    use futures_util::FutureExt;
+    use lovage_model::{TaskOptions, TenantPolicy};
 
     use super::*;
     use crate::sandbox::{Compiler, Settings};
@@ -461,6 +468,29 @@ mod tests {
         assert!(modules.remove(&tenant, &name).await.unwrap());
         assert_eq!(compiled(), 0, "a removed module leaves nothing");
         assert!(!modules.sandbox.has(&first, false));
+    }
+
+    #[tokio::test]
+    async fn a_task_is_found_though_modules_of_another_tenant_were_read_meanwhile() {
+        let cache = tempfile::tempdir().unwrap();
+        let modules = Modules { is_shared: true, ..modules(cache.path()).await };
+        let task = TaskName::new("it.runs").unwrap();
+        let [one, other] = ["one", "other"].map(|name| TenantId::new(name).unwrap());
+        // By another host.
+        for tenant in [&one, &other] {
+            let (name, options) = (task.clone(), TaskOptions::default());
+            let definition = TaskDefinition { name, doc: String::new(), parameters: vec![], options, handlers: vec![] };
+            let (name, digest) = (ModuleName::new("it").unwrap(), Digest::from_bytes(&[1; 32]));
+            let upload = Upload { name, digest, component: component(1), tasks: vec![definition] };
+            modules.store.push(tenant, upload, Timestamp::from_micros(0)).await.unwrap();
+        }
+        let pushing = modules.pushing.lock().await;
+        let mut first = std::pin::pin!(modules.code_anywhere(&one, &task));
+        let mut second = std::pin::pin!(modules.code_anywhere(&other, &task));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        drop(pushing);
+        let (first, second) = tokio::join!(first, second);
+        assert!(first.is_some() && second.is_some());
     }
 
     #[tokio::test]
