@@ -64,4 +64,14 @@ pub(super) fn day(at: Timestamp) -> i64 {
 pub trait Metering: Send + Sync {
     /// What a tenant has used on each day since that of a time, the latest first; days on which nothing ended are left out.
     async fn metered(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<DailyUsage>>;
+
+    /// How much fuel each of these has used on the day of a time, in order: of all for the price of one where the backend can.
+    async fn fuel_used(&self, tenants: &[TenantId], on: Timestamp) -> Result<Vec<u64>> {
+        let (of_day, mut used) = (Used::default().on(day(on)).day, Vec::with_capacity(tenants.len()));
+        for tenant in tenants {
+            let days = self.metered(tenant, on).await?;
+            used.push(days.iter().find(|one| one.day == of_day).map_or(0, |one| one.fuel));
+        }
+        Ok(used)
+    }
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use lovage_model::{DailyUsage, TenantId, Timestamp};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::FileStore;
 use super::ledger::Ledger;
@@ -23,6 +23,20 @@ impl Metering for FileStore {
         let all = move |db: &rusqlite::Connection| {
             let mut statement = db.prepare_cached(sql)?;
             statement.query_map(params![tenant.as_str(), since], read)?.collect()
+        };
+        self.readers.run(all).await
+    }
+
+    async fn fuel_used(&self, tenants: &[TenantId], on: Timestamp) -> Result<Vec<u64>> {
+        let (tenants, on) = (tenants.to_vec(), day(on));
+        let sql = "SELECT fuel FROM metered WHERE tenant = (SELECT id FROM tenant WHERE name = ?1) AND day = ?2";
+        let all = move |db: &rusqlite::Connection| {
+            let mut statement = db.prepare_cached(sql)?;
+            let used = |tenant: &TenantId| -> rusqlite::Result<u64> {
+                let fuel = statement.query_row(params![tenant.as_str(), on], |row| row.get::<_, i64>(0)).optional()?;
+                Ok(fuel.map_or(0, i64::unsigned_abs))
+            };
+            tenants.iter().map(used).collect()
         };
         self.readers.run(all).await
     }

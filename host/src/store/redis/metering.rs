@@ -16,6 +16,12 @@ struct Args<'a> {
     tenant: &'a TenantId,
 }
 
+#[derive(Serialize)]
+struct FuelArgs<'a> {
+    tenants: &'a [TenantId],
+    field: String,
+}
+
 #[async_trait]
 impl Metering for RedisStore {
     async fn metered(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<DailyUsage>> {
@@ -37,6 +43,13 @@ impl Metering for RedisStore {
             }
         }
         Ok(days.into_iter().rev().map(|(day, used)| used.on(day)).collect())
+    }
+
+    async fn fuel_used(&self, tenants: &[TenantId], on: Timestamp) -> Result<Vec<u64>> {
+        let args = FuelArgs { tenants, field: format!("{}:f", day(on)) };
+        let all: Vec<Option<String>> = self.link.ask(Script::Fuel, &args).await?;
+        let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+        Ok(all.into_iter().map(number).collect())
     }
 }
 

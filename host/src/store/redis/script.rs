@@ -98,6 +98,8 @@ scripts! {
     Access = ["access"],
     /// What a tenant has used.
     Metered = ["metered"],
+    /// How much fuel tenants have used.
+    Fuel = ["fuel"],
     /// Values by key.
     Values = ["values"],
 }

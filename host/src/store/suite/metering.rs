@@ -6,7 +6,8 @@ for_each_backend!(
     what_is_used_adds_up_by_day_and_tenant,
     an_attempt_that_is_not_recorded_is_not_counted,
     what_was_counted_is_kept_when_its_task_and_its_tenant_are_gone,
-    what_was_counted_survives_a_restart
+    what_was_counted_survives_a_restart,
+    the_fuel_of_a_day_is_read_of_many_at_once
 );
 
 const DAY_SECONDS: i64 = 86_400;
@@ -71,4 +72,22 @@ async fn what_was_counted_survives_a_restart(mut bench: Bench) {
     bench.restart().await;
     run(&bench, "b", at(1), 5).await;
     assert_eq!(used(&bench, at(0)).await, [(2, 10, 0.5, 4.0)]);
+}
+
+async fn the_fuel_of_a_day_is_read_of_many_at_once(mut bench: Bench) {
+    let [nobody, other] = ["nobody", "other"].map(|name| TenantId::new(name).unwrap());
+    let tenants = [nobody, tenant(), other.clone()];
+    let fuel = async |bench: &Bench, on| bench.store.fuel_used(&tenants, on).await.unwrap();
+    assert_eq!(fuel(&bench, at(0)).await, [0, 0, 0]);
+    run(&bench, "a", at(1), 5).await;
+    run(&bench, "b", at(2), 7).await;
+    let next_day = at(DAY_SECONDS + 1);
+    run(&bench, "c", next_day, 1 << 53).await;
+    bench.offer(&other, vec![message("d")], next_day, u64::MAX).await;
+    let lease = bench.lease_one(next_day).await;
+    assert_eq!(bench.store.commit(lease.key, ended(next_day, 3)).await.unwrap(), Fenced::Applied);
+    bench.restart().await;
+    assert_eq!(fuel(&bench, at(9)).await, [0, 12, 0]);
+    assert_eq!(fuel(&bench, at(DAY_SECONDS)).await, [0, 1 << 53, 3]);
+    assert!(bench.store.fuel_used(&[], at(0)).await.unwrap().is_empty());
 }
