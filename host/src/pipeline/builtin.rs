@@ -43,7 +43,11 @@ impl Pipeline {
         let attending = self.attend(lease, listed, &code, &grants);
         let options = in_force(Some(&code), &lease.message);
         let request = self.request(lease, &grants, &options);
-        let one = |args, grants| {
+        // The first item is charged for the message.
+        let mut of_message = Some(self.overhead.expected(&lease.tenant));
+        let one = |args, grants: Grants| {
+            let overhead = of_message.take().unwrap_or_else(|| self.overhead.item(&lease.tenant));
+            let grants = Grants { overhead, ..grants };
             let (task, kwargs) = (code.definition.name.clone(), Json::empty_object());
             let request = lovage_model::Request { task, args, kwargs, ..request.clone() };
             // As in Celery the handlers of a task that is called as a function are not called.

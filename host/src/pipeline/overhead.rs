@@ -3,7 +3,7 @@
 //! It takes its message, carries it to who runs it, and records and tells what came of it. For a task that ends at once that is more
 //! than the run, and for a large result much more; who only paid for runs would get all of it for nothing, from the others' share.
 //! So each tenant is charged for it as well: what this process really used of the processors, divided between the attempts that
-//! ended meanwhile by what each left to be recorded.
+//! ended meanwhile by what each left to be recorded. An item of a map is carried to who runs it as an attempt is, and counts as one.
 //!
 //! Invariant: what is charged is a part of what was used, and bounded for each byte: what else a host does, such as answering
 //! somebody's requests, cannot ruin a tenant.
@@ -45,6 +45,8 @@ struct Meter {
     picos_per_byte: u64,
     /// What an attempt of a tenant's takes, in nanoseconds.
     of: HashMap<TenantId, u64>,
+    /// What was done for items of a tenant's maps, and is charged with the next outcome, in nanoseconds.
+    items: HashMap<TenantId, u64>,
 }
 
 impl Overhead {
@@ -56,6 +58,7 @@ impl Overhead {
             guests: Duration::ZERO,
             picos_per_byte: GUESS_PICOS,
             of: HashMap::new(),
+            items: HashMap::new(),
         };
         Self { runs_guests, meter: Mutex::new(meter) }
     }
@@ -71,6 +74,16 @@ impl Overhead {
             meter.look(clock::processor_time());
         }
         meter.remember(tenant, nanos);
+        let items = meter.items.remove(tenant).unwrap_or_default();
+        Duration::from_nanos(nanos.saturating_add(items))
+    }
+
+    /// What will probably be done for one more item of a map than the first, which its message stands for. It is charged with that.
+    pub(super) fn item(&self, tenant: &TenantId) -> Duration {
+        let mut meter = self.meter();
+        let nanos = meter.pass(EACH_BYTES);
+        let items = meter.items.entry(tenant.clone()).or_default();
+        *items = items.saturating_add(nanos);
         Duration::from_nanos(nanos)
     }
 
@@ -130,6 +143,7 @@ mod tests {
             guests: Duration::ZERO,
             picos_per_byte: GUESS_PICOS,
             of: HashMap::new(),
+            items: HashMap::new(),
         }
     }
 
@@ -165,6 +179,21 @@ mod tests {
             meter.look(Duration::from_secs(100 + hour * 3600));
         }
         assert!(meter.picos_per_byte <= MOST_PICOS);
+    }
+
+    #[test]
+    fn each_item_of_a_map_is_charged_to_its_tenant() {
+        let overhead = Overhead::new(false);
+        let [map, other] = ["map", "other"].map(|name| TenantId::new(name).unwrap());
+        let one = overhead.of(&other, Duration::ZERO, 0);
+        let items: Duration = (1..100).map(|_| overhead.item(&map)).sum();
+        assert_eq!(items, 99 * one);
+        assert_eq!(overhead.of(&other, Duration::ZERO, 0), one);
+        assert_eq!(overhead.of(&map, Duration::ZERO, 0), 100 * one);
+        assert_eq!(overhead.of(&map, Duration::ZERO, 0), one, "once");
+        assert_eq!(overhead.expected(&map), one, "of an attempt, not of a map");
+        // What they took is divided by all that passed.
+        assert_eq!(overhead.meter().bytes, 103 * EACH_BYTES);
     }
 
     #[test]
