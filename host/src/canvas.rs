@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use lovage_model::{
-    Arrival, Exception, Json, Message, Plan, Planned, ResultTuple, Signature, TaskDefinition, TaskId, TaskName,
+    Arrival, Exception, Json, Message, Plan, Planned, ResultTuple, Room, Signature, TaskDefinition, TaskId, TaskName,
     TenantPolicy, Then, Timestamp, exc_module,
 };
 
@@ -159,6 +159,9 @@ pub struct Scope<'a> {
     /// each, and what it ends gets its failure.
     bytes: usize,
     links: usize,
+    /// How many tasks were made, and how many may be.
+    tasks_made: usize,
+    most_tasks: usize,
 }
 
 /// After so many links of a task that could not be sent no more are tried.
@@ -172,7 +175,30 @@ const SCOPE_LINKS: usize = 4;
 impl<'a> Scope<'a> {
     /// One of which nothing was made yet.
     pub fn new(tasks: &'a dyn Tasks, ids: &'a mut dyn FnMut() -> TaskId, rules: Rules, now: Timestamp) -> Self {
-        Self { tasks, ids, rules, now, bytes: 0, links: 0 }
+        Self { tasks, ids, rules, now, bytes: 0, links: 0, tasks_made: 0, most_tasks: usize::MAX }
+    }
+
+    /// The same, where there is so much room for what is made. Of what is no more than one canvas the store says itself which limit
+    /// leaves no room for it.
+    #[must_use]
+    pub fn within(self, room: Room) -> Self {
+        let most = usize::try_from(room.descendants.min(room.queued_tasks)).unwrap_or(usize::MAX);
+        Self { most_tasks: most.max(self.rules.canvas_tasks), ..self }
+    }
+
+    /// Makes one more task, if so many may be made: what the store would refuse takes no memory before.
+    fn make_task(&mut self) -> Result<(), Invalid> {
+        let most = self.most_tasks;
+        self.tasks_made = self.tasks_made.saturating_add(1);
+        // What takes a task's own place is none more.
+        if self.tasks_made <= most.saturating_add(1) {
+            return Ok(());
+        }
+        let text = format!(
+            "makes more than {most} tasks, with those of others before it (the less of limits.lineage_tasks and \
+             limits.queued_tasks, or limits.canvas_tasks if that is more): send fewer"
+        );
+        Err(Invalid::too_large("signature", text))
     }
 
     /// Links so many calls to others, if so many may be.

@@ -85,6 +85,7 @@ impl<'b, 'a> Builder<'b, 'a> {
             let text = format!("has more than {most} tasks, the limit (limits.canvas_tasks): send several");
             return Err(Invalid::too_large("signature", text));
         }
+        self.scope.make_task()?;
         let awaits = place.awaits.as_ref().map(|awaited| awaited.id.clone());
         let message = one::message(self, call, place)?;
         let result = ResultTuple::of(message.id.clone());

@@ -246,6 +246,28 @@ fn a_canvas_is_bounded() {
 }
 
 #[test]
+fn what_one_attempt_sends_is_counted_before_it_is_made() {
+    let rules = Rules { canvas_tasks: 100, ..RULES };
+    let many = group(&vec![json!({"task": "m.a"}); 100]);
+    // How many of three groups are made, and why the next one is not.
+    let sends = |room: Room| {
+        let mut ids = || TaskId::from_uuid(uuid::Uuid::now_v7());
+        let scope = &mut Scope::new(&AnyTask, &mut ids, rules, NOW).within(room);
+        let parent = running("p");
+        let sent: Vec<_> = (0..3).map(|_| subtask(&parent, call(many.clone()), None, scope)).collect();
+        let made = sent.iter().filter(|sent| sent.is_ok()).count();
+        (made, sent.into_iter().find_map(Result::err))
+    };
+    assert_eq!(sends(Room::UNLIMITED), (3, None));
+    let (made, refused) = sends(Room { descendants: 250, ..Room::UNLIMITED });
+    let refused = refused.unwrap();
+    assert_eq!((made, refused.kind), (2, Fault::TooLarge));
+    assert!(refused.message.contains("250 tasks") && refused.message.contains("limits.lineage_tasks"), "{refused}");
+    assert_eq!(sends(Room { queued_tasks: 150, ..Room::UNLIMITED }).0, 1);
+    assert_eq!(sends(Room { descendants: 0, ..Room::UNLIMITED }).0, 1, "of one canvas the store says it");
+}
+
+#[test]
 fn members_are_counted_while_they_are_read() {
     let many: Vec<_> = (0..Signature::MOST_LINKED + 1).map(|_| json!({"task": "m.a"})).collect();
     let few = Rules { canvas_tasks: 100, ..RULES };

@@ -15,7 +15,7 @@ use super::scope::{Exported, scoped};
 use super::{Arrived, Interrupted, Listed, Pipeline};
 use crate::attempt::{Attempt, Grants, Outcome, Report, Stop};
 use crate::canvas::inline::{self, ChordParts};
-use crate::canvas::{Rules, builtin};
+use crate::canvas::{Rules, Scope, builtin};
 use crate::clock;
 use crate::modules::{Code, NotReady};
 use crate::outside::May;
@@ -68,11 +68,10 @@ impl Pipeline {
             None => self.attempt(lease, listed, code.as_deref(), &options).await,
         };
         let lost = matches!(&report, Ok(Report { outcome: Outcome::Stopped(Stop::Lost), .. }));
-        let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
         let settlement = match report {
-            Ok(report) => scoped(&tasks, self.rules_of(&lease.tenant), |scope| trace::settle(attempted, report, scope)),
+            Ok(report) => self.decide(&lease.tenant, |scope| trace::settle(attempted, report, scope)),
             Err(Unattempted::Never(why)) => {
-                Some(scoped(&tasks, self.rules_of(&lease.tenant), |scope| trace::settle_unrun(attempted, why, scope)))
+                Some(self.decide(&lease.tenant, |scope| trace::settle_unrun(attempted, why, scope)))
             }
             Err(Unattempted::NoFuel) => {
                 tracing::info!(task_id = %message.id, "its tenant has used its fuel of the day (fuel_per_day): it waits for the next");
@@ -92,6 +91,12 @@ impl Pipeline {
             log_failure(message, &settlement.verdict, &options);
         }
         Ok(settlement)
+    }
+
+    /// Decides something about a tenant's tasks, as far as they may go.
+    fn decide<T>(&self, tenant: &TenantId, decide: impl FnOnce(&mut Scope<'_>) -> T) -> T {
+        let tasks = Exported { modules: &self.modules, tenant };
+        scoped(&tasks, self.rules_of(tenant), self.room(tenant), decide)
     }
 
     /// How far the calls of a tenant's tasks may go.
@@ -119,16 +124,14 @@ impl Pipeline {
             room: self.room(arrived.tenant),
         };
         let awaited = if arrived.of_group { Awaited::Group(arrived.many) } else { Awaited::Task };
-        let tasks = Exported { modules: &self.modules, tenant: arrived.tenant };
-        scoped(&tasks, self.rules_of(arrived.tenant), |scope| trace::follow(attempted, awaited, arrived.arrival, scope))
+        self.decide(arrived.tenant, |scope| trace::follow(attempted, awaited, arrived.arrival, scope))
     }
 
     /// What follows a chord in Celery's own form whose parts have all ended.
     pub fn complete(&self, tenant: &TenantId, group: &TaskId, end: ChordEnd) -> Inline {
         let ChordEnd { body, parts, nested, sender } = end;
         let parts = ChordParts { parts, nested, sender };
-        let tasks = Exported { modules: &self.modules, tenant };
-        scoped(&tasks, self.rules_of(tenant), |scope| inline::chord_ended(group, parts, body, scope))
+        self.decide(tenant, |scope| inline::chord_ended(group, parts, body, scope))
     }
 
     /// The options in force, with the time limits that were ordered for the task in place of its own.
@@ -151,8 +154,7 @@ impl Pipeline {
             eager: self.eager.is_some(),
             room: self.room(&lease.tenant),
         };
-        let tasks = Exported { modules: &self.modules, tenant: &lease.tenant };
-        scoped(&tasks, self.rules_of(&lease.tenant), |scope| trace::refused(attempted, settlement, why, scope))
+        self.decide(&lease.tenant, |scope| trace::refused(attempted, settlement, why, scope))
     }
 
     async fn attempt(

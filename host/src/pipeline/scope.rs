@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lovage_model::{TaskDefinition, TaskId, TaskName, TenantId};
+use lovage_model::{Room, TaskDefinition, TaskId, TaskName, TenantId};
 
 use crate::canvas::{Invalid, Rules, Scope, Tasks};
 use crate::clock;
@@ -21,7 +21,7 @@ impl Tasks for Exported<'_> {
 }
 
 /// Decides something with new ids, now.
-pub(super) fn scoped<T>(tasks: &dyn Tasks, rules: Rules, decide: impl FnOnce(&mut Scope<'_>) -> T) -> T {
+pub(super) fn scoped<T>(tasks: &dyn Tasks, rules: Rules, room: Room, decide: impl FnOnce(&mut Scope<'_>) -> T) -> T {
     let mut ids = || TaskId::from_uuid(uuid::Uuid::now_v7());
-    decide(&mut Scope::new(tasks, &mut ids, rules, clock::now()))
+    decide(&mut Scope::new(tasks, &mut ids, rules, clock::now()).within(room))
 }

@@ -55,6 +55,7 @@ impl Inliner<'_, '_> {
 
     pub(super) fn message(&mut self, sig: WireSignature) -> Result<Message, Invalid> {
         self.count()?;
+        self.scope.make_task()?;
         let WireSignature { task, args, shape, options, .. } = sig;
         let WireShape::Task(kwargs) = shape else { unreachable!("only tasks are messages") };
         let kwargs = Json::of(&kwargs).map_err(|error| Invalid::wrong("kwargs", error.to_string()))?;
