@@ -31,24 +31,25 @@ impl From<Clash> for Fenced {
     }
 }
 
-/// Whether a plan can have its ids, given which tasks and which joins exist. One that uses an id twice cannot.
-pub(super) fn clash<E>(
-    plan: &Plan,
+/// Whether plans can have their ids together, given which tasks and which joins exist. Those that use an id twice cannot.
+pub(super) fn clash<'p, E>(
+    plans: impl Iterator<Item = &'p Plan> + Clone,
     task_exists: impl Fn(&TaskId) -> Result<bool, E>,
     join_exists: impl Fn(&TaskId) -> Result<bool, E>,
 ) -> Result<Option<Clash>, E> {
-    let (mut seen, mut known, mut first) = (HashSet::new(), 0, None);
-    for id in plan.tasks.iter().map(|one| &one.message.id) {
+    let (mut seen, mut known, mut all, mut first) = (HashSet::new(), 0, 0, None);
+    for id in plans.clone().flat_map(|plan| &plan.tasks).map(|one| &one.message.id) {
         let exists = task_exists(id)?;
+        all += 1;
         known += usize::from(exists);
         if exists || !seen.insert(id) {
             first = first.or(Some(id));
         }
     }
-    let whole = known > 0 && known == plan.tasks.len();
+    let whole = known > 0 && known == all;
     if first.is_none() {
         seen.clear();
-        for id in plan.joins.iter().map(|join| &join.group) {
+        for id in plans.flat_map(|plan| &plan.joins).map(|join| &join.group) {
             if join_exists(id)? || !seen.insert(id) {
                 first = first.or(Some(id));
             }
@@ -112,7 +113,7 @@ mod tests {
         }
         plan.joins = joins.iter().map(|name| Join { group: id(name), size: 1, then: Then::Next }).collect();
         let is = |known: &'static str| move |id: &TaskId| Ok::<_, Infallible>(id.as_str().starts_with(known));
-        let Ok(clash) = clash(&plan, is("known"), is("open"));
+        let Ok(clash) = clash(std::iter::once(&plan), is("known"), is("open"));
         clash.map(|clash| (clash.id.to_string(), clash.whole))
     }
 

@@ -45,9 +45,18 @@ struct Part<'a> {
 impl Ledger {
     /// Which id of a plan is in use.
     pub(super) fn clash(&self, tenant: i64, plan: &Plan) -> rusqlite::Result<Option<Clash>> {
+        self.clash_of(tenant, std::iter::once(plan))
+    }
+
+    /// The same for several together.
+    fn clash_of<'p>(
+        &self,
+        tenant: i64,
+        plans: impl Iterator<Item = &'p Plan> + Clone,
+    ) -> rusqlite::Result<Option<Clash>> {
         let task =
             |id: &TaskId| self.exists("SELECT 1 FROM task WHERE tenant = ?1 AND id = ?2", params![tenant, id.as_str()]);
-        clash(plan, task, |id| self.has_join(tenant, id))
+        clash(plans, task, |id| self.has_join(tenant, id))
     }
 
     /// What stands against publishing a plan.
@@ -202,7 +211,8 @@ impl Ledger {
     pub(super) fn follow(&mut self, key: i64, step: &Step, now: Timestamp) -> rusqlite::Result<Fenced> {
         let Some(left) = self.left(key)? else { return Ok(Fenced::Refused) };
         let followed = self.still_waiting(&left, step)?;
-        if let Some(clash) = self.clash(left.tenant, &published(&followed))? {
+        let published = followed.iter().filter_map(|(_, fate)| fate.publishes());
+        if let Some(clash) = self.clash_of(left.tenant, published)? {
             return Ok(clash.into());
         }
         for (seq, fate) in followed {
@@ -297,14 +307,4 @@ impl Ledger {
 
 fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn published(followed: &[(i64, &Fate)]) -> Plan {
-    let mut all = Plan::default();
-    for (_, fate) in followed {
-        if let Fate::Settled(ending) = fate {
-            all.append(ending.publish.plan.clone());
-        }
-    }
-    all
 }

@@ -1,7 +1,7 @@
 //! What has ended, and who waits for it: as those ask for it who decide what becomes of them.
 
 use async_trait::async_trait;
-use lovage_model::{Arrival, Exception, Followed, Message, TaskId, TenantId, Then, Timestamp, exc_module};
+use lovage_model::{Arrival, Exception, Followed, Message, Plan, TaskId, TenantId, Then, Timestamp, exc_module};
 use rusqlite::{Connection, params};
 
 use super::FileStore;
@@ -35,6 +35,14 @@ impl Fate {
             Followed::Released(message) => Self::Released(Box::new(Written::free(*message)?)),
             Followed::Settled(settlement) => Self::Settled(Box::new(Ending::of(*settlement)?)),
         })
+    }
+
+    /// What it sends.
+    pub(super) fn publishes(&self) -> Option<&Plan> {
+        match self {
+            Self::Released(_) => None,
+            Self::Settled(ending) => Some(&ending.publish.plan),
+        }
     }
 
     /// How many messages it writes.

@@ -44,7 +44,7 @@ impl Tasks {
     pub(super) fn clash(&self, tenant: &TenantId, plan: &Plan) -> Option<Clash> {
         let task = |id: &_| Ok::<_, Infallible>(self.number(tenant, id).is_some());
         let join = |id: &lovage_model::TaskId| Ok(self.joins.has(&(tenant.clone(), id.clone())));
-        let Ok(clash) = clash(plan, task, join);
+        let Ok(clash) = clash(std::iter::once(plan), task, join);
         clash
     }
 
