@@ -1,21 +1,26 @@
 //! What becomes of those that waited for what has ended?
 //!
-//! One loop takes what has ended, the oldest first, and deals with one page of the followers of each at a time: so that
-//! what has many does not keep others waiting, and no step is large. What becomes of a follower is decided purely; the
-//! store applies a page whole or not at all, and only then is anybody told.
+//! One loop takes what has ended, the oldest first, a few of each tenant before many of one, and deals with one page of the
+//! followers of each at a time: so that what has many does not keep others waiting, and no step is large. What becomes of a
+//! follower is decided purely; the store applies a page whole or not at all, and only then is anybody told.
 //!
-//! Invariant: what has ended stays in the store until its last page is applied. Whatever fails is tried again, later and
-//! later, while others go on; a crash loses nothing.
+//! Invariants:
+//! - What has ended stays in the store until its last page is applied. Whatever fails is tried again, later and later, while
+//!   others go on; a crash loses nothing.
+//! - A page ends after so many followers, and after so many bytes that are written for them. What was decided and is not
+//!   applied yet is bounded for all together.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lovage_model::{Arrival, Event, Followed, Inline, Message, Plan, TaskId, TenantId, Then};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::commit::told;
+use super::outcomes::{of_followed, of_inline};
 use crate::canvas;
 use crate::clock;
 use crate::events::Hub;
@@ -23,12 +28,22 @@ use crate::store::{ChordEnd, Completed, Ended, Fenced, FollowUp, Joins, Result, 
 
 /// Ended things that are dealt with at once: they share the store's transactions.
 const AT_ONCE: usize = 32;
+/// They are taken out of so many, and so many of each tenant come first. (To look at one is to read all that it has come to.)
+const LOOK: usize = 64;
+const OF_ONE_TENANT: usize = 8;
 /// The most followers in one step.
 const PAGE: usize = 256;
-/// About the most bytes that arrive in one step, for all its followers together.
+/// About the most bytes that arrive in one step, for all its followers together, and that are written for them. One follower
+/// may take more.
 const PAGE_BYTES: usize = 8 << 20;
-/// When so many cannot be dealt with it is the store that fails: no more are tried for now.
-const MOST_STUCK: usize = 256;
+/// So many steps are decided at once.
+const DECIDING: usize = 2;
+/// And so much of what was decided may wait for the store, in KiB, unless it is one step alone.
+const UNDONE_KIB: u32 = 64 << 10;
+/// So many that cannot be dealt with are looked past.
+const MOST_STUCK: usize = 1024;
+/// When so many have failed one after the other it is the store that fails: no more are tried for now.
+const MANY_FAILED: usize = 256;
 /// How long to wait before what failed is tried again: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -82,27 +97,31 @@ where
         }
     }
 
-    /// Takes a step with each of the oldest; whether there may be more to do at once.
+    /// Takes a step with some of what has ended. Whether there were any: then there may be more, since the store tells of as
+    /// much as fits into memory, and may have rung for the last time.
     pub(super) async fn pass(&self, stuck: &mut Stuck) -> Result<bool> {
-        stuck.wake(clock::instant());
-        if stuck.keys.len() >= MOST_STUCK {
+        let now = clock::instant();
+        if !stuck.may_look(now) {
             return Ok(false);
         }
-        let most = AT_ONCE + stuck.keys.len();
-        let ended = self.store.ended(most).await?;
-        let is_full = ended.len() == most;
-        stuck.forget_all_but(&ended);
-        let steps = ended.into_iter().filter(|one| !stuck.keys.contains(&one.key)).map(|one| self.step(one));
-        let steps = join_all(steps).await;
-        let goes_on = is_full && !steps.is_empty();
-        Ok(steps.into_iter().fold(goes_on, |goes_on, (key, step)| match step {
-            Ok(done) => goes_on || !done,
-            Err(error) => {
-                tracing::error!(%error, "those that wait for a task could not be told that it ended; trying again");
-                stuck.add(key, clock::instant());
-                goes_on
+        let ended = self.store.ended(LOOK + stuck.len().min(MOST_STUCK)).await?;
+        stuck.was_answered(&ended);
+        let mut awake: Vec<_> = ended.into_iter().filter(|one| !stuck.has(one.key, now)).collect();
+        // What has failed before takes nobody's place.
+        awake.sort_by_key(|one| stuck.knows(one.key));
+        let undone = Undone::default();
+        let steps = join_all(chosen(awake).into_iter().map(|one| self.step(one, &undone))).await;
+        let any = !steps.is_empty();
+        for (key, step) in steps {
+            match step {
+                Ok(()) => stuck.remove(key),
+                Err(error) => {
+                    tracing::error!(%error, "those that wait for a task could not be told that it ended; trying again");
+                    stuck.add(key, clock::instant());
+                }
             }
-        }))
+        }
+        Ok(any)
     }
 
     async fn rest(&self, stuck: &Stuck) {
@@ -112,34 +131,39 @@ where
         }
     }
 
-    async fn step(&self, ended: Ended) -> (i64, Result<bool>) {
-        (ended.key, self.page(ended).await)
+    async fn step(&self, ended: Ended, undone: &Undone) -> (i64, Result<()>) {
+        (ended.key, self.page(ended, undone).await)
     }
 
-    /// Deals with one page of followers; whether it was the last.
-    async fn page(&self, Ended { key, tenant, id, outcome }: Ended) -> Result<bool> {
+    /// Deals with one page of followers.
+    async fn page(&self, Ended { key, tenant, id, outcome }: Ended, undone: &Undone) -> Result<()> {
         let (of_group, arrival) = match outcome {
             Completed::Task(arrival) => (false, arrival),
             Completed::Join { parts, then } => {
                 let arrival = canvas::gathered(parts, &id, self.message_bytes);
                 if let Then::Part { .. } = then {
                     let step = FollowUp { part: Some(arrival), ..FollowUp::last(Vec::new()) };
-                    return self.apply(key, &tenant, step).await.map(|()| true);
+                    return self.apply(key, &tenant, step).await;
                 }
                 (true, arrival)
             }
             Completed::Chord(end) => {
+                let turn = undone.turn().await;
                 let inline = decided(|| (self.complete)(&tenant, &id, *end))?;
+                let _held = undone.hold(of_inline(&inline)).await;
+                drop(turn);
                 let step = FollowUp { inline, ..FollowUp::last(Vec::new()) };
-                return self.apply(key, &tenant, step).await.map(|()| true);
+                return self.apply(key, &tenant, step).await;
             }
         };
-        let Page { followers, many, done } = self.followers(&tenant, &id, &arrival).await?;
-        let arrived = Arrived { tenant: &tenant, arrival: &arrival, of_group, many };
-        let decide = |message: &Message| (message.id.clone(), (self.decide)(message, arrived));
-        let followed = decided(|| followers.iter().map(decide).collect())?;
-        let step = FollowUp { done, ..FollowUp::last(followed) };
-        self.apply(key, &tenant, step).await.map(|()| done)
+        // Given up once there is room for what was decided: until then nothing more is.
+        let turn = undone.turn().await;
+        let page = self.followers(&tenant, &id, &arrival).await?;
+        let arrived = Arrived { tenant: &tenant, arrival: &arrival, of_group, many: page.many };
+        let Decided { followed, bytes, done } = self.decide_page(page, arrived)?;
+        let _held = undone.hold(bytes).await;
+        drop(turn);
+        self.apply(key, &tenant, FollowUp { done, ..FollowUp::last(followed) }).await
     }
 
     /// The next followers. There are never less than two left for the next page: else its one follower would look like the
@@ -147,15 +171,33 @@ where
     async fn followers(&self, tenant: &TenantId, id: &TaskId, arrival: &Arrival) -> Result<Page> {
         let size = page_size(arrival);
         let mut followers = self.store.followers(tenant, id, size + 2).await?;
-        let (many, done) = (followers.len() > 1, followers.len() < size + 2);
-        if !done {
+        let (many, last) = (followers.len() > 1, followers.len() < size + 2);
+        if !last {
             followers.truncate(size);
         }
-        Ok(Page { followers, many, done })
+        Ok(Page { followers, many, last })
+    }
+
+    /// Decides about the followers of a page, one by one, until what is written for them is as much as one step takes: what
+    /// each of them sends may be large. Again two are left at least, or none.
+    fn decide_page(&self, Page { followers, last, .. }: Page, arrived: Arrived<'_>) -> Result<Decided> {
+        let mut left = followers.len() + if last { 0 } else { 2 };
+        let (mut followed, mut bytes) = (Vec::with_capacity(followers.len()), 0);
+        for message in followers {
+            let one = decided(|| (self.decide)(&message, arrived))?;
+            bytes += of_followed(&one);
+            followed.push((message.id, one));
+            left -= 1;
+            if bytes >= PAGE_BYTES && left > 1 {
+                break;
+            }
+        }
+        Ok(Decided { followed, bytes, done: left == 0 })
     }
 
     async fn apply(&self, key: i64, tenant: &TenantId, mut step: FollowUp) -> Result<()> {
-        loop {
+        while sends_any(&step) {
+            // Kept, since it may have to be told with less.
             match self.store.follow(key, step.clone(), clock::now()).await? {
                 Fenced::Applied => {
                     self.hub.announce_with(tenant, || events(&step));
@@ -170,11 +212,60 @@ where
                 Fenced::Taken(_) | Fenced::Full(_) if withhold(&mut step, |plan| !plan.is_empty()) => {
                     tracing::warn!("the errbacks of tasks whose predecessor failed are not sent: there is no room");
                 }
-                answer @ (Fenced::Taken(_) | Fenced::Full(_)) => {
-                    return Err(StoreError::Failed(format!("what publishes nothing was answered {answer:?}")));
-                }
+                answer @ (Fenced::Taken(_) | Fenced::Full(_)) => return Err(unasked(&answer)),
             }
         }
+        // Nothing can stand against it any more: all that is kept of it is what is told.
+        let events = taken_events(&mut step);
+        match self.store.follow(key, step, clock::now()).await? {
+            Fenced::Applied => self.hub.announce_with(tenant, || events),
+            Fenced::Refused => {}
+            answer @ (Fenced::Taken(_) | Fenced::Full(_)) => return Err(unasked(&answer)),
+        }
+        Ok(())
+    }
+}
+
+fn unasked(answer: &Fenced) -> StoreError {
+    StoreError::Failed(format!("what publishes nothing was answered {answer:?}"))
+}
+
+/// Those that are dealt with now: a few of each tenant, then whichever come first.
+fn chosen(ended: Vec<Ended>) -> Vec<Ended> {
+    let mut found: HashMap<TenantId, usize> = HashMap::new();
+    let (mut first, mut later) = (Vec::new(), Vec::new());
+    for one in ended {
+        let of_tenant = found.entry(one.tenant.clone()).or_default();
+        *of_tenant += 1;
+        if *of_tenant <= OF_ONE_TENANT { first.push(one) } else { later.push(one) }
+    }
+    first.extend(later);
+    first.truncate(AT_ONCE);
+    first
+}
+
+/// What is decided, and what was and is not applied yet, of all steps together: one may be large, and many may be due at once.
+struct Undone {
+    deciding: Semaphore,
+    kib: Semaphore,
+}
+
+impl Default for Undone {
+    fn default() -> Self {
+        Self { deciding: Semaphore::new(DECIDING), kib: Semaphore::new(UNDONE_KIB as usize) }
+    }
+}
+
+impl Undone {
+    /// Waits until one more may read who follows, and decide. (Neither is ever closed.)
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.deciding.acquire().await.ok()
+    }
+
+    /// Waits until so much more may wait for the store.
+    async fn hold(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        self.kib.acquire_many(kib.min(UNDONE_KIB)).await.ok()
     }
 }
 
@@ -188,6 +279,16 @@ fn decided<T>(decide: impl FnOnce() -> T) -> Result<T> {
 struct Page {
     followers: Vec<Message>,
     many: bool,
+    /// Whether no more follow after it.
+    last: bool,
+}
+
+/// What becomes of some followers.
+struct Decided {
+    followed: Vec<(TaskId, Followed)>,
+    /// About how much is written for them.
+    bytes: usize,
+    /// Whether they are the last.
     done: bool,
 }
 
@@ -219,6 +320,15 @@ fn sends(plan: &Plan, id: &TaskId) -> bool {
     plan.tasks.iter().any(|task| task.message.id == *id) || plan.joins.iter().any(|join| join.group == *id)
 }
 
+/// Whether a step sends anything.
+fn sends_any(step: &FollowUp) -> bool {
+    let publishes = |followed: &Followed| match followed {
+        Followed::Settled(settlement) => !settlement.publish.is_empty() || !settlement.inline.messages.is_empty(),
+        Followed::Released(_) => false,
+    };
+    !step.inline.messages.is_empty() || step.followed.iter().any(|(_, followed)| publishes(followed))
+}
+
 fn events(step: &FollowUp) -> Vec<Event> {
     let settled = step.followed.iter().filter_map(|(_, followed)| match followed {
         Followed::Settled(settlement) => Some(told(settlement)),
@@ -228,47 +338,99 @@ fn events(step: &FollowUp) -> Vec<Event> {
     settled.flatten().chain(sent).collect()
 }
 
-/// What failed, and when it is tried again.
-#[derive(Default)]
-pub(super) struct Stuck {
-    keys: HashSet<i64>,
-    pause: Duration,
+/// The same for a step that sends nothing, taken out of it: the store has no use for them.
+fn taken_events(step: &mut FollowUp) -> Vec<Event> {
+    let settled = step.followed.iter_mut().filter_map(|(_, followed)| match followed {
+        Followed::Settled(settlement) => Some(std::mem::take(&mut settlement.events)),
+        Followed::Released(_) => None,
+    });
+    settled.flatten().collect()
+}
+
+/// How long something is left alone that has failed: longer each time.
+#[derive(Clone, Copy, Default)]
+struct Pause {
+    length: Duration,
     until: Option<Instant>,
 }
 
+impl Pause {
+    fn begin(&mut self, now: Instant) {
+        self.length = (self.length * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.until = Some(now + self.length);
+    }
+
+    fn lasts(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+}
+
+/// What failed, and when it is tried again: each for itself, so that others go on; and all, where it seems to be the store.
+#[derive(Default)]
+pub(super) struct Stuck {
+    keys: HashMap<i64, Pause>,
+    all: Pause,
+    /// How many have failed since one has not.
+    in_a_row: usize,
+    /// When it was last looked what has ended.
+    looked: Option<Instant>,
+}
+
 impl Stuck {
+    /// Whether it may be looked what has ended.
+    fn may_look(&mut self, now: Instant) -> bool {
+        self.looked = Some(now);
+        !self.all.lasts(now)
+    }
+
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether something is left alone for now.
+    fn has(&self, key: i64, now: Instant) -> bool {
+        self.keys.get(&key).is_some_and(|pause| pause.lasts(now))
+    }
+
+    /// Whether something has failed before.
+    fn knows(&self, key: i64) -> bool {
+        self.keys.contains_key(&key)
+    }
+
     fn add(&mut self, key: i64, now: Instant) {
-        self.keys.insert(key);
-        self.put_off(now);
+        self.keys.entry(key).or_default().begin(now);
+        self.in_a_row += 1;
+        if self.in_a_row >= MANY_FAILED && !self.all.lasts(now) {
+            self.all.begin(now);
+        }
     }
 
-    /// Everything is tried again after a pause, which grows until nothing is stuck any more.
+    fn remove(&mut self, key: i64) {
+        self.keys.remove(&key);
+        (self.all, self.in_a_row) = (Pause::default(), 0);
+    }
+
+    /// Nothing is tried for a while.
     fn put_off(&mut self, now: Instant) {
-        if self.until.is_none() {
-            self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-            self.until = Some(now + self.pause);
+        self.all.begin(now);
+    }
+
+    /// The store has said what has ended: what it names no more is gone.
+    fn was_answered(&mut self, ended: &[Ended]) {
+        let named: HashSet<i64> = ended.iter().map(|one| one.key).collect();
+        let last = named.iter().max().copied();
+        // Of what comes after the last that was named nothing is known.
+        self.keys.retain(|key, _| named.contains(key) || last.is_some_and(|last| *key > last));
+        if self.in_a_row < MANY_FAILED {
+            self.all = Pause::default();
         }
     }
 
-    /// Lets everything be tried again if the pause is over.
-    fn wake(&mut self, now: Instant) {
-        match self.until {
-            Some(until) if until <= now => {
-                self.keys.clear();
-                self.until = None;
-            }
-            Some(_) => {}
-            None => self.pause = Duration::ZERO,
-        }
-    }
-
-    fn forget_all_but(&mut self, ended: &[Ended]) {
-        self.keys.retain(|key| ended.iter().any(|one| one.key == *key));
-    }
-
-    /// Returns when the pause is over; never, if there is none.
+    /// Returns when something may be tried again that could not be when it was last looked; never, if there is nothing.
     async fn wait(&self) {
-        match self.until {
+        let later = |pause: &Pause| pause.until.filter(|until| Some(*until) > self.looked);
+        match later(&self.all).or_else(|| self.keys.values().filter_map(later).min()) {
             Some(until) => tokio::time::sleep_until(until.into()).await,
             None => std::future::pending().await,
         }

@@ -141,7 +141,8 @@ impl World {
         let (store, hub) = (Arc::clone(&self.store), Arc::new(Hub::new(now)));
         let complete = |_: &_, _: &_, _| lovage_model::Inline::default();
         let following = Following { store, hub, decide, complete, message_bytes: RULES.message_bytes };
-        while following.pass(&mut Stuck::default()).await.unwrap() {}
+        let mut stuck = Stuck::default();
+        while following.pass(&mut stuck).await.unwrap() {}
         self.ids = ids.into_inner();
     }
 

@@ -3,7 +3,7 @@
 //! What one tenant's attempts leave behind may be large. So what waits counts in bytes; an attempt whose tenant has too much here
 //! waits with its own, and counts as one that the host has; and whose outcomes have taken least of the store, by weight, is next.
 
-use lovage_model::{Arrival, AttemptLog, Exception, Message, Settlement, Verdict};
+use lovage_model::{Arrival, AttemptLog, Exception, Followed, Inline, Message, Settlement, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::Listed;
@@ -115,9 +115,6 @@ fn bytes(settlement: &Settlement) -> usize {
     let AttemptLog { stdout, stderr, records, .. } = &settlement.log;
     let records: usize = records.iter().map(|record| record.message.len() + LEAST_BYTES / 8).sum();
     let sent: usize = settlement.publish.tasks.iter().map(|one| of_message(&one.message)).sum();
-    let inline: usize = settlement.inline.messages.iter().map(of_message).sum();
-    let ends: usize = settlement.inline.ends.iter().map(|end| LEAST_BYTES + of_exception(&end.exception)).sum();
-    let parts: usize = settlement.inline.parts.iter().map(|part| LEAST_BYTES + part.result.as_str().len()).sum();
     let arrival = match &settlement.arrival {
         Some(Arrival::Value(value)) => value.as_str().len(),
         Some(Arrival::Failed { exception, .. }) => of_exception(exception),
@@ -131,7 +128,23 @@ fn bytes(settlement: &Settlement) -> usize {
         Verdict::Replaced { by } => of_message(&by.message),
         Verdict::Revoked { .. } | Verdict::Ignored | Verdict::Requeued | Verdict::HandedOn { .. } => 0,
     };
-    LEAST_BYTES + stdout.len() + stderr.len() + records + sent + inline + ends + parts + arrival + outcome
+    LEAST_BYTES + stdout.len() + stderr.len() + records + sent + of_inline(&settlement.inline) + arrival + outcome
+}
+
+/// The same for what becomes of a task that waited.
+pub(super) fn of_followed(followed: &Followed) -> usize {
+    match followed {
+        Followed::Released(message) => of_message(message),
+        Followed::Settled(settlement) => bytes(settlement),
+    }
+}
+
+/// The same for what follows in Celery's own form.
+pub(super) fn of_inline(inline: &Inline) -> usize {
+    let messages: usize = inline.messages.iter().map(of_message).sum();
+    let ends: usize = inline.ends.iter().map(|end| LEAST_BYTES + of_exception(&end.exception)).sum();
+    let parts: usize = inline.parts.iter().map(|part| LEAST_BYTES + part.result.as_str().len()).sum();
+    messages + ends + parts
 }
 
 fn of_exception(exception: &Exception) -> usize {

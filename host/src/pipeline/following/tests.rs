@@ -1,6 +1,6 @@
 //! The loop against a store that does what a test says.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -24,6 +24,10 @@ struct State {
     waiting: HashMap<TaskId, Vec<Message>>,
     /// Answers to give before the true one, by key.
     answers: HashMap<i64, VecDeque<Result<Fenced>>>,
+    /// What cannot be dealt with.
+    bad: HashSet<i64>,
+    /// How many ends it tells of at once, if that is less than it is asked for.
+    tells: Option<usize>,
     applied: Vec<(i64, FollowUp)>,
 }
 
@@ -41,13 +45,17 @@ impl Scripted {
 
     /// A task of that id has failed, and so many wait for it.
     fn end(&self, key: i64, followers: usize) {
+        self.end_of(TenantId::default(), key, followers);
+    }
+
+    fn end_of(&self, tenant: TenantId, key: i64, followers: usize) {
         let id = id(&format!("task-{key}"));
         let mut state = self.state();
         let tasks = (0..followers).map(|n| message(&format!("task-{key}-{n}"))).collect();
         state.waiting.insert(id.clone(), tasks);
         let exception = Exception::new("m", "E", "no");
         let outcome = Completed::Task(Arrival::Failed { task: id.clone(), exception });
-        state.ended.push(Ended { key, tenant: TenantId::default(), id, outcome });
+        state.ended.push(Ended { key, tenant, id, outcome });
     }
 
     fn answer(&self, key: i64, answer: Result<Fenced>) {
@@ -63,7 +71,9 @@ impl Scripted {
 #[async_trait]
 impl Joins for Scripted {
     async fn ended(&self, max: usize) -> Result<Vec<Ended>> {
-        let ended: Vec<_> = self.state().ended.iter().take(max).cloned().collect();
+        let state = self.state();
+        let ended: Vec<_> = state.ended.iter().take(state.tells.unwrap_or(max).min(max)).cloned().collect();
+        drop(state);
         if ended.is_empty() {
             self.idle.notify_one();
         }
@@ -80,6 +90,9 @@ impl Joins for Scripted {
 
     async fn follow(&self, key: i64, step: FollowUp, _: Timestamp) -> Result<Fenced> {
         let mut state = self.state();
+        if state.bad.contains(&key) {
+            return Err(StoreError::Failed("it cannot be dealt with".to_owned()));
+        }
         if let Some(answer) = state.answers.get_mut(&key).and_then(VecDeque::pop_front) {
             if let Ok(Fenced::Refused) = answer {
                 state.ended.retain(|one| one.key != key);
@@ -151,6 +164,70 @@ async fn what_has_many_followers_is_dealt_with_in_pages_and_keeps_nobody_waiting
         all.map(|(_, followed)| format!("{followed:?}").contains("Many")).collect::<HashSet<_>>()
     };
     assert_eq!((named(1), named(2)), ([true].into(), [false].into()));
+}
+
+#[tokio::test]
+async fn a_page_ends_when_much_is_written_for_its_followers() {
+    let store = Arc::new(Scripted::default());
+    store.end(1, 5);
+    let decide = |message: &Message, arrived: Arrived<'_>| {
+        let Followed::Settled(mut settlement) = super::tests::decide(message, arrived) else { panic!("it failed") };
+        settlement.publish.tasks[0].message.args = Json::of(&["x".repeat(PAGE_BYTES / 2)]).unwrap();
+        Followed::Settled(settlement)
+    };
+    let hub = Arc::new(Hub::new(NOW));
+    let following = Following { store: Arc::clone(&store), hub, decide, complete, message_bytes: 100 };
+    let mut stuck = Stuck::default();
+    while following.pass(&mut stuck).await.unwrap() {}
+    assert_eq!(store.steps(), [(1, 2, false), (1, 3, true)], "never is one left alone");
+    let state = store.state();
+    let mut all = state.applied.iter().flat_map(|(_, step)| &step.followed);
+    assert!(all.all(|(_, one)| format!("{one:?}").contains("Many")));
+}
+
+#[tokio::test]
+async fn what_ended_and_was_not_told_at_once_is_asked_for_at_once() {
+    let store = Arc::new(Scripted::default());
+    store.end(1, 1);
+    store.end(2, 1);
+    store.state().tells = Some(1);
+    let hub = Arc::new(Hub::new(NOW));
+    let following = Following { store: Arc::clone(&store), hub, decide, complete, message_bytes: 100 };
+    let mut stuck = Stuck::default();
+    // Nobody need be told that there is more.
+    while following.pass(&mut stuck).await.unwrap() {}
+    assert_eq!(store.steps(), [(1, 1, true), (2, 1, true)]);
+}
+
+#[tokio::test]
+async fn many_ends_of_one_tenant_are_no_line_for_another_to_stand_in() {
+    let store = Arc::new(Scripted::default());
+    for key in 1..=60 {
+        store.end(key, 2 * PAGE);
+    }
+    store.end_of(TenantId::new("other").unwrap(), 61, 1);
+    let hub = Arc::new(Hub::new(NOW));
+    let following = Following { store: Arc::clone(&store), hub, decide, complete, message_bytes: 100 };
+    assert!(following.pass(&mut Stuck::default()).await.unwrap());
+    let steps = store.steps();
+    assert!(steps.len() == AT_ONCE && steps.contains(&(61, 1, true)), "{steps:?}");
+}
+
+#[tokio::test]
+async fn however_many_fail_again_and_again_others_go_on() {
+    let store = Arc::new(Scripted::default());
+    let hub = Arc::new(Hub::new(NOW));
+    let mut events = hub.follow(&TenantId::default(), &id("task-301-0"), None);
+    for key in 1..=301 {
+        store.end(key, 1);
+    }
+    store.state().bad = (1..=300).collect();
+    let following = Following { store: Arc::clone(&store), hub, decide, complete, message_bytes: 100 };
+    tokio::select! {
+        () = following.run() => unreachable!("it runs for ever"),
+        _ = events.next() => {}
+    }
+    assert_eq!(store.steps(), [(301, 1, true)]);
 }
 
 #[tokio::test]
