@@ -2,6 +2,7 @@
 //! size, the order of keys and the spelling of floats survive.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -131,6 +132,13 @@ impl PartialEq for Json {
 }
 
 impl Eq for Json {}
+
+impl Hash for Json {
+    /// Of the text, by which it is compared.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
 
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

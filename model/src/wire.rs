@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::{Json, TaskId, TaskName};
 
 /// A JSON object whose keys keep their order.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Fields(Vec<(String, Json)>);
 
 impl Fields {
@@ -109,7 +109,7 @@ impl<'de> Deserialize<'de> for Fields {
 
 /// A signature: `{"task", "args", "kwargs", "options", "subtask_type", "immutable"}`.
 /// See <https://docs.celeryq.dev/en/stable/reference/celery.html#celery.signature>.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WireSignature {
     /// Name of the task; of a canvas `celery.chain`, `celery.group`, `celery.chord`.
     pub task: TaskName,
@@ -126,7 +126,7 @@ pub struct WireSignature {
 }
 
 /// What a signature is made of: its `kwargs`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WireShape {
     /// A task, also a map: its keyword arguments.
     Task(Fields),
@@ -146,7 +146,7 @@ pub enum WireShape {
 }
 
 /// The options of a signature: those that canvases are made with by their names, all others as they came.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct WireOptions {
     /// The id it will have; of a chain that of its last task, of a group that of the group.
     pub task_id: Option<TaskId>,

@@ -13,6 +13,7 @@
 mod apply;
 mod chunks;
 mod ends;
+mod extent;
 mod freeze;
 mod links;
 mod replace;
@@ -165,12 +166,14 @@ struct Inliner<'b, 'a> {
     refused: Vec<String>,
     /// How many messages and ids were made, for the limit of one canvas.
     made: usize,
+    /// How many messages were listed as children of what ended, each as often as it was.
+    listed: usize,
 }
 
 impl<'b, 'a> Inliner<'b, 'a> {
     fn new(sender: Sender, scope: &'b mut Scope<'a>) -> Self {
         let (results, out, trail, refused) = (Results::default(), Inline::default(), Vec::new(), Vec::new());
-        Self { scope, sender, results, out, trail, refused, made: 0 }
+        Self { scope, sender, results, out, trail, refused, made: 0, listed: 0 }
     }
 
     fn new_id(&mut self) -> TaskId {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lovage_model::{Json, WireOptions, WireShape, WireSignature};
 
+use super::extent::Extent;
 use super::freeze::{Given, flat};
 use super::results::Node;
 use super::tree::{self, merged};
@@ -99,6 +100,8 @@ impl Inliner<'_, '_> {
         options.group_index = None;
         let mut members = Vec::new();
         let tasks = flat(tasks);
+        // Each of them gets what is said of all.
+        self.scope.copy(Extent::of_options(&options).times(tasks.len()))?;
         let (mut parts, mut counts) = (0, false);
         for (mut task, index) in tasks.into_iter().zip(0..) {
             let root_id = options.root_id.clone();
@@ -146,12 +149,12 @@ impl Inliner<'_, '_> {
         // Its own id is that of its header, which a chord has once it is frozen.
         let (id, group) = (options.task_id.take(), own.task_id.take());
         let options = merged(&own, options);
-        options.link.iter().for_each(|callback| tree::link(&mut body, callback.clone()));
-        options.link_error.iter().for_each(|errback| tree::link_error(&mut body, errback));
+        tree::link(&mut body, &options.link);
+        tree::link_error(&mut body, &options.link_error, self.scope)?;
         let of_body = WireOptions { parent_id: None, link: Vec::new(), link_error: Vec::new(), ..options.clone() };
         body.options = merged(&body.options, of_body);
         if let WireShape::Chain(tasks) = &mut body.shape {
-            *tasks = tree::unrolled_chords(std::mem::take(tasks));
+            *tasks = tree::unrolled_chords(std::mem::take(tasks), self.scope)?;
         }
         let group = match group {
             Some(group) => group,

@@ -1,12 +1,15 @@
 //! What ends without having run: the rest of a chain whose step has failed, the body of a chord whose header has.
 
+use std::collections::HashSet;
+
 use lovage_model::{
     Arrival, Exception, InlineEnd, Json, Part, ResultTuple, Sender, State, TaskId, WireShape, WireSignature,
     exc_module, unrun,
 };
 
+use super::extent::Extent;
 use super::links::Request;
-use super::{Body, Inliner, exception_json};
+use super::{Body, Inliner, exception_json, tree};
 
 /// What is known of a chord whose parts have all ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,12 +38,13 @@ impl Inliner<'_, '_> {
                 self.end(id, options.group_id.clone(), options.parent_id.clone(), failed, Vec::new());
             }
             if let (Some(chord), Some(group), Some(id)) = (&options.chord, &options.group_id, &options.task_id) {
+                let result = self.failure(failed.exception);
                 self.out.parts.push(Part {
                     group: group.clone(),
                     index: options.group_index,
                     id: id.clone(),
                     state: failed.state.clone(),
-                    result: exception_json(failed.exception),
+                    result,
                     chord: chord.clone(),
                     sender: self.sender.clone(),
                 });
@@ -73,6 +77,14 @@ impl Inliner<'_, '_> {
         });
     }
 
+    /// What a part says that has failed.
+    fn failure(&mut self, exception: &Exception) -> Json {
+        match self.scope.make(exception.exc_message.as_str().len()) {
+            Ok(()) => exception_json(exception),
+            Err(_) => exception_json(&self.brief(exception)),
+        }
+    }
+
     /// Stands for an exception that too many would get.
     fn brief(&self, exception: &Exception) -> Exception {
         let text = format!("see task {}: what it raised is too large for all that fail with it", self.sender.id);
@@ -102,9 +114,16 @@ impl Inliner<'_, '_> {
 
     fn fail_members(&mut self, body: &WireSignature, members: &[WireSignature], cause: &Exception) {
         let failed = Failed { state: State::Failure, exception: cause, traceback: None };
+        let of_all = &body.options.link_error;
+        let each = Extent::of(of_all);
         for member in members {
-            let mut errbacks = errbacks_of(member);
-            body.options.link_error.iter().for_each(|errback| super::tree::link_to(&mut errbacks, errback.clone()));
+            let mut errbacks = Vec::new();
+            errbacks_of(member, &mut errbacks);
+            // What is to be told of each is, until that is too much: all members end, and their own errbacks are sent.
+            if self.scope.copy(each).is_ok() {
+                errbacks.extend(of_all);
+            }
+            let errbacks = tree::distinct(errbacks);
             let Some(id) = member_id(member) else { continue };
             self.errbacks(&Request::never_run(&id), &errbacks, cause, None);
             let children = self.children();
@@ -122,9 +141,10 @@ impl Inliner<'_, '_> {
     fn count_in_outer(&mut self, sig: &WireSignature, exception: &Exception, told: &[WireSignature]) {
         let options = &sig.options;
         if let (Some(chord), Some(group), Some(id)) = (&options.chord, &options.group_id, member_id(sig)) {
-            let result: Json = exception_json(exception);
+            let result = self.failure(exception);
             let (state, index) = (State::Failure, options.group_index);
             let (group, mut chord, sender) = (group.clone(), chord.clone(), self.sender.clone());
+            let told: HashSet<&WireSignature> = told.iter().collect();
             if chord.options.link_error.iter().any(|errback| told.contains(errback)) {
                 Body::make_mut(&mut chord).options.link_error.retain(|errback| !told.contains(errback));
             }
@@ -132,23 +152,25 @@ impl Inliner<'_, '_> {
         }
     }
 
-    fn children(&self) -> Vec<ResultTuple> {
+    /// What was sent so far: as Celery has it, the children of whoever ends meanwhile. Of many members each has those of all before
+    /// it, so that the later ones have none.
+    fn children(&mut self) -> Vec<ResultTuple> {
+        self.listed = self.listed.saturating_add(self.out.messages.len());
+        if self.listed > self.scope.rules.canvas_tasks.saturating_mul(4) {
+            return Vec::new();
+        }
         self.trail.iter().map(|&node| self.results.tuple(node)).collect()
     }
 }
 
 /// Who is told of the failure of a signature's result: of a chord that is its body's, of a group also that of its members.
-fn errbacks_of(sig: &WireSignature) -> Vec<WireSignature> {
-    let mut all = Vec::new();
-    let add =
-        |all: &mut Vec<_>, some: Vec<WireSignature>| some.into_iter().for_each(|one| super::tree::link_to(all, one));
-    add(&mut all, sig.options.link_error.clone());
+fn errbacks_of<'s>(sig: &'s WireSignature, all: &mut Vec<&'s WireSignature>) {
+    all.extend(&sig.options.link_error);
     match &sig.shape {
-        WireShape::Chord { body: Some(body), .. } => add(&mut all, errbacks_of(body)),
-        WireShape::Group(members) => members.iter().for_each(|member| add(&mut all, errbacks_of(member))),
+        WireShape::Chord { body: Some(body), .. } => errbacks_of(body, all),
+        WireShape::Group(members) => members.iter().for_each(|member| errbacks_of(member, all)),
         _ => {}
     }
-    all
 }
 
 /// The id of a signature's result, if it has one: of a chord that of its body, of a chain that of its last step.

@@ -14,12 +14,12 @@ pub fn replacement(replaced: &Message, call: &Signature, scope: &mut Scope<'_>) 
         return Err(Invalid::wrong("replace", text));
     }
     let embed = replaced.embed.as_deref().cloned().unwrap_or_default();
-    let mut sig = gathered(as_wire(call, scope.rules)?);
+    let mut sig = gathered(as_wire(call, scope.rules)?, scope)?;
     if tree::is_empty_chain(&sig) {
         return Err(Invalid::empty());
     }
-    embed.callbacks.iter().for_each(|callback| tree::link(&mut sig, callback.clone()));
-    embed.errbacks.iter().for_each(|errback| tree::link_error(&mut sig, errback));
+    tree::link(&mut sig, &embed.callbacks);
+    tree::link_error(&mut sig, &embed.errbacks, scope)?;
     if let WireShape::Chain(steps) = &mut sig.shape
         && let Some(last) = steps.last_mut()
     {
@@ -36,26 +36,26 @@ pub fn replacement(replaced: &Message, call: &Signature, scope: &mut Scope<'_>) 
     for step in embed.chain.iter().rev() {
         let mut step = step.clone();
         set_nesting(&mut step, nesting);
-        sig = tree::then(sig, step);
+        sig = tree::then(sig, step, inliner.scope)?;
     }
     inliner.apply(sig, None, lovage_model::WireOptions::default(), true)?;
     Ok(inliner.sent())
 }
 
 /// What ends in a group has no result of its own: it goes on with a task that gives the list.
-fn gathered(mut sig: WireSignature) -> WireSignature {
+fn gathered(mut sig: WireSignature, scope: &mut Scope<'_>) -> Result<WireSignature, Invalid> {
     match &mut sig.shape {
         // The list of nothing is empty.
-        WireShape::Group(tasks) if tasks.is_empty() => tree::accumulated(),
-        WireShape::Group(_) => tree::then(sig, tree::accumulate()),
+        WireShape::Group(tasks) if tasks.is_empty() => Ok(tree::accumulated()),
+        WireShape::Group(_) => tree::then(sig, tree::accumulate(), scope),
         WireShape::Chain(steps) => {
             if let Some(last) = steps.pop() {
                 let is_group = matches!(last.shape, WireShape::Group(_));
-                steps.push(if is_group { tree::then(last, tree::accumulate()) } else { last });
+                steps.push(if is_group { tree::then(last, tree::accumulate(), scope)? } else { last });
             }
-            sig
+            Ok(sig)
         }
-        _ => sig,
+        _ => Ok(sig),
     }
 }
 

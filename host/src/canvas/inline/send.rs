@@ -7,6 +7,7 @@ use lovage_model::{
     WireShape, WireSignature,
 };
 
+use super::extent::Extent;
 use super::{Inliner, Invalid};
 use crate::canvas::builtin;
 
@@ -60,6 +61,8 @@ impl Inliner<'_, '_> {
         let WireShape::Task(kwargs) = shape else { unreachable!("only tasks are messages") };
         let kwargs = Json::of(&kwargs).map_err(|error| Invalid::wrong("kwargs", error.to_string()))?;
         self.check_size(&args, &kwargs)?;
+        // A chord's body is written into each of its parts.
+        self.scope.make(Extent::of(options.chord.as_deref()).text_bytes())?;
         let definition = self.scope.tasks.find(&task).ok().flatten();
         let declared = definition.as_deref().map(|definition| &definition.options);
         let rest = &options.rest;

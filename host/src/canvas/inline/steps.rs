@@ -33,7 +33,7 @@ impl Steps {
     /// Links callbacks to the last step.
     pub(super) fn link_last(&mut self, callbacks: &[WireSignature]) {
         if let Some(last) = self.tasks.first_mut() {
-            callbacks.iter().for_each(|callback| tree::link(last, callback.clone()));
+            tree::link(last, callbacks);
         }
     }
 
@@ -66,7 +66,7 @@ impl Inliner<'_, '_> {
                 continue;
             }
             if sends && tree::has_chain_for_body(&task) {
-                pending.extend(tree::unrolled_body(task));
+                pending.extend(tree::unrolled_body(task, self.scope)?);
                 continue;
             }
             if let WireShape::Chain(inner) = task.shape {
@@ -118,7 +118,7 @@ impl Inliner<'_, '_> {
         {
             self.results.set_parent(open, Some(result));
         }
-        errbacks.iter().for_each(|errback| tree::link_error(&mut task, errback));
+        tree::link_error(&mut task, errbacks, self.scope)?;
         // Before a chord comes what is before its header.
         let is_chord = matches!(task.shape, WireShape::Chord { .. });
         steps.open = Some(if is_chord { self.results.first(result) } else { result });

@@ -1,10 +1,11 @@
 //! Signatures as trees: what they are made of, how they are joined, which options win.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use lovage_model::{Fields, Json, ResultTuple, TaskId, WireOptions, WireShape, WireSignature};
 
-use super::{Invalid, chunks};
+use super::extent::Extent;
+use super::{Invalid, Scope, chunks};
 use crate::canvas::{Rules, builtin};
 
 /// The names that Celery gives its canvases.
@@ -149,60 +150,80 @@ fn is_empty(args: &Json) -> bool {
     args.as_str().trim_start().strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(']'))
 }
 
-/// The same callback is sent once.
-pub(super) fn link_to(links: &mut Vec<WireSignature>, callback: WireSignature) {
-    if !links.contains(&callback) {
-        links.push(callback);
+/// Each call once.
+pub(super) fn distinct<'c>(calls: impl IntoIterator<Item = &'c WireSignature>) -> Vec<WireSignature> {
+    let mut seen = HashSet::new();
+    calls.into_iter().filter(|&call| seen.insert(call)).cloned().collect()
+}
+
+/// Those of some calls that are not linked yet: the same call is sent once.
+fn unlinked<'c>(calls: &'c [WireSignature], links: &[WireSignature]) -> Vec<&'c WireSignature> {
+    if calls.is_empty() {
+        return Vec::new();
     }
+    let mut seen: HashSet<&WireSignature> = links.iter().collect();
+    calls.iter().filter(|&call| seen.insert(call)).collect()
 }
 
 /// What is sent with its result: by the first member of a group, by the body of a chord.
-pub(super) fn link(sig: &mut WireSignature, callback: WireSignature) {
+pub(super) fn link(sig: &mut WireSignature, callbacks: &[WireSignature]) {
     match &mut sig.shape {
         WireShape::Group(tasks) => {
             if let Some(first) = tasks.first_mut() {
-                link(first, WireSignature { immutable: true, ..callback });
+                let immutable = |callback: &WireSignature| WireSignature { immutable: true, ..callback.clone() };
+                link(first, &callbacks.iter().map(immutable).collect::<Vec<_>>());
             }
         }
-        WireShape::Chord { body: Some(body), .. } => link(body, callback),
-        _ => link_to(&mut sig.options.link, callback),
+        WireShape::Chord { body: Some(body), .. } => link(body, callbacks),
+        _ => {
+            let new = unlinked(callbacks, &sig.options.link);
+            sig.options.link.extend(new.into_iter().cloned());
+        }
     }
 }
 
 /// What is told of its failure: by each member of a group, by the body of a chord and of the chords in its header.
-pub(super) fn link_error(sig: &mut WireSignature, errback: &WireSignature) {
+pub(super) fn link_error(
+    sig: &mut WireSignature,
+    errbacks: &[WireSignature],
+    scope: &mut Scope<'_>,
+) -> Result<(), Invalid> {
     match &mut sig.shape {
-        WireShape::Group(tasks) => tasks.iter_mut().for_each(|task| link_error(task, errback)),
+        WireShape::Group(tasks) => tasks.iter_mut().try_for_each(|task| link_error(task, errbacks, scope)),
         WireShape::Chord { header, body, .. } => {
-            header.iter_mut().filter(|task| is_chord(task)).for_each(|chord| link_error(chord, errback));
-            if let Some(body) = body {
-                link_error(body, errback);
-            }
+            header.iter_mut().filter(|task| is_chord(task)).try_for_each(|chord| link_error(chord, errbacks, scope))?;
+            body.iter_mut().try_for_each(|body| link_error(body, errbacks, scope))
         }
-        _ => link_to(&mut sig.options.link_error, errback.clone()),
+        _ => {
+            let new = unlinked(errbacks, &sig.options.link_error);
+            scope.copy(Extent::of(new.iter().copied()))?;
+            sig.options.link_error.extend(new.into_iter().cloned());
+            Ok(())
+        }
     }
 }
 
 /// The steps of a chain, with what is linked to it.
-pub(super) fn unchained(tasks: Vec<WireSignature>, options: &WireOptions) -> Vec<WireSignature> {
-    let mut tasks = tasks;
+pub(super) fn unchained(
+    mut tasks: Vec<WireSignature>,
+    options: &WireOptions,
+    scope: &mut Scope<'_>,
+) -> Result<Vec<WireSignature>, Invalid> {
     if let Some(last) = tasks.last_mut() {
-        options.link.iter().for_each(|callback| link(last, callback.clone()));
+        link(last, &options.link);
     }
-    for errback in &options.link_error {
-        tasks.iter_mut().for_each(|task| link_error(task, errback));
-    }
-    tasks
+    tasks.iter_mut().try_for_each(|task| link_error(task, &options.link_error, scope))?;
+    Ok(tasks)
 }
 
 /// A chord whose body is a chain: the chord with the first step for a body, and the other steps.
-pub(super) fn unrolled_body(sig: WireSignature) -> Vec<WireSignature> {
-    let WireShape::Chord { header, body: Some(body), kwargs } = sig.shape else { return vec![sig] };
+pub(super) fn unrolled_body(sig: WireSignature, scope: &mut Scope<'_>) -> Result<Vec<WireSignature>, Invalid> {
+    let WireShape::Chord { header, body: Some(body), kwargs } = sig.shape else { return Ok(vec![sig]) };
     let WireSignature { shape: WireShape::Chain(tasks), options, .. } = *body else {
         let shape = WireShape::Chord { header, body: Some(body), kwargs };
-        return vec![WireSignature { shape, ..sig }];
+        return Ok(vec![WireSignature { shape, ..sig }]);
     };
-    let mut steps = unchained(tasks, &options).into_iter();
+    let mut steps = unchained(tasks, &options, scope)?.into_iter();
     let first = steps.next().map(|first| {
         // What else a chain says is about all of it.
         let of_first =
@@ -211,29 +232,30 @@ pub(super) fn unrolled_body(sig: WireSignature) -> Vec<WireSignature> {
         Box::new(WireSignature { options, ..first })
     });
     let chord = WireSignature { shape: WireShape::Chord { header, body: first, kwargs }, ..sig };
-    std::iter::once(chord).chain(steps).collect()
+    Ok(std::iter::once(chord).chain(steps).collect())
 }
 
 /// A chain's steps where chords with chains for bodies are laid out, at every depth.
-pub(super) fn unrolled_chords(tasks: Vec<WireSignature>) -> Vec<WireSignature> {
+pub(super) fn unrolled_chords(tasks: Vec<WireSignature>, scope: &mut Scope<'_>) -> Result<Vec<WireSignature>, Invalid> {
     let mut pending: Vec<WireSignature> = tasks.into_iter().rev().collect();
     let mut done = Vec::with_capacity(pending.len());
     while let Some(task) = pending.pop() {
         match task.shape {
             WireShape::Chain(inner) => {
-                done.push(WireSignature { shape: WireShape::Chain(unrolled_chords(inner)), ..task });
+                let shape = WireShape::Chain(unrolled_chords(inner, scope)?);
+                done.push(WireSignature { shape, ..task });
             }
             shape => {
                 let task = WireSignature { shape, ..task };
                 if has_chain_for_body(&task) {
-                    pending.extend(unrolled_body(task).into_iter().rev());
+                    pending.extend(unrolled_body(task, scope)?.into_iter().rev());
                 } else {
                     done.push(task);
                 }
             }
         }
     }
-    done
+    Ok(done)
 }
 
 /// Takes the body of its chord from whatever is a header's in it: it is there as the body of that chord already, and
@@ -265,19 +287,19 @@ fn clear_chord(sig: &mut WireSignature) {
 }
 
 /// One after the other, as Celery's `|`: a group before a task is a chord, what follows a chord follows its body.
-pub(super) fn then(first: WireSignature, next: WireSignature) -> WireSignature {
-    match first.shape {
+pub(super) fn then(first: WireSignature, next: WireSignature, scope: &mut Scope<'_>) -> Result<WireSignature, Invalid> {
+    Ok(match first.shape {
         WireShape::Group(_) => chord(first, next),
         WireShape::Chain(tasks) => {
-            let mut tasks = unchained(tasks, &first.options);
+            let mut tasks = unchained(tasks, &first.options, scope)?;
             match tasks.pop() {
                 None => chain(vec![next]),
                 Some(last) if joins(&last, &next) => {
-                    let last = then(last, next);
+                    let last = then(last, next, scope)?;
                     // Two chords one after the other are one, whose body is the other.
                     match tasks.pop() {
                         Some(before) if matches!(before.shape, WireShape::Chord { .. }) && is_chord(&last) => {
-                            tasks.push(with_longer_body(before, last));
+                            tasks.push(with_longer_body(before, last, scope)?);
                         }
                         before => tasks.extend(before.into_iter().chain([last])),
                     }
@@ -290,16 +312,16 @@ pub(super) fn then(first: WireSignature, next: WireSignature) -> WireSignature {
             }
         }
         WireShape::Chord { .. } if !matches!(next.shape, WireShape::Group(_) | WireShape::Chain(_)) => {
-            with_longer_body(first, next)
+            with_longer_body(first, next, scope)?
         }
         _ => match next.shape {
             WireShape::Chain(tasks) => {
-                let tasks = unchained(tasks, &next.options);
+                let tasks = unchained(tasks, &next.options, scope)?;
                 chain(std::iter::once(first).chain(tasks).collect())
             }
             _ => chain(vec![first, unrolled(next)]),
         },
-    }
+    })
 }
 
 fn is_chord(sig: &WireSignature) -> bool {
@@ -315,14 +337,18 @@ fn joins(last: &WireSignature, next: &WireSignature) -> bool {
     }
 }
 
-fn with_longer_body(mut sig: WireSignature, next: WireSignature) -> WireSignature {
+fn with_longer_body(
+    mut sig: WireSignature,
+    next: WireSignature,
+    scope: &mut Scope<'_>,
+) -> Result<WireSignature, Invalid> {
     if let WireShape::Chord { body, .. } = &mut sig.shape {
         *body = Some(Box::new(match body.take() {
-            Some(body) => then(*body, next),
+            Some(body) => then(*body, next, scope)?,
             None => next,
         }));
     }
-    sig
+    Ok(sig)
 }
 
 /// A JSON array of texts that are JSON.
