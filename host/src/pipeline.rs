@@ -41,8 +41,9 @@ use crate::events::Hub;
 use crate::modules::Modules;
 use crate::outside::Outside;
 use crate::sandbox::Sandbox;
-use crate::store::{Lease, LeaseKey, Store};
+use crate::store::{Lease, Store};
 use outcomes::Settled;
+use unbegun::give_back;
 
 /// How long a message stays here that this host could not run, though nobody had told it to stop: given back at once, it
 /// would be back at once, and nothing would have changed.
@@ -128,19 +129,12 @@ impl Pipeline {
                 ran + self.overhead.of(&tenant, ran, bytes)
             }
             Err(Interrupted { begun }) => {
-                self.give_back(lease.key, begun).await;
+                give_back(&*self.store, &self.hub, &lease, listed, begun).await;
                 Duration::ZERO
             }
         };
         drop(place);
         used
-    }
-
-    async fn give_back(&self, key: LeaseKey, begun: bool) {
-        if let Err(error) = self.store.release(key, begun).await {
-            // The lease lapses, and the message is delivered again.
-            tracing::error!(%error, "a message could not be given back");
-        }
     }
 }
 

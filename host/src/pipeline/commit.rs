@@ -98,28 +98,9 @@ impl Committer {
             let running = Arc::clone(listed.running());
             let revoked = listed.end() == Some(Stop::Revoked);
             if revoked && recorded && goes_on(&settlement.verdict) {
-                self.revoke_next(&running, &lease).await;
+                revoke_next(&*self.store, &self.hub, &running, &lease).await;
             }
         }
-    }
-
-    /// The order to stop came when the attempt had ended already: what it left to be run must not run either.
-    async fn revoke_next(&self, running: &Running, Lease { tenant, message, .. }: &Lease) {
-        for _ in 0..TRIES {
-            let now = clock::now();
-            match self.store.revoke(tenant, &message.id, now).await {
-                Ok(Revoked::Waiting) => {
-                    let kind = EventKind::Revoked { terminated: false, expired: false };
-                    return self.hub.announce(tenant, &[Event::of(message, now, kind)]);
-                }
-                Ok(Revoked::Running(_)) if running.stop(tenant, &message.id, Stop::Revoked) => return,
-                // Leased again, and not listed yet: look again.
-                Ok(Revoked::Running(_)) => tokio::task::yield_now().await,
-                Ok(Revoked::Ended(_) | Revoked::Unknown) => return,
-                Err(error) => return tracing::error!(task_id = %message.id, %error, "a task could not be revoked"),
-            }
-        }
-        tracing::error!(task_id = %message.id, "a task was to be stopped and was not found: revoke it again");
     }
 
     /// So that one settlement that cannot be stored does not take others with it.
@@ -168,6 +149,31 @@ impl Committer {
             Err(error) => tracing::error!(%task_id, %error, "an outcome could not be recorded"),
         }
     }
+}
+
+/// The order to stop came when the attempt had ended already, or its message was given back: what is to be run next must not be
+/// run either.
+pub(super) async fn revoke_next(
+    store: &dyn Store,
+    hub: &Hub,
+    running: &Running,
+    Lease { tenant, message, .. }: &Lease,
+) {
+    for _ in 0..TRIES {
+        let now = clock::now();
+        match store.revoke(tenant, &message.id, now).await {
+            Ok(Revoked::Waiting) => {
+                let kind = EventKind::Revoked { terminated: false, expired: false };
+                return hub.announce(tenant, &[Event::of(message, now, kind)]);
+            }
+            Ok(Revoked::Running(_)) if running.stop(tenant, &message.id, Stop::Revoked) => return,
+            // Leased again, and not listed yet: look again.
+            Ok(Revoked::Running(_)) => tokio::task::yield_now().await,
+            Ok(Revoked::Ended(_) | Revoked::Unknown) => return,
+            Err(error) => return tracing::error!(task_id = %message.id, %error, "a task could not be revoked"),
+        }
+    }
+    tracing::error!(task_id = %message.id, "a task was to be stopped and was not found: revoke it again");
 }
 
 #[cfg(test)]

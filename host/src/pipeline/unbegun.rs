@@ -1,11 +1,15 @@
-//! Messages that a host has taken and does not run yet: those that wait for a slot, or for their turn.
+//! Messages that a host has taken and does not run yet: those that wait for a slot, or for their turn. And those that it gives back.
 
-use lovage_model::{Event, EventKind, RateLimit, TaskName, TenantId, Timestamp};
+use std::sync::Arc;
 
-use super::{Delivery, Pipeline};
+use lovage_model::{Event, RateLimit, TaskName, TenantId, Timestamp};
+
+use super::commit::revoke_next;
+use super::{Delivery, Listed, Pipeline};
 use crate::attempt::Stop;
 use crate::clock;
-use crate::store::{Fenced, Revoked};
+use crate::events::Hub;
+use crate::store::{Fenced, Lease, Result, Store};
 
 impl Delivery {
     /// Whether it was told to stop.
@@ -51,30 +55,74 @@ impl Pipeline {
 
     /// Gives a message back that has not begun: to the place that it had, or to be leased again at a later time.
     pub async fn put_back(&self, Delivery { lease, listed }: Delivery, until: Option<Timestamp>) {
-        let given_back = match until {
-            Some(until) => self.store.postpone(lease.key, until).await,
-            None => self.store.release(lease.key, false).await,
-        };
-        // From here on whoever revokes it finds it in the store.
-        let order = listed.end();
-        match given_back {
-            Ok(Fenced::Applied) if order == Some(Stop::Revoked) => self.revoke_unbegun(&lease).await,
-            Ok(_) => {}
-            // The lease lapses, and the message is delivered again.
-            Err(error) => tracing::error!(%error, "a message could not be given back"),
+        match until {
+            Some(until) => {
+                let answer = self.store.postpone(lease.key, until).await;
+                unlist(&*self.store, &self.hub, &lease, listed, answer).await;
+            }
+            None => give_back(&*self.store, &self.hub, &lease, listed, false).await,
         }
     }
+}
 
-    /// The order came while the message was given back.
-    async fn revoke_unbegun(&self, lease: &crate::store::Lease) {
-        let now = clock::now();
-        match self.store.revoke(&lease.tenant, &lease.message.id, now).await {
-            Ok(Revoked::Waiting) => {
-                let kind = EventKind::Revoked { terminated: false, expired: false };
-                self.hub.announce_with(&lease.tenant, || vec![Event::of(&lease.message, now, kind)]);
+/// Gives a message back without an outcome.
+pub(super) async fn give_back(store: &dyn Store, hub: &Hub, lease: &Lease, listed: Listed, begun: bool) {
+    let answer = store.release(lease.key, begun).await;
+    unlist(store, hub, lease, listed, answer).await;
+}
+
+/// Ends the listing of a message that was given back. From then on whoever revokes it finds it in the store; who did so before
+/// found it here, and was told that it would not run.
+async fn unlist(store: &dyn Store, hub: &Hub, lease: &Lease, listed: Listed, given_back: Result<Fenced>) {
+    let running = Arc::clone(listed.running());
+    let order = listed.end();
+    match given_back {
+        Ok(Fenced::Applied) if order == Some(Stop::Revoked) => revoke_next(store, hub, &running, lease).await,
+        Ok(_) => {}
+        // The lease lapses, and the message is delivered again.
+        Err(error) => tracing::error!(%error, "a message could not be given back"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lovage_model::{Message, Plan, Room, State, TaskId};
+
+    use super::*;
+    use crate::pipeline::Running;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Ask, Broker, Results, Shares};
+
+    #[tokio::test]
+    async fn an_order_that_comes_while_a_message_is_given_back_is_carried_out() {
+        for (begun, order, state) in [
+            (false, Some(Stop::Revoked), State::Revoked),
+            (true, Some(Stop::Revoked), State::Revoked),
+            (true, Some(Stop::Interrupted), State::Pending),
+            (true, None, State::Pending),
+        ] {
+            let (store, running, now) = (MemoryStore::new(), Arc::new(Running::default()), clock::now());
+            let (tenant, id) = (TenantId::default(), TaskId::new("a").unwrap());
+            let message = Message::new(id.clone(), "t".parse().unwrap());
+            store.submit(&tenant, vec![Plan::of(message)], now, Room::UNLIMITED).await.unwrap();
+            let ask = Ask {
+                worker: "here".to_owned(),
+                queues: None,
+                max: 1,
+                shares: Shares::default(),
+                now,
+                until: now.after(Duration::from_secs(60)),
+            };
+            let lease = store.lease(ask).await.unwrap().leases.remove(0);
+            let listed = running.list(&lease);
+            if let Some(order) = order {
+                assert!(running.stop(&tenant, &id, order), "it is listed until it is back");
             }
-            Ok(_) => {}
-            Err(error) => tracing::error!(task_id = %lease.message.id, %error, "a task could not be revoked"),
+            give_back(&store, &Hub::new(now), &lease, listed, begun).await;
+            let task = store.task(&tenant, &id).await.unwrap().unwrap();
+            assert_eq!((task.status, running.is_empty()), (state, true), "{begun} {order:?}");
         }
     }
 }
