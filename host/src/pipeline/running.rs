@@ -49,6 +49,14 @@ struct Entry {
     brief: Brief,
 }
 
+impl Entry {
+    /// Tells it to end without an outcome, if it was not told to stop before: who was promised that a task is stopped must not
+    /// find it back in its queue. Whether it was told.
+    fn interrupt(&self) -> bool {
+        self.stop.send_if_modified(|stop| stop.is_none() && stop.replace(Stop::Interrupted).is_none())
+    }
+}
+
 impl Running {
     /// Lists an attempt until the guard is dropped.
     pub fn list(self: &Arc<Self>, of: &Lease) -> Listed {
@@ -97,13 +105,13 @@ impl Running {
         self.orders.subscribe()
     }
 
-    /// Tells the attempts with these leases to end at once: they are no longer theirs.
-    pub fn stop_leases(&self, leases: &[LeaseKey]) {
-        for entry in self.lock().values().filter(|entry| leases.contains(&entry.lease)) {
-            // An attempt that has just ended has nobody left to tell.
-            let _ = entry.stop.send(Some(Stop::Interrupted));
-        }
+    /// Tells the attempts with these leases to end at once: they are no longer theirs. Returns how many were told: one that is not
+    /// listed any more, or was told to stop before, is not.
+    pub fn stop_leases(&self, leases: &[LeaseKey]) -> usize {
+        let lost = |entry: &&Entry| leases.contains(&entry.lease);
+        let told = self.lock().values().filter(lost).filter(|entry| entry.interrupt()).count();
         self.orders.send_replace(());
+        told
     }
 
     /// Tells every attempt to end at once, also those that a lease under way will still bring.
@@ -111,8 +119,7 @@ impl Running {
         let attempts = self.lock();
         self.stopping.store(true, Ordering::Release);
         for entry in attempts.values() {
-            // Who was promised that a task is stopped must not find it back in its queue.
-            entry.stop.send_if_modified(|stop| stop.is_none() && stop.replace(Stop::Interrupted).is_none());
+            entry.interrupt();
         }
         self.orders.send_replace(());
     }
@@ -280,6 +287,17 @@ mod tests {
         for attempt in [before, after] {
             assert_eq!(*attempt.stopped.borrow(), Some(Stop::Interrupted));
         }
+    }
+
+    #[test]
+    fn a_lease_that_is_lost_takes_no_order_back() {
+        let running = Arc::new(Running::default());
+        let (revoked, lost, other) = (listed(&running, "a", 1), listed(&running, "b", 2), listed(&running, "c", 3));
+        assert!(running.stop(&TenantId::default(), &TaskId::new("a").unwrap(), Stop::Revoked));
+        let leases = [1, 2, 9].map(|token| LeaseKey { task: 1, token });
+        assert_eq!((running.stop_leases(&leases), running.stop_leases(&leases)), (1, 0), "each is told once");
+        let told = [&revoked, &lost, &other].map(|attempt| *attempt.stopped.borrow());
+        assert_eq!(told, [Some(Stop::Revoked), Some(Stop::Interrupted), None]);
     }
 
     #[test]
