@@ -25,7 +25,7 @@ use crate::celery::pidbox::Request;
 use crate::clock::Logical;
 use crate::events::Hub;
 use crate::modules::Modules;
-use crate::pipeline::{Running, Standing};
+use crate::pipeline::{self, Running, Standing};
 use crate::store::{Quota, Redone, Result, Revoked, Store, StoreError};
 
 pub use celeryev::Celeryev;
@@ -35,8 +35,6 @@ pub use pidbox::Pidbox;
 const TRIES: usize = 5;
 /// Orders about tasks that are given to the store at once: it takes many for the price of one.
 const AT_ONCE: usize = 256;
-/// How many results are dropped in one step.
-const SWEEP_AT_ONCE: usize = 1000;
 
 /// What is told about this host.
 #[derive(Debug, Clone)]
@@ -234,14 +232,7 @@ impl Control {
 
     /// Drops the results whose time is over, of all tenants; returns how many there were.
     pub async fn cleanup(&self, now: Timestamp) -> Result<u64> {
-        let (before, mut dropped) = (now.before(self.host.result_expires), 0);
-        while {
-            let some = self.store.expire(before, SWEEP_AT_ONCE).await?;
-            dropped += some;
-            some == SWEEP_AT_ONCE as u64
-        } {}
-        while self.store.expire_groups(before, SWEEP_AT_ONCE).await? == SWEEP_AT_ONCE as u64 {}
-        Ok(dropped)
+        pipeline::expire(&*self.store, now.before(self.host.result_expires)).await
     }
 
     /// Queues a task that has ended once more, under its id.

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use lovage_model::{Room, TaskId};
 
+pub use builtin::expire;
 pub use commit::Committer;
 pub use following::{Arrived, Following};
 pub use grant::{Caps, Granted, grant, timelimit};

@@ -79,17 +79,28 @@ impl Pipeline {
     }
 
     /// Drops the results whose time is over.
-    pub async fn expire(&self, now: Timestamp) -> Result<()> {
-        let (before, store): (_, &dyn Store) = (now.before(self.result_expires), &*self.store);
-        sweep(|| store.expire(before, SWEEP_AT_ONCE)).await?;
-        sweep(|| store.expire_groups(before, SWEEP_AT_ONCE)).await
+    pub async fn expire(&self, now: Timestamp) -> Result<u64> {
+        expire(&*self.store, now.before(self.result_expires)).await
     }
 }
 
-/// Sweeps until there is nothing left.
-async fn sweep<F: Future<Output = Result<u64>>>(some: impl Fn() -> F) -> Result<()> {
-    while some().await? == SWEEP_AT_ONCE as u64 {}
-    Ok(())
+/// Drops the results of before a time, of all tenants, and what was kept of groups; returns how many results there were.
+pub async fn expire(store: &dyn Store, before: Timestamp) -> Result<u64> {
+    let dropped = sweep(|| store.expire(before, SWEEP_AT_ONCE)).await?;
+    sweep(|| store.expire_groups(before, SWEEP_AT_ONCE)).await?;
+    Ok(dropped)
+}
+
+/// Sweeps until there is nothing left; returns how much there was.
+async fn sweep<F: Future<Output = Result<u64>>>(some: impl Fn() -> F) -> Result<u64> {
+    let mut all = 0;
+    loop {
+        let dropped = some().await?;
+        all += dropped;
+        if dropped < SWEEP_AT_ONCE as u64 {
+            return Ok(all);
+        }
+    }
 }
 
 /// What a map is made of. As in Celery, what the signature in it says besides the name does not count.
@@ -150,7 +161,11 @@ fn report(ended: std::result::Result<Json, Exception>) -> Report {
 
 #[cfg(test)]
 mod tests {
+    use lovage_model::{Plan, Room, TenantId};
+
     use super::*;
+    use crate::store::Broker;
+    use crate::store::memory::MemoryStore;
 
     fn json(text: &str) -> Json {
         Json::parse(text.to_owned()).unwrap()
@@ -159,6 +174,20 @@ mod tests {
     fn message(task: &str, args: &str, kwargs: &str) -> Message {
         let (args, kwargs) = (json(args), json(kwargs));
         Message { args, kwargs, ..Message::new("a".parse().unwrap(), task.parse().unwrap()) }
+    }
+
+    #[tokio::test]
+    async fn what_is_over_is_dropped_and_counted() {
+        let (store, tenant, now) = (MemoryStore::new(), TenantId::default(), clock::now());
+        let ids = ["a", "b", "c"].map(|id| TaskId::new(id).unwrap());
+        let plans = ids.iter().map(|id| Plan::of(Message::new(id.clone(), "t".parse().unwrap()))).collect();
+        store.submit(&tenant, plans, now, Room::UNLIMITED).await.unwrap();
+        for id in &ids[..2] {
+            store.revoke(&tenant, id, now).await.unwrap();
+        }
+        let later = now.after(std::time::Duration::from_secs(1));
+        assert_eq!(expire(&store, later).await.unwrap(), 2, "one waits");
+        assert_eq!(expire(&store, later).await.unwrap(), 0);
     }
 
     #[test]
