@@ -77,7 +77,8 @@ pub fn settle(attempted: Attempted<'_>, report: Report, scope: &mut Scope<'_>) -
     let mut value = None;
     if let Outcome::Returned(returned) = &mut outcome {
         complete_result(returned, &left.results);
-        value = Some(returned.clone());
+        // Most are for nobody but who asks for the result, and may be large.
+        value = is_passed_on(attempted.message).then(|| returned.clone());
     }
     let verdict = match sent {
         Ok(()) => verdict(attempted, outcome, effects, scope, &mut left),
@@ -88,6 +89,11 @@ pub fn settle(attempted: Attempted<'_>, report: Report, scope: &mut Scope<'_>) -
     };
     let value = value.filter(|_| matches!(verdict, Verdict::Success { .. }));
     Some(settlement(attempted, verdict, value, left, scope))
+}
+
+/// Whether others get the value of a task: those who wait for it, its callbacks, what comes next in Celery's form.
+fn is_passed_on(Message { then, callbacks, embed, .. }: &Message) -> bool {
+    then.is_some() || !callbacks.is_empty() || embed.is_some()
 }
 
 /// What follows from a message that is not run.

@@ -59,7 +59,7 @@ impl Attending {
     fn tell_states(&self, most: usize) {
         for _ in 0..most {
             let Some(kind) = self.unstored().untold.pop_front() else { return };
-            self.tell(kind);
+            self.tell(|| kind);
         }
     }
 
@@ -82,9 +82,10 @@ impl Attending {
         }
     }
 
-    fn tell(&self, kind: EventKind) {
-        let event = Event::new(self.id.clone(), self.name.clone(), clock::now(), kind);
-        self.hub.announce(&self.tenant, &[event]);
+    /// Tells of something, which is made only if somebody listens.
+    fn tell(&self, kind: impl FnOnce() -> EventKind) {
+        let event = || vec![Event::new(self.id.clone(), self.name.clone(), clock::now(), kind())];
+        self.hub.announce_with(&self.tenant, event);
     }
 
     fn live(&self, change: impl FnOnce(&mut AttemptLog)) {
@@ -93,7 +94,7 @@ impl Attending {
 
     fn tell_log(&self, stream: &str, text: &str) {
         if self.hub.watched(&self.tenant, &self.id) {
-            self.tell(EventKind::Log { stream: stream.to_owned(), text: text.to_owned() });
+            self.tell(|| EventKind::Log { stream: stream.to_owned(), text: text.to_owned() });
         }
     }
 }
@@ -125,7 +126,7 @@ impl Progress for Attending {
     }
 
     fn event(&self, name: &str, fields: Json) {
-        self.tell(EventKind::Custom { event: name.to_owned(), fields: fields.read().unwrap_or_default() });
+        self.tell(|| EventKind::Custom { event: name.to_owned(), fields: fields.read().unwrap_or_default() });
     }
 
     fn ask(&self, ask: Ask) -> Answered {

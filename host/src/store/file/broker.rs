@@ -80,7 +80,7 @@ impl Broker for FileStore {
     }
 
     async fn commit_all(&self, batch: &[(LeaseKey, Settlement)]) -> Result<Vec<Fenced>> {
-        let endings = batch.iter().map(|(key, settlement)| Ok((*key, Ending::of(settlement.clone())?)));
+        let endings = batch.iter().map(|(key, settlement)| Ok((*key, Ending::of_kept(settlement)?)));
         let endings = endings.collect::<Result<Vec<_>>>()?;
         let need = Need { durable: true, weight: endings.iter().map(|(_, ending)| ending.weight()).sum() };
         let settle = move |ledger: &mut Ledger| endings.iter().map(|(key, it)| ledger.settle(*key, it)).collect();

@@ -1,6 +1,8 @@
 //! How does a task's attempt end, or the task itself?
 
-use lovage_model::{Arrival, Exception, ResultTuple, Room, Settlement, State, TaskId, Timestamp, Verdict, exc_module};
+use lovage_model::{
+    Arrival, Exception, Plan, ResultTuple, Room, Settlement, State, TaskId, Timestamp, Verdict, exc_module,
+};
 use rusqlite::{OptionalExtension, params};
 
 use super::book::Held;
@@ -55,11 +57,21 @@ impl Ender {
 }
 
 impl Ending {
-    pub(super) fn of(settlement: Settlement) -> Result<Self> {
-        planned_only(&settlement)?;
-        let used = Used::by(&settlement);
-        let worker = Some(settlement.worker).filter(|worker| !worker.is_empty());
-        let outcome = Transition::of(settlement.verdict, settlement.ignore_result, settlement.ignore_errors);
+    pub(super) fn of(mut settlement: Settlement) -> Result<Self> {
+        let publish = std::mem::take(&mut settlement.publish);
+        Self::publishing(publish, &settlement)
+    }
+
+    /// Of one that is needed afterwards. What is not written of it, such as its events, is not copied.
+    pub(super) fn of_kept(settlement: &Settlement) -> Result<Self> {
+        Self::publishing(settlement.publish.clone(), settlement)
+    }
+
+    fn publishing(publish: Plan, settlement: &Settlement) -> Result<Self> {
+        planned_only(settlement)?;
+        let used = Used::by(settlement);
+        let worker = Some(&settlement.worker).filter(|worker| !worker.is_empty()).cloned();
+        let outcome = Transition::of(settlement.verdict.clone(), settlement.ignore_result, settlement.ignore_errors);
         let swap = match &outcome.next {
             Next::Swap(next) => Some(Written::of((**next).clone())?),
             Next::End | Next::Requeue | Next::Leave => None,
@@ -72,10 +84,10 @@ impl Ending {
             worker,
             used,
             log: if settlement.log.is_empty() { None } else { Some(text(&settlement.log)?) },
-            publish: WrittenPlan::of(settlement.publish)?,
-            children: settlement.children,
-            grown: settlement.grown,
-            arrival: settlement.arrival,
+            publish: WrittenPlan::of(publish)?,
+            children: settlement.children.clone(),
+            grown: settlement.grown.clone(),
+            arrival: settlement.arrival.clone(),
             room: settlement.room,
         })
     }
