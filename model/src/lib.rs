@@ -27,6 +27,7 @@ mod settlement;
 mod shown;
 mod signature;
 mod state;
+mod tagged;
 mod time;
 mod usage;
 mod wire;

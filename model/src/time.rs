@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::fmt::strtime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::tagged;
+
 /// An instant in UTC, to the microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -77,8 +79,9 @@ impl Serialize for Timestamp {
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
+    /// From its text, or from a datetime of Python's.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text = tagged::text(deserializer, "datetime")?;
         Self::parse(&text).map_err(D::Error::custom)
     }
 }
@@ -143,6 +146,23 @@ mod tests {
         assert_eq!(t.to_string(), "2026-11-20T23:50:54.888385+00:00");
         assert_eq!(Timestamp::parse("2026-11-21T01:50:54.888385+02:00").unwrap(), t);
         assert_eq!(Timestamp::parse("2026-11-20T23:50:54.888385").unwrap(), t);
+    }
+
+    #[test]
+    fn a_datetime_of_pythons_is_a_time() {
+        let read = |text: &str| serde_json::from_str::<Timestamp>(text);
+        let noon = Timestamp::parse("2026-11-21T12:00:00Z").unwrap();
+        for (value, is_time) in [
+            ("\"2026-11-21T12:00:00\"", true),
+            (r#"{"__type__":"datetime","__value__":"2026-11-21T12:00:00"}"#, true),
+            (r#"{"__value__":"2026-11-21T14:00:00+02:00","__type__":"datetime"}"#, true),
+            (r#"{"__type__":"decimal","__value__":"2026-11-21T12:00:00"}"#, false),
+            (r#"{"__type__":"datetime","__value__":"2026-11-21T12:00:00","more":1}"#, false),
+            (r#"{"__type__":"datetime","__value__":"soon"}"#, false),
+            ("7", false),
+        ] {
+            assert_eq!(read(value).ok(), is_time.then_some(noon), "{value}");
+        }
     }
 
     #[test]

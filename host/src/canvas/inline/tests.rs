@@ -233,6 +233,22 @@ fn a_wait_is_as_long_as_a_wait_may_be_and_a_time_that_is_over_is_over() {
     assert_eq!(message.expires, Some(now));
 }
 
+/// Where options travel in a body, a client's datetimes are no texts: kombu tags them.
+#[test]
+fn a_time_that_is_a_datetime_of_pythons_is_kept() {
+    let datetime = |text: &str| json!({ "__type__": "datetime", "__value__": text });
+    let times = json!({ "eta": datetime("2126-11-21T12:00:00"), "expires": datetime("2126-11-21T14:30:00+02:00") });
+    let step = of(task("t.b", "b"), times);
+    let header = chord(json!([task("t.x", "x")]), task("t.body", "body"));
+    let late = of(header, json!({ "eta": datetime("2126-11-21T12:00:00") }));
+    let message = message(Embed { callbacks: vec![sig(step), sig(late)], ..Embed::default() });
+    let sent = with(|scope| returned(&message, &json(json!(7)), scope));
+    let at = |text: &str| Some(lovage_model::Timestamp::parse(text).unwrap());
+    let [linked, member] = sent.inline.messages.as_slice() else { panic!("{:?}", sent.inline.messages) };
+    assert_eq!((linked.eta, linked.expires), (at("2126-11-21T12:00:00Z"), at("2126-11-21T12:30:00Z")));
+    assert_eq!((member.task.as_str(), member.eta), ("t.x", at("2126-11-21T12:00:00Z")));
+}
+
 #[test]
 fn a_complete_chord_sends_its_body() {
     let body = of(task("t.body", "body"), json!({ "chain": [task("t.last", "last")], "group_id": "g" }));

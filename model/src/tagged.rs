@@ -1,0 +1,49 @@
+//! What kombu's JSON has for what JSON has not: `{"__type__": "datetime", "__value__": "2026-11-21T12:00:00"}`.
+//!
+//! A Python client may give a time as a datetime and an id as a UUID. Where these stand in the body of a message, as the options
+//! of what follows a task do, they are written so, and a Celery worker reads them as what they are.
+
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// Reads a text, or the text of a value with that tag.
+pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D, tag: &'static str) -> Result<String, D::Error> {
+    deserializer.deserialize_any(Text { tag })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tagged {
+    #[serde(rename = "__type__")]
+    tag: String,
+    #[serde(rename = "__value__")]
+    value: String,
+}
+
+struct Text {
+    tag: &'static str,
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<String, E> {
+        Ok(text)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<String, A::Error> {
+        let Tagged { tag, value } = Tagged::deserialize(MapAccessDeserializer::new(map))?;
+        if tag == self.tag { Ok(value) } else { Err(A::Error::custom(format_args!("{tag:?} is no {}", self.tag))) }
+    }
+}
