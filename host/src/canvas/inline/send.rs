@@ -41,6 +41,12 @@ const NOT_PROPERTIES: [&str; 26] = [
     "timeout",
 ];
 
+/// The task that a map calls.
+#[derive(serde::Deserialize)]
+struct Called {
+    task: TaskName,
+}
+
 impl Inliner<'_, '_> {
     /// One more message or id.
     pub(super) fn count(&mut self) -> Result<(), Invalid> {
@@ -58,8 +64,8 @@ impl Inliner<'_, '_> {
         self.count()?;
         self.scope.make_task()?;
         let WireSignature { task, args, shape, options, .. } = sig;
-        let WireShape::Task(kwargs) = shape else { unreachable!("only tasks are messages") };
-        let kwargs = Json::of(&kwargs).map_err(|error| Invalid::wrong("kwargs", error.to_string()))?;
+        let WireShape::Task(fields) = shape else { unreachable!("only tasks are messages") };
+        let kwargs = Json::of(&fields).map_err(|error| Invalid::wrong("kwargs", error.to_string()))?;
         self.check_size(&args, &kwargs)?;
         // A chord's body is written into each of its parts.
         self.scope.make(Extent::of(options.chord.as_deref()).text_bytes())?;
@@ -75,7 +81,7 @@ impl Inliner<'_, '_> {
             .read("expires")
             .or_else(|| seconds(rest, "expires").map(Expires::In))
             .or(declared.and_then(|declared| declared.expires.map(Expires::In)));
-        let queue = self.queue(&task, rest, definition.is_some());
+        let queue = self.queue(rest, definition.is_some() || self.is_builtin(&task, &fields));
         let properties = properties(rest);
         Ok(Message {
             args,
@@ -112,10 +118,18 @@ impl Inliner<'_, '_> {
     }
 
     /// As it says; else a task that is known here goes where its sender came from, and others to Celery's default queue.
-    fn queue(&self, task: &TaskName, rest: &Fields, known: bool) -> QueueName {
+    fn queue(&self, rest: &Fields, known: bool) -> QueueName {
         let named = ["queue", "routing_key"].into_iter().find_map(|name| rest.read::<QueueName>(name));
-        let known = known || builtin::ALL.contains(&task.as_str());
         named.unwrap_or_else(|| if known { self.sender.queue.clone() } else { QueueName::default() })
+    }
+
+    /// Whether it is a task of Celery's own that runs wherever its sender does. A map runs where the task that it calls is known.
+    fn is_builtin(&self, task: &TaskName, kwargs: &Fields) -> bool {
+        if ![builtin::MAP, builtin::STARMAP].contains(&task.as_str()) {
+            return builtin::ALL.contains(&task.as_str());
+        }
+        let called: Option<Called> = kwargs.read("task");
+        called.is_some_and(|called| matches!(self.scope.tasks.find(&called.task), Ok(Some(_))))
     }
 
     fn check_size(&mut self, args: &Json, kwargs: &Json) -> Result<(), Invalid> {

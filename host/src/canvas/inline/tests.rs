@@ -185,6 +185,22 @@ fn chunks_are_a_group_of_starmaps() {
 }
 
 #[test]
+fn a_map_goes_where_the_task_that_it_calls_is_known() {
+    let map = |task: Value| {
+        json!({ "task": "celery.map", "args": [], "subtask_type": "xmap", "immutable": true, "options": {},
+                "kwargs": { "task": task, "it": [1, 2] } })
+    };
+    let chunks = json!({ "task": "celery.chunks", "args": [], "subtask_type": "chunks", "immutable": true, "options": {},
+        "kwargs": { "task": task("py.add", "x"), "it": [[1, 2], [3, 4]], "n": 1 } });
+    for (step, queue) in [(map(task("t.b", "x")), "q"), (map(task("py.b", "x")), "celery"), (chunks, "celery")] {
+        let sent = with(|scope| returned(&chained(std::slice::from_ref(&step)), &json(json!(1)), scope));
+        assert_eq!(sent.refused, Vec::<String>::new());
+        let queues: Vec<_> = sent.inline.messages.iter().map(|one| one.queue.as_str()).collect();
+        assert!(!queues.is_empty() && queues.iter().all(|one| *one == queue), "{step}: {queues:?}");
+    }
+}
+
+#[test]
 fn chunks_are_counted_before_they_are_made() {
     let it: Vec<_> = (0..500).map(|n| json!([n])).collect();
     let chunks = json!({ "task": "celery.chunks", "args": [], "subtask_type": "chunks", "immutable": true, "options": {},
