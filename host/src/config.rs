@@ -114,6 +114,8 @@ impl StoreUrl {
 pub struct Redis {
     /// Before every key.
     pub global_keyprefix: String,
+    /// Before those of results, instead.
+    pub result_keyprefix: String,
     /// The first priority of each list of a queue.
     pub priority_steps: Vec<u8>,
     /// Between the name of a queue and a step.

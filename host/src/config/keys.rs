@@ -217,6 +217,12 @@ pub static KEYS: &[Key] = &[
         "Before every key in Redis, as in Celery's transport options.",
     ),
     key(
+        "redis.result_keyprefix",
+        "\"%g\"",
+        Kind::Text(check_prefix),
+        "Before the keys of results, as in Celery's result_backend_transport_options; %g: redis.global_keyprefix as it is.",
+    ),
+    key(
         "redis.priority_steps",
         "\"0,3,6,9\"",
         Kind::Text(check_steps),
@@ -361,6 +367,15 @@ pub(super) fn steps(text: &str) -> Result<Vec<u8>, String> {
 
 fn check_steps(text: &str) -> Result<(), String> {
     steps(text).map(|_| ())
+}
+
+/// What stands before the keys of results. Celery's backends put a `_` behind a prefix that has no sign at its end; its broker does not.
+pub(super) fn result_prefix(written: &str, global: &str) -> String {
+    match written {
+        "%g" => global.to_owned(),
+        text if text.is_empty() || text.ends_with([':', '_', '-', '.']) => text.to_owned(),
+        text => format!("{text}_"),
+    }
 }
 
 fn check_prefix(text: &str) -> Result<(), String> {

@@ -254,6 +254,10 @@ impl Proven<'_> {
         let text = |name: &str| self.text(name).to_owned();
         Redis {
             global_keyprefix: text("redis.global_keyprefix"),
+            result_keyprefix: keys::result_prefix(
+                self.text("redis.result_keyprefix"),
+                self.text("redis.global_keyprefix"),
+            ),
             priority_steps: keys::steps(self.text("redis.priority_steps")).expect("checked"),
             sep: text("redis.sep"),
             unacked_key: text("redis.unacked_key"),

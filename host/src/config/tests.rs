@@ -240,6 +240,23 @@ fn a_redis_store_goes_by_celerys_defaults() {
     assert!(redis.result_extended && redis.global_keyprefix.is_empty());
 }
 
+/// Celery's broker and its backends take a prefix each, and do not write the same one in the same way.
+#[test]
+fn results_have_the_prefix_that_celerys_backends_have() {
+    let of = |written: &str| {
+        let redis = from_file(&format!("[redis]\nglobal_keyprefix = \"app\"\n{written}")).unwrap().redis;
+        (redis.global_keyprefix, redis.result_keyprefix)
+    };
+    for (written, results) in [
+        ("", "app"),
+        ("result_keyprefix = \"\"", ""),
+        ("result_keyprefix = \"app\"", "app_"),
+        ("result_keyprefix = \"other:\"", "other:"),
+    ] {
+        assert_eq!(of(written), ("app".to_owned(), results.to_owned()), "{written}");
+    }
+}
+
 #[test]
 fn grants_are_checked_and_their_secrets_are_not_shown() {
     let file = "[grants.\"acme/report\"]\nhttp = [\"https://*.example.com\"]";

@@ -112,6 +112,7 @@ fn options(config: &Config, url: &str) -> Options {
         url: url.to_owned(),
         hostname: config.worker.hostname.clone(),
         global_keyprefix: redis.global_keyprefix,
+        result_keyprefix: redis.result_keyprefix,
         priority_steps: redis.priority_steps,
         sep: redis.sep,
         unacked_key: redis.unacked_key,

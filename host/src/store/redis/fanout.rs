@@ -95,7 +95,7 @@ impl Fanout for RedisStore {
             Outcome { state: &State::Revoked, result: &result, traceback: None, children: &[], worker: None, at: now };
         for id in ids {
             let meta = texts::meta(Of { message: None, id, extended: false }, &outcome)?;
-            let key = format!("{}celery-task-meta-{id}", self.options.global_keyprefix);
+            let key = format!("{}celery-task-meta-{id}", self.options.result_keyprefix);
             let (expires, mut set) = (self.options.result_expires.as_secs(), redis::cmd("SET"));
             set.arg(&key).arg(&meta).arg("EX").arg(expires).arg("NX");
             // Who waits for it listens there.

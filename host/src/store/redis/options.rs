@@ -11,6 +11,8 @@ pub struct Options {
     pub hostname: String,
     /// Before every key: `global_keyprefix` of the transport options.
     pub global_keyprefix: String,
+    /// Before the keys of results instead: `global_keyprefix` of `result_backend_transport_options`, as Celery's backends have it.
+    pub result_keyprefix: String,
     /// The first priority of each list of a queue, ascending: `priority_steps`.
     pub priority_steps: Vec<u8>,
     /// Between the name of a queue and a step: `sep`.
@@ -36,6 +38,7 @@ impl Options {
             url: url.into(),
             hostname: hostname.into(),
             global_keyprefix: String::new(),
+            result_keyprefix: String::new(),
             priority_steps: vec![0, 3, 6, 9],
             sep: "\u{6}\u{16}".to_owned(),
             unacked_key: "unacked".to_owned(),

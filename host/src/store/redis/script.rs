@@ -141,6 +141,7 @@ fn head(options: &Options) -> String {
     let steps: Vec<String> = options.priority_steps.iter().map(u8::to_string).collect();
     let texts = [
         ("G", options.global_keyprefix.as_str()),
+        ("R", &options.result_keyprefix),
         ("SEP", &options.sep),
         ("UNACKED", &options.unacked_key),
         ("UNACKED_INDEX", &options.unacked_index_key),

@@ -1,9 +1,10 @@
--- What is each key called? The only place that knows; the texts before this one give G (the global prefix), STEPS, SEP,
--- UNACKED and UNACKED_INDEX.
+-- What is each key called? The only place that knows; the texts before this one give G (the global prefix), R (that of results),
+-- STEPS, SEP, UNACKED and UNACKED_INDEX.
 --
 -- Celery's keys of tenant `default` are plain below G; those of any other tenant T are the same below `G lovage:{T}:`, where its clients
 -- write. What is ours of that tenant is below `G lovage:of:{T}:`, where they do not: a key of another type would end a script that has
 -- done half of its work for all tenants, and there is what the tenant may use. What is ours of `default`, and of all, is below `G lovage:`.
+-- Celery's backends have a prefix of their own: for what they read, R stands in the place of G.
 
 -- Looked up once, not at each use.
 local format, tonumber, ipairs, pairs, unpack = string.format, tonumber, ipairs, pairs, unpack
@@ -13,6 +14,11 @@ local OURS = G .. 'lovage:'
 local function celery(t)
   if t == 'default' then return G end
   return OURS .. '{' .. t .. '}:'
+end
+
+local function backend(t)
+  if t == 'default' then return R end
+  return R .. 'lovage:{' .. t .. '}:'
 end
 
 local function own(t)
@@ -85,10 +91,10 @@ function K.component(digest) return OURS .. 'component:' .. digest end
 function K.unacked(t) return celery(t) .. UNACKED end
 function K.unacked_index(t) return celery(t) .. UNACKED_INDEX end
 function K.unacked_mutex(t) return celery(t) .. UNACKED_MUTEX end
-function K.meta(t, id) return celery(t) .. 'celery-task-meta-' .. id end
+function K.meta(t, id) return backend(t) .. 'celery-task-meta-' .. id end
 -- set: "routing key<SEP>pattern<SEP>queue"
 function K.binding(t, exchange) return celery(t) .. '_kombu.binding.' .. exchange end
-function K.group(t, id) return celery(t) .. 'celery-taskset-meta-' .. id end
+function K.group(t, id) return backend(t) .. 'celery-taskset-meta-' .. id end
 
 -- The list of a queue's step: the last step that is not above the priority.
 local function step_of(priority)

@@ -7,7 +7,7 @@ use lovage_model::{Exception, State};
 use serde_json::json;
 
 use super::*;
-use crate::store::{Fenced, Orders, Results, Revoked};
+use crate::store::{Fanout, Fenced, Groups, Orders, Results, Revoked};
 
 #[tokio::test]
 async fn four_lists_tell_four_priorities_apart() {
@@ -45,6 +45,29 @@ async fn a_clients_message_runs_and_its_result_is_celerys() {
     }
     let lifetime: i64 = bench.ask("TTL", "celery-task-meta-a-1", &[]).await;
     assert!((1..=86_400).contains(&lifetime));
+}
+
+/// An application may give its broker one prefix, and its results another or none.
+#[tokio::test]
+async fn results_are_where_the_backend_of_celery_looks_for_them() {
+    let options = Server::of_all().options();
+    let results = format!("results-of-{}", options.global_keyprefix);
+    let bench = Bench::with(Options { result_keyprefix: results.clone(), ..options }).await;
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+    let lease = bench.lease_one(at(1)).await;
+    assert_eq!(bench.commit(lease.key, success("5", at(2))).await, Fenced::Applied);
+    let (acme, saved) = (TenantId::new("acme").unwrap(), lovage_model::ResultTuple::of("g".parse().unwrap()));
+    bench.store.save_group(&acme, &saved.id, &saved, at(2)).await.unwrap();
+    bench.store.revoke_unseen(&["b".parse().unwrap()], at(3)).await.unwrap();
+    for key in ["celery-task-meta-a", "lovage:{acme}:celery-taskset-meta-g", "celery-task-meta-b"] {
+        assert_eq!(bench.ask::<u64>("EXISTS", key, &[]).await, 0, "{key}");
+        let mut exists = redis::cmd("EXISTS");
+        exists.arg(format!("{results}{key}"));
+        assert_eq!(exists.query_async::<u64>(&mut bench.client.clone()).await.unwrap(), 1, "{key}");
+    }
+    let shown = bench.store.task(&tenant(), &lease.message.id).await.unwrap().unwrap();
+    assert_eq!(shown.result.as_str(), "5");
+    assert_eq!(bench.store.group(&acme, &saved.id).await.unwrap(), Some(saved));
 }
 
 #[tokio::test]

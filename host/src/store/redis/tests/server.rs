@@ -38,8 +38,10 @@ impl Server {
     pub(in crate::store) fn options(&self) -> Options {
         static STORES: AtomicU64 = AtomicU64::new(0);
         let number = STORES.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("test-{number}:");
         Options {
-            global_keyprefix: format!("test-{number}:"),
+            global_keyprefix: prefix.clone(),
+            result_keyprefix: prefix,
             ..Options::new(format!("redis+unix://{}", self.socket.display()), "host-1")
         }
     }
