@@ -6,7 +6,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::tagged;
 
 /// A text that cannot be the name it was offered as.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,8 +23,8 @@ pub struct NameError {
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(into = "String")]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -138,6 +141,25 @@ name!(
     |t| of(t, 63, |_| true, |c| c.is_ascii_lowercase() || c.is_ascii_digit())
 );
 
+macro_rules! read_as_text {
+    ($($name:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::new(String::deserialize(deserializer)?).map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+
+read_as_text!(TaskName, QueueName, TenantId, ModuleName, EntryName, SecretName, TokenId);
+
+impl<'de> Deserialize<'de> for TaskId {
+    /// From its text, or from a UUID of Python's.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(tagged::text(deserializer, "uuid")?).map_err(D::Error::custom)
+    }
+}
+
 impl Default for TenantId {
     /// The tenant of a daemon that was given no tokens: `default`.
     fn default() -> Self {
@@ -187,6 +209,19 @@ mod tests {
             assert!(error.contains("none of the keys"), "{error}");
         }
         assert!(QueueName::new("unacked-mail").is_ok() && QueueName::new("lovage").is_ok());
+    }
+
+    #[test]
+    fn a_uuid_of_pythons_is_an_id() {
+        let uuid = |hex: &str| format!(r#"{{"__type__":"uuid","__value__":{{"hex":"{hex}"}}}}"#);
+        let id = TaskId::new("01234567-89ab-cdef-0123-456789abcdef").unwrap();
+        for digits in ["0123456789abcdef0123456789abcdef", id.as_str(), "0123456789ABCDEF0123456789ABCDEF"] {
+            assert_eq!(serde_json::from_str::<TaskId>(&uuid(digits)).ok(), Some(id.clone()), "{digits}");
+        }
+        for odd in ["7", "{}", &uuid("0123"), &uuid("x"), r#"{"__type__":"bytes","__value__":"a"}"#] {
+            assert!(serde_json::from_str::<TaskId>(odd).is_err(), "{odd}");
+        }
+        assert!(serde_json::from_str::<QueueName>(&uuid(id.as_str())).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Reads a text, or the text of a value with that tag.
+/// Reads a text, or the text that Python has for a value with that tag.
 pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D, tag: &'static str) -> Result<String, D::Error> {
     deserializer.deserialize_any(Text { tag })
 }
@@ -20,7 +20,21 @@ struct Tagged {
     #[serde(rename = "__type__")]
     tag: String,
     #[serde(rename = "__value__")]
-    value: String,
+    value: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a string, or the digits of a UUID")]
+enum Value {
+    Text(String),
+    Uuid { hex: String },
+}
+
+/// A UUID as its text is written.
+fn hyphenated(hex: &str) -> Option<String> {
+    let hex = hex.replace('-', "").to_ascii_lowercase();
+    let is_one = hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_one.then(|| [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
 }
 
 struct Text {
@@ -44,6 +58,11 @@ impl<'de> Visitor<'de> for Text {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<String, A::Error> {
         let Tagged { tag, value } = Tagged::deserialize(MapAccessDeserializer::new(map))?;
-        if tag == self.tag { Ok(value) } else { Err(A::Error::custom(format_args!("{tag:?} is no {}", self.tag))) }
+        let text = match value {
+            _ if tag != self.tag => None,
+            Value::Text(text) => Some(text),
+            Value::Uuid { hex } => hyphenated(&hex),
+        };
+        text.ok_or_else(|| A::Error::custom(format_args!("a value of {tag:?} is no {}", self.tag)))
     }
 }

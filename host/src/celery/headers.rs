@@ -14,11 +14,13 @@ use super::poison;
 pub(super) struct Headers<'a> {
     fields: Pairs<'a>,
     pub(super) fault: Option<Exception>,
+    /// The id, if no task can have it.
+    pub(super) misnamed: Option<String>,
 }
 
 impl<'a> Headers<'a> {
     pub(super) fn new(fields: Pairs<'a>) -> Self {
-        Self { fields, fault: None }
+        Self { fields, fault: None, misnamed: None }
     }
 
     pub(super) fn blame(&mut self, fault: Exception) {
@@ -105,9 +107,30 @@ impl<'a> Headers<'a> {
         TaskName::new(&spelled[..spelled.floor_char_boundary(255)]).ok()
     }
 
+    /// One that no task can have is spelled with `%`.
     pub(super) fn id(&mut self) -> Option<TaskId> {
-        self.take("id")
+        let value = self.fields.take("id")?.get();
+        let error = match serde_json::from_str(value) {
+            Ok(id) => return Some(id),
+            Err(error) => error,
+        };
+        self.blame(wrong("id", value, &error));
+        let text: String = serde_json::from_str(value).ok()?;
+        let id = TaskId::new(spelled(&text)).ok()?;
+        self.misnamed = Some(text);
+        Some(id)
     }
+}
+
+/// As much of an id as one can have, with every character that none can have by its bytes.
+fn spelled(id: &str) -> String {
+    let one = |c: char| match TaskId::new(c.to_string()) {
+        Ok(_) => c.to_string(),
+        Err(_) => c.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect(),
+    };
+    let mut spelled: String = id.chars().take(255).map(one).collect();
+    spelled.truncate(spelled.floor_char_boundary(255));
+    spelled
 }
 
 fn wrong(name: &str, value: &str, error: &serde_json::Error) -> Exception {

@@ -11,8 +11,10 @@ use super::read::Delivery;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Poison {
     /// As much of it as could be read, if that is at least its id. It must not run: what could not be read is missing in it,
-    /// and a name that no task can have is spelled with `_`.
+    /// a name that no task can have is spelled with `_`, and such an id with `%`.
     pub message: Option<Box<Message>>,
+    /// The id that its sender gave it, if no task can have that: who waits for it looks there.
+    pub misnamed: Option<String>,
     /// How it came.
     pub delivery: Delivery,
     /// What it fails with.
@@ -22,7 +24,7 @@ pub struct Poison {
 impl Poison {
     /// Of a message of which not even the id can be read.
     pub(super) fn nameless(delivery: Delivery, exception: Exception) -> Box<Self> {
-        Box::new(Self { message: None, delivery, exception })
+        Box::new(Self { message: None, misnamed: None, delivery, exception })
     }
 
     /// The task that fails, if its id could be read.

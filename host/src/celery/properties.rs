@@ -1,7 +1,7 @@
 //! The properties of a message. Those that the broker sets are written anew each time; the others stay with a message as its
 //! sender set them, see [`Embed::properties`].
 
-use lovage_model::{Embed, Fields, Json, Message, Timestamp};
+use lovage_model::{Embed, Fields, Json, Message, TaskId, Timestamp};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -19,7 +19,7 @@ const DELIVERY_MODE: &str = "2";
 /// What its sender set, without what any message has.
 pub(super) fn of_the_sender(properties: &Pairs<'_>, id: &str) -> Json {
     let plain = |name: &str, value: &str| match name {
-        "correlation_id" => serde_json::from_str::<String>(value).is_ok_and(|it| it == id),
+        "correlation_id" => serde_json::from_str::<TaskId>(value).is_ok_and(|it| it.as_str() == id),
         "reply_to" => matches!(value, "\"\"" | "null"),
         "delivery_mode" => value == DELIVERY_MODE,
         name => OF_THE_BROKER.contains(&name),

@@ -100,7 +100,9 @@ pub fn read(raw: &[u8], limits: &Limits) -> Result<Received, Box<Poison>> {
     let message = headers.fill(message);
     match fault.or(headers.fault) {
         None => Ok(Received { message, delivery }),
-        Some(exception) => Err(Box::new(Poison { message: Some(Box::new(message)), delivery, exception })),
+        Some(exception) => {
+            Err(Box::new(Poison { message: Some(Box::new(message)), misnamed: headers.misnamed, delivery, exception }))
+        }
     }
 }
 

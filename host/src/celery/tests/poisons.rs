@@ -156,15 +156,45 @@ fn one_without_an_id_is_nobodys() {
         "null",
         "{}",
         "\u{7b}\"body\": 1}",
-        &Element::new(BODY).header("id", "a b".into()).text(),
+        &Element::new(BODY).header("id", "".into()).text(),
         &Element::new(BODY).header("id", serde_json::Value::Null).text(),
-        &Element::new(BODY).header("id", "x".repeat(300).into()).text(),
+        &Element::new(BODY).header("id", 7.into()).text(),
     ] {
         let poison = read(text.as_bytes(), &LIMITS).unwrap_err();
         assert_eq!(poison.id(), None, "{text}");
         assert!(!poison.exception.message().is_empty(), "{text}");
     }
     assert!(read(b"\xff", &LIMITS).is_err());
+}
+
+/// Celery takes any text; who waits for it is told what an id may be.
+#[test]
+fn an_id_that_no_task_can_have_is_kept_to_answer_it() {
+    let long = "x".repeat(300);
+    for (id, spelled) in [("a b", "a%20b"), ("\u{a0}\n", "%c2%a0%0a"), (long.as_str(), &long[..255])] {
+        let poison = Element::new(BODY).header("id", id.into()).header("root_id", id.into()).poison();
+        assert_eq!(poison.misnamed.as_deref(), Some(id));
+        assert!(poison.exception.message().contains("1 to 255 bytes, no spaces"), "{poison}");
+        let message = poison.message.unwrap();
+        assert_eq!((message.id.as_str(), message.root_id.as_str()), (spelled, spelled));
+        assert!(message.embed.unwrap().chord.is_some());
+    }
+}
+
+/// As kombu's JSON has an object of that class.
+#[test]
+fn an_id_may_be_a_uuid_of_pythons() {
+    let uuid = || serde_json::json!({"__type__": "uuid", "__value__": {"hex": "0123456789abcdef0123456789abcdef"}});
+    let body = serde_json::json!([[], {}, {"chain": [{"task": "t.c", "kwargs": {}, "options": {"task_id": uuid()}}]}]);
+    let element = ["id", "root_id", "parent_id", "group"]
+        .iter()
+        .fold(Element::new(&body.to_string()), |element, name| element.header(name, uuid()));
+    let message = read(element.text().as_bytes(), &LIMITS).unwrap().message;
+    let embed = message.embed.unwrap();
+    let ids = [Some(message.id), Some(message.root_id), message.parent_id, message.group];
+    for id in ids.into_iter().chain([embed.chain[0].options.task_id.clone()]) {
+        assert_eq!(id.unwrap().as_str(), "01234567-89ab-cdef-0123-456789abcdef");
+    }
 }
 
 #[test]

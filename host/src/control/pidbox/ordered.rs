@@ -160,15 +160,16 @@ fn fewer(slots: Option<i64>) -> i64 {
     slots.unwrap_or(1).saturating_neg()
 }
 
-/// Ids: one, a list of them, or the keys of an object (what older workers send).
+/// Ids: one, a list of them, or the keys of an object (what older workers send). A UUID of Python's is an object, too, and one id.
 pub(super) fn ids_of(arguments: &Fields, name: &str) -> Result<Vec<TaskId>, No> {
     let Some(value) = arguments.get(name).filter(|value| value.as_str() != "null") else { return Ok(Vec::new()) };
-    let ids = if value.is_array() {
-        value.read()
-    } else if value.is_object() {
-        value.read::<Fields>().and_then(|keys| keys.iter().map(|(id, _)| Json::of(id)?.read()).collect())
-    } else {
-        value.read().map(|id| vec![id])
+    let ids = match value.read::<TaskId>() {
+        Ok(id) => Ok(vec![id]),
+        Err(_) if value.is_array() => value.read(),
+        Err(_) if value.is_object() => {
+            value.read::<Fields>().and_then(|keys| keys.iter().map(|(id, _)| Json::of(id)?.read()).collect())
+        }
+        Err(error) => Err(error),
     };
     ids.map_err(|error| No::raised("ValueError", format!("{name}: {error}")))
 }
@@ -189,7 +190,28 @@ fn headers_of(arguments: &Fields) -> Result<Fields, No> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn ids_are_one_or_many_or_keys() {
+        let uuid = json!({ "__type__": "uuid", "__value__": { "hex": "0123456789abcdef0123456789abcdef" } });
+        let written = "01234567-89ab-cdef-0123-456789abcdef";
+        for (value, expected) in [
+            (json!("a"), vec!["a"]),
+            (json!(["a", uuid]), vec!["a", written]),
+            (json!({ "a": {}, "b": {} }), vec!["a", "b"]),
+            (uuid.clone(), vec![written]),
+            (json!(null), vec![]),
+        ] {
+            let arguments: Fields = [("task_id".to_owned(), Json::from(value))].into_iter().collect();
+            let Ok(ids) = ids_of(&arguments, "task_id") else { panic!("{arguments:?}") };
+            assert_eq!(ids.iter().map(TaskId::as_str).collect::<Vec<_>>(), expected);
+        }
+        let arguments: Fields = [("task_id".to_owned(), Json::from(json!(7)))].into_iter().collect();
+        assert!(ids_of(&arguments, "task_id").is_err());
+    }
 
     #[test]
     fn a_pool_shrinks_by_any_number() {

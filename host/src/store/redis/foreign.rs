@@ -91,7 +91,7 @@ impl RedisStore {
     async fn bury(&self, granted: &Granted, poison: &Poison, now: Timestamp) -> Result<()> {
         #[derive(Serialize)]
         struct Meta {
-            id: TaskId,
+            id: String,
             text: String,
         }
         #[derive(Serialize)]
@@ -121,18 +121,22 @@ impl RedisStore {
         let (mut d, mut parts, mut metas) = (None, Vec::new(), Vec::new());
         if let Some(message) = poison.message.as_deref() {
             let of = Of { message: Some(message), id: &message.id, extended: self.extended };
-            metas.push(Meta { id: message.id.clone(), text: texts::meta(of, &outcome)? });
+            let text = texts::meta(of, &outcome)?;
+            metas.push(match poison.misnamed.clone() {
+                Some(id) => Meta { text: texts::meta_under(&id, &text)?, id },
+                None => Meta { id: message.id.to_string(), text },
+            });
             // What follows it in its chain never runs either.
             for id in unrun_after(message) {
                 let text = texts::meta(Of { message: None, id, extended: false }, &outcome)?;
-                metas.push(Meta { id: id.clone(), text });
+                metas.push(Meta { id: id.to_string(), text });
             }
             parts = DraftPart::unrun(message, &State::Failure, &result)?;
             d = Some(Draft::free(message, now)?);
         } else if let Ok(id) = granted.id.parse::<TaskId>() {
             // A script could read so much of it.
             let text = texts::meta(Of { message: None, id: &id, extended: false }, &outcome)?;
-            metas.push(Meta { id, text });
+            metas.push(Meta { id: id.to_string(), text });
         }
         let args = Args {
             tenant: &granted.t,

@@ -72,6 +72,11 @@ pub(super) fn meta(of: Of<'_>, outcome: &Outcome<'_>) -> Result<String> {
     meta::write(&meta).map_err(|error| unwritable(&error))
 }
 
+/// The same result under the id that its sender gave it.
+pub(super) fn meta_under(id: &str, meta: &str) -> Result<String> {
+    meta::under(id, meta).map_err(|error| unwritable(&error))
+}
+
 /// The result of a task that has not run.
 pub(super) fn meta_of_other(end: &InlineEnd, outcome: &Outcome<'_>) -> Result<String> {
     let (group_id, parent_id) = (end.group.clone(), end.parent_id.clone());

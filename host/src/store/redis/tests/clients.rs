@@ -71,6 +71,24 @@ async fn results_are_where_the_backend_of_celery_looks_for_them() {
 }
 
 #[tokio::test]
+async fn ids_of_pythons_own_are_answered_under_their_text() {
+    let bench = Bench::new().await;
+    let uuid = json!({"__type__": "uuid", "__value__": {"hex": "0123456789abcdef0123456789abcdef"}});
+    let (written, blank) = ("01234567-89ab-cdef-0123-456789abcdef", "my own id");
+    let sent = envelope("u", &json!({"id": uuid, "root_id": uuid}), &plain_body());
+    bench.ask::<u64>("LPUSH", "celery", &[&sent, &plain(blank)]).await;
+    let lease = bench.lease_one(at(1)).await;
+    assert_eq!((lease.message.id.as_str(), lease.message.root_id.as_str()), (written, written));
+    assert_eq!(bench.commit(lease.key, success("5", at(2))).await, Fenced::Applied);
+    assert_eq!(bench.meta(written).await["result"], 5);
+    assert!(bench.lease(9, at(3)).await.is_empty());
+    let meta = bench.meta(blank).await;
+    assert_eq!((&meta["status"], &meta["task_id"]), (&json!("FAILURE"), &json!(blank)));
+    assert!(meta["result"]["exc_message"][0].as_str().unwrap().contains("no spaces"), "{meta}");
+    assert_eq!(bench.ask::<u64>("HLEN", "unacked", &[]).await, 0);
+}
+
+#[tokio::test]
 async fn a_message_wakes_who_waits() {
     let bench = Bench::new().await;
     assert!(bench.lease(1, at(0)).await.is_empty());
