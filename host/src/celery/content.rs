@@ -14,13 +14,6 @@ use super::json;
 use super::msgpack;
 use super::poison;
 
-/// A body, as a text of JSON.
-pub(super) struct Body {
-    pub(super) text: String,
-    /// The first number in it that is not finite, as Python shows it; `null` stands in its place.
-    pub(super) not_finite: Option<&'static str>,
-}
-
 /// As others than Python may leave out the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -29,8 +22,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Reads a body that comes to at most so many bytes of JSON.
-pub(super) fn body(element: &Element<'_>, most: usize) -> Result<Body, Exception> {
+/// Reads a body that comes to at most so many bytes of JSON. Numbers that JSON has not are carried in it, see [`json::carried`].
+pub(super) fn body(element: &Element<'_>, most: usize) -> Result<String, Exception> {
     let content_type: String =
         element.content_type.and_then(|it| serde_json::from_str(it.get()).ok()).unwrap_or_default();
     let is_msgpack = match content_type.as_str() {
@@ -52,10 +45,11 @@ pub(super) fn body(element: &Element<'_>, most: usize) -> Result<Body, Exception
     } else {
         String::from_utf8(bytes).map_err(|error| poison::undecodable(format_args!("the body: {error}")))?
     };
-    Ok(match json::finite(&text, "null") {
-        (_, None) => Body { text, not_finite: None },
-        (finite, not_finite) => Body { text: finite.into_owned(), not_finite },
-    })
+    let carried = match json::carried(&text) {
+        Cow::Owned(carried) => Some(carried),
+        Cow::Borrowed(_) => None,
+    };
+    Ok(carried.unwrap_or(text))
 }
 
 /// A text, without a copy if nothing in it is escaped.

@@ -86,12 +86,51 @@ fn write_ascii<W: ?Sized + Write>(writer: &mut W, text: &str) -> io::Result<()> 
     writer.write_all(rest.as_bytes())
 }
 
-/// What Python's JSON has, and JSON has not.
-const NUMBERS: [(&str, &str); 3] = [("NaN", "nan"), ("-Infinity", "-inf"), ("Infinity", "inf")];
+/// A number that Python's JSON has, and JSON has not.
+struct Number {
+    /// As Python writes it.
+    written: &'static str,
+    /// As Python shows it.
+    shown: &'static str,
+    /// The text that carries it in JSON. Nobody else escapes such a letter.
+    carried: &'static str,
+}
+
+static NUMBERS: [Number; 3] = [
+    Number { written: "NaN", shown: "nan", carried: r#""\u004eaN""# },
+    Number { written: "-Infinity", shown: "-inf", carried: r#""-\u0049nfinity""# },
+    Number { written: "Infinity", shown: "inf", carried: r#""\u0049nfinity""# },
+];
 
 /// A text of Python's JSON with another JSON value for each number that is not finite, and the first of these as Python
 /// shows it.
 pub(super) fn finite<'a>(text: &'a str, instead: &str) -> (Cow<'a, str>, Option<&'static str>) {
+    replaced(text, |_| instead)
+}
+
+/// A text of Python's JSON in JSON, where texts carry the numbers that are not finite to who can read them.
+pub(super) fn carried(text: &str) -> Cow<'_, str> {
+    replaced(text, |number| number.carried).0
+}
+
+/// The first number that is carried in a text, as Python shows it.
+pub(super) fn carries(text: &str) -> Option<&'static str> {
+    let found = NUMBERS.iter().filter_map(|number| Some((text.find(number.carried)?, number.shown)));
+    found.min().map(|(_, shown)| shown)
+}
+
+/// A text of JSON as Python's, with the numbers that it carries.
+pub(super) fn uncarried(text: String) -> String {
+    match carries(&text) {
+        Some(_) => NUMBERS.iter().fold(text, |text, number| text.replace(number.carried, number.written)),
+        None => text,
+    }
+}
+
+fn replaced<'a, 'b>(
+    text: &'a str,
+    instead: impl Fn(&'static Number) -> &'b str,
+) -> (Cow<'a, str>, Option<&'static str>) {
     if !text.contains("NaN") && !text.contains("Infinity") {
         return (text.into(), None);
     }
@@ -99,12 +138,12 @@ pub(super) fn finite<'a>(text: &'a str, instead: &str) -> (Cow<'a, str>, Option<
     while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
-        let number = NUMBERS.iter().find(|(written, _)| from.starts_with(written));
+        let number = NUMBERS.iter().find(|number| from.starts_with(number.written));
         let len = match number {
-            Some((written, shown)) => {
-                found.get_or_insert(*shown);
-                out.push_str(instead);
-                written.len()
+            Some(number) => {
+                found.get_or_insert(number.shown);
+                out.push_str(instead(number));
+                number.written.len()
             }
             None => {
                 let len = if from.starts_with('"') { string_len(from).min(from.len()) } else { 1 };
@@ -146,6 +185,15 @@ mod tests {
         );
         assert!(matches!(finite(r#"["x", -1]"#, "null"), (Cow::Borrowed(_), None)));
         assert_eq!(finite("NaN\"\\", "null").0, "null\"\\");
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_carried() {
+        let text = r#"[1, -Infinity, {"NaN": [NaN, "Infinity", Infinity]}]"#;
+        let json = carried(text);
+        assert!(Json::parse(json.clone().into_owned()).is_ok(), "{json}");
+        assert_eq!((carries(&json), carries(r#"["NaN", "-Infinity"]"#)), (Some("-inf"), None));
+        assert_eq!(uncarried(json.into_owned()), text);
     }
 
     proptest::proptest! {

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use super::json::{dumps, finite};
-use super::{Limits, compression, poison};
+use super::json::{carried, dumps};
+use super::{Limits, compression};
 
 /// What stands before a compressed result; the way of compression and a zero byte follow.
 const COMPRESSED: &[u8] = b"\0celery-compressed\0";
@@ -124,10 +124,10 @@ pub fn under(id: &str, written: &str) -> serde_json::Result<String> {
     dumps(&fields)
 }
 
-/// Reads what any worker wrote. A number that is not finite becomes the text `NaN`: there is no other in JSON.
+/// Reads what any worker wrote. A number that is not finite becomes a text, such as `NaN`: there is no other in JSON.
 pub fn read(raw: &[u8], limits: &Limits) -> Result<Meta, Unreadable> {
     let text = text(raw, limits)?;
-    let mut fields: Fields = parse(&finite(&text, "\"NaN\"").0)?;
+    let mut fields: Fields = parse(&carried(&text))?;
     let extended = fields.get("name").is_some().then(|| extended(&fields));
     let mut take = |name: &str| fields.remove(name).filter(|value| value.as_str() != "null");
     Ok(Meta {
@@ -208,18 +208,11 @@ pub fn write_part(part: &PartEnd) -> serde_json::Result<String> {
     dumps(&(1, &part.id, &part.state, &part.result))
 }
 
-/// Reads one that any worker wrote. A value with a number that JSON has not is a failure that says so.
+/// Reads one that any worker wrote. Numbers that JSON has not are carried to the body of the chord.
 pub fn read_part(raw: &[u8], limits: &Limits) -> Result<PartEnd, Unreadable> {
     let text = text(raw, limits)?;
-    let (finite, not_finite) = finite(&text, "null");
-    let (_, id, state, result): (Json, TaskId, State, Json) = parse(&finite)?;
-    match not_finite.filter(|_| !state.is_exception()) {
-        Some(shown) => {
-            let result = Json::of(&poison::not_finite(shown)).map_err(|error| Unreadable(error.to_string()))?;
-            Ok(PartEnd { id, state: State::Failure, result })
-        }
-        None => Ok(PartEnd { id, state, result }),
-    }
+    let (_, id, state, result): (Json, TaskId, State, Json) = parse(&carried(&text))?;
+    Ok(PartEnd { id, state, result })
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {

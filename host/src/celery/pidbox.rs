@@ -153,7 +153,7 @@ impl Request {
         let element = Element::parse(&text).map_err(NoRequest)?;
         let body = content::body(&element, limits.body_bytes).map_err(|error| NoRequest(error.to_string()))?;
         let no_request = |error: serde_json::Error| NoRequest(error.to_string());
-        let written: Written = Json::parse(body.text).and_then(|body| body.read()).map_err(no_request)?;
+        let written: Written = Json::parse(body).and_then(|body| body.read()).map_err(no_request)?;
         let arguments = written.arguments.filter(|it| it.as_str() != "null").map(|it| it.read()).transpose();
         let (clock, expires) = (element.headers.read("clock"), element.headers.read("expires"));
         Ok(Self {
@@ -225,7 +225,7 @@ pub fn read_answers(raw: &[u8], limits: &Limits) -> Result<Fields, NoRequest> {
     let text = Text::of(raw).map_err(NoRequest)?;
     let element = Element::parse(&text).map_err(NoRequest)?;
     let body = content::body(&element, limits.body_bytes).map_err(|error| NoRequest(error.to_string()))?;
-    Json::parse(body.text).and_then(|body| body.read()).map_err(|error| NoRequest(error.to_string()))
+    Json::parse(body).and_then(|body| body.read()).map_err(|error| NoRequest(error.to_string()))
 }
 
 /// The answer to what went wrong: `{"error": "KeyError('nosuch')"}`.

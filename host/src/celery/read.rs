@@ -8,9 +8,10 @@ use std::sync::Arc;
 use lovage_model::{Embed, Exception, Json, Message, QueueName, TaskName, WireSignature};
 use serde_json::value::RawValue;
 
-use super::content::{self, Body};
+use super::content;
 use super::envelope::{Element, Text};
 use super::headers::Headers;
+use super::json;
 use super::pairs::Pairs;
 use super::poison::{self, Poison};
 use super::properties;
@@ -69,8 +70,7 @@ pub fn read(raw: &[u8], limits: &Limits) -> Result<Received, Box<Poison>> {
     let element = Element::parse(&text).map_err(no_message)?;
     let delivery = Delivery::of(&element);
     let body = content::body(&element, limits.body_bytes);
-    let not_finite = text.not_finite.or(body.as_ref().ok().and_then(|body| body.not_finite));
-    let mut fault = not_finite.map(poison::not_finite);
+    let mut fault = text.not_finite.map(poison::not_finite);
     let Call { headers, args, kwargs, embed } =
         match body.as_ref().map_err(Exception::clone).and_then(|body| call(&element, body)) {
             Ok(call) => call,
@@ -79,6 +79,10 @@ pub fn read(raw: &[u8], limits: &Limits) -> Result<Received, Box<Poison>> {
                 Call { headers: element.headers.clone(), ..Call::default() }
             }
         };
+    // What is carried to others is theirs to read.
+    if let Some(shown) = [args, kwargs].into_iter().flatten().find_map(|value| json::carries(value.get())) {
+        fault.get_or_insert_with(|| poison::not_finite(shown));
+    }
     let mut headers = Headers::new(headers);
     let (id, task) = (headers.id(), headers.task());
     let (Some(id), Some(task)) = (id, task.or_else(|| TaskName::new("unknown").ok())) else {
@@ -122,8 +126,7 @@ struct Call<'a> {
 
 /// In protocol 2 the body is a list of three; in protocol 1 it has everything. There are bodies of the latter kind under
 /// headers of the former, which then count.
-fn call<'a>(element: &Element<'a>, body: &'a Body) -> Result<Call<'a>, Exception> {
-    let text = body.text.as_str();
+fn call<'a>(element: &Element<'a>, text: &'a str) -> Result<Call<'a>, Exception> {
     let broken = |error: serde_json::Error| poison::undecodable(format_args!("the body's JSON: {error}"));
     if text.trim_start().starts_with('{') {
         let mut fields: Pairs<'_> = serde_json::from_str(text).map_err(broken)?;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use lovage_model::{Json, Message, Timestamp, WireSignature};
 use serde::Serialize;
 
-use super::json::dumps;
+use super::json::{dumps, uncarried};
 use super::{compression, headers, properties};
 
 /// What a message does not say, and its envelope does.
@@ -38,7 +38,7 @@ struct Element<'a> {
 
 /// The element of a list that is this message, compressed if its options ask for it. Fails for nothing that can be in one.
 pub fn write(message: &Message, envelope: &Envelope<'_>) -> serde_json::Result<String> {
-    let (body, compression) = packed(message, body(message)?);
+    let (body, compression) = packed(message, uncarried(body(message)?));
     dumps(&Element {
         lovage: envelope.ours,
         body: STANDARD.encode(body),

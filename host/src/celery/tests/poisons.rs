@@ -231,6 +231,21 @@ fn a_bomb_is_answered() {
     assert!(long.poison().to_string().contains("at most 1048576"));
 }
 
+/// Only who gets such a number fails for it.
+#[test]
+fn numbers_that_json_has_not_go_on_to_others() {
+    let body = concat!(
+        r#"[[1], {}, {"callbacks": null, "errbacks": null, "chain": [{"task": "py.c", "args": [NaN, -Infinity], "#,
+        r#""kwargs": {"x": Infinity}, "options": {}, "subtask_type": null, "immutable": false}], "chord": null}]"#
+    );
+    let message = read(Element::new(body).text().as_bytes(), &LIMITS).unwrap().message;
+    let envelope =
+        Envelope { ours: None, tag: "t", origin: "o", redelivered: false, now: Timestamp::from_micros(1_000_000) };
+    let element: Fields = json(&write(&message, &envelope).unwrap()).read().unwrap();
+    let written = STANDARD.decode(element.read::<String>("body").unwrap()).unwrap();
+    assert_eq!(String::from_utf8(written).unwrap(), body);
+}
+
 #[test]
 fn numbers_that_json_has_not_are_named() {
     let all = elements("python_types");
