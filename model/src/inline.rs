@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Exception, Json, Message, QueueName, ResultTuple, State, TaskId, WireSignature};
+use crate::{Exception, Json, Message, QueueName, ResultTuple, State, TaskId, WireName, WireSignature};
 
 /// What a message in Celery's form carries beside its call.
 /// See <https://docs.celeryq.dev/en/stable/internals/protocol.html#definition>.
@@ -26,6 +26,9 @@ pub struct Embed {
     /// The body of the chord that it is a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chord: Option<Arc<WireSignature>>,
+    /// The name of its task, where no task of ours can have it: then the message's own only resembles it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<WireName>,
     /// The message's properties as they came: a JSON object with `reply_to`, `correlation_id`, `app_id`, ...
     #[serde(default = "Json::empty_object")]
     pub properties: Json,
@@ -45,6 +48,7 @@ impl Default for Embed {
             errbacks: Vec::new(),
             chain: Vec::new(),
             chord: None,
+            named: None,
             properties: Json::empty_object(),
             argsrepr: None,
             kwargsrepr: None,

@@ -42,7 +42,9 @@ pub use json::Json;
 pub use message::{Message, Then, TimeLimit};
 pub use meta::ResultMeta;
 pub use module::{Digest, Handler, ModuleVersion, Parameter, ParameterKind, TaskDefinition};
-pub use names::{EntryName, ModuleName, NameError, QueueName, SecretName, TaskId, TaskName, TenantId, TokenId};
+pub use names::{
+    EntryName, ModuleName, NameError, QueueName, SecretName, TaskId, TaskName, TenantId, TokenId, WireName,
+};
 pub use options::{BadOption, Compression, RateLimit, Serializer, TaskOptions};
 pub use periodic::{Crontab, PeriodicTask, Schedule};
 pub use plan::{Arrival, Join, Plan, Planned, ResultTuple};

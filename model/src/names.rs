@@ -100,6 +100,11 @@ name!(
     TaskName, "task name", "1 to 255 letters, digits, '_', '.', '-' or ':'",
     |t| of(t, 255, |_| true, |c| c.is_alphanumeric() || "_.-:".contains(c))
 );
+name!(
+    /// The name of a task where others than us may know it: in Celery it is any text.
+    WireName, "name of a task on Celery's wire", "1 to 1024 bytes, no control characters",
+    |t| of(t, 1024, |_| true, |c| !c.is_control())
+);
 /// Whether a list of this name would be another key: in Redis a queue is a list that is called as it is.
 fn is_key(queue: &str) -> bool {
     const KEYS: [&str; 3] = ["unacked", "unacked_index", "unacked_mutex"];
@@ -151,7 +156,7 @@ macro_rules! read_as_text {
     )*};
 }
 
-read_as_text!(TaskName, QueueName, TenantId, ModuleName, EntryName, SecretName, TokenId);
+read_as_text!(TaskName, WireName, QueueName, TenantId, ModuleName, EntryName, SecretName, TokenId);
 
 impl<'de> Deserialize<'de> for TaskId {
     /// From its text, or from a UUID of Python's.
@@ -178,6 +183,16 @@ impl TaskId {
     /// A task id from the text of a UUID, which needs no check.
     pub fn from_uuid(uuid: impl fmt::Display) -> Self {
         Self(uuid.to_string().into())
+    }
+}
+
+impl TaskName {
+    /// A name that a task can have, for any text: what is in no name is a `_`.
+    pub fn spelled(text: &str) -> Self {
+        let is_in_names = |c: &char| c.is_alphanumeric() || "_.-:".contains(*c);
+        let spelled: String = text.chars().take(255).map(|c| Some(c).filter(is_in_names).unwrap_or('_')).collect();
+        let name = Self::new(&spelled[..spelled.floor_char_boundary(255)]);
+        name.unwrap_or_else(|_| Self("unknown".into()))
     }
 }
 
@@ -222,6 +237,15 @@ mod tests {
             assert!(serde_json::from_str::<TaskId>(odd).is_err(), "{odd}");
         }
         assert!(serde_json::from_str::<QueueName>(&uuid(id.as_str())).is_err());
+    }
+
+    #[test]
+    fn any_text_is_spelled_as_a_name_of_a_task() {
+        let long = "\u{e9}".repeat(200);
+        for (text, name) in [("my tasks/add", "my_tasks_add"), ("a.b", "a.b"), ("", "unknown"), (&long, &long[..254])] {
+            assert_eq!(TaskName::spelled(text).as_str(), name);
+        }
+        assert!(WireName::new("reports/build v2").is_ok() && WireName::new("a\nb").is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Json, TaskId, TaskName};
+use crate::{Json, TaskId, WireName};
 
 /// A JSON object whose keys keep their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -112,7 +112,7 @@ impl<'de> Deserialize<'de> for Fields {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WireSignature {
     /// Name of the task; of a canvas `celery.chain`, `celery.group`, `celery.chord`.
-    pub task: TaskName,
+    pub task: WireName,
     /// Positional arguments: a JSON array.
     pub args: Json,
     /// What it is made of.
@@ -172,7 +172,7 @@ pub struct WireOptions {
 
 impl WireSignature {
     /// A task without options.
-    pub fn task(task: TaskName, args: Json, kwargs: Fields) -> Self {
+    pub fn task(task: WireName, args: Json, kwargs: Fields) -> Self {
         let shape = WireShape::Task(kwargs);
         Self { task, args, shape, options: WireOptions::default(), subtask_type: None, immutable: false }
     }
@@ -180,7 +180,7 @@ impl WireSignature {
 
 #[derive(Serialize, Deserialize)]
 struct Written<K> {
-    task: TaskName,
+    task: WireName,
     #[serde(default = "Json::empty_array")]
     args: Json,
     kwargs: K,

@@ -102,9 +102,7 @@ impl<'a> Headers<'a> {
             return Some(task);
         }
         self.blame(poison::not_registered(&name));
-        let spelled: String =
-            name.chars().map(|c| if TaskName::new(c.to_string()).is_ok() { c } else { '_' }).collect();
-        TaskName::new(&spelled[..spelled.floor_char_boundary(255)]).ok()
+        Some(TaskName::spelled(&name))
     }
 
     /// One that no task can have is spelled with `%`.
@@ -206,7 +204,10 @@ impl Serialize for Written<'_> {
         let seconds = |limit: Option<Seconds>| limit.map(|limit| Whole(limit.get()));
         let mut all = serializer.serialize_map(None)?;
         all.serialize_entry("lang", "py")?;
-        all.serialize_entry("task", &self.message.task)?;
+        match embed.and_then(|embed| embed.named.as_ref()) {
+            Some(named) => all.serialize_entry("task", named)?,
+            None => all.serialize_entry("task", &self.message.task)?,
+        }
         all.serialize_entry("id", &self.message.id)?;
         all.serialize_entry("shadow", &self.message.shadow)?;
         all.serialize_entry("eta", &self.message.eta)?;

@@ -87,7 +87,7 @@ impl Inliner<'_, '_> {
 
     /// Whether it takes the request, the exception and the traceback: its own arguments count, unless it takes no others.
     fn takes_all(&self, errback: &WireSignature) -> bool {
-        let Ok(Some(task)) = self.scope.tasks.find(&errback.task) else { return false };
+        let Some(task) = self.definition(&errback.task) else { return false };
         let Some(count) = task.most_args() else { return true };
         if errback.immutable {
             return count > 1;

@@ -1,10 +1,11 @@
 //! Which message is one task of a canvas? What a signature's options say goes where Celery's messages have it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lovage_model::{
     Embed, Expires, Fields, Json, Message, QueueName, Seconds, TaskDefinition, TaskName, TimeLimit, Timestamp,
-    WireShape, WireSignature,
+    WireName, WireShape, WireSignature,
 };
 
 use super::extent::Extent;
@@ -44,7 +45,7 @@ const NOT_PROPERTIES: [&str; 26] = [
 /// The task that a map calls.
 #[derive(serde::Deserialize)]
 struct Called {
-    task: TaskName,
+    task: WireName,
 }
 
 impl Inliner<'_, '_> {
@@ -69,7 +70,7 @@ impl Inliner<'_, '_> {
         self.check_size(&args, &kwargs)?;
         // A chord's body is written into each of its parts.
         self.scope.make(Extent::of(options.chord.as_deref()).text_bytes())?;
-        let definition = self.scope.tasks.find(&task).ok().flatten();
+        let definition = self.definition(&task);
         let declared = definition.as_deref().map(|definition| &definition.options);
         let rest = &options.rest;
         let id = match options.task_id {
@@ -81,6 +82,7 @@ impl Inliner<'_, '_> {
             .read("expires")
             .or_else(|| seconds(rest, "expires").map(Expires::In))
             .or(declared.and_then(|declared| declared.expires.map(Expires::In)));
+        let (name, named) = named(definition.as_deref(), &task);
         let queue = self.queue(rest, definition.is_some() || self.is_builtin(&task, &fields));
         let properties = properties(rest);
         Ok(Message {
@@ -109,11 +111,12 @@ impl Inliner<'_, '_> {
                 errbacks: options.link_error,
                 chain: options.chain.unwrap_or_default(),
                 chord: options.chord,
+                named,
                 properties,
                 argsrepr: rest.read("argsrepr"),
                 kwargsrepr: rest.read("kwargsrepr"),
             })),
-            ..Message::new(id, definition_name(definition.as_deref(), task))
+            ..Message::new(id, name)
         })
     }
 
@@ -124,12 +127,17 @@ impl Inliner<'_, '_> {
     }
 
     /// Whether it is a task of Celery's own that runs wherever its sender does. A map runs where the task that it calls is known.
-    fn is_builtin(&self, task: &TaskName, kwargs: &Fields) -> bool {
+    fn is_builtin(&self, task: &WireName, kwargs: &Fields) -> bool {
         if ![builtin::MAP, builtin::STARMAP].contains(&task.as_str()) {
             return builtin::ALL.contains(&task.as_str());
         }
         let called: Option<Called> = kwargs.read("task");
-        called.is_some_and(|called| matches!(self.scope.tasks.find(&called.task), Ok(Some(_))))
+        called.is_some_and(|called| self.definition(&called.task).is_some())
+    }
+
+    /// What is known here of a task.
+    pub(super) fn definition(&self, task: &WireName) -> Option<Arc<TaskDefinition>> {
+        self.scope.tasks.find(&TaskName::new(task.as_str()).ok()?).ok().flatten()
     }
 
     fn check_size(&mut self, args: &Json, kwargs: &Json) -> Result<(), Invalid> {
@@ -142,8 +150,12 @@ impl Inliner<'_, '_> {
     }
 }
 
-fn definition_name(definition: Option<&TaskDefinition>, task: TaskName) -> TaskName {
-    definition.map_or(task, |definition| definition.name.clone())
+/// What a task is called here; and by others, if it has no such name.
+fn named(definition: Option<&TaskDefinition>, task: &WireName) -> (TaskName, Option<WireName>) {
+    match definition.map_or_else(|| TaskName::new(task.as_str()), |definition| Ok(definition.name.clone())) {
+        Ok(name) => (name, None),
+        Err(_) => (TaskName::spelled(task.as_str()), Some(task.clone())),
+    }
 }
 
 /// When it runs at the earliest: a time in the past means now.

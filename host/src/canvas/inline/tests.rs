@@ -110,6 +110,20 @@ fn the_next_step_carries_the_rest() {
     assert_eq!((&last.parent_id, &last.root_id), (&Some(id("b")), &id("a")));
 }
 
+/// In Celery a task may be called anything.
+#[test]
+fn what_is_not_ours_keeps_its_name() {
+    let mut message = chained(&[task("t.b", "b"), task("\u{fc}ber/c", "c")]);
+    message.embed.as_mut().unwrap().callbacks = vec![sig(task("reports/build v2", "r"))];
+    let sent = with(|scope| returned(&message, &json(json!(7)), scope));
+    assert_eq!(calls(&sent.inline), [call("reports_build_v2", "r", "[7]"), call("t.b", "b", "[7]")]);
+    let [report, next] = sent.inline.messages.as_slice() else { panic!("{:?}", sent.inline.messages) };
+    let named = |message: &Message| message.embed.as_ref().unwrap().named.as_ref().map(ToString::to_string);
+    assert_eq!((named(report).as_deref(), named(next)), (Some("reports/build v2"), None));
+    assert_eq!(report.queue.as_str(), "celery");
+    assert_eq!(next.embed.as_ref().unwrap().chain[0].task.as_str(), "\u{fc}ber/c");
+}
+
 #[test]
 fn a_failed_step_ends_the_rest() {
     let outer = sig(task("t.body", "body"));

@@ -188,6 +188,16 @@ fn a_retry_is_the_same_task_again() {
 }
 
 #[test]
+fn a_name_that_others_alone_can_have_is_written() {
+    let embed = lovage_model::Embed { named: "reports/build".parse().ok(), ..lovage_model::Embed::default() };
+    let message = Message::new("a".parse().unwrap(), "reports_build".parse().unwrap());
+    let message = Message { embed: Some(Box::new(embed)), ..message };
+    let envelope =
+        Envelope { ours: None, tag: "t", origin: "o", redelivered: false, now: Timestamp::from_micros(1_000_000) };
+    assert!(write(&message, &envelope).unwrap().contains(r#""task": "reports/build", "id": "a""#));
+}
+
+#[test]
 fn a_message_of_ours_says_so_first() {
     let message = Message { depth: 2, ..Message::new("a".parse().unwrap(), "t.b".parse().unwrap()) };
     let envelope =

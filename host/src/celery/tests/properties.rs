@@ -63,6 +63,7 @@ fn embed() -> impl Strategy<Value = Embed> {
         errbacks,
         chain,
         chord: chord.map(Arc::new),
+        named: None,
         properties,
         argsrepr: Some(argsrepr),
         kwargsrepr: Some(kwargsrepr),
