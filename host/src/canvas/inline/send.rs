@@ -83,7 +83,7 @@ impl Inliner<'_, '_> {
             .or_else(|| seconds(rest, "expires").map(Expires::In))
             .or(declared.and_then(|declared| declared.expires.map(Expires::In)));
         let (name, named) = named(definition.as_deref(), &task);
-        let queue = self.queue(rest, definition.is_some() || self.is_builtin(&task, &fields));
+        let queue = self.queue(rest, definition.is_some() || self.is_builtin(&task, &fields))?;
         let properties = properties(rest);
         Ok(Message {
             args,
@@ -121,9 +121,13 @@ impl Inliner<'_, '_> {
     }
 
     /// As it says; else a task that is known here goes where its sender came from, and others to Celery's default queue.
-    fn queue(&self, rest: &Fields, known: bool) -> QueueName {
-        let named = ["queue", "routing_key"].into_iter().find_map(|name| rest.read::<QueueName>(name));
-        named.unwrap_or_else(|| if known { self.sender.queue.clone() } else { QueueName::default() })
+    fn queue(&self, rest: &Fields, known: bool) -> Result<QueueName, Invalid> {
+        let says = |name: &'static str| Some((name, rest.get(name).filter(|value| !is_none(value))?));
+        match says("queue").or_else(|| says("routing_key")) {
+            Some((name, queue)) => queue_of(queue).map_err(|why| Invalid::wrong(format!("options.{name}"), why)),
+            None if known => Ok(self.sender.queue.clone()),
+            None => Ok(QueueName::default()),
+        }
     }
 
     /// Whether it is a task of Celery's own that runs wherever its sender does. A map runs where the task that it calls is known.
@@ -148,6 +152,17 @@ impl Inliner<'_, '_> {
         let text = format!("with kwargs are {bytes} bytes, the limit is {most} (limits.message_bytes): return less");
         Err(Invalid::too_large("args", text))
     }
+}
+
+/// Whether an option is written that says nothing.
+fn is_none(value: &Json) -> bool {
+    matches!(value.as_str(), "null" | "\"\"")
+}
+
+/// In Celery a queue may be called anything. Here it is a key beside others, so one of another name would be somewhere else.
+fn queue_of(value: &Json) -> Result<QueueName, String> {
+    let name: String = value.read().map_err(|error| format!("{value} is no text: {error}"))?;
+    QueueName::new(name).map_err(|error| error.to_string())
 }
 
 /// What a task is called here; and by others, if it has no such name.

@@ -125,6 +125,20 @@ fn what_is_not_ours_keeps_its_name() {
 }
 
 #[test]
+fn a_queue_that_nothing_can_be_sent_to_is_said_and_not_another() {
+    let odd = of(task("t.b", "b"), json!({ "queue": "high priority" }));
+    let sent = with(|scope| returned(&chained(&[odd, task("py.c", "c")]), &json(json!(7)), scope));
+    assert!(sent.inline.messages.is_empty());
+    let ends: Vec<_> = sent.inline.ends.iter().map(|end| (end.id.as_str(), end.exception.message())).collect();
+    let [("c", last), ("b", first)] = ends.as_slice() else { panic!("{ends:?}") };
+    assert!(
+        first == last && first.contains("options.queue \"high priority\" is not a queue name: 1 to 128"),
+        "{first}"
+    );
+    assert!(sent.refused[0].contains("t.b, which comes next, was not sent"), "{:?}", sent.refused);
+}
+
+#[test]
 fn a_failed_step_ends_the_rest() {
     let outer = sig(task("t.body", "body"));
     let last = of(task("t.c", "c"), json!({ "group_id": "g", "group_index": 2, "chord": outer }));
