@@ -123,7 +123,8 @@ impl Inliner<'_, '_> {
     /// As it says; else a task that is known here goes where its sender came from, and others to Celery's default queue.
     fn queue(&self, rest: &Fields, known: bool) -> Result<QueueName, Invalid> {
         let says = |name: &'static str| Some((name, rest.get(name).filter(|value| !is_none(value))?));
-        match says("queue").or_else(|| says("routing_key")) {
+        // A routing key is one of an exchange: in Celery, too, one alone says nothing of the queue.
+        match says("queue").or_else(|| says("exchange").and_then(|_| says("routing_key"))) {
             Some((name, queue)) => queue_of(queue).map_err(|why| Invalid::wrong(format!("options.{name}"), why)),
             None if known => Ok(self.sender.queue.clone()),
             None => Ok(QueueName::default()),

@@ -124,6 +124,22 @@ fn what_is_not_ours_keeps_its_name() {
     assert_eq!(next.embed.as_ref().unwrap().chain[0].task.as_str(), "\u{fc}ber/c");
 }
 
+/// As Celery takes them where no routes say otherwise.
+#[test]
+fn a_routing_key_is_one_of_an_exchange() {
+    for (options, queue) in [
+        (json!({ "routing_key": "other" }), "celery"),
+        (json!({ "exchange": "media" }), "celery"),
+        (json!({ "exchange": "media", "routing_key": "other" }), "other"),
+        (json!({ "exchange": "", "routing_key": "other" }), "celery"),
+        (json!({ "queue": "files", "routing_key": "other" }), "files"),
+    ] {
+        let step = of(task("py.b", "b"), options.clone());
+        let sent = with(|scope| returned(&chained(std::slice::from_ref(&step)), &json(json!(7)), scope));
+        assert_eq!(sent.inline.messages[0].queue.as_str(), queue, "{options}");
+    }
+}
+
 #[test]
 fn a_queue_that_nothing_can_be_sent_to_is_said_and_not_another() {
     let odd = of(task("t.b", "b"), json!({ "queue": "high priority" }));
