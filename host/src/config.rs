@@ -128,6 +128,8 @@ pub struct Redis {
     pub unacked_mutex_key: String,
     /// When a Celery worker is thought to be lost.
     pub visibility_timeout: Duration,
+    /// Whether clients see that a task runs.
+    pub track_started: bool,
     /// Whether results say what their task was.
     pub result_extended: bool,
 }

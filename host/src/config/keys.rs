@@ -211,6 +211,12 @@ pub static KEYS: &[Key] = &[
         "Whether results in Redis say what task they are of: Celery's result_extended.",
     ),
     key(
+        "results.track_started",
+        "\"no\"",
+        Kind::Choice(&["yes", "no"]),
+        "Whether Celery's clients see STARTED, for one more write for each task: Celery's task_track_started.",
+    ),
+    key(
         "redis.global_keyprefix",
         "\"\"",
         Kind::Text(check_prefix),

@@ -264,6 +264,7 @@ impl Proven<'_> {
             unacked_index_key: text("redis.unacked_index_key"),
             unacked_mutex_key: text("redis.unacked_mutex_key"),
             visibility_timeout: self.seconds("redis.visibility_timeout_seconds"),
+            track_started: self.text("results.track_started") == "yes",
             result_extended: self.text("results.extended") == "yes",
         }
     }

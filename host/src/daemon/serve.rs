@@ -120,6 +120,7 @@ fn options(config: &Config, url: &str) -> Options {
         unacked_mutex_key: redis.unacked_mutex_key,
         visibility_timeout: redis.visibility_timeout,
         result_expires: config.results_expire,
+        track_started: redis.track_started,
         result_extended: redis.result_extended,
     }
 }

@@ -37,6 +37,7 @@ mod schedules;
 mod script;
 mod settle;
 mod settling;
+mod started;
 mod taking;
 mod texts;
 mod values;

@@ -27,6 +27,8 @@ pub struct Options {
     pub visibility_timeout: Duration,
     /// How long results are kept: `result_expires`.
     pub result_expires: Duration,
+    /// Whether clients see in a result that its task runs: `task_track_started`.
+    pub track_started: bool,
     /// Whether results say the name, arguments, worker and queue of their task: `result_extended`.
     pub result_extended: bool,
 }
@@ -46,6 +48,7 @@ impl Options {
             unacked_mutex_key: "unacked_mutex".to_owned(),
             visibility_timeout: Duration::from_secs(3600),
             result_expires: Duration::from_secs(86_400),
+            track_started: false,
             result_extended: true,
         }
     }

@@ -166,7 +166,9 @@ impl RedisStore {
             }
             self.unheard.store(u64::MAX, Ordering::Relaxed);
             self.bell.watch(self.keys_of(&with_share(lines, &ask, &answer.leases)));
-            return self.leased(answer, &ask).await;
+            let leased = self.leased(answer, &ask).await?;
+            self.tell_started(&leased.leases).await;
+            return Ok(leased);
         }
     }
 

@@ -89,6 +89,24 @@ async fn ids_of_pythons_own_are_answered_under_their_text() {
 }
 
 #[tokio::test]
+async fn clients_see_that_a_task_runs_where_it_is_wanted() {
+    for told in [false, true] {
+        let bench = Bench::with(Options { track_started: told, ..Server::of_all().options() }).await;
+        bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+        let lease = bench.lease_one(at(1)).await;
+        assert_eq!(bench.ask::<u64>("EXISTS", "celery-task-meta-a", &[]).await, u64::from(told));
+        if told {
+            let meta = bench.meta("a").await;
+            assert_eq!((&meta["status"], &meta["result"]["hostname"]), (&json!("STARTED"), &json!("host-1")));
+        }
+        let shown = bench.store.task(&tenant(), &lease.message.id).await.unwrap().unwrap();
+        assert_eq!(shown.status, State::Started);
+        assert_eq!(bench.commit(lease.key, success("5", at(2))).await, Fenced::Applied);
+        assert_eq!(bench.meta("a").await["status"], "SUCCESS");
+    }
+}
+
+#[tokio::test]
 async fn a_message_wakes_who_waits() {
     let bench = Bench::new().await;
     assert!(bench.lease(1, at(0)).await.is_empty());
