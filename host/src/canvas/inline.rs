@@ -65,7 +65,8 @@ pub fn failed(message: &Message, exception: &Exception, traceback: Option<&str>,
     let mut inliner = Inliner::new(Sender::of(message), scope);
     inliner.part(message, State::Failure, exception_json(exception));
     inliner.fail_chain(&embed.chain, &ends::Failed { state: State::Failure, exception, traceback });
-    inliner.errbacks(&links::Request::of(message), &embed.errbacks, exception, traceback);
+    // Celery stores the failure first, so they are nobody's children.
+    inliner.errbacks(&links::Request::of(message), &embed.errbacks, exception, traceback, false);
     inliner.sent()
 }
 

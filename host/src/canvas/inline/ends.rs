@@ -99,7 +99,7 @@ impl Inliner<'_, '_> {
             self.fail_members(body, members, cause);
         } else {
             let id = body.options.task_id.clone().unwrap_or_else(|| self.new_id());
-            self.errbacks(&Request::never_run(&id), &body.options.link_error, &error, None);
+            self.errbacks(&Request::never_run(&id), &body.options.link_error, &error, None, true);
             let children = self.children();
             self.end(&id, None, None, &chord_error, children);
             self.count_in_outer(body, &error, &body.options.link_error);
@@ -125,7 +125,7 @@ impl Inliner<'_, '_> {
             }
             let errbacks = tree::distinct(errbacks);
             let Some(id) = member_id(member) else { continue };
-            self.errbacks(&Request::never_run(&id), &errbacks, cause, None);
+            self.errbacks(&Request::never_run(&id), &errbacks, cause, None, true);
             let children = self.children();
             self.end(&id, None, None, &failed, children);
             self.count_in_outer(member, cause, &errbacks);

@@ -52,13 +52,15 @@ impl Inliner<'_, '_> {
     }
 
     /// Those that take more than one argument get the request, the exception and the traceback; others the id. (Celery calls
-    /// the former as functions, in the worker; here they are tasks that leave no result.)
+    /// the former as functions, in the worker; here they are tasks that leave no result.) `listed`: the others are children of the
+    /// sender.
     pub(super) fn errbacks(
         &mut self,
         request: &Request,
         errbacks: &[WireSignature],
         exception: &Exception,
         traceback: Option<&str>,
+        listed: bool,
     ) {
         let (called, sent): (Vec<_>, Vec<_>) = errbacks.iter().cloned().partition(|errback| self.takes_all(errback));
         let (id, root_id) = (request.id.clone(), self.sender.root_id.clone());
@@ -71,7 +73,7 @@ impl Inliner<'_, '_> {
             }
         }
         if !sent.is_empty() {
-            self.attempt(tree::group(sent), &Json::from(json!([request.id])), options, true);
+            self.attempt(tree::group(sent), &Json::from(json!([request.id])), options, listed);
         }
     }
 
