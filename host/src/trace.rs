@@ -321,7 +321,7 @@ fn settlement(
     if matches!(verdict, Verdict::Success { .. }) {
         left.children.extend(message.successor.clone());
     }
-    let mut events = vec![Event::of(message, at, kind(attempted, &verdict, left.usage))];
+    let mut events = vec![Event::of(message, at, kind(attempted, &verdict, value.as_ref(), left.usage))];
     if matches!(verdict, Verdict::Failure { .. }) && !attempted.options.acks_on_failure {
         events.push(Event::of(message, at, EventKind::Rejected { requeue: false }));
     }
@@ -379,10 +379,12 @@ fn record(at: Timestamp, message: String) -> LogRecord {
     LogRecord { at, level: LogLevel::Error, message }
 }
 
-fn kind(attempted: Attempted<'_>, verdict: &Verdict, usage: Usage) -> EventKind {
+/// What is told of it. As in Celery a value is shown also where it is not kept.
+fn kind(attempted: Attempted<'_>, verdict: &Verdict, value: Option<&Json>, usage: Usage) -> EventKind {
     match verdict {
         Verdict::Success { result } => {
-            EventKind::succeeded(result, attempted.options.resultrepr_maxsize, usage.wall_seconds)
+            let shown = value.unwrap_or(result);
+            EventKind::succeeded(shown, attempted.options.resultrepr_maxsize, usage.wall_seconds)
         }
         Verdict::Failure { exception, traceback, .. } => EventKind::failed(exception, traceback.clone()),
         Verdict::Retry { exception, traceback, .. } => EventKind::retried(exception, traceback.clone()),

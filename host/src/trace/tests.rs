@@ -93,6 +93,7 @@ fn a_value_is_success_and_an_ignored_one_is_dropped() {
     let ignoring = Attempted { options: &options, ..attempted(&message) };
     let ignored = settle(ignoring, report(value, Effects::default())).unwrap();
     assert_eq!((ignored.verdict, ignored.ignore_result), (Verdict::Success { result: Json::null() }, true));
+    assert!(matches!(&ignored.events[0].kind, EventKind::Succeeded { repr, .. } if repr == "5"), "as Celery tells it");
 }
 
 #[test]
