@@ -143,6 +143,8 @@ struct Left {
     results: Vec<ResultTuple>,
     grown: Vec<(TaskId, u32)>,
     inline: Inline,
+    /// Whether the task has rejected its message for good.
+    refused: bool,
     usage: Usage,
     log: AttemptLog,
 }
@@ -223,7 +225,11 @@ fn verdict(
             Verdict::Replaced { by: Box::new(Planned { message, awaits: None }) }
         }
         Outcome::Rejected(true) => Verdict::Requeued,
-        Outcome::Rejected(false) => failed(Exception::new(exc_module::CELERY, "Reject", "requeue=False")),
+        Outcome::Rejected(false) => {
+            left.refused = true;
+            // The reason, which no task of ours gives, and whether it is queued again.
+            failed(Exception::with_args(exc_module::CELERY, "Reject", &[None, Some(false)]))
+        }
         Outcome::Stopped(Stop::Revoked | Stop::Interrupted | Stop::Lost) => Verdict::Revoked { reason: "terminated" },
     }
 }
@@ -322,7 +328,8 @@ fn settlement(
         left.children.extend(message.successor.clone());
     }
     let mut events = vec![Event::of(message, at, kind(attempted, &verdict, value.as_ref(), left.usage))];
-    if matches!(verdict, Verdict::Failure { .. }) && !attempted.options.acks_on_failure {
+    let refused = left.refused && attempted.options.acks_late;
+    if refused || matches!(verdict, Verdict::Failure { .. }) && !attempted.options.acks_on_failure {
         events.push(Event::of(message, at, EventKind::Rejected { requeue: false }));
     }
     let ignore_result = attempted.ignores_result();

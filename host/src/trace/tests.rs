@@ -207,8 +207,15 @@ fn an_interrupted_attempt_means_nothing() {
 #[test]
 fn a_rejected_message_is_queued_again_or_fails() {
     assert_eq!(settled(Outcome::Rejected(true), Effects::default()).verdict, Verdict::Requeued);
-    let refused = settled(Outcome::Rejected(false), Effects::default()).verdict;
-    assert!(matches!(refused, Verdict::Failure { exception, .. } if exception.exc_type == "Reject"));
+    let refused = settled(Outcome::Rejected(false), Effects::default());
+    let Verdict::Failure { exception, .. } = &refused.verdict else { panic!("{:?}", refused.verdict) };
+    assert_eq!((exception.exc_type.as_str(), exception.exc_message.as_str()), ("Reject", "[null,false]"));
+    let told: Vec<_> = refused.events.iter().map(|event| event.kind.name()).collect();
+    assert_eq!(told, ["task-failed", "task-rejected"]);
+    let (message, options) = (message(), TaskOptions { acks_late: false, ..TaskOptions::default() });
+    let early = Attempted { options: &options, ..attempted(&message) };
+    let refused = settle(early, report(Outcome::Rejected(false), Effects::default())).unwrap();
+    assert_eq!(refused.events.len(), 1, "it was acknowledged before it began");
 }
 
 #[test]
@@ -406,8 +413,8 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
 }
 
 proptest! {
-    /// Whatever a guest does, its attempt has one verdict, one event that says so, and a message only where the verdict
-    /// promises one.
+    /// Whatever a guest does, its attempt has one verdict, one event that says so (and one that its message was rejected), and a
+    /// message only where the verdict promises one.
     #[test]
     fn every_report_settles(outcome in outcomes(), retries in any::<bool>(), replaces in any::<bool>(), nesting in 0..200_u32) {
         let effects = Effects {
@@ -417,7 +424,8 @@ proptest! {
         };
         let message = Message { replaced_task_nesting: nesting, ..message() };
         let settlement = settle(attempted(&message), report(outcome.clone(), effects)).unwrap();
-        prop_assert_eq!(settlement.events.len(), 1);
+        let refused = matches!(&settlement.verdict, Verdict::Failure { exception, .. } if exception.exc_type == "Reject");
+        prop_assert_eq!(settlement.events.len(), 1 + usize::from(refused));
         let goes_on = matches!(settlement.verdict, Verdict::Retry { .. } | Verdict::Replaced { .. } | Verdict::Requeued);
         prop_assert_eq!(settlement.events[0].kind.is_terminal(), !goes_on);
         match settlement.verdict {
