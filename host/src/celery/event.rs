@@ -100,6 +100,15 @@ pub fn task(event: &Event, node: &Node<'_>, clock: u64) -> serde_json::Result<Op
     kind.end(event.timestamp, event.kind.name()).map(Some)
 }
 
+/// The name under which an event is published by itself, as Celery's `send_event` does with an author's own; none, if it goes with
+/// others. What is called as events of workers are would reach workers, who take those for orders: it goes with others, too.
+pub fn own_name(event: &Event) -> Option<&str> {
+    match &event.kind {
+        EventKind::Custom { event: name, .. } if !name.starts_with("worker") => Some(name),
+        _ => None,
+    }
+}
+
 /// That a host is there, as the body of an event.
 pub fn worker(
     presence: Presence,

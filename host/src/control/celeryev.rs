@@ -96,27 +96,35 @@ impl Celeryev {
 
     /// Tells what happened, with everything else that has happened meanwhile.
     async fn tell(&self, fanout: &dyn Fanout, first: Notice, tasks: &mut Option<Subscription>) {
-        let (node, mut bodies, mut lost, mut notice) = (self.node(), Vec::new(), 0, Some(first));
+        let (node, mut bodies, mut own) = (self.node(), Vec::new(), Vec::new());
+        let (mut lost, mut notice) = (0, Some(first));
         while let Some(one) = notice.take() {
             match one {
                 Notice::Event(numbered) => match event::task(&numbered.event, &node, self.control.clock.forward()) {
-                    Ok(body) => bodies.extend(body),
+                    Ok(Some(body)) => match event::own_name(&numbered.event) {
+                        Some(name) => own.push((name.to_owned(), body)),
+                        None => bodies.push(body),
+                    },
+                    Ok(None) => {}
                     Err(error) => tracing::warn!(%error, "an event cannot be written for monitors"),
                 },
                 Notice::Lagged(count) => lost += count,
                 Notice::Recheck => {}
             }
-            if bodies.len() < AT_ONCE {
+            if bodies.len() + own.len() < AT_ONCE {
                 notice = next(tasks).now_or_never();
             }
         }
         if lost > 0 {
             tracing::warn!(lost, "events came faster than monitors could be told");
         }
-        if !bodies.is_empty()
-            && let Err(error) = publish(fanout, event::publish_tasks(&bodies, &node, &tag())).await
-        {
-            tracing::warn!(%error, lost = bodies.len(), "monitors were not told what happened to tasks");
+        let together = (!bodies.is_empty()).then(|| event::publish_tasks(&bodies, &node, &tag()));
+        let each = own.iter().map(|(name, body)| event::publish(name, body, &node, &tag()));
+        let publications: Vec<_> = together.into_iter().chain(each).collect();
+        for publication in publications {
+            if let Err(error) = publish(fanout, publication).await {
+                tracing::warn!(%error, "monitors were not told what happened to tasks");
+            }
         }
     }
 }

@@ -176,6 +176,12 @@ fn texts_are_pythons() {
             r#""timestamp": 1.5, "type": "task-own"}"#
         )
     );
+    for (name, key) in [("my-event", Some("my.event")), ("task-own", Some("task.own")), ("worker-elect", None)] {
+        let fields = serde_json::json!({});
+        let own = Event::of(&message, at, EventKind::Custom { event: name.to_owned(), fields });
+        let published = event::own_name(&own).map(|name| event::publish(name, "{}", &node, "t").unwrap().routing_key);
+        assert_eq!(published.as_deref(), key, "{name}");
+    }
     for silent in [
         EventKind::Ignored,
         EventKind::progress("PROGRESS", &json("1")),
