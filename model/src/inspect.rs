@@ -13,6 +13,9 @@ pub struct TaskInfo {
     pub id: TaskId,
     /// Its name.
     pub name: TaskName,
+    /// Another name for it in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<String>,
     /// Positional arguments.
     pub args: Json,
     /// Keyword arguments.

@@ -6,6 +6,19 @@ use lovage_model::{DeliveryInfo, Json, TaskId, TaskName, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+/// The tasks that every application of Celery's has, as far as hosts run them.
+pub const BUILTINS: [&str; 9] = [
+    "celery.accumulate",
+    "celery.backend_cleanup",
+    "celery.chain",
+    "celery.chord",
+    "celery.chunks",
+    "celery.group",
+    "celery.map",
+    "celery.ping",
+    "celery.starmap",
+];
+
 /// What Celery's timer has for a task that waits for its time.
 const PRIORITY_OF_TIMER: u8 = 6;
 
@@ -13,7 +26,8 @@ const PRIORITY_OF_TIMER: u8 = 6;
 #[derive(Debug, Serialize)]
 pub struct Task<'a> {
     id: &'a TaskId,
-    name: &'a TaskName,
+    /// As lists show it.
+    name: &'a str,
     args: &'a Json,
     kwargs: &'a Json,
     #[serde(rename = "type")]
@@ -32,7 +46,7 @@ impl<'a> Task<'a> {
     pub fn of(info: &'a TaskInfo) -> Self {
         Self {
             id: &info.id,
-            name: &info.name,
+            name: info.shadow.as_deref().unwrap_or(info.name.as_str()),
             args: &info.args,
             kwargs: &info.kwargs,
             kind: &info.kind,
@@ -83,4 +97,23 @@ pub fn set(items: &[TaskId]) -> String {
     }
     let quoted: Vec<String> = items.iter().map(|item| format!("'{item}'")).collect();
     format!("{{{}}}", quoted.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_shown_by_its_shadow() {
+        let mut info: TaskInfo = serde_json::from_value(json!({
+            "id": "a", "name": "t.b", "args": [], "kwargs": {}, "type": "t.b", "hostname": "w@h", "time_start": null,
+            "acknowledged": false, "worker_pid": 1,
+            "delivery_info": {"exchange": "", "routing_key": "q", "priority": 0, "redelivered": false},
+        }))
+        .unwrap();
+        let shown = |info: &TaskInfo| serde_json::to_value(Task::of(info)).unwrap();
+        assert_eq!(shown(&info)["name"], "t.b");
+        info.shadow = Some("nightly build".to_owned());
+        assert_eq!((&shown(&info)["name"], &shown(&info)["type"]), (&json!("nightly build"), &json!("t.b")));
+    }
 }

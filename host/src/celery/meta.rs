@@ -65,13 +65,13 @@ pub struct Extended {
 }
 
 impl Extended {
-    /// Of the call that a message is.
-    pub fn of(message: &Message, worker: &str) -> Self {
+    /// Of the call that a message is; no worker: nobody ran it.
+    pub fn of(message: &Message, worker: Option<&str>) -> Self {
         Self {
             name: Some(message.task.to_string()),
             args: message.args.clone(),
             kwargs: message.kwargs.clone(),
-            worker: Some(worker.to_owned()),
+            worker: worker.map(str::to_owned),
             retries: Some(message.retries),
             queue: Some(message.queue.to_string()),
             stamps: message.stamps.clone(),

@@ -33,7 +33,7 @@ impl Pidbox {
             "stats" => self.stats(),
             "active_queues" => self.active_queues().await,
             "query_task" => self.query_task(&ordered::ids_of(arguments, "ids")?).await,
-            "conf" => answer(&conf::conf(&self.conf, &self.control)),
+            "conf" | "dump_conf" => answer(&conf::conf(&self.conf, &self.control)),
             "report" => ok(conf::report(&self.conf, &self.control)),
             "memsample" => answer(&memory()),
             "objgraph" | "memdump" => {
@@ -63,6 +63,9 @@ impl Pidbox {
                 let named = task.name.to_string();
                 all.push(if shown.is_empty() { named } else { format!("{named} [{}]", shown.join(" ")) });
             }
+        }
+        if argument(arguments, "builtins")?.unwrap_or_default() {
+            all.extend(inspected::BUILTINS.map(str::to_owned));
         }
         all.sort_unstable();
         answer(&all)
@@ -98,4 +101,17 @@ impl Pidbox {
 fn memory() -> Option<String> {
     let pages: f64 = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
     Some(format!("{:.2}MB", pages * rustix::param::page_size() as f64 / f64::from(1 << 20)))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::canvas::builtin;
+    use crate::celery::inspected;
+
+    #[test]
+    fn the_tasks_of_every_application_are_those_that_hosts_run() {
+        let mut names: Vec<&str> = builtin::ALL.into_iter().chain(builtin::CANVASES).collect();
+        names.sort_unstable();
+        assert_eq!(names, inspected::BUILTINS);
+    }
 }

@@ -1,6 +1,6 @@
 //! What do Celery's workers and clients read of a task? Its element on a list, and its result.
 
-use lovage_model::{InlineEnd, Json, Message, ResultTuple, State, TaskId, Timestamp};
+use lovage_model::{InlineEnd, Json, Message, ResultTuple, State, TaskId, Timestamp, exc_module};
 
 use super::settle::Of;
 use crate::celery::meta::{self, Extended, Meta, PartEnd};
@@ -46,11 +46,20 @@ pub(super) struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
+    /// What is to be tried again without an exception that made it has no result in Celery. (Here it says when it comes again.)
+    fn has_reason(&self) -> bool {
+        let made_by_itself = || {
+            let reason = meta::exception(self.result);
+            reason.exc_module == exc_module::CELERY && reason.exc_type == "Retry"
+        };
+        *self.state != State::Retry || !made_by_itself()
+    }
+
     fn meta(&self, id: &TaskId) -> Meta {
         Meta {
             task_id: id.clone(),
             status: self.state.clone(),
-            result: self.result.clone(),
+            result: if self.has_reason() { self.result.clone() } else { Json::null() },
             traceback: self.traceback.map(str::to_owned),
             children: self.children.to_vec(),
             date_done: self.state.is_ready().then_some(self.at),
@@ -67,7 +76,7 @@ pub(super) fn meta(of: Of<'_>, outcome: &Outcome<'_>) -> Result<String> {
     if let Some(message) = of.message {
         meta.group_id.clone_from(&message.group);
         meta.parent_id.clone_from(&message.parent_id);
-        meta.extended = of.extended.then(|| Extended::of(message, outcome.worker.unwrap_or_default()));
+        meta.extended = of.extended.then(|| Extended::of(message, outcome.worker));
     }
     meta::write(&meta).map_err(|error| unwritable(&error))
 }
@@ -108,4 +117,36 @@ pub(super) fn part(id: &TaskId, state: &State, result: &Json) -> Result<String> 
 /// The same, read.
 pub(super) fn read_part(written: &[u8]) -> std::result::Result<PartEnd, meta::Unreadable> {
     meta::read_part(written, &LIMITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use lovage_model::Exception;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn written(state: State, exception: &Exception, worker: Option<&str>) -> Value {
+        let message = Message::new("a".parse().unwrap(), "t.b".parse().unwrap());
+        let (result, at) = (Json::of(exception).unwrap(), Timestamp::from_micros(1));
+        let outcome = Outcome { state: &state, result: &result, traceback: None, children: &[], worker, at };
+        let of = Of { message: Some(&message), id: &message.id, extended: true };
+        serde_json::from_str(&meta(of, &outcome).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_nobody_ran_has_no_worker() {
+        let revoked = Exception::revoked("revoked");
+        assert_eq!(written(State::Revoked, &revoked, None)["worker"], Value::Null);
+        assert_eq!(written(State::Revoked, &revoked, Some("w@h"))["worker"], "w@h");
+    }
+
+    #[test]
+    fn a_retry_has_the_exception_that_made_it_and_else_none() {
+        let again = Exception::new(exc_module::CELERY, "Retry", "Retry in 5s");
+        let raised = Exception::new(exc_module::BUILTINS, "ValueError", "no");
+        assert_eq!(written(State::Retry, &again, None)["result"], Value::Null);
+        assert_eq!(written(State::Retry, &raised, None)["result"]["exc_type"], "ValueError");
+        assert_eq!(written(State::Failure, &again, None)["result"]["exc_type"], "Retry");
+    }
 }
