@@ -135,8 +135,15 @@ pub fn chord_ended(group: &TaskId, parts: ChordParts, body: WireSignature, scope
         Arrival::Value(_) => None,
     });
     if let Some((id, exception)) = failure {
-        let text = format!("Dependency {id} raised {}", exception.repr());
-        inliner.fail_body(&body, &text, exception);
+        if nested.is_some() {
+            // Celery joins nested results, which raises what failed: an error of the join, that has no cause of its own.
+            let text = format!("Join error: {}", exception.repr());
+            let error = Exception::new(exc_module::CELERY, "ChordError", &text);
+            inliner.fail_body(&body, &text, &error);
+        } else {
+            let text = format!("Dependency {id} raised {}", exception.repr());
+            inliner.fail_body(&body, &text, exception);
+        }
         return inliner.out;
     }
     let list = match &nested {

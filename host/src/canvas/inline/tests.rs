@@ -367,6 +367,20 @@ fn the_body_of_a_failed_chord_fails_with_a_chord_error() {
 }
 
 #[test]
+fn what_is_nested_fails_as_a_join() {
+    let tuple: ResultTuple =
+        serde_json::from_value(json!([["g", null], [[["h", null], [[["a", null], null], [["b", null], null]]]]]))
+            .unwrap();
+    for (body, id) in [(task("t.body", "body"), "body"), (group(json!([task("t.x", "x")])), "x")] {
+        let parts = ChordParts { nested: Some(tuple.clone()), ..failing() };
+        let inline = with(|scope| chord_ended(&self::id("g"), parts, sig(body), scope));
+        let [end] = inline.ends.as_slice() else { panic!("{:?}", inline.ends) };
+        assert_eq!((end.id.as_str(), end.exception.exc_type.as_str()), (id, "ChordError"));
+        assert_eq!(end.exception.message(), "Join error: ValueError('no')");
+    }
+}
+
+#[test]
 fn each_member_of_a_group_after_a_failed_chord_fails_with_the_cause() {
     let mut body = group(json!([
         of(task("t.x", "x"), json!({ "link_error": [task("py.errback", "e")] })),
