@@ -242,7 +242,9 @@ mod tests {
     #[test]
     fn any_text_is_spelled_as_a_name_of_a_task() {
         let long = "\u{e9}".repeat(200);
-        for (text, name) in [("my tasks/add", "my_tasks_add"), ("a.b", "a.b"), ("", "unknown"), (&long, &long[..254])] {
+        for (text, name) in
+            [("my tasks/add", "my_tasks_add"), ("a.b", "a.b"), ("", "unknown"), (long.as_str(), &long[..254])]
+        {
             assert_eq!(TaskName::spelled(text).as_str(), name);
         }
         assert!(WireName::new("reports/build v2").is_ok() && WireName::new("a\nb").is_err());
