@@ -47,7 +47,7 @@ mod wire;
 #[cfg(test)]
 pub(in crate::store) mod tests;
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -94,6 +94,8 @@ pub struct RedisStore {
     latest: AtomicI64,
     /// When it was last looked whether a Celery worker lost something.
     restored: AtomicI64,
+    /// Whether more had ended than fitted into memory when it was asked for last.
+    cut: AtomicBool,
 }
 
 /// Who is to be told of what a script did.
@@ -144,6 +146,7 @@ impl RedisStore {
             turn: tokio::sync::Mutex::default(),
             latest: AtomicI64::new(now.as_micros()),
             restored: AtomicI64::new(i64::MIN / 2),
+            cut: AtomicBool::default(),
         };
         store.read_registry().await?;
         Ok(store)

@@ -1,8 +1,8 @@
 //! What did the parts of a chord in Celery's own form come to? Python workers may have written some of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use lovage_model::{Arrival, Json, ResultTuple, Sender, State, TaskId, TenantId, WireSignature};
+use lovage_model::{Arrival, Exception, Json, ResultTuple, State, TaskId, TenantId, exc_module};
 use serde::Deserialize;
 
 use super::RedisStore;
@@ -10,13 +10,22 @@ use super::script::Script;
 use super::texts;
 use super::wire::Blob;
 use crate::celery::meta::{PartEnd, Unreadable, exception};
-use crate::store::{ChordEnd, Result};
+use crate::store::Result;
+use crate::store::record::MAX_LEASED_BYTES;
 
 /// The most tasks of one nested header: clients write how it is nested.
 const MAX_LEAVES: usize = 100_000;
 
+/// What is known of a chord that has ended.
+pub(super) struct Gathered {
+    /// The parts by their place, then the tasks that are no parts themselves.
+    pub(super) parts: Vec<(TaskId, Arrival)>,
+    /// How their results are nested.
+    pub(super) nested: Option<ResultTuple>,
+}
+
 /// Reads a part.
-pub(super) fn part(text: &[u8]) -> std::result::Result<(TaskId, Arrival), Unreadable> {
+fn part(text: &[u8]) -> std::result::Result<(TaskId, Arrival), Unreadable> {
     let PartEnd { id, state, result } = texts::read_part(text)?;
     let arrival = arrival(&id, &state, result);
     Ok((id, arrival))
@@ -29,6 +38,32 @@ fn arrival(id: &TaskId, state: &State, result: Json) -> Arrival {
     Arrival::Failed { task: id.clone(), exception: exception(&result) }
 }
 
+/// How large it is.
+pub(super) fn bytes(arrival: &Arrival) -> usize {
+    match arrival {
+        Arrival::Value(value) => value.as_str().len(),
+        Arrival::Failed { exception, .. } => exception.exc_message.as_str().len(),
+    }
+}
+
+/// The parts; none, if they are more than fits into memory once they are unpacked.
+fn read_parts(group: &TaskId, texts: &[Blob]) -> Option<Vec<(TaskId, Arrival)>> {
+    let mut left = MAX_LEASED_BYTES;
+    let read = |text: &Blob| {
+        // Clients write them as well: one that cannot be read has failed, and stops nobody else.
+        let one = part(&text.0).unwrap_or_else(|why| (group.clone(), unreadable(group, &why)));
+        left = left.checked_sub(bytes(&one.1))?;
+        Some(one)
+    };
+    texts.iter().map(read).collect()
+}
+
+/// Stands for a part that nobody can read.
+fn unreadable(group: &TaskId, why: &dyn std::fmt::Display) -> Arrival {
+    let text = format!("a part of group {group} cannot be read: {why}");
+    Arrival::Failed { exception: Exception::new(exc_module::BUILTINS, "ValueError", text), task: group.clone() }
+}
+
 /// The tasks at the ends of a result.
 fn leaves<'a>(tuple: &'a ResultTuple, found: &mut Vec<&'a TaskId>) {
     match &tuple.children {
@@ -37,30 +72,37 @@ fn leaves<'a>(tuple: &'a ResultTuple, found: &mut Vec<&'a TaskId>) {
     }
 }
 
+/// Whether the values of a nested result fit into memory. A client may name one of them again and again.
+fn fits(named: &[&TaskId], parts: &[(TaskId, Arrival)]) -> bool {
+    let sizes: HashMap<&TaskId, usize> = parts.iter().map(|(id, arrival)| (id, bytes(arrival))).collect();
+    named.iter().filter_map(|id| sizes.get(*id)).sum::<usize>() <= MAX_LEASED_BYTES
+}
+
 impl RedisStore {
-    pub(super) async fn chord(
+    /// The parts of a chord, with the ends of tasks that are named beside them; none, if they are more than fits into memory.
+    pub(super) async fn gathered(
         &self,
         tenant: &TenantId,
-        body: WireSignature,
-        mut parts: Vec<(TaskId, Arrival)>,
+        group: &TaskId,
+        parts: &[Blob],
         nested: Option<Blob>,
-        sender: Sender,
-    ) -> Result<ChordEnd> {
-        let nested = nested.as_ref().and_then(|text| texts::read_group(&text.0));
-        if let Some(nested) = &nested {
-            let mut wanted = Vec::new();
-            leaves(nested, &mut wanted);
-            wanted.truncate(MAX_LEAVES);
-            let known: HashSet<&TaskId> = parts.iter().map(|(part, _)| part).collect();
-            wanted.retain(|id| !known.contains(id));
-            let found = self.outcomes(tenant, &wanted).await?;
-            parts.extend(found);
-        }
-        Ok(ChordEnd { body, parts, nested, sender })
+    ) -> Result<Option<Gathered>> {
+        let Some(mut parts) = read_parts(group, parts) else { return Ok(None) };
+        let Some(nested) = nested.and_then(|text| texts::read_group(&text.0)) else {
+            return Ok(Some(Gathered { parts, nested: None }));
+        };
+        let mut named = Vec::new();
+        leaves(&nested, &mut named);
+        let mut known: HashSet<&TaskId> = parts.iter().map(|(part, _)| part).collect();
+        let wanted: Vec<&TaskId> = named.iter().copied().filter(|&id| known.insert(id)).take(MAX_LEAVES).collect();
+        let Some(found) = self.outcomes(tenant, &wanted).await? else { return Ok(None) };
+        parts.extend(found);
+        let fits = fits(&named, &parts);
+        Ok(fits.then_some(Gathered { parts, nested: Some(nested) }))
     }
 
-    /// What tasks came to that are no parts themselves, as their results say.
-    async fn outcomes(&self, tenant: &TenantId, ids: &[&TaskId]) -> Result<Vec<(TaskId, Arrival)>> {
+    /// What tasks came to that are no parts themselves, as their results say; none, if that is more than fits into memory.
+    async fn outcomes(&self, tenant: &TenantId, ids: &[&TaskId]) -> Result<Option<Vec<(TaskId, Arrival)>>> {
         #[derive(serde::Serialize)]
         struct Args<'a> {
             tenant: &'a TenantId,
@@ -68,17 +110,27 @@ impl RedisStore {
         }
         #[derive(Deserialize)]
         struct Metas {
+            #[serde(default)]
             metas: Vec<Blob>,
+            #[serde(default)]
+            too_long: bool,
         }
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
         let found: Metas = self.link.call(Script::Metas, &Args { tenant, ids }).await?;
-        let read = |(id, text): (&&TaskId, &Blob)| {
-            let (state, result) = texts::read_meta(&text.0)?;
-            Some(((*id).clone(), arrival(id, &state, result)))
-        };
-        Ok(ids.iter().zip(&found.metas).filter_map(read).collect())
+        if found.too_long {
+            return Ok(None);
+        }
+        let (mut outcomes, mut left) = (Vec::with_capacity(ids.len()), MAX_LEASED_BYTES);
+        for (id, text) in ids.iter().zip(&found.metas) {
+            let Some((state, result)) = texts::read_meta(&text.0) else { continue };
+            let end = arrival(id, &state, result);
+            let Some(rest) = left.checked_sub(bytes(&end)) else { return Ok(None) };
+            left = rest;
+            outcomes.push(((*id).clone(), end));
+        }
+        Ok(Some(outcomes))
     }
 }
 

@@ -1,13 +1,14 @@
 //! What waits for others: what has ended, and what becomes of those that waited for it.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use lovage_model::{Arrival, Exception, Followed, Message, Sender, TaskId, TenantId, Then, Timestamp, exc_module};
 use serde::{Deserialize, Serialize};
 
 use super::broker::Answer;
-use super::chord;
+use super::chord::{self, Gathered};
 use super::draft::{Draft, read_then, text};
 use super::inline::DraftInline;
 use super::row::Row;
@@ -17,7 +18,7 @@ use super::settling::{Waiter, follower};
 use super::wire::Blob;
 use super::{RedisStore, Rings};
 use crate::store::record::MAX_LEASED_BYTES;
-use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result, StoreError};
+use crate::store::{ChordEnd, Completed, Ended, Fenced, FollowUp, Joins, Result, StoreError};
 
 /// What a script found to have ended.
 #[derive(Debug, Deserialize)]
@@ -37,6 +38,8 @@ enum Left {
         sender: String,
         parts: Vec<Blob>,
         nested: Option<Blob>,
+        #[serde(default)]
+        too_long: bool,
     },
 }
 
@@ -68,23 +71,35 @@ impl Joins for RedisStore {
         #[derive(Deserialize)]
         struct Answer {
             ended: Vec<Found>,
+            /// Whether there is more than fits into memory.
+            cut: bool,
         }
         if max == 0 {
             return Ok(Vec::new());
         }
-        let answer: Answer = self.link.call(Script::Ended, &Args { max }).await?;
-        let mut ended = Vec::with_capacity(answer.ended.len());
+        let mut answer: Answer = self.link.call(Script::Ended, &Args { max }).await?;
+        let (mut ended, mut bytes) = (Vec::with_capacity(answer.ended.len()), 0);
         for found in answer.ended {
+            if bytes > MAX_LEASED_BYTES {
+                answer.cut = true;
+                break;
+            }
             let (key, tenant, id) = (found.key, found.t.clone(), found.id.clone());
-            ended.push(match self.read(found).await {
+            let read = match self.read(found).await {
                 // Left where it is it would keep those that come after it waiting for ever.
                 Err(error @ StoreError::Corrupt(_)) => {
                     tracing::error!(%tenant, %id, %error, "what follows this is dropped");
                     Ended { key, tenant, id, outcome: Completed::Join { parts: Vec::new(), then: Then::Next } }
                 }
                 read => read?,
-            });
+            };
+            if let Completed::Chord(end) = &read.outcome {
+                // With what was read beside its parts.
+                bytes += end.parts.iter().map(|(_, part)| chord::bytes(part)).sum::<usize>();
+            }
+            ended.push(read);
         }
+        self.cut.store(answer.cut, Ordering::Relaxed);
         Ok(ended)
     }
 
@@ -128,7 +143,12 @@ impl Joins for RedisStore {
         if let Some(rings) = done.rings {
             self.ring(rings);
         }
-        Ok(done.answer.fenced())
+        let fenced = done.answer.fenced();
+        // There is room for what did not fit: nobody else would ask for it.
+        if matches!(fenced, Fenced::Applied | Fenced::Refused) && self.cut.swap(false, Ordering::Relaxed) {
+            self.bell.ring_ended();
+        }
+        Ok(fenced)
     }
 }
 
@@ -188,34 +208,30 @@ impl RedisStore {
 
     async fn read(&self, Found { key, t: tenant, id, left }: Found) -> Result<Ended> {
         let garbled = |error: &dyn std::fmt::Display| self.link.faults.garbled(&format!("the end of {id}"), error);
-        let arrival = |text: &String| serde_json::from_str::<Arrival>(text).map_err(|error| garbled(&error));
+        let arrival = |text: &str| serde_json::from_str::<Arrival>(text).map_err(|error| garbled(&error));
         let outcome = match left {
             Left::Task { arrival: text } => Completed::Task(arrival(&text)?),
             Left::Join { th, parts, too_long } => {
-                let mut parts = parts.iter().map(arrival).collect::<Result<Vec<_>>>()?;
+                // Behind its place, and by when it came.
+                let part = |text: &String| arrival(text.splitn(3, '\0').nth(2).unwrap_or_default());
+                let mut parts = parts.iter().map(part).collect::<Result<Vec<_>>>()?;
                 if too_long {
                     parts.push(too_large(id.clone()));
                 }
                 let then = read_then(&th).ok_or_else(|| garbled(&format!("it is for {th:?}")))?;
                 Completed::Join { parts, then }
             }
-            Left::Chord { body, sender, parts, nested } => {
+            Left::Chord { body, sender, parts, nested, too_long } => {
                 let body = serde_json::from_str(&body).map_err(|error| garbled(&error))?;
                 let sender: Sender = serde_json::from_str(&sender).map_err(|error| garbled(&error))?;
-                // Clients write them as well: one that cannot be read has failed, and stops nobody else.
-                let part = |part: &Blob| chord::part(&part.0).unwrap_or_else(|why| (id.clone(), unreadable(&id, &why)));
-                let parts = parts.iter().map(part).collect();
-                Completed::Chord(Box::new(self.chord(&tenant, body, parts, nested, sender).await?))
+                let gathered = if too_long { None } else { self.gathered(&tenant, &id, &parts, nested).await? };
+                let Gathered { parts, nested } = gathered
+                    .unwrap_or_else(|| Gathered { parts: vec![(id.clone(), too_large(id.clone()))], nested: None });
+                Completed::Chord(Box::new(ChordEnd { body, parts, nested, sender }))
             }
         };
         Ok(Ended { key, tenant, id, outcome })
     }
-}
-
-/// Stands for a part that nobody can read.
-fn unreadable(group: &TaskId, why: &dyn std::fmt::Display) -> Arrival {
-    let text = format!("a part of group {group} cannot be read: {why}");
-    Arrival::Failed { exception: Exception::new(exc_module::BUILTINS, "ValueError", text), task: group.clone() }
 }
 
 /// Stands for the parts that do not fit into memory.

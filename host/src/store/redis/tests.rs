@@ -1,5 +1,6 @@
 //! What does Redis ask of a store that the suite does not?
 
+mod bounds;
 mod chords;
 mod clients;
 mod faults;

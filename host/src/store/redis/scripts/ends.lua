@@ -14,7 +14,7 @@ end
 
 -- Opens a join, whose id is free. One of no parts is complete.
 local function open_join(t, join)
-  call('HSET', K.join(t, join.group), 'size', join.size, 'n', 0, 'done', 0, 'th', join.th)
+  call('HSET', K.join(t, join.group), 'size', join.size, 'n', 0, 'done', 0, 'th', join.th, 'by', 0)
   if join.size == 0 then complete_join(t, join.group) end
 end
 
@@ -23,14 +23,18 @@ local function grow(t, group, parts)
   if call('HGET', key, 'done') == '0' then call('HINCRBY', key, 'size', parts) end
 end
 
--- Counts a part of a join, if the join waits for it.
+-- Counts a part of a join, if the join waits for it. Of what is more than anybody reads again only the number is kept.
 local function count_part(t, group, part, index, arrival)
   local key = K.join(t, group)
-  local v = call('HMGET', key, 'done', 'size', 'n')
+  local v = call('HMGET', key, 'done', 'size', 'n', 'by')
   if v[1] ~= '0' then return end
   local c = counters()
-  if call('HSETNX', K.parts(t, group), part, index .. '\0' .. int(c.part + 1) .. '\0' .. arrival) == 0 then return end
+  -- (Joins of older versions do not count bytes.)
+  local by = v[4] and tonumber(v[4]) + #arrival
+  local kept = by and by > MAX_BYTES and '' or arrival
+  if call('HSETNX', K.parts(t, group), part, index .. '\0' .. int(c.part + 1) .. '\0' .. kept) == 0 then return end
   next_of('part')
+  if by then call('HSET', key, 'by', int(by)) end
   if call('HINCRBY', key, 'n', 1) >= tonumber(v[2]) then complete_join(t, group) end
 end
 

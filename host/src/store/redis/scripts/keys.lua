@@ -78,7 +78,7 @@ function K.later(t, q) return own(t) .. 'later:' .. q end
 function K.blocked(t, id) return own(t) .. 'blocked:' .. id end
 -- zset: ids of the tasks that have not ended with a stamp, by number
 function K.stamp(t, label) return own(t) .. 'stamp:' .. label end
--- hash: size, n (parts that came), done, th (what it is for)
+-- hash: size, n (parts that came), by (how long their ends are together), done, th (what it is for)
 function K.join(t, id) return own(t) .. 'join:' .. id end
 -- hash: part -> "index\0seq\0arrival"
 function K.parts(t, id) return own(t) .. 'parts:' .. id end

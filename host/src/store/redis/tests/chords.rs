@@ -130,6 +130,53 @@ async fn nested_results_come_with_their_leaves() {
     assert_eq!(chord.nested.unwrap().children.unwrap()[1].id.as_str(), "inner");
 }
 
+/// Whether a chord is told to have more than fits into memory, and nothing else.
+fn is_too_large(chord: &ChordEnd) -> bool {
+    let [(_, Arrival::Failed { exception, .. })] = chord.parts.as_slice() else { return false };
+    exception.message().contains("return less") && chord.nested.is_none()
+}
+
+#[tokio::test]
+async fn a_chord_of_more_than_fits_into_memory_fails() {
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
+    let lease = first_part(&bench, "18").await;
+    let script = "for i = 1, 17 do redis.call('ZADD', KEYS[1], i, string.rep('x', 4194304) .. i) end";
+    let mut asked = redis::cmd("EVAL");
+    asked.arg(script).arg(1).arg(bench.key("celery-taskset-meta-g.j"));
+    asked.query_async::<()>(&mut bench.client.clone()).await.unwrap();
+    bench.commit(lease.key, ends(&lease, State::Success, "10")).await;
+    let (_, chord) = the_end(&bench).await;
+    assert!(is_too_large(&chord), "{} parts", chord.parts.len());
+}
+
+#[tokio::test]
+async fn what_a_nested_result_names_is_read_once_and_only_if_it_fits_into_memory() {
+    let leaf = r#"[["x", null], null]"#;
+    let tuple = |leaves: usize| {
+        format!(r#"{{"result": [["g", null], [[["a", null], null], {}]]}}"#, vec![leaf; leaves].join(", "))
+    };
+    let large = format!(r#""{}""#, "x".repeat(1 << 20));
+    for (text, result, fits) in [(tuple(2), "7", true), (tuple(65), large.as_str(), false)] {
+        let bench = Bench::new().await;
+        bench.ask::<()>("SET", "celery-taskset-meta-g", &[&text]).await;
+        let meta = format!(
+            r#"{{"status": "SUCCESS", "result": {result}, "traceback": null, "children": [], "task_id": "x"}}"#
+        );
+        bench.ask::<()>("SET", "celery-task-meta-x", &[&meta]).await;
+        let lease = first_part(&bench, "1").await;
+        bench.commit(lease.key, ends(&lease, State::Success, "10")).await;
+        let (_, chord) = the_end(&bench).await;
+        let known: Vec<&str> = chord.parts.iter().map(|(id, _)| id.as_str()).collect();
+        assert!(if fits { known == ["a", "x"] } else { is_too_large(&chord) }, "{known:?}");
+    }
+    let bench = Bench::new().await;
+    bench.ask::<u64>("SETRANGE", "celery-taskset-meta-g", &[&(17 << 20).to_string(), "x"]).await;
+    let lease = first_part(&bench, "1").await;
+    bench.commit(lease.key, ends(&lease, State::Success, "10")).await;
+    assert!(is_too_large(&the_end(&bench).await.1), "how it is nested is more than is read");
+}
+
 #[tokio::test]
 async fn a_part_that_is_revoked_while_it_waits_counts() {
     let bench = Bench::new().await;

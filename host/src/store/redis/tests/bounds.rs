@@ -1,0 +1,90 @@
+//! How much is read, and done, in one step, whatever there is and whoever put it there?
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use lovage_model::{Arrival, Join, Planned, Then};
+
+use super::*;
+use crate::store::record::MAX_LEASED_BYTES;
+use crate::store::{Completed, Ended, FollowUp, Joins};
+
+fn value(text: &str) -> Arrival {
+    Arrival::Value(Json::parse(text.to_owned()).unwrap())
+}
+
+/// Tasks that are the parts of a group.
+async fn submit_group(bench: &Bench, group: &str, parts: &[&str]) {
+    let part = |(index, name): (usize, &&str)| {
+        let then = Then::Part { group: group.parse().unwrap(), index: u32::try_from(index).unwrap() };
+        Planned { message: Message { then: Some(then), ..message(name) }, awaits: None }
+    };
+    let size = u32::try_from(parts.len()).unwrap();
+    let joins = vec![Join { group: group.parse().unwrap(), size, then: Then::Next }];
+    let plan = Plan { tasks: parts.iter().enumerate().map(part).collect(), joins };
+    bench.store.submit(&tenant(), vec![plan], at(0), Room::UNLIMITED).await.unwrap();
+}
+
+/// Ends whatever can run, with 1.
+async fn run_all(bench: &Bench) {
+    for lease in bench.lease(99, at(1)).await {
+        let end = Settlement { arrival: Some(value("1")), ..success("1", at(1)) };
+        bench.commit(lease.key, end).await;
+    }
+}
+
+async fn ended(bench: &Bench) -> Vec<Ended> {
+    bench.store.ended(9).await.unwrap()
+}
+
+fn parts(ended: &Ended) -> &[Arrival] {
+    let Completed::Join { parts, .. } = &ended.outcome else { panic!("no join: {ended:?}") };
+    parts
+}
+
+#[tokio::test]
+async fn of_results_that_do_not_fit_into_memory_that_alone_is_kept_and_told() {
+    let bench = Bench::new().await;
+    submit_group(&bench, "g", &["a", "b"]).await;
+    // As if those before had been so large.
+    let by = (MAX_LEASED_BYTES - 20).to_string();
+    bench.ask::<u64>("HSET", "lovage:join:g", &["by", &by]).await;
+    run_all(&bench).await;
+    let ended = ended(&bench).await;
+    assert!(
+        matches!(parts(&ended[0]), [Arrival::Failed { exception, .. }] if exception.message().contains("return less")),
+        "{ended:?}"
+    );
+    let mut kept: Vec<String> = bench.ask("HVALS", "lovage:parts:g", &[]).await;
+    kept.sort_unstable();
+    assert!(kept[0].ends_with("{\"value\":1}") && kept[1].ends_with('\0'), "{kept:?}");
+}
+
+/// Of such a join it is not known how large it is.
+#[tokio::test]
+async fn a_join_of_an_older_version_is_followed() {
+    let bench = Bench::new().await;
+    submit_group(&bench, "g", &["a", "b"]).await;
+    bench.ask::<u64>("HDEL", "lovage:join:g", &["by"]).await;
+    run_all(&bench).await;
+    assert_eq!(parts(&ended(&bench).await[0]), [value("1"), value("1")]);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_beside_others_is_asked_for_once_they_are_dealt_with() {
+    let bench = Bench::new().await;
+    submit_group(&bench, "g", &["a"]).await;
+    submit_group(&bench, "h", &["b"]).await;
+    for group in ["g", "h"] {
+        let by = (MAX_LEASED_BYTES / 3 * 2).to_string();
+        bench.ask::<u64>("HSET", &format!("lovage:join:{group}"), &["by", &by]).await;
+    }
+    run_all(&bench).await;
+    let first = ended(&bench).await;
+    assert_eq!((first.len(), parts(&first[0])), (1, &[value("1")][..]));
+    let _ = bench.store.any_ended().now_or_never();
+    bench.store.follow(first[0].key, FollowUp::last(vec![]), at(2)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), bench.store.any_ended()).await.expect("there is another one");
+    let second = ended(&bench).await;
+    assert_eq!((second.len(), second[0].id != first[0].id), (1, true));
+}
