@@ -5,6 +5,23 @@ if not text then return cmsgpack.pack({ kind = 'refused' }) end
 local ended = cmsgpack.unpack(text)
 local t, id = ended.t, ended.id
 
+local function forget_end()
+  call('HDEL', K.ending, A.key)
+  call('ZREM', K.ends, A.key)
+end
+
+-- Whether the body of a chord is still to be sent. A claim lapses, what is kept here does not: somebody else may have sent it since.
+local function is_open()
+  local base = K.group(t, id)
+  local claim = lenient('GET', base .. '.c')
+  return call('EXISTS', base .. '.j') == 1 and (not claim or claim:sub(1, 7) == 'lovage-')
+end
+
+if ended.kind == 'chord' and not is_open() then
+  forget_end()
+  return cmsgpack.pack({ kind = 'refused' })
+end
+
 local function follower(fid)
   local r = read_row(t, fid)
   if r and r.pl == 'b' and r.aw == id then return r end
@@ -38,8 +55,7 @@ if A.inline then apply_inline(t, A.inline, A.now) end
 if A.done and is_left then
   rings.ended = true
 elseif A.done then
-  call('HDEL', K.ending, A.key)
-  call('ZREM', K.ends, A.key)
+  forget_end()
   if ended.kind == 'join' then call('DEL', K.join(t, id), K.parts(t, id)) end
   if ended.kind == 'chord' then close_chord(t, id, A.inline and #A.inline.ends > 0) end
 end

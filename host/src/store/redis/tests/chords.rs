@@ -177,6 +177,30 @@ async fn what_a_nested_result_names_is_read_once_and_only_if_it_fits_into_memory
     assert!(is_too_large(&the_end(&bench).await.1), "how it is nested is more than is read");
 }
 
+/// The claim of a chord lapses, and what a host has kept of it does not.
+#[tokio::test]
+async fn the_body_of_a_chord_that_somebody_else_has_sent_is_not_sent_again() {
+    for (claim, parts_are_gone) in [(Some("done"), true), (Some("their-token"), false), (None, true)] {
+        let bench = Bench::new().await;
+        let lease = first_part(&bench, "1").await;
+        bench.commit(lease.key, ends(&lease, State::Success, "10")).await;
+        let (key, _) = the_end(&bench).await;
+        match claim {
+            Some(claim) => bench.ask::<()>("SET", "celery-taskset-meta-g.c", &[claim]).await,
+            None => _ = bench.ask::<u64>("DEL", "celery-taskset-meta-g.c", &[]).await,
+        }
+        if parts_are_gone {
+            bench.ask::<u64>("DEL", "celery-taskset-meta-g.j", &[]).await;
+        }
+        let sent = Message { embed: Some(Box::default()), ..message("body") };
+        let inline = Inline { messages: vec![sent], ..Inline::default() };
+        let step = FollowUp { inline, ..FollowUp::last(vec![]) };
+        assert_eq!(bench.store.follow(key, step, at(2)).await.unwrap(), Fenced::Refused, "{claim:?}");
+        assert!(bench.lease(9, at(3)).await.is_empty(), "{claim:?}");
+        assert!(bench.store.ended(9).await.unwrap().is_empty(), "{claim:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_part_that_is_revoked_while_it_waits_counts() {
     let bench = Bench::new().await;
