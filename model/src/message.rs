@@ -137,6 +137,10 @@ pub enum Then {
 }
 
 impl Message {
+    /// The most values of stamps that a task is found by, all its stamps together. (Clients of Celery's may send more: then it is
+    /// found by the first.)
+    pub const MOST_STAMPS: usize = 100;
+
     /// Whether an earlier delivery of so many, the present one included, ended without an outcome.
     pub fn is_redelivered(&self, deliveries: u32) -> bool {
         deliveries > self.earlier_deliveries + 1

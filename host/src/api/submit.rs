@@ -31,15 +31,16 @@ use crate::store::{Quota, Submitted};
 const BATCH: usize = 1000;
 /// How much larger than the largest batch all messages may be that come of one.
 const EXPANDED: usize = 4;
-/// What a message takes besides its arguments and headers.
+/// What a message takes besides its arguments and what it says under names.
 const EACH_BYTES: usize = 1 << 10;
 /// A submit of more bytes is read and expanded on another thread; for less that costs more than it saves.
 const SMALL_BYTES: usize = 16 << 10;
 
 /// About how large a message is.
 fn bytes(message: &Message) -> usize {
-    let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.as_str().len()).sum();
-    EACH_BYTES + message.args.as_str().len() + message.kwargs.as_str().len() + headers
+    let named = [&message.headers, &message.stamps, &message.overrides].into_iter().flatten();
+    let named: usize = named.map(|(name, value)| name.len() + value.as_str().len()).sum();
+    EACH_BYTES + message.args.as_str().len() + message.kwargs.as_str().len() + named
 }
 /// The longest Idempotency-Key, in bytes.
 const KEY_BYTES: usize = 255;
@@ -320,9 +321,24 @@ fn keyed(tenant: &TenantId, headers: &HeaderMap) -> Reply<Option<TaskId>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use futures_util::FutureExt;
 
     use super::*;
+
+    #[test]
+    fn what_a_message_says_under_names_counts() {
+        let message = || Message::new("a".parse().unwrap(), "tour.add".parse().unwrap());
+        let named: BTreeMap<_, _> = [("n".to_owned(), Raw::of(&"x".repeat(1000)).unwrap())].into();
+        for one in [
+            Message { headers: named.clone(), ..message() },
+            Message { stamps: named.clone(), ..message() },
+            Message { overrides: named.clone(), ..message() },
+        ] {
+            assert!(bytes(&one) > bytes(&message()) + 1000, "{one:?}");
+        }
+    }
 
     #[test]
     fn spaces_count_in_strings_only() {

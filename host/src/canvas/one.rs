@@ -7,6 +7,7 @@ use lovage_model::{
     Expires, Json, Message, Seconds, Signature, SignatureOptions, TaskDefinition, TaskId, TaskOptions, TimeLimit,
     Timestamp,
 };
+use serde::de::IgnoredAny;
 
 use super::build::{Awaited, Builder, Place};
 use super::read::{Header, Shape, read};
@@ -20,6 +21,8 @@ const SHADOW_BYTES: usize = 255;
 pub(super) const PLAN_MESSAGES: usize = 8;
 /// The most stamps of one task.
 const STAMPS: usize = 32;
+/// What a value of a stamp counts for beside its text, where all messages of a call are counted: the store has an entry for each.
+const STAMP_BYTES: usize = 256;
 
 pub(super) fn message(builder: &mut Builder<'_, '_>, mut call: Signature, place: Place) -> Result<Message, Invalid> {
     check(&call, builder.scope.rules.message_bytes)?;
@@ -178,7 +181,7 @@ fn check_linked(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), I
 /// All messages of a call together are bounded, since what a canvas says for all of its tasks is in each of them.
 fn count_bytes(builder: &mut Builder<'_, '_>, call: &Signature) -> Result<(), Invalid> {
     let most = builder.scope.rules.message_bytes.saturating_mul(PLAN_MESSAGES);
-    let bytes = bytes(call);
+    let bytes = bytes(call) + STAMP_BYTES * stamp_values(&call.options);
     builder.scope.make(bytes)?;
     builder.scope.link(linked(call))?;
     builder.bytes = builder.bytes.saturating_add(bytes);
@@ -217,10 +220,7 @@ fn check(call: &Signature, message_bytes: usize) -> Result<(), Invalid> {
     }
     check_size(call, message_bytes)?;
     check_numbers(&call.options)?;
-    if call.options.stamps.len() > STAMPS {
-        let text = format!("are {}: at most {STAMPS} are kept", call.options.stamps.len());
-        return Err(Invalid::wrong("options.stamped_headers", text));
-    }
+    check_stamps(&call.options)?;
     match &call.options.shadow {
         Some(text) if text.len() > SHADOW_BYTES || text.chars().any(char::is_control) => Err(Invalid::wrong(
             "options.shadow",
@@ -239,6 +239,30 @@ fn check_size(call: &Signature, most: usize) -> Result<(), Invalid> {
         "with kwargs, headers and links are {bytes} bytes, the limit is {most} (limits.message_bytes): send less"
     );
     Err(Invalid::too_large("args", text))
+}
+
+fn check_stamps(options: &SignatureOptions) -> Result<(), Invalid> {
+    if options.stamps.len() > STAMPS {
+        let text = format!("are {}: at most {STAMPS} are kept", options.stamps.len());
+        return Err(Invalid::wrong("options.stamped_headers", text));
+    }
+    let (values, most) = (stamp_values(options), Message::MOST_STAMPS);
+    if values <= most {
+        return Ok(());
+    }
+    let text = format!(
+        "have {values} values together, the limit is {most}: give the task one value for all that it belongs to"
+    );
+    Err(Invalid::wrong("options.stamped_headers", text))
+}
+
+/// How many values the stamps of a call have together: a list is several.
+fn stamp_values(options: &SignatureOptions) -> usize {
+    let of = |value: &Json| {
+        let items = if value.is_array() { value.read::<Vec<IgnoredAny>>().ok() } else { None };
+        items.map_or(1, |items| items.len())
+    };
+    options.stamps.values().map(of).sum()
 }
 
 fn check_numbers(options: &SignatureOptions) -> Result<(), Invalid> {

@@ -233,6 +233,25 @@ fn what_is_wrong_is_named_wherever_it_is() {
 }
 
 #[test]
+fn the_stamps_of_a_task_are_counted_with_their_values() {
+    let stamped = |call: Value, values: usize| {
+        let values: Vec<usize> = (0..values).collect();
+        with(call, json!({"stamped_headers": ["job", "page"], "job": values, "page": 1}))
+    };
+    assert_eq!(sent(stamped(task("a"), Message::MOST_STAMPS - 1)).plan.tasks.len(), 1);
+    let link = json!({"link": stamped(task("l"), 500)});
+    for call in [stamped(task("a"), Message::MOST_STAMPS), with(task("b"), link)] {
+        let refused = try_sent(call).unwrap_err();
+        assert!(refused.field.ends_with("options.stamped_headers"), "{refused}");
+        assert!(refused.message.contains("the limit is 100"), "{refused}");
+    }
+    // Each is an entry of its own for the store, so that few tasks have many, or many have few.
+    let many: Vec<_> = (0..RULES.canvas_tasks).map(|_| json!({"task": "m.a"})).collect();
+    let refused = try_sent(stamped(group(&many), 9)).unwrap_err();
+    assert_eq!(refused.kind, Fault::TooLarge, "{refused}");
+}
+
+#[test]
 fn a_chord_inside_itself_is_two_tasks_of_one_id() {
     let inner = chord(&[task("a")], task("b"));
     assert_eq!(try_sent(chord(&[inner], task("b"))).unwrap_err().field, "options.task_id");

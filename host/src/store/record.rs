@@ -3,8 +3,10 @@
 //! Backends keep these facts where they like; what a client sees is made of them here, so that it is the same for all.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use lovage_model::{Json, Message, ResultMeta, ResultTuple, State, TaskId, Timestamp, Usage};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 /// The most children that are kept of a task; the newest ones.
 pub(super) const MAX_CHILDREN: usize = 10_000;
@@ -174,14 +176,40 @@ pub(super) fn more_children(mut old: Vec<ResultTuple>, new: Vec<ResultTuple>) ->
     old
 }
 
-/// The labels by which a message is found: each name with each of its values, written one way.
+/// The labels by which a message is found: each name with each of its values, written one way. Of very many, which only clients of
+/// Celery's send, it is found by the first: each is an entry of its own, written while others wait.
 pub(super) fn stamps(message: &Message) -> BTreeSet<(String, String)> {
     let entries = message.stamps.iter().flat_map(|(name, value)| {
-        let items = if value.is_array() { value.read::<Vec<Json>>().ok() } else { None };
-        let values = items.unwrap_or_else(|| vec![value.clone()]);
+        let items = if value.is_array() { value.read::<Items>().ok() } else { None };
+        let Items(values) = items.unwrap_or_else(|| Items(vec![value.clone()]));
         values.into_iter().map(|value| (name.clone(), canonical(&value)))
     });
-    entries.collect()
+    entries.take(Message::MOST_STAMPS).collect()
+}
+
+/// The values of a stamp that is a list, as many as count: the others are passed over while they are read.
+struct Items(Vec<Json>);
+
+impl<'de> Deserialize<'de> for Items {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Items;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items, A::Error> {
+                let mut items = Vec::new();
+                while items.len() < Message::MOST_STAMPS {
+                    let Some(item) = list.next_element()? else { return Ok(Items(items)) };
+                    items.push(item);
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Items(items))
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
 }
 
 /// A value, written so that equal values are equal texts, whatever blanks, escapes and order of keys they came with.
@@ -214,6 +242,19 @@ mod tests {
         assert_eq!(stamps_of(r#"{"b": 1, "a": 2}"#), stamps_of(r#"{"a":2,"b":1}"#));
         assert_ne!(stamps_of("123456789012345678901"), stamps_of("123456789012345678902"));
         assert!(stamps_of("[]").is_empty());
+    }
+
+    #[test]
+    fn of_very_many_stamps_the_first_count() {
+        let message = Message::new("a".parse().unwrap(), "tour.add".parse().unwrap());
+        let many: Vec<usize> = (0..Message::MOST_STAMPS + 50).collect();
+        let all = [("a", json("7")), ("b", Json::of(&many).unwrap())].map(|(name, value)| (name.to_owned(), value));
+        let found = stamps(&Message { stamps: all.into(), ..message });
+        assert_eq!(found.len(), Message::MOST_STAMPS);
+        let last = (Message::MOST_STAMPS - 2).to_string();
+        for (name, value) in [("a", "7"), ("b", "0"), ("b", last.as_str())] {
+            assert!(found.contains(&(name.to_owned(), value.to_owned())), "{name}: {value}");
+        }
     }
 
     #[test]
