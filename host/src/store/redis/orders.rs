@@ -4,13 +4,16 @@ use async_trait::async_trait;
 use lovage_model::{Json, QueueName, TaskId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::broker::{Answers, Found};
+use super::broker::Found;
 use super::draft::label;
 use super::revoking::Texts;
 use super::script::Script;
 use super::{RedisStore, Rings};
 use crate::store::record::canonical;
 use crate::store::{Fenced, LeaseKey, Orders, Result, Revoked};
+
+/// Tasks revoked in one step, so that others get their turn.
+const PAGE: usize = 500;
 
 #[async_trait]
 impl Orders for RedisStore {
@@ -45,28 +48,46 @@ impl Orders for RedisStore {
         #[derive(Serialize)]
         struct Args<'a> {
             tenant: &'a TenantId,
-            labels: Vec<String>,
+            labels: &'a [String],
             now: i64,
+            most: usize,
+            /// Numbers of tasks: behind the last one that was looked at, up to the last one that there was at first.
+            from: String,
+            upto: Option<String>,
             #[serde(flatten)]
-            texts: Texts,
+            texts: &'a Texts,
         }
         #[derive(Deserialize)]
         struct One {
             id: TaskId,
             found: Option<Found>,
         }
-        let labels = values.iter().map(|value| label(stamp, &canonical(value))).collect();
-        let args = Args { tenant, labels, now: now.as_micros(), texts: Texts::of(now)? };
-        let done: Answers<One> = self.link.call(Script::Stamped, &args).await?;
-        self.ring(done.rings);
-        let mut all = Vec::with_capacity(done.answers.len());
-        for One { id, found } in done.answers {
-            let revoked = match found {
-                Some(found) => found.revoked(),
-                None => self.order_end(tenant, &id, now).await?,
-            };
-            all.push((id, revoked));
+        #[derive(Deserialize)]
+        struct Page {
+            answers: Vec<One>,
+            from: String,
+            upto: String,
+            done: bool,
+            rings: Rings,
         }
-        Ok(all)
+        let labels: Vec<String> = values.iter().map(|value| label(stamp, &canonical(value))).collect();
+        let (texts, mut all) = (Texts::of(now)?, Vec::new());
+        let (mut from, mut upto) = ("0".to_owned(), None);
+        loop {
+            let args = Args { tenant, labels: &labels, now: now.as_micros(), most: PAGE, from, upto, texts: &texts };
+            let page: Page = self.link.call(Script::Stamped, &args).await?;
+            self.ring(page.rings);
+            for One { id, found } in page.answers {
+                let revoked = match found {
+                    Some(found) => found.revoked(),
+                    None => self.order_end(tenant, &id, now).await?,
+                };
+                all.push((id, revoked));
+            }
+            if page.done {
+                return Ok(all);
+            }
+            (from, upto) = (page.from, Some(page.upto));
+        }
     }
 }

@@ -3,14 +3,24 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use lovage_model::{Arrival, Join, Planned, Then};
+use lovage_model::{Arrival, Join, Planned, TaskId, Then};
 
 use super::*;
 use crate::store::record::MAX_LEASED_BYTES;
-use crate::store::{Completed, Ended, FollowUp, Joins};
+use crate::store::{Completed, Ended, FollowUp, Joins, Orders, Revoked};
 
 fn value(text: &str) -> Arrival {
     Arrival::Value(Json::parse(text.to_owned()).unwrap())
+}
+
+/// How many scripts a server has run that is the bench's own.
+async fn scripts(bench: &Bench) -> u64 {
+    let mut asked = redis::cmd("INFO");
+    let said: String = asked.arg("commandstats").query_async(&mut bench.client.clone()).await.unwrap();
+    let calls = |line: &str| -> Option<u64> {
+        line.strip_prefix("cmdstat_eval")?.split("calls=").nth(1)?.split(',').next()?.parse().ok()
+    };
+    said.lines().filter_map(calls).sum()
 }
 
 /// Tasks that are the parts of a group.
@@ -87,4 +97,20 @@ async fn what_does_not_fit_beside_others_is_asked_for_once_they_are_dealt_with()
     tokio::time::timeout(Duration::from_secs(20), bench.store.any_ended()).await.expect("there is another one");
     let second = ended(&bench).await;
     assert_eq!((second.len(), second[0].id != first[0].id), (1, true));
+}
+
+#[tokio::test]
+async fn a_revoke_by_stamp_takes_many_small_steps() {
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
+    let job = [Json::of("x").unwrap()];
+    let name = |n: usize| format!("t{n:04}");
+    let stamped = |n| Message { stamps: [("job".to_owned(), job[0].clone())].into(), ..message(&name(n)) };
+    bench.submit((0..1_200).map(stamped).collect()).await;
+    bench.store.revoke_stamped(&tenant(), "job", &[], at(1)).await.unwrap();
+    let before = scripts(&bench).await;
+    let found = bench.store.revoke_stamped(&tenant(), "job", &job, at(1)).await.unwrap();
+    assert_eq!(scripts(&bench).await - before, 3);
+    let expected: Vec<(TaskId, Revoked)> = (0..1_200).map(|n| (name(n).parse().unwrap(), Revoked::Waiting)).collect();
+    assert!(found == expected, "each once, the older first");
 }
