@@ -15,6 +15,29 @@ use crate::store::{Ask, Broker, Fenced, LeaseKey, Leased, Quota, Redone, Result,
 /// Messages purged in one step, so that others get their turn.
 const PURGE: usize = 500;
 
+/// About how many tasks are stored in one step, and how many bytes of them: others wait meanwhile. A plan is stored whole, however
+/// large it is.
+const STORED: usize = 1000;
+const STORED_BYTES: usize = 1 << 20;
+
+/// Plans, in order, as they are stored together.
+fn in_pieces(plans: Vec<DraftPlan>) -> Vec<Vec<DraftPlan>> {
+    let mut pieces: Vec<Vec<DraftPlan>> = Vec::new();
+    let (mut tasks, mut bytes) = (0, 0);
+    for plan in plans {
+        tasks += plan.tasks();
+        bytes += plan.bytes();
+        match pieces.last_mut() {
+            Some(piece) if tasks <= STORED && bytes <= STORED_BYTES => piece.push(plan),
+            _ => {
+                (tasks, bytes) = (plan.tasks(), plan.bytes());
+                pieces.push(vec![plan]);
+            }
+        }
+    }
+    pieces
+}
+
 /// One answer of a script, by its name.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -93,11 +116,15 @@ impl Broker for RedisStore {
             now: i64,
             room: DraftRoom,
         }
-        let plans = plans.iter().map(|plan| DraftPlan::of(plan, now)).collect::<Result<_>>()?;
-        let args = Args { tenant, plans, now: now.as_micros(), room: room.into() };
-        let done: Answers<Answer> = self.link.call(Script::Submit, &args).await?;
-        self.ring(done.rings);
-        Ok(done.answers.into_iter().map(Answer::submitted).collect())
+        let drafts = plans.iter().map(|plan| DraftPlan::of(plan, now)).collect::<Result<Vec<_>>>()?;
+        let mut submitted = Vec::with_capacity(drafts.len());
+        for plans in in_pieces(drafts) {
+            let args = Args { tenant, plans, now: now.as_micros(), room: room.into() };
+            let done: Answers<Answer> = self.link.call(Script::Submit, &args).await?;
+            self.ring(done.rings);
+            submitted.extend(done.answers.into_iter().map(Answer::submitted));
+        }
+        Ok(submitted)
     }
 
     async fn lease(&self, ask: Ask) -> Result<Leased> {

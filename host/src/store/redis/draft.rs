@@ -7,6 +7,9 @@ use super::texts;
 use crate::store::record::stamps;
 use crate::store::{Result, StoreError};
 
+/// What a label costs beside its text: it is an entry of its own.
+const LABEL_BYTES: usize = 256;
+
 /// A message for a script.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Draft {
@@ -104,6 +107,19 @@ impl DraftPlan {
         let tasks = plan.tasks.iter().map(|planned| Draft::of(planned, now)).collect::<Result<_>>()?;
         let join = |join: &Join| DraftJoin { group: join.group.to_string(), size: join.size, th: then(&join.then) };
         Ok(Self { tasks, joins: plan.joins.iter().map(join).collect() })
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// About how much of it a script writes.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |draft: &Draft| {
+            let labels: usize = draft.sl.iter().map(|label| LABEL_BYTES + label.len()).sum();
+            draft.m.len() + draft.el.len() + labels
+        };
+        self.tasks.iter().map(of).sum()
     }
 }
 

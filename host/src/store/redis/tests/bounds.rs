@@ -7,7 +7,7 @@ use lovage_model::{Arrival, Join, Planned, TaskId, Then};
 
 use super::*;
 use crate::store::record::MAX_LEASED_BYTES;
-use crate::store::{Completed, Ended, FollowUp, Joins, Orders, Revoked};
+use crate::store::{Completed, Ended, FollowUp, Joins, Orders, Quota, Revoked, Submitted};
 
 fn value(text: &str) -> Arrival {
     Arrival::Value(Json::parse(text.to_owned()).unwrap())
@@ -113,4 +113,22 @@ async fn a_revoke_by_stamp_takes_many_small_steps() {
     assert_eq!(scripts(&bench).await - before, 3);
     let expected: Vec<(TaskId, Revoked)> = (0..1_200).map(|n| (name(n).parse().unwrap(), Revoked::Waiting)).collect();
     assert!(found == expected, "each once, the older first");
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_in_pieces_and_answered_in_order() {
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
+    bench.submit(vec![message("t1500")]).await;
+    let before = scripts(&bench).await;
+    let plans = (0..2_500).map(|n| Plan::of(message(&format!("t{n}")))).collect();
+    let room = Room { queued_tasks: 2_400, ..Room::UNLIMITED };
+    let answers = bench.store.submit(&tenant(), plans, at(0), room).await.unwrap();
+    assert!(scripts(&bench).await - before >= 3);
+    let expected = |n| match n {
+        1_500 => Submitted::Exists,
+        0..2_400 => Submitted::Stored,
+        _ => Submitted::Full(Quota::QueuedTasks),
+    };
+    assert!(answers == (0..2_500).map(expected).collect::<Vec<_>>(), "counted exactly");
 }
