@@ -8,6 +8,9 @@ use lovage_model::{Arrival, Exception, Message, TaskId, Timestamp};
 /// The longest value, in bytes of JSON, that is handed on within the step that ends a task.
 const MAX_VALUE: usize = 64 * 1024;
 
+/// The longest message of a follower that is read, and written anew, within that step: others wait meanwhile.
+pub(super) const MAX_FOLLOWER: usize = 64 * 1024;
+
 /// Tasks whose names start so are run by the host, not by a module.
 const BUILTIN: &str = "celery.";
 

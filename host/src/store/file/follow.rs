@@ -13,10 +13,7 @@ use super::ledger::{Ledger, Row, read_json, unwritable, write_json};
 use super::settle::{Ender, Ending};
 use crate::store::Fenced;
 use crate::store::admission::{Backlog, Clash, clash, full};
-use crate::store::advance::{Advance, Following, advance, is_complete};
-
-/// The longest message of a follower that is read, and written anew, while others wait for the writer.
-const MAX_FOLLOWER: usize = 64 << 10;
+use crate::store::advance::{Advance, Following, MAX_FOLLOWER, advance, is_complete};
 
 /// Those who come from one call.
 pub(super) struct Family {

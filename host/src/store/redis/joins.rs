@@ -111,9 +111,8 @@ impl Joins for RedisStore {
         if max == 0 {
             return Ok(Vec::new());
         }
-        let found = self.waiters(&[(tenant, awaited)], max).await?;
-        let read = |m: &Blob| serde_json::from_slice(&m.0);
-        let messages = found.iter().flatten().map(|one| read(&one.m));
+        let found = self.waiters(tenant, awaited, max).await?;
+        let messages = found.iter().map(|one| serde_json::from_slice(&one.m.0));
         messages.collect::<std::result::Result<_, _>>().map_err(|error| self.link.faults.garbled("who waits", &error))
     }
 
@@ -192,7 +191,7 @@ impl RedisStore {
         let read = |row: Row| row.message(&self.link.faults).ok().map(|message| (message.id.clone(), message));
         let messages = rows.into_iter().filter_map(read).collect();
         let awaited: Vec<_> = ids.iter().map(|id| (&tenant, *id)).collect();
-        let waiters = self.waiters(&awaited, 2).await?;
+        let waiters = self.only_waiters(&awaited).await?;
         Ok((messages, ids.iter().map(|id| (*id).clone()).zip(waiters).collect()))
     }
 

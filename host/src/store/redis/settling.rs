@@ -11,7 +11,7 @@ use super::script::Script;
 use super::settle::{Attempt, Ending, Follower, Of};
 use super::taking::Granted;
 use super::wire::Blob;
-use crate::store::advance::{Advance, Following, advance};
+use crate::store::advance::{Advance, Following, MAX_FOLLOWER, advance};
 use crate::store::{Fenced, LeaseKey, Result};
 
 /// A message that waits for another, as it was found.
@@ -83,7 +83,7 @@ impl RedisStore {
             return Ok(());
         }
         let awaited: Vec<_> = asked.iter().map(|(_, taken, ..)| (&taken.tenant, &taken.message.id)).collect();
-        let found = self.waiters(&awaited, 2).await?;
+        let found = self.only_waiters(&awaited).await?;
         for ((at, _, arrival, now), waiters) in asked.into_iter().zip(found) {
             if let Some(follower) = follower(arrival, waiters, now)? {
                 attempts[at].ending.hand_to(follower);
@@ -92,19 +92,36 @@ impl RedisStore {
         Ok(())
     }
 
-    /// Who waits for each of some tasks or joins.
-    pub(super) async fn waiters(&self, awaited: &[(&TenantId, &TaskId)], max: usize) -> Result<Vec<Vec<Waiter>>> {
+    /// Who waits for each of some tasks, if that is one with a short message: it may get the value in the same step. Others are
+    /// dealt with when it is their turn.
+    pub(super) async fn only_waiters(&self, awaited: &[(&TenantId, &TaskId)]) -> Result<Vec<Vec<Waiter>>> {
+        self.waiting(awaited, 2, Some(MAX_FOLLOWER)).await
+    }
+
+    /// The first of those who wait for a task or a join, as many as fit into memory.
+    pub(super) async fn waiters(&self, tenant: &TenantId, awaited: &TaskId, max: usize) -> Result<Vec<Waiter>> {
+        let found = self.waiting(&[(tenant, awaited)], max, None).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn waiting(
+        &self,
+        awaited: &[(&TenantId, &TaskId)],
+        max: usize,
+        brief: Option<usize>,
+    ) -> Result<Vec<Vec<Waiter>>> {
         #[derive(Serialize)]
         struct Args<'a> {
             awaited: Vec<Awaited<'a>>,
             max: usize,
+            brief: Option<usize>,
         }
         #[derive(Deserialize)]
         struct Found {
             answers: Vec<Vec<Waiter>>,
         }
         let awaited = awaited.iter().map(|&(tenant, id)| Awaited { tenant, id }).collect();
-        let found: Found = self.link.call(Script::Followers, &Args { awaited, max }).await?;
+        let found: Found = self.link.call(Script::Followers, &Args { awaited, max, brief }).await?;
         Ok(found.answers)
     }
 

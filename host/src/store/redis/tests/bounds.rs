@@ -132,3 +132,45 @@ async fn a_batch_is_stored_in_pieces_and_answered_in_order() {
     };
     assert!(answers == (0..2_500).map(expected).collect::<Vec<_>>(), "counted exactly");
 }
+
+/// A task, and others that wait for it.
+async fn submit_followers(bench: &Bench, followers: &[&str]) {
+    let follower = |name: &&str| Planned { message: message(name), awaits: Some("a".parse().unwrap()) };
+    let mut plan = Plan::of(Message { then: Some(Then::Next), ..message("a") });
+    plan.tasks.extend(followers.iter().map(follower));
+    bench.store.submit(&tenant(), vec![plan], at(0), Room::UNLIMITED).await.unwrap();
+}
+
+/// Makes the message of a task so long, whatever that is then.
+async fn lengthen(bench: &Bench, name: &str, bytes: usize) {
+    let script = "redis.call('HSET', KEYS[1], 'm', redis.call('HGET', KEYS[1], 'm') .. string.rep(' ', ARGV[1]))";
+    let mut asked = redis::cmd("EVAL");
+    asked.arg(script).arg(1).arg(bench.key(&format!("lovage:task:{name}"))).arg(bytes);
+    asked.query_async::<()>(&mut bench.client.clone()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_message_is_not_read_in_the_step_that_ends_what_it_waits_for() {
+    for (bytes, is_kept) in [(0, false), (64 << 10, true)] {
+        let bench = Bench::new().await;
+        submit_followers(&bench, &["b"]).await;
+        lengthen(&bench, "b", bytes).await;
+        run_all(&bench).await;
+        let ended = ended(&bench).await;
+        assert_eq!(ended.len(), usize::from(is_kept), "{ended:?}");
+        assert_eq!(bench.lease(9, at(2)).await.len(), usize::from(!is_kept));
+    }
+}
+
+#[tokio::test]
+async fn of_those_who_wait_as_many_are_read_as_fit_into_memory_and_never_all_but_one() {
+    for (followers, read) in [(&["b", "c", "d", "e", "f", "g"][..], 4), (&["b", "c", "d", "e", "f"][..], 5)] {
+        let server = Server::start(&[]);
+        let bench = Bench::on(&server).await;
+        submit_followers(&bench, followers).await;
+        for name in followers {
+            lengthen(&bench, name, 5 << 20).await;
+        }
+        assert_eq!(bench.store.followers(&tenant(), &"a".parse().unwrap(), 9).await.unwrap().len(), read);
+    }
+}
