@@ -3,20 +3,27 @@
 local WHOLE = { 'n', 'm', 'raw', 'q', 'st', 'pl', 'de', 'lw', 'own', 'ownm', 'wo', 'sub', 'en', 're', 'tb', 'fa', 'us',
   'ch', 'aw', 'ag' }
 
+-- A row, and how long all that it has is together.
 local function whole(t, id)
   local v = call('HMGET', K.task(t, id), unpack(WHOLE))
-  if not v[1] then return nil end
-  local row = { id = id }
+  if not v[1] then return nil, 0 end
+  local row, bytes = { id = id }, 0
   for i, name in ipairs(WHOLE) do
-    if v[i] then row[name] = v[i] end
+    if v[i] then
+      row[name] = v[i]
+      bytes = bytes + #v[i]
+    end
   end
-  if row.ch then row.children = call('LRANGE', K.children(t, id), 0, -1) end
-  return row
+  if row.ch then
+    row.children = call('LRANGE', K.children(t, id), 0, -1)
+    for _, child in ipairs(row.children) do bytes = bytes + #child end
+  end
+  return row, bytes
 end
 
 if A.ids then
   local rows = {}
-  for _, id in ipairs(A.ids) do rows[#rows + 1] = whole(A.tenant, id) end
+  for _, id in ipairs(A.ids) do rows[#rows + 1] = (whole(A.tenant, id)) end
   return cmsgpack.pack({ rows = rows })
 end
 
@@ -37,8 +44,8 @@ for i = 1, #page, 2 do
   if #rows == A.limit or bytes >= MAX_LISTED then break end
   last = page[i + 1]
   if is_wanted(A.tenant, page[i]) then
-    local row = whole(A.tenant, page[i])
-    bytes = bytes + #(row.m or '') + #(row.re or '')
+    local row, size = whole(A.tenant, page[i])
+    bytes = bytes + size
     rows[#rows + 1] = row
   end
 end

@@ -7,6 +7,7 @@ use lovage_model::{Arrival, Join, Planned, TaskId, Then};
 
 use super::*;
 use crate::store::record::MAX_LEASED_BYTES;
+use crate::store::redis::script::Script;
 use crate::store::{Completed, Ended, FollowUp, Joins, Orders, Quota, Revoked, Submitted};
 
 fn value(text: &str) -> Arrival {
@@ -172,5 +173,36 @@ async fn of_those_who_wait_as_many_are_read_as_fit_into_memory_and_never_all_but
             lengthen(&bench, name, 5 << 20).await;
         }
         assert_eq!(bench.store.followers(&tenant(), &"a".parse().unwrap(), 9).await.unwrap().len(), read);
+    }
+}
+
+#[tokio::test]
+async fn all_that_a_task_has_counts_in_a_list() {
+    #[derive(serde::Serialize)]
+    struct Args {
+        tenant: TenantId,
+        limit: usize,
+        page: usize,
+    }
+    #[derive(serde::Deserialize)]
+    struct Rows {
+        rows: Vec<serde::de::IgnoredAny>,
+    }
+    let of_its_own = "redis.call('HSET', KEYS[1], 'ownm', large)";
+    let children = "redis.call('HSET', KEYS[1], 'ch', 1); redis.call('RPUSH', KEYS[2], large)";
+    for change in [of_its_own, children] {
+        let server = Server::start(&[]);
+        let bench = Bench::on(&server).await;
+        let names = ["a", "b", "c", "d"];
+        bench.submit(names.map(message).to_vec()).await;
+        for name in names {
+            let mut asked = redis::cmd("EVAL");
+            asked.arg(format!("local large = string.rep('x', 9 * 1048576); {change}")).arg(2);
+            asked.arg(bench.key(&format!("lovage:task:{name}"))).arg(bench.key(&format!("lovage:children:{name}")));
+            asked.query_async::<()>(&mut bench.client.clone()).await.unwrap();
+        }
+        let args = Args { tenant: tenant(), limit: 9, page: 50 };
+        let found: Rows = bench.store.link.call(Script::Tasks, &args).await.unwrap();
+        assert_eq!(found.rows.len(), 2, "16 MiB, and what goes beyond them: {change}");
     }
 }
