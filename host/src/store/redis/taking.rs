@@ -294,8 +294,8 @@ impl RedisStore {
         if done.answers != [true] {
             return Ok(Fenced::Refused);
         }
-        if until.is_some() {
-            self.leases.postpone(key.task, tenant, message.id.clone());
+        if let Some(until) = until {
+            self.leases.postpone(key.task, tenant, message.id.clone(), until, Timestamp::from_micros(self.micros()));
         }
         Ok(Fenced::Applied)
     }
