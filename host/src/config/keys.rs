@@ -238,7 +238,7 @@ pub static KEYS: &[Key] = &[
         "redis.sep",
         "\"\\u0006\\u0016\"",
         Kind::Text(check_key),
-        "Between the name of a queue and a step, as in Celery's transport options.",
+        "Between the name of a queue and a step, and in bindings, as in Celery's transport options.",
     ),
     key("redis.unacked_key", "\"unacked\"", Kind::Text(check_key), "Where Celery's workers keep what they have taken."),
     key("redis.unacked_index_key", "\"unacked_index\"", Kind::Text(check_key), "Since when they have it."),

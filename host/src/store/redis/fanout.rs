@@ -25,8 +25,8 @@ impl RedisStore {
     /// What lets kombu find the list of a host's answers.
     fn binding(&self, to: &str) -> (String, String) {
         let key = format!("{}_kombu.binding.{}", self.options.global_keyprefix, pidbox::REPLY_EXCHANGE);
-        // kombu's own separator, whatever that of the priorities is.
-        let sep = "\u{6}\u{16}";
+        // One separator for this and for the priorities, as in kombu.
+        let sep = &self.options.sep;
         (key, format!("{to}{sep}{sep}{}", ReplyTo::of(to).queue()))
     }
 }

@@ -15,7 +15,7 @@ pub struct Options {
     pub result_keyprefix: String,
     /// The first priority of each list of a queue, ascending: `priority_steps`.
     pub priority_steps: Vec<u8>,
-    /// Between the name of a queue and a step: `sep`.
+    /// Between the name of a queue and a step, and in bindings: `sep`.
     pub sep: String,
     /// The hash of messages that are delivered and not acknowledged: `unacked_key`.
     pub unacked_key: String,

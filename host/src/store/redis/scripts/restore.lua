@@ -11,8 +11,9 @@ local function queues_of(exchange, key)
   if exchange == '' then return { key } end
   local queues = {}
   for _, bound in ipairs(lenient('SMEMBERS', K.binding(t, exchange)) or {}) do
-    local of, _, q = bound:match('^(.-)' .. SEP .. '(.-)' .. SEP .. '(.*)$')
-    if of == key then queues[#queues + 1] = q end
+    local first, last = bound:find(SEP, 1, true)
+    local _, behind = bound:find(SEP, (last or #bound) + 1, true)
+    if behind and bound:sub(1, first - 1) == key then queues[#queues + 1] = bound:sub(behind + 1) end
   end
   return queues
 end

@@ -7,7 +7,7 @@ use lovage_model::{Exception, State};
 use serde_json::json;
 
 use super::*;
-use crate::store::{Fanout, Fenced, Groups, Orders, Results, Revoked};
+use crate::store::{Fanout, Fenced, Groups, Orders, Results, Revoked, Store};
 
 #[tokio::test]
 async fn four_lists_tell_four_priorities_apart() {
@@ -296,6 +296,28 @@ async fn what_was_lost_goes_to_the_queues_of_its_exchange() {
     }
     assert_eq!(bench.lease_one(at(0)).await.message.id.as_str(), "bound");
     assert_eq!(bench.ask::<u64>("HEXISTS", "unacked", &["by-pattern"]).await, 1, "kombu knows where to");
+}
+
+/// It is one option of kombu's for both, and any text.
+#[tokio::test]
+async fn bindings_are_written_and_read_with_the_separator_of_the_priorities() {
+    for sep in [":", "[", "%"] {
+        let options = Options { sep: sep.to_owned(), ..Server::of_all().options() };
+        let bench = Bench::with(options).await;
+        let bound = ["import", "", "celery"].join(sep);
+        bench.ask::<u64>("SADD", "_kombu.binding.feeds", &[&bound]).await;
+        let held = format!("[{}, \"feeds\", \"import\"]", plain("lost"));
+        bench.ask::<u64>("HSET", "unacked", &["tag", &held]).await;
+        bench.ask::<u64>("ZADD", "unacked_index", &["5", "tag"]).await;
+        assert_eq!(bench.lease_one(at(0)).await.message.id.as_str(), "lost", "{sep}");
+        bench.store.fanout().unwrap().expect_answers("an-asker").await.unwrap();
+        let answers: Vec<String> = bench.ask("SMEMBERS", "_kombu.binding.reply.celery.pidbox", &[]).await;
+        let read: Vec<&str> = answers[0].split(sep).collect();
+        assert!(
+            matches!(read[..], ["an-asker", "", queue] if queue.ends_with("reply.celery.pidbox")),
+            "{sep}: {read:?}"
+        );
+    }
 }
 
 #[tokio::test]
