@@ -43,7 +43,11 @@ end
 -- Only what counts of itself: no signs, no zeros before it. The server adds, since numbers are floats here.
 if there and not (there == '0' or there:match('^[1-9]%d*$')) then return 'none' end
 local added = redis.pcall('HINCRBY', values, A.key, A.by)
-if type(added) == 'table' and added.err then return 'none' end
+if type(added) == 'table' and added.err then
+  if added.err:find('not an integer', 1, true) or added.err:find('overflow', 1, true) then return 'none' end
+  -- Such as that there is no memory left.
+  return added
+end
 local sum = call('HGET', values, A.key)
 if not keep(sum) then
   if there then call('HSET', values, A.key, there) else call('HDEL', values, A.key) end

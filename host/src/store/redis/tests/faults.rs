@@ -4,7 +4,7 @@ use super::*;
 use lovage_model::State;
 use serde_json::json;
 
-use crate::store::{Fenced, Filter, Modules, Results, Schedules, Store, StoreError};
+use crate::store::{Fenced, Filter, Modules, Place, Results, Schedules, Store, StoreError, Values};
 
 #[tokio::test]
 async fn scripts_are_loaded_again() {
@@ -80,6 +80,20 @@ async fn a_full_server_says_so() {
         let _ = bench.store.submit(&tenant(), vec![plan.clone()], at(0), Room::UNLIMITED).await;
     }
     let answer = bench.store.healthy().await;
+    assert!(matches!(&answer, Err(StoreError::Full(why)) if why.contains("maxmemory")), "{answer:?}");
+}
+
+/// The value is a count still.
+#[tokio::test]
+async fn a_full_server_says_so_where_something_is_added_to_a_value() {
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
+    let place = || Place { tenant: tenant(), bucket: "tasks:b".to_owned(), key: "k".to_owned() };
+    bench.store.add_to_value(place(), 1, u64::MAX).await.unwrap().unwrap();
+    let mut full = redis::cmd("CONFIG");
+    full.arg("SET").arg("maxmemory").arg(1);
+    full.query_async::<()>(&mut bench.client.clone()).await.unwrap();
+    let answer = bench.store.add_to_value(place(), 1, u64::MAX).await;
     assert!(matches!(&answer, Err(StoreError::Full(why)) if why.contains("maxmemory")), "{answer:?}");
 }
 
