@@ -21,6 +21,8 @@ struct Args<'a> {
     entry: Option<String>,
     slot: i64,
     at: i64,
+    /// Where the server is to go on.
+    cursor: String,
 }
 
 /// An entry as it is kept.
@@ -47,9 +49,7 @@ fn run(text: &str) -> Option<(LastRun, u64)> {
 #[async_trait]
 impl Schedules for RedisStore {
     async fn periodic(&self, of: Option<&TenantId>) -> Result<Vec<Periodic>> {
-        let args = Args { what: "all", tenant: of, ..Args::default() };
-        let (entries, runs): (Vec<(String, String)>, BTreeMap<String, String>) =
-            self.link.ask(Script::Schedules, &args).await?;
+        let (entries, runs) = self.written(of).await?;
         let read = |(field, written): (String, String)| {
             let kept: Kept = match serde_json::from_str(&written) {
                 Ok(kept) => kept,
@@ -99,6 +99,26 @@ impl Schedules for RedisStore {
         let (slot, at) = (run.slot.as_micros(), run.at.as_micros());
         let args = Args { what: "run", tenant: Some(tenant), name: Some(name), slot, at, ..Args::default() };
         self.link.ask(Script::Schedules, &args).await
+    }
+}
+
+type Texts = BTreeMap<String, String>;
+
+impl RedisStore {
+    /// Entries and runs as they are written, by tenant and name.
+    async fn written(&self, of: Option<&TenantId>) -> Result<(Texts, Texts)> {
+        let (mut entries, mut runs, mut cursor) = (Texts::new(), Texts::new(), "0".to_owned());
+        loop {
+            let what = if of.is_some() { "some" } else { "all" };
+            let args = Args { what, tenant: of, cursor, ..Args::default() };
+            let found: (String, Texts, Texts) = self.link.ask(Script::Schedules, &args).await?;
+            cursor = found.0;
+            entries.extend(found.1);
+            runs.extend(found.2);
+            if cursor == "0" {
+                return Ok((entries, runs));
+            }
+        }
     }
 }
 

@@ -8,11 +8,7 @@ use super::row::{micros, read_message};
 use super::script::Script;
 use super::wire::Blob;
 use super::{RedisStore, Rings};
-use crate::store::record::{MAX_LISTED_BYTES, json_bytes};
 use crate::store::{Result, Waiting};
-
-/// How many of all tenants one step looks at.
-const PAGE: usize = 500;
 
 #[async_trait]
 impl Waiting for RedisStore {
@@ -20,8 +16,6 @@ impl Waiting for RedisStore {
         #[derive(Serialize)]
         struct Args<'a> {
             tenant: &'a TenantId,
-            from: usize,
-            page: usize,
             max: usize,
         }
         #[derive(Deserialize)]
@@ -34,26 +28,17 @@ impl Waiting for RedisStore {
         #[derive(Deserialize)]
         struct Found {
             found: Vec<One>,
-            /// Of how many these were found.
-            seen: usize,
-            over: bool,
         }
-        let (mut all, mut from, mut bytes) = (Vec::new(), 0, 0);
-        while all.len() < max && bytes < MAX_LISTED_BYTES {
-            let args = Args { tenant, from, page: PAGE, max: max - all.len() };
-            let page: Found = self.link.call(Script::Scheduled, &args).await?;
-            for one in page.found {
-                let message = read_message(&one.m, one.raw.is_some(), &one.q)
-                    .map_err(|error| self.link.faults.garbled("a message that waits for its time", &error))?;
-                bytes += json_bytes(&message);
-                all.push((micros(&one.si)?, message));
-            }
-            if page.over {
-                break;
-            }
-            from += page.seen;
+        if max == 0 {
+            return Ok(Vec::new());
         }
-        Ok(all)
+        let answer: Found = self.link.call(Script::Scheduled, &Args { tenant, max }).await?;
+        let read = |one: One| -> Result<(Timestamp, Message)> {
+            let message = read_message(&one.m, one.raw.is_some(), &one.q)
+                .map_err(|error| self.link.faults.garbled("a message that waits for its time", &error))?;
+            Ok((micros(&one.si)?, message))
+        };
+        answer.found.into_iter().map(read).collect()
     }
 
     async fn hasten(&self, postponed: Vec<(i64, Timestamp)>, now: Timestamp) -> Result<u64> {

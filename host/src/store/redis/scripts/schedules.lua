@@ -1,22 +1,24 @@
 -- Periodic tasks: what is sent again and again, and the last of its times that has been dealt with.
 
--- The fields of a hash that are a tenant's, with their values.
-local function of_tenant(key, t)
-  local prefix, names = t .. '\0', {}
-  for _, name in ipairs(call('HKEYS', key)) do
-    if name:sub(1, #prefix) == prefix then names[#names + 1] = name end
+-- Some of a tenant's entries, with their runs: where the next ones begin ('0': there are no more), the entries, the runs. Those of
+-- all tenants are in one hash, so that it is gone through in pieces, with others in between.
+local function some_of(t)
+  local found, runs = call('HSCAN', K.periodic, A.cursor, 'MATCH', t .. '\0*', 'COUNT', 1000), {}
+  for i = 1, #found[2], 2 do
+    local name = found[2][i]
+    local run = call('HGET', K.runs, name)
+    if run then
+      runs[#runs + 1] = name
+      runs[#runs + 1] = run
+    end
   end
-  local all = {}
-  for _, name in ipairs(names) do
-    all[#all + 1] = name
-    all[#all + 1] = call('HGET', key, name)
-  end
-  return all
+  return { found[1], found[2], runs }
 end
 
 if A.what == 'all' then
-  if A.tenant then return { of_tenant(K.periodic, A.tenant), of_tenant(K.runs, A.tenant) } end
-  return { call('HGETALL', K.periodic), call('HGETALL', K.runs) }
+  return { '0', call('HGETALL', K.periodic), call('HGETALL', K.runs) }
+elseif A.what == 'some' then
+  return some_of(A.tenant)
 elseif A.what == 'version' then
   return tonumber(call('HGET', K.counters, 'periodic') or 0)
 end

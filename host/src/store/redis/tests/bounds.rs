@@ -8,7 +8,7 @@ use lovage_model::{Arrival, Join, Planned, TaskId, Then};
 use super::*;
 use crate::store::record::MAX_LEASED_BYTES;
 use crate::store::redis::script::Script;
-use crate::store::{Completed, Ended, FollowUp, Joins, Orders, Quota, Revoked, Submitted};
+use crate::store::{Completed, Ended, FollowUp, Joins, Orders, Quota, Revoked, Schedules, Submitted, Waiting};
 
 fn value(text: &str) -> Arrival {
     Arrival::Value(Json::parse(text.to_owned()).unwrap())
@@ -205,4 +205,37 @@ async fn all_that_a_task_has_counts_in_a_list() {
         let found: Rows = bench.store.link.call(Script::Tasks, &args).await.unwrap();
         assert_eq!(found.rows.len(), 2, "16 MiB, and what goes beyond them: {change}");
     }
+}
+
+#[tokio::test]
+async fn what_others_have_scheduled_costs_a_tenant_nothing() {
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
+    let other = TenantId::new("other").unwrap();
+    let due = |name: &str, seconds| Message { eta: Some(at(seconds)), ..message(name) };
+    let theirs = (0..1_200).map(|n| Plan::of(due(&format!("t{n}"), 10))).collect();
+    bench.store.submit(&other, theirs, at(0), Room::UNLIMITED).await.unwrap();
+    let elsewhere = Message { queue: "x".parse().unwrap(), ..due("soon", 20) };
+    bench.submit(vec![due("late", 50), elsewhere, due("later", 60)]).await;
+    bench.store.scheduled(&other, 1).await.unwrap();
+    let before = scripts(&bench).await;
+    let found = bench.store.scheduled(&tenant(), 2).await.unwrap();
+    assert_eq!(scripts(&bench).await - before, 1);
+    let found: Vec<_> = found.iter().map(|(until, message)| (message.id.as_str(), *until)).collect();
+    assert_eq!(found, [("soon", at(20)), ("late", at(50))], "the earliest, of whichever queue");
+}
+
+#[tokio::test]
+async fn the_periodic_tasks_of_others_are_passed_over_in_pieces() {
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
+    bench.store.set_periodic(crate::store::suite::periodic("own")).await.unwrap();
+    let script = "for i = 1, 3000 do redis.call('HSET', KEYS[1], 'other\\0' .. i, string.rep('x', 100)) end";
+    let mut asked = redis::cmd("EVAL");
+    asked.arg(script).arg(1).arg(bench.key("lovage:periodic"));
+    asked.query_async::<()>(&mut bench.client.clone()).await.unwrap();
+    let before = scripts(&bench).await;
+    let found = bench.store.periodic(Some(&tenant())).await.unwrap();
+    assert!(scripts(&bench).await - before > 1);
+    assert_eq!(found.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["own"]);
 }
