@@ -24,6 +24,8 @@ attempts = [
     ("SCAN", "0"),
     ("RANDOMKEY",),
     ("PUBSUB", "CHANNELS"),
+    ("CLIENT", "TRACKING", "ON", "BCAST"),
+    ("EVAL", "return 1", "0"),
 ]
 refused = 0
 for attempt in attempts:

@@ -203,10 +203,6 @@ fn name_of(options: &Options) -> String {
 /// Refuses to begin while a host of the same name is there. One that ends just now is waited for.
 async fn alone(link: &Link, options: &Options) -> Result<()> {
     let own: u64 = link.command(redis::cmd("CLIENT").arg("ID")).await?;
-    let is_twin = |line: &str| {
-        let has = |word: String| line.split(' ').any(|one| one == word);
-        has(format!("name={}", link.name())) && !has(format!("id={own}"))
-    };
     let asked = async {
         loop {
             let listed: String = match link.command(redis::cmd("CLIENT").arg("LIST")).await {
@@ -216,7 +212,7 @@ async fn alone(link: &Link, options: &Options) -> Result<()> {
                     return Ok(());
                 }
             };
-            if !listed.lines().any(is_twin) {
+            if !has_twin(&listed, link.name(), own) {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;
@@ -226,6 +222,16 @@ async fn alone(link: &Link, options: &Options) -> Result<()> {
         StoreError::Busy(format!("the name {} (worker.hostname) on redis at {}", options.hostname, link.faults.at()))
     };
     tokio::time::timeout(FAREWELL, asked).await.unwrap_or_else(|_| Err(busy()))
+}
+
+/// Whether a list of connections has another of this name than that of this number, by the same user. A name is whatever a client
+/// says, and who is somebody else to the server is no host of ours.
+fn has_twin(listed: &str, name: &str, own: u64) -> bool {
+    let has = |line: &str, word: &str| line.split(' ').any(|one| one == word);
+    let (name, own) = (format!("name={name}"), format!("id={own}"));
+    let ours = listed.lines().find(|line| has(line, &own)).unwrap_or_default();
+    let user = ours.split(' ').find(|word| word.starts_with("user="));
+    listed.lines().any(|line| has(line, &name) && !has(line, &own) && user.is_none_or(|user| has(line, user)))
 }
 
 /// Begins this host's time; its number, and whether there is something whose followers are to be dealt with.

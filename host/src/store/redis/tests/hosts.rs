@@ -97,6 +97,23 @@ async fn two_hosts_of_one_name_are_refused() {
     bench.host("host-2").await;
 }
 
+/// A name is whatever a client says.
+#[tokio::test]
+async fn who_is_another_user_keeps_no_host_from_its_name() {
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
+    let mut client = bench.client.clone();
+    let user = ["SETUSER", "acme", "on", ">secret", "+@all", "-client", "+client|setname"];
+    redis::cmd("ACL").arg(&user).query_async::<()>(&mut client).await.unwrap();
+    redis::cmd("AUTH").arg("acme").arg("secret").query_async::<()>(&mut client).await.unwrap();
+    let name = bench.store.link.name().replace("host-1", "host-2");
+    redis::cmd("CLIENT").arg("SETNAME").arg(&name).query_async::<()>(&mut client).await.unwrap();
+    bench.host("host-2").await;
+    redis::cmd("AUTH").arg("default").arg("").query_async::<()>(&mut client).await.unwrap();
+    let twin = RedisStore::open(Options { hostname: "host-2".to_owned(), ..bench.options.clone() }, at(0)).await;
+    assert!(matches!(twin, Err(StoreError::Busy(_))), "it is the same user's now");
+}
+
 #[tokio::test]
 async fn a_broken_connection_is_made_again_and_rings() {
     let server = Server::start(&[]);
