@@ -96,6 +96,8 @@ pub struct RedisStore {
     restored: AtomicI64,
     /// Whether more had ended than fitted into memory when it was asked for last.
     cut: AtomicBool,
+    /// Whether that was not answered.
+    unanswered: AtomicBool,
 }
 
 /// Who is to be told of what a script did.
@@ -147,6 +149,7 @@ impl RedisStore {
             latest: AtomicI64::new(now.as_micros()),
             restored: AtomicI64::new(i64::MIN / 2),
             cut: AtomicBool::default(),
+            unanswered: AtomicBool::default(),
         };
         store.read_registry().await?;
         Ok(store)

@@ -77,7 +77,11 @@ impl Joins for RedisStore {
         if max == 0 {
             return Ok(Vec::new());
         }
-        let mut answer: Answer = self.link.call(Script::Ended, &Args { max }).await?;
+        // What is large is slow on its way, and comes again: who had no answer waits for it longer the next time.
+        let large = if self.unanswered.load(Ordering::Relaxed) { MAX_LEASED_BYTES } else { 0 };
+        let answer = self.link.call_for::<Answer>(Script::Ended, &Args { max }, large).await;
+        self.unanswered.store(answer.is_err(), Ordering::Relaxed);
+        let mut answer = answer?;
         let (mut ended, mut bytes) = (Vec::with_capacity(answer.ended.len()), 0);
         for found in answer.ended {
             if bytes > MAX_LEASED_BYTES {

@@ -54,7 +54,17 @@ impl Link {
         script: Script,
         args: &(impl Serialize + ?Sized),
     ) -> Result<R> {
-        let answer: Vec<u8> = self.ask(script, args).await?;
+        self.call_for(script, args, 0).await
+    }
+
+    /// The same; the answer may have so many bytes, and is waited for as long as these may take.
+    pub(super) async fn call_for<R: DeserializeOwned>(
+        &self,
+        script: Script,
+        args: &(impl Serialize + ?Sized),
+        bytes: usize,
+    ) -> Result<R> {
+        let answer: Vec<u8> = self.run_script(script, args, &[], bytes).await?;
         unpack(&answer).map_err(|error| self.faults.garbled(script.name(), &error))
     }
 
@@ -70,6 +80,16 @@ impl Link {
         args: &(impl Serialize + ?Sized),
         bytes: &[u8],
     ) -> Result<R> {
+        self.run_script(script, args, bytes, 0).await
+    }
+
+    async fn run_script<R: FromRedisValue>(
+        &self,
+        script: Script,
+        args: &(impl Serialize + ?Sized),
+        bytes: &[u8],
+        answered: usize,
+    ) -> Result<R> {
         let packed = pack(args).map_err(|error| StoreError::Failed(format!("{}: {error}", script.name())))?;
         let text = self.scripts.get(script);
         let how = |command: &str, what: &str| {
@@ -80,7 +100,7 @@ impl Link {
             }
             command
         };
-        let size = packed.len() + bytes.len();
+        let size = packed.len() + bytes.len() + answered;
         match self.run(&how("EVALSHA", &text.hash), size).await {
             Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let answer = self.run(&how("EVAL", &text.code), size).await;
