@@ -13,7 +13,7 @@ use crate::events::Notice;
 /// Sends the body under its own id.
 fn complete(_: &TenantId, _: &TaskId, end: ChordEnd) -> Inline {
     let body = end.body.options.task_id.expect("a frozen body");
-    Inline { messages: vec![Message::new(body, end.body.task)], ..Inline::default() }
+    Inline { messages: vec![Message::new(body, end.body.task.as_str().parse().expect("a name"))], ..Inline::default() }
 }
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
