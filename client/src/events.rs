@@ -58,7 +58,9 @@ impl EventStream {
                 return Ok(Some(event));
             }
             if let Err(error) = self.fill().await {
-                self.body = None;
+                if self.body.take().is_some() && error.code().is_none() {
+                    self.patience.was_there();
+                }
                 self.patience.after(error, &self.client).await?;
             }
         }

@@ -149,6 +149,12 @@ impl Patience {
         *self = Self::new();
     }
 
+    /// A stream has broken that had come about: the daemon was there until now, however little it said. (The pauses stay as
+    /// long as they are, or one that goes down, and ends each stream at once, would be asked without a rest.)
+    pub(crate) fn was_there(&mut self) {
+        self.lost_since = None;
+    }
+
     /// Returns when to try again; or the error, if it is final or patience is over.
     pub(crate) async fn after(&mut self, error: Error, client: &Client) -> Result<()> {
         let now = tokio::time::Instant::now();

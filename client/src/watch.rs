@@ -22,6 +22,8 @@ const AT_ONCE: usize = 10_000;
 const BACKLOG: usize = 64;
 /// The daemon's own clock ends a watch on time; this is for its answer.
 const MARGIN: Duration = Duration::from_secs(2);
+/// How often is asked what has ended, while there is no stream to be had.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What a watch tells.
 #[derive(Debug, Clone)]
@@ -73,6 +75,8 @@ struct Pump {
     wait: Option<Duration>,
     deadline: Option<Instant>,
     stream: Option<Stream>,
+    /// Whether the stream is none that waits, since as many are open as may.
+    is_crowded: bool,
     patience: Patience,
 }
 
@@ -86,7 +90,7 @@ impl Pump {
     fn new(client: Client, ids: Vec<TaskId>, wait: Option<Duration>) -> Self {
         let left = ids.iter().cloned().collect();
         let deadline = wait.and_then(|wait| Instant::now().checked_add(wait));
-        Self { client, ids, left, wait, deadline, stream: None, patience: Patience::new() }
+        Self { client, ids, left, wait, deadline, stream: None, is_crowded: false, patience: Patience::new() }
     }
 
     async fn run(mut self, sender: mpsc::Sender<Result<Seen>>) {
@@ -117,7 +121,10 @@ impl Pump {
                 Ok(Told::Seen(seen)) => return Ok(Some(seen)),
                 Ok(Told::End) => return Ok(None),
                 Err(error) => {
-                    self.stream = None;
+                    // What the daemon has refused in it does not count: a store that fails is not waited for without end.
+                    if self.stream.take().is_some() && error.code().is_none() {
+                        self.patience.was_there();
+                    }
                     self.patience.after(error, &self.client).await?;
                 }
             }
@@ -147,11 +154,18 @@ impl Pump {
         }
     }
 
-    async fn connect(&self) -> Result<Response> {
+    /// A stream; or what has ended by now, if there are as many streams as may be.
+    async fn connect(&mut self) -> Result<Response> {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_secs_f64());
+        let asked = self.ask(left).await;
+        self.is_crowded = asked.as_ref().is_err_and(|error| error.code() == Some("quota_exceeded"));
+        if self.is_crowded { self.ask(Some(0.0)).await } else { asked }
+    }
+
+    async fn ask(&self, wait: Option<f64>) -> Result<Response> {
         let ids = self.ids.iter().filter(|id| self.left.contains(*id)).cloned().collect();
         let request = self.client.request(Method::POST, self.client.route(&["v1", "tasks:watch"])?);
-        let request = request.header(ACCEPT, "text/event-stream").json(&WatchRequest { ids, wait: left });
+        let request = request.header(ACCEPT, "text/event-stream").json(&WatchRequest { ids, wait });
         self.client.head(request).await
     }
 
@@ -165,7 +179,14 @@ impl Pump {
                 return Ok(if is_news { Told::Seen(Seen::Unknown(task_id)) } else { Told::Nothing });
             }
             "problem" => return Err(Error::Problem(Box::new(self.parse::<Problem>(&message)?))),
-            "end" if self.parse::<WatchEnd>(&message)?.left > 0 => return Ok(Told::End),
+            "end" if self.parse::<WatchEnd>(&message)?.left > 0 => {
+                if !self.is_crowded {
+                    return Ok(Told::End);
+                }
+                self.stream = None;
+                tokio::time::sleep(AGAIN).await;
+                return Ok(Told::Nothing);
+            }
             "end" => {
                 // All had ended, but one was queued again before it was read.
                 self.stream = None;

@@ -71,6 +71,8 @@ const ADMITTED_AT_ONCE: u32 = 1;
 const READ_AT_ONCE: u32 = 4;
 /// Of lists, which may look through all that a tenant has: results do not wait for them.
 const LISTED_AT_ONCE: u32 = 2;
+/// Of watches that are answered at once, each with up to 10,000 ids.
+const ANSWERED_AT_ONCE: u32 = 16;
 
 /// What the routes stand on.
 pub struct Api {
@@ -129,6 +131,7 @@ pub(crate) struct Rooms {
     /// For those who ask the store.
     reading: Places,
     listing: Places,
+    answering: Places,
     /// Whether tasks can be stored.
     sound: health::Sound,
 }
@@ -148,6 +151,11 @@ impl Rooms {
     /// The same, for a list.
     async fn listing(&self, tenant: &TenantId) -> Option<OwnedSemaphorePermit> {
         self.listing.enter(tenant, 1).await
+    }
+
+    /// The same, for a watch that does not wait.
+    async fn answering(&self, tenant: &TenantId) -> Option<OwnedSemaphorePermit> {
+        self.answering.enter(tenant, 1).await
     }
 
     /// Counts an event stream, while what is returned is there.
@@ -189,6 +197,7 @@ pub fn router(api: Api) -> Router {
         admitting: Places::of(ADMITTED_AT_ONCE),
         reading: Places::of(READ_AT_ONCE),
         listing: Places::of(LISTED_AT_ONCE),
+        answering: Places::of(ANSWERED_AT_ONCE),
         sound: health::Sound::default(),
     });
     let (router, _) = table().split_for_parts();

@@ -144,6 +144,15 @@ async fn a_cut_event_stream_goes_on_after_the_last_whole_event() {
 }
 
 #[tokio::test]
+async fn an_event_stream_that_was_quiet_is_cut_off_as_often_as_it_may_be() {
+    let event = r#"{"uuid":"t-1","name":"tour.add","timestamp":"2026-11-21T00:00:00Z","type":"task-started"}"#;
+    let started = format!("event: task-started\ndata: {event}\n\n");
+    let daemon = Daemon::start([Answer::sse(""), Answer::sse(""), Answer::sse(""), Answer::sse(&started)]);
+    let mut events = daemon.client().with_patience(Duration::from_nanos(1)).all_events();
+    assert_eq!(events.next().await.unwrap().map(|event| event.kind), Some(EventKind::Started));
+}
+
+#[tokio::test]
 async fn the_events_of_a_task_that_has_ended_before_are_none() {
     let daemon = Daemon::start([Answer::sse(": hello\n\n"), Answer::json(200, &meta("SUCCESS", "1"))]);
     assert_eq!(daemon.client().events(&id()).next().await.unwrap(), None);

@@ -150,6 +150,55 @@ async fn a_watch_that_is_cut_off_asks_again_for_what_is_left() {
     assert_eq!(asked[3], ["a", "b"]);
 }
 
+/// The least there is: once it has run, what is lost twice without a sign of life in between is given up.
+const NO_PATIENCE: Duration = Duration::from_nanos(1);
+
+#[tokio::test]
+async fn a_watch_is_cut_off_as_often_as_it_may_be_while_the_daemon_is_there() {
+    let daemon = Daemon::start([
+        Answer::cut(": still here\n\n"),
+        Answer::cut(": still here\n\n"),
+        // By a daemon that goes down, and has nothing to tell.
+        Answer::sse(""),
+        Answer::sse(""),
+        Answer::sse(&all()),
+    ]);
+    let client = daemon.client().with_patience(NO_PATIENCE);
+    let mut watch = client.watch(["a", "b", "c", "d"].map(task), None);
+    let mut ended = 0;
+    while watch.next().await.unwrap().is_some() {
+        ended += 1;
+    }
+    assert_eq!((ended, daemon.seen().len()), (4, 5));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_not_waited_for_without_end() {
+    let failed = || Answer::sse(&format!("event: problem\ndata: {}\n\n", problem(500, "store_failed", true)));
+    let daemon = Daemon::start([failed(), failed()]);
+    let mut watch = daemon.client().with_patience(NO_PATIENCE).watch([task("a")], None);
+    assert_eq!(watch.next().await.unwrap_err().code(), Some("store_failed"));
+}
+
+#[tokio::test]
+async fn who_finds_every_stream_taken_asks_now_and_then_what_has_ended() {
+    let crowded = || Answer::json(429, &problem(429, "quota_exceeded", false));
+    let daemon = Daemon::start([
+        crowded(),
+        Answer::sse(&(succeeded(&[("d", "4")]) + &end(3))),
+        crowded(),
+        Answer::sse(&(succeeded(&[("c", "3"), ("a", "1")]) + &end(1))),
+        Answer::sse(&(succeeded(&[("b", "2")]) + &end(0))),
+    ]);
+    assert_eq!(texts(&nested(&daemon).join(None).await.unwrap()), ["1", "[2,3]", "4"]);
+    let asked = daemon.seen().into_iter().map(|seen| {
+        let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
+        (body["wait"].as_f64(), watched(&seen).len())
+    });
+    let expected = [(None, 4), (Some(0.0), 4), (None, 3), (Some(0.0), 3), (None, 1)];
+    assert_eq!(asked.collect::<Vec<_>>(), expected);
+}
+
 #[tokio::test]
 async fn a_watch_that_the_daemon_refuses_ends_with_its_problem() {
     let refused = Daemon::start([Answer::json(422, &problem(422, "invalid_request", false))]);

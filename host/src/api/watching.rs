@@ -15,6 +15,7 @@ use futures_util::stream::{self, Stream};
 use lovage_model::TaskId;
 use lovage_model::api::{Problem, WatchEnd, WatchRequest, Watched};
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::Shared;
@@ -42,14 +43,22 @@ pub(crate) async fn watch_tasks(
     Listens(caller): Listens,
     request: Request,
 ) -> Reply<Sse<impl Stream<Item = Result<Line, Infallible>>>> {
-    let WatchRequest { ids, wait } = body::json(request, Cap::ids()).await?;
+    let text = body::json_text(request, Cap::ids()).await?;
+    // Ids take much more memory than their text, so they are read when it is their turn.
+    let place = rooms.answering(&caller.tenant).await;
+    let WatchRequest { ids, wait } = body::parse(&text.bytes)?;
+    drop(text);
     if ids.len() > TASKS {
         return Err(INVALID_REQUEST.because(format!("ids: {} of them, the limit is {TASKS}: watch several", ids.len())));
     }
-    let deadline = wait.map(span).transpose()?.map(|span| Box::pin(tokio::time::sleep(span)));
-    let open = rooms.open_stream(&caller)?;
+    let wait = wait.map(span).transpose()?;
+    let waits = wait != Some(Duration::ZERO);
+    // Who does not wait holds no stream, but its place until it is answered.
+    let (open, place) = if waits { (Some(rooms.open_stream(&caller)?), None) } else { (None, place) };
+    let deadline = wait.map(|span| Box::pin(tokio::time::sleep(span)));
     let watch = rooms.api.hub.watch(&caller.tenant, ids);
-    Ok(Sse::new(Feed { rooms, caller, _open: open, watch, deadline, over: false }.stream()))
+    let feed = Feed { rooms, caller, _open: open, _place: place, watch, waits, deadline, over: false };
+    Ok(Sse::new(feed.stream()))
 }
 
 fn span(seconds: f64) -> Reply<Duration> {
@@ -61,8 +70,11 @@ fn span(seconds: f64) -> Reply<Duration> {
 struct Feed {
     rooms: Shared,
     caller: Caller,
-    _open: OpenStream,
+    _open: Option<OpenStream>,
+    _place: Option<OwnedSemaphorePermit>,
     watch: Watch,
+    /// False: only what has ended already is told.
+    waits: bool,
     deadline: Option<Pin<Box<Sleep>>>,
     over: bool,
 }
@@ -74,8 +86,9 @@ impl Feed {
 
     async fn next(&mut self) -> Option<Line> {
         loop {
-            // Also while there is always one that is due.
-            if self.over || self.rooms.over(&self.caller).now_or_never().is_some() {
+            // Also while there is always one that is due. A daemon that goes down tells what has ended before it leaves: whoever
+            // asks only that, while the last tasks run, is answered.
+            if self.over || self.rooms.api.access.barred(&self.caller).now_or_never().is_some() {
                 return None;
             }
             if let Some(id) = self.watch.take_due() {
@@ -85,10 +98,11 @@ impl Feed {
                 }
             }
             let left = self.watch.left();
-            if left == 0 {
+            if left == 0 || !self.waits {
                 return Some(self.end(left));
             }
             tokio::select! {
+                biased;
                 () = self.watch.any_due() => {}
                 () = passed(&mut self.deadline) => return Some(self.end(left)),
                 () = self.rooms.over(&self.caller) => return None,

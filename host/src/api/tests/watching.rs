@@ -78,6 +78,57 @@ async fn a_watch_ends_with_its_time_and_with_the_daemon() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_goes_down_tells_what_has_ended_until_it_is_gone() {
+    let site = site().await;
+    for id in ["a", "b"] {
+        site.put(id).await;
+    }
+    site.end("a");
+    site.draining.send_replace(true);
+    let mut body = watch(&site, json!({"ids": ["a", "b"]})).await;
+    assert_eq!(task_of(&mut body).await, told("result", "a"));
+    assert_eq!(next(&mut body, "left").await, None, "it is to be asked again");
+    let mut body = watch(&site, json!({"ids": ["b", "a"], "wait": 0})).await;
+    assert_eq!(task_of(&mut body).await, told("result", "a"));
+    assert_eq!(next(&mut body, "left").await, Some(("end".to_owned(), json!(1))), "who does not wait is answered");
+}
+
+#[tokio::test]
+async fn who_only_asks_what_has_ended_needs_no_stream() {
+    let site = site().await;
+    for id in ["a", "b"] {
+        site.put(id).await;
+    }
+    site.end("a");
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        open.push(watch(&site, json!({"ids": ["b"]})).await);
+    }
+    let (status, refused) = site.send("POST", "/v1/tasks:watch", json!({"ids": ["b"], "wait": 1})).await;
+    assert_eq!((status, &refused["code"]), (429, &json!("quota_exceeded")));
+    let mut body = watch(&site, json!({"ids": ["a", "b"], "wait": 0})).await;
+    assert_eq!(task_of(&mut body).await, told("result", "a"));
+    assert_eq!(next(&mut body, "left").await, Some(("end".to_owned(), json!(1))));
+}
+
+#[tokio::test]
+async fn of_those_who_do_not_wait_so_many_are_answered_at_once_and_the_rest_in_turn() {
+    let site = site().await;
+    let brief = || site.router.clone().oneshot(json_request("POST", "/v1/tasks:watch", &json!({"ids": [], "wait": 0})));
+    let mut answered = Vec::new();
+    for _ in 0..ANSWERED_AT_ONCE {
+        answered.push(brief().await.unwrap());
+    }
+    let next = tokio::spawn(brief());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!next.is_finished(), "who has been answered has not read it yet");
+    answered.pop();
+    assert_eq!(next.await.unwrap().unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_store_that_fails_is_told_as_a_problem() {
     let site = site().await;
     site.put("a").await;
