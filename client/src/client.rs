@@ -1,5 +1,6 @@
 //! A daemon, as a caller sees it: where it is, and who asks. The routes are in the files beside this one.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,10 +14,10 @@ use crate::{Error, Result};
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A daemon to talk to. Cheap to clone; clones share their connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client(pub(crate) Arc<Inner>);
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Inner {
     pub(crate) http: reqwest::Client,
     pub(crate) base: Url,
@@ -24,6 +25,16 @@ pub(crate) struct Inner {
     pub(crate) patience: Duration,
     /// Whether it has ever answered: only then is silence taken for a restart, worth waiting for.
     met: Arc<AtomicBool>,
+}
+
+/// Programs write what they hold into logs, and every handle holds a client: neither token nor password is written.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.0.token.as_ref().map(|_| "***");
+        let mut shown = f.debug_struct("Client");
+        shown.field("url", &self.shown_url()).field("token", &token).field("patience", &self.0.patience);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -123,6 +134,23 @@ mod tests {
         {
             let told = Client::new(bad).unwrap_err().to_string();
             assert!(!told.contains("ter2"), "{told}");
+        }
+    }
+
+    #[test]
+    fn neither_token_nor_password_is_written_of_what_holds_a_client() {
+        let client = Client::new("http://user:hunter2@h:1/").unwrap().with_token("lovage_t1_c0ffee");
+        let task = client.async_result("t-1".parse().unwrap());
+        let all = [
+            format!("{client:?}"),
+            format!("{task:?}"),
+            format!("{:?}", client.all_events()),
+            format!("{:?}", client.result_set([task.clone()])),
+            format!("{:#?}", task.iterdeps(true)),
+        ];
+        for text in all {
+            assert!(text.contains("***") && text.contains("h:1"), "{text}");
+            assert!(!text.contains("hunter2") && !text.contains("c0ffee"), "{text}");
         }
     }
 

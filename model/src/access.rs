@@ -1,6 +1,7 @@
 //! Who may do what: tenants with what they may use, and tokens that say which tenant asks.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +112,7 @@ pub struct NewToken {
 }
 
 /// The answer to it: the only time that the whole token is told.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IssuedToken {
     /// What is sent as `Authorization: Bearer`.
@@ -119,6 +120,12 @@ pub struct IssuedToken {
     /// What is known of it from now on.
     #[serde(flatten)]
     pub view: TokenView,
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken").field("token", &"***").field("view", &self.view).finish()
+    }
 }
 
 /// What a tenant may use. What is not said is as the operator's settings say for everybody; what is said holds where it is
@@ -258,6 +265,13 @@ mod tests {
         let revoked = TokenView { revoked_at: Some(Timestamp::from_micros(1)), ..view(&[Scope::Admin], None) };
         assert!(!revoked.holds(Timestamp::from_micros(0)));
         assert!(Scope::ALL.into_iter().all(|scope| revoked.allows(scope)));
+    }
+
+    #[test]
+    fn an_issued_token_is_not_written_into_a_log() {
+        let issued = IssuedToken { token: "lovage_t1_c0ffee".to_owned(), view: view(&[Scope::Read], None) };
+        let text = format!("{issued:?}");
+        assert!(text.contains("t1") && text.contains("***") && !text.contains("c0ffee"), "{text}");
     }
 
     #[test]
