@@ -1,6 +1,8 @@
 //! JSON that is carried, not read: arguments and results pass through as the text they came in, so integers of any
 //! size, the order of keys and the spelling of floats survive.
 
+mod finite;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -35,9 +37,15 @@ impl Json {
         Self::checked(raw.to_owned())
     }
 
-    /// The JSON of a value. Fails for what JSON cannot hold, such as a map with keys that are not text.
+    /// The JSON of a value. Fails for what JSON cannot hold, such as a map with keys that are not text, or a number that is
+    /// infinite.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::value::to_raw_value(value).map(Self)
+        let raw = serde_json::value::to_raw_value(value)?;
+        // So is such a number written.
+        if raw.get().contains("null") {
+            finite::check(value)?;
+        }
+        Ok(Self(raw))
     }
 
     /// `null`

@@ -38,6 +38,7 @@ mod tests {
         let host = FakeHost::new();
         assert_eq!(host.run::<add>((2, 3)).value::<i64>(), 5);
         assert_eq!(host.run::<divide>((1, 4)).value::<f64>(), 0.25);
+        assert_eq!(host.run::<divide>((1e308, 1e-10)).exception().exc_type, "EncodeError", "infinite");
         assert_eq!(host.run::<hello>(()).value::<String>(), "Hello, world!");
         assert_eq!(host.call::<hello>((), json!({"name": "Ada"})).value::<String>(), "Hello, Ada!");
         assert_eq!(host.run::<noop>(()).value::<Option<u8>>(), None);
