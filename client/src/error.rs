@@ -6,6 +6,8 @@ use lovage_model::api::Problem;
 use lovage_model::{Exception, Json, ResultMeta, State, TaskId, TaskName, exc_module};
 use serde::de::DeserializeOwned;
 
+use crate::GroupResult;
+
 /// What a call returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -26,6 +28,17 @@ pub enum Error {
         /// Which value: `task`, `args`, `countdown`, ...
         field: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// The call was sent, and its result is that of a group, which is here: not one task, as was asked for.
+    #[error("the call was sent, and ends in a group, {}, not in one task: use submit", .0.id())]
+    EndsInGroup(Box<GroupResult>),
+    /// A value came, and is not of the type that was asked for. As it is: `get_json`.
+    #[error("{what}: {why}")]
+    Decode {
+        /// Which value.
+        what: String,
+        /// Why it is no such type.
         why: String,
     },
     /// The daemon did not answer, or the connection broke. Whether it got the request is not known.
@@ -97,6 +110,10 @@ impl Error {
     /// Whether it is the failure of a task by this exception: `KeyError`, `mymodule.Error`, or `Exception` for any.
     pub fn is(&self, exception: &str) -> bool {
         self.task().is_some_and(|failure| failure.is(exception))
+    }
+
+    pub(crate) fn decode(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self::Decode { what: what.into(), why: why.to_string() }
     }
 
     pub(crate) fn invalid(field: impl Into<String>, why: impl fmt::Display) -> Self {

@@ -69,14 +69,11 @@ impl Client {
     }
 
     /// Sends what has the result of one task: a task, or a chain or chord that ends in one. (For anything, see
-    /// [`Client::submit`].)
+    /// [`Client::submit`]: what ends in a group is sent here as well, and its result is in the error.)
     pub async fn apply_async(&self, signature: Signature) -> Result<AsyncResult> {
         match self.submit(signature).await? {
             AnyResult::Task(task) => Ok(task),
-            AnyResult::Group(group) => {
-                let why = format!("was sent, and ends in a group, {}, not in one task: use submit", group.id());
-                Err(Error::invalid("signature", why))
-            }
+            AnyResult::Group(group) => Err(Error::EndsInGroup(Box::new(group))),
         }
     }
 

@@ -74,7 +74,7 @@ impl AnyResult {
     /// Waits for its value; that of a group is a list.
     pub async fn get<'a, T: serde::de::DeserializeOwned>(&self, options: impl Into<GetOptions<'a>>) -> Result<T> {
         let value = self.get_json(options).await?;
-        value.read().map_err(|error| Error::invalid(format!("result of {}", self.id()), error))
+        value.read().map_err(|error| Error::decode(format!("result of {}", self.id()), error))
     }
 
     /// The same, with the value as text.
@@ -111,7 +111,7 @@ impl AnyResult {
 }
 
 fn list(values: &[Json]) -> Result<Json> {
-    Json::of(values).map_err(|error| Error::invalid("results", error))
+    Json::of(values).map_err(|error| Error::decode("results", error))
 }
 
 impl From<AsyncResult> for AnyResult {

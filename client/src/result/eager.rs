@@ -74,7 +74,7 @@ impl EagerResult {
     /// Its value, or its failure. `null` if it ended in a state that is neither.
     pub fn get<T: DeserializeOwned>(&self) -> Result<T> {
         let value = self.get_json(true)?;
-        value.read().map_err(|error| Error::invalid(format!("result of {}", self.id), error))
+        value.read().map_err(|error| Error::decode(format!("result of {}", self.id), error))
     }
 
     /// The same; Celery's other name for it.

@@ -22,10 +22,11 @@ impl AsyncResult {
     /// Waits for its value: at most a given time, or `None`: as long as it takes; for more see [`GetOptions`].
     ///
     /// A task that failed or was revoked is [`Error::Task`], and so is one before it in its chain; the end of the time is
-    /// [`Error::Timeout`], and the task goes on. One that left no result (IGNORED) yields JSON's `null`.
+    /// [`Error::Timeout`], and the task goes on; a value of another type is [`Error::Decode`]. One that left no result
+    /// (IGNORED) yields JSON's `null`.
     pub async fn get<'a, T: DeserializeOwned>(&self, options: impl Into<GetOptions<'a>>) -> Result<T> {
         let value = self.get_json(options).await?;
-        value.read().map_err(|error| Error::invalid(format!("result of {}", self.id), error))
+        value.read().map_err(|error| Error::decode(format!("result of {}", self.id), error))
     }
 
     /// As [`AsyncResult::get`], with the value as the text the task returned.

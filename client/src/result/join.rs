@@ -85,7 +85,7 @@ impl ResultSet {
     /// callback the list is empty.
     pub async fn get<'a, T: DeserializeOwned>(&self, options: impl Into<GetOptions<'a>>) -> Result<Vec<T>> {
         let values = self.join_native(options).await?;
-        let read = |value: Json| value.read().map_err(|error| Error::invalid("a result", error));
+        let read = |value: Json| value.read().map_err(|error| Error::decode("a result", error));
         values.into_iter().map(read).collect()
     }
 

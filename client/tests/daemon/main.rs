@@ -75,6 +75,15 @@ async fn a_failure_is_raised_with_its_exception_and_traceback() {
 }
 
 #[tokio::test]
+async fn a_value_of_another_type_is_no_fault_of_the_call() {
+    let daemon = Daemon::start([Answer::json(200, &meta("SUCCESS", r#""five""#))]);
+    let result = daemon.client().async_result(id());
+    let error = result.get::<u8>(None).await.unwrap_err();
+    assert!(matches!(&error, Error::Decode { what, .. } if what == "result of t-1"), "{error:?}");
+    assert_eq!(result.get_json(None).await.unwrap().as_str(), r#""five""#);
+}
+
+#[tokio::test]
 async fn a_wait_that_is_over_says_what_the_task_was_doing() {
     let daemon = Daemon::start([Answer::json(202, &meta("PROGRESS", "{}"))]);
     let error = daemon.client().async_result(id()).wait(Some(Duration::ZERO)).await.unwrap_err();

@@ -280,7 +280,9 @@ async fn a_group_is_what_a_group_that_is_sent_comes_to() {
     assert_eq!((sent.id(), sent.parent().unwrap().id()), (&task("g"), &task("a")));
     assert_eq!(sent.into_group().unwrap().children()[0].id(), &task("b"));
     let error = daemon.client().apply_async(canvas()).await.unwrap_err();
-    assert!(error.to_string().contains("use submit"), "{error}");
+    assert!(error.to_string().contains("was sent") && error.to_string().contains("use submit"), "{error}");
+    let Error::EndsInGroup(group) = error else { panic!("{error:?}") };
+    assert_eq!((group.id(), group.children()[0].id()), (&task("g"), &task("b")), "what was sent is not lost");
 }
 
 #[tokio::test]

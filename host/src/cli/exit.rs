@@ -77,7 +77,7 @@ impl Exit {
             Error::Address { .. } | Error::Invalid { .. } => Self::Usage,
             Error::Unreachable { .. } => Self::Unreachable,
             Error::Timeout { .. } | Error::IncompleteStream { .. } => Self::TimedOut,
-            Error::Task(_) | Error::Protocol { .. } => Self::Failed,
+            Error::Task(_) | Error::Protocol { .. } | Error::EndsInGroup(_) | Error::Decode { .. } => Self::Failed,
             Error::Problem(problem) => Self::of_problem(problem),
         }
     }
