@@ -59,7 +59,7 @@ impl Client {
         Self(Arc::new(Inner { token, ..Arc::unwrap_or_clone(self.0) }))
     }
 
-    /// How long waits and event streams try to reach a daemon again that has answered before; 30 seconds otherwise.
+    /// How long submits, waits and event streams try to reach a daemon again that has answered before; 30 seconds otherwise.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self(Arc::new(Inner { patience, ..Arc::unwrap_or_clone(self.0) }))

@@ -82,7 +82,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may go through later.
+    /// Whether the same call may go through later. (A batch that got no answer may have been stored: what is in it without a
+    /// `task_id` would be another task, sent again.)
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,

@@ -8,9 +8,10 @@ use lovage_model::api::{
     RevokeRequest, SubmitReply, SubmitRequest, TaskLogs, TaskPage,
 };
 use lovage_model::{Json, QueueName, ResultMeta, SignatureOptions, State, TaskId, TaskName};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use uuid::Uuid;
 
-use crate::http::PROMPT;
+use crate::http::{PROMPT, Patience};
 use crate::{AnyResult, AsyncResult, Client, Error, Result, Signature};
 
 /// The longest the daemon holds an answer back.
@@ -77,13 +78,38 @@ impl Client {
         }
     }
 
-    /// Sends a body as it is. With a `task_id` among its options it may be sent twice and runs once.
+    /// Sends a body as it is, but for an id: what names none gets one here, as Celery's senders give it. So it may be sent again
+    /// when the connection breaks and nobody knows what became of it, for as long as [`Client::with_patience`] says, and
+    /// runs once.
+    ///
+    /// A canvas whose parts name ids of their own is sent once: sent again it might be another one.
     pub async fn send_request(&self, body: &SubmitRequest) -> Result<Receipt> {
-        let request = match options(body).and_then(|options| options.task_id.as_ref()) {
-            Some(id) => self.request(Method::PUT, self.route(&["v1", "tasks", id.as_str()])?),
-            None => self.request(Method::POST, self.route(&["v1", "tasks"])?),
-        };
-        let response = self.send(request.timeout(PROMPT).json(body)).await?;
+        let given = options(body).and_then(|options| options.task_id.as_ref());
+        let own = if given.is_none() { with_own_id(body) } else { None };
+        let (mut patience, mut is_unsure) = (Patience::new(), false);
+        loop {
+            let request = match given {
+                Some(id) => self.request(Method::PUT, self.route(&["v1", "tasks", id.as_str()])?),
+                None => self.request(Method::POST, self.route(&["v1", "tasks"])?),
+            };
+            match self.submitted(request.json(own.as_ref().unwrap_or(body))).await {
+                Err(error) if given.is_some() || own.is_some() => {
+                    // Once an answer was lost, also a refusal that may pass leaves open what became of the first.
+                    is_unsure |= matches!(error, Error::Unreachable { .. });
+                    if !is_unsure {
+                        return Err(error);
+                    }
+                    patience.after(error, self).await?;
+                }
+                Err(error) => return Err(error),
+                // What has an id of ours was sent by nobody else.
+                Ok(receipt) => return Ok(Receipt { is_new: receipt.is_new || own.is_some(), ..receipt }),
+            }
+        }
+    }
+
+    async fn submitted(&self, request: RequestBuilder) -> Result<Receipt> {
+        let response = self.send(request.timeout(PROMPT)).await?;
         let is_new = response.status() == StatusCode::ACCEPTED;
         Ok(Receipt { reply: self.json(response).await?, is_new })
     }
@@ -208,6 +234,28 @@ impl Client {
             _ => Err(self.refusal(response).await),
         }
     }
+}
+
+/// The same call under an id that nobody else has. None: its parts may name ids, which it would not go with.
+fn with_own_id(body: &SubmitRequest) -> Option<SubmitRequest> {
+    let (task, inside, is_canvas) = match &body.signature {
+        Some(call) => (Some(&call.task), [Some(&call.args), Some(&call.kwargs)], call.subtask_type.is_some()),
+        None => (body.task.as_ref(), [body.args.as_ref(), body.kwargs.as_ref()], false),
+    };
+    let is_canvas = is_canvas || task.is_some_and(|task| task.as_str().starts_with("celery."));
+    let names = |part: &Json| ["\"task_id\"", "\"group_id\""].iter().any(|key| part.as_str().contains(key));
+    let names_group = options(body).is_some_and(|options| options.group_id.is_some());
+    if is_canvas && (names_group || inside.into_iter().flatten().any(names)) {
+        return None;
+    }
+    let mut own = body.clone();
+    let options = match &mut own.signature {
+        Some(call) => &mut call.options,
+        None => own.options.get_or_insert_default(),
+    };
+    // As the daemon makes them: those of one time stay together in a store's index.
+    options.task_id = Some(TaskId::from_uuid(Uuid::now_v7()));
+    Some(own)
 }
 
 fn options(body: &SubmitRequest) -> Option<&SignatureOptions> {

@@ -40,6 +40,48 @@ async fn a_call_with_an_id_of_its_own_is_put_there() {
 }
 
 #[tokio::test]
+async fn a_submit_that_gets_no_answer_is_sent_again_as_the_same_task() {
+    let reply = r#"{"id":"t-1","state":"SUCCESS","result_tuple":[["t-1",null],null]}"#;
+    let daemon = Daemon::start([
+        Answer::cut("{"),
+        Answer::json(503, &scripted::problem(503, "draining", true)),
+        Answer::json(200, reply),
+        Answer::json(202, reply),
+        Answer::json(429, &scripted::problem(429, "queue_full", true)),
+    ]);
+    let client = daemon.client();
+    let call = || s("tour.add", (2, 3)).build().unwrap();
+    assert!(client.send_request(&call()).await.unwrap().is_new, "it was this call that is there already");
+    client.send_request(&call()).await.unwrap();
+    assert_eq!(
+        client.send_request(&call()).await.unwrap_err().code(),
+        Some("queue_full"),
+        "whose refusal is an answer"
+    );
+    let ids = daemon.seen().iter().map(sent_id).collect::<Vec<_>>();
+    assert!(ids[0].is_some() && ids[0] == ids[1] && ids[1] == ids[2] && ids[2] != ids[3], "{ids:?}");
+}
+
+#[tokio::test]
+async fn a_canvas_whose_parts_have_ids_is_sent_as_it_is_and_once() {
+    let reply = r#"{"id":"t-1","state":"PENDING","result_tuple":[["t-1",null],null]}"#;
+    let daemon = Daemon::start([Answer::json(202, reply), Answer::json(202, reply), Answer::cut("{")]);
+    let (client, part) = (daemon.client(), || s("tour.add", (1,)).task_id(id()));
+    client.apply_async(s("tour.add", (2, 3)) | s("tour.add", (1,))).await.unwrap();
+    client.apply_async(s("tour.add", ("task_id", "\"task_id\""))).await.unwrap();
+    let error = client.apply_async(s("tour.add", (2, 3)) | part()).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    let ids = daemon.seen().iter().map(sent_id).collect::<Vec<_>>();
+    assert!(ids[0].is_some() && ids[1].is_some() && ids[2].is_none(), "{ids:?}");
+}
+
+/// The id that a signature was sent with.
+fn sent_id(seen: &scripted::Seen) -> Option<String> {
+    let body: Value = serde_json::from_slice(&seen.body).unwrap();
+    body["signature"]["options"]["task_id"].as_str().map(str::to_owned)
+}
+
+#[tokio::test]
 async fn waiting_asks_again_until_the_task_has_ended() {
     let daemon = Daemon::start([
         Answer::json(202, &meta("STARTED", "null")),

@@ -44,7 +44,8 @@ impl Load {
         for number in 0..CLIENTS {
             let sender = Sender {
                 name: format!("{}-{number}", self.round),
-                client: self.client.clone(),
+                // Who is killed is not waited for.
+                client: self.client.clone().with_patience(Duration::ZERO),
                 dice: dice.split(),
                 promises: Arc::clone(&promises),
                 told: told.clone(),
