@@ -88,15 +88,22 @@ pub struct Response {
 }
 
 impl Response {
-    /// Itself, if its status is one of success (200 to 299). ConnectionError with status and the beginning of the body, if not.
+    /// Itself, if its status is one of success (200 to 299). If not, an exception that says the status and the beginning of the
+    /// body: ConnectionError for what may pass if it is tried again (408, 429, 500 to 599), so that `autoretry_for` may name it;
+    /// and for all else, which another try would not change, `HTTPError` of `requests.exceptions`, with the status as its
+    /// second argument.
     #[track_caller]
     pub fn ok(self) -> TaskResult<Self> {
         const SHOWN: usize = 200;
         if (200..300).contains(&self.status) {
             return Ok(self);
         }
-        let shown = String::from_utf8_lossy(&self.body[..self.body.len().min(SHOWN)]).into_owned();
-        Err(TaskError::builtin("ConnectionError", format!("the server answers {}: {shown}", self.status)))
+        let shown = String::from_utf8_lossy(&self.body[..self.body.len().min(SHOWN)]);
+        let text = format!("the server answers {}: {shown}", self.status);
+        Err(match self.status {
+            408 | 429 | 500..=599 => TaskError::builtin("ConnectionError", text),
+            status => TaskError::raise("HTTPError", "requests.exceptions", (text, status)),
+        })
     }
 
     /// The first header of that name.
@@ -114,5 +121,26 @@ impl Response {
     #[track_caller]
     pub fn json<T: DeserializeOwned>(&self) -> TaskResult<T> {
         serde_json::from_slice(&self.body).map_err(|error| TaskError::builtin("ValueError", error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_a_connection_error() {
+        let answered = |status: u16| Response { status, headers: Vec::new(), body: b"because".to_vec() }.ok();
+        assert!(answered(204).is_ok());
+        for status in [408, 429, 500, 503, 599] {
+            let told = answered(status).unwrap_err().exception().to_string();
+            assert_eq!(told, format!("ConnectionError: the server answers {status}: because"));
+        }
+        for status in [301, 400, 401, 404, 422] {
+            let raised = answered(status).unwrap_err().exception();
+            assert_eq!((raised.exc_type.as_str(), raised.exc_module.as_str()), ("HTTPError", "requests.exceptions"));
+            let args = format!(r#"["the server answers {status}: because",{status}]"#);
+            assert_eq!(raised.exc_message.as_str(), args);
+        }
     }
 }
