@@ -3,7 +3,7 @@
 mod access;
 mod hosts;
 
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use lovage_model::api::{Health, QueueView};
 use lovage_model::{ModuleVersion, Parameter, ParameterKind, ResultMeta, State, TaskDefinition, Timestamp};
 
@@ -14,12 +14,18 @@ pub(crate) use hosts::{beat, inspected, workers};
 
 /// The longest argument list or result in a table, in characters.
 const LONGEST: usize = 200;
+/// What is copied from a table, to be given to another command: never broken, however narrow the terminal is. The others are.
+const WHOLE: [&str; 5] = ["ID", "NAME", "MODULE", "QUEUE", "HOST"];
 
+/// Of a table with a header, the first column says what a line is about.
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if !header.is_empty() {
         table.set_header(header.iter().copied());
+    }
+    if let (Some(true), Some(column)) = (header.first().map(|name| WHOLE.contains(name)), table.column_mut(0)) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
     }
     table
 }
@@ -227,6 +233,15 @@ mod tests {
 ID   NAME      STATE    QUEUE   RETRIES  SUBMITTED             RAN
 t-1  tour.add  FAILURE  celery  1        2026-11-21 00:00:00Z  1.50 s";
         assert_eq!(tasks(&[meta("no")], false), expected);
+    }
+
+    #[test]
+    fn what_is_copied_is_never_broken() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let mut narrow = table(&["ID", "NAME"]);
+        narrow.set_width(30).add_row([cell(id), cell("a name of several words")]);
+        let shown = text_of(narrow);
+        assert!(shown.contains(id) && !shown.contains("a name of several words"), "{shown}");
     }
 
     #[test]
