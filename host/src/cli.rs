@@ -25,9 +25,12 @@ mod task;
 mod value;
 mod watch;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use lovage_client::Client;
 
@@ -129,6 +132,15 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it is a client of a daemon.
+    fn asks_a_daemon(&self) -> bool {
+        let is_one = matches!(self, Self::Serve(_) | Self::Dev(_) | Self::CompileChild(_) | Self::ExecutorChild);
+        let needs_none = matches!(self, Self::Exec(_) | Self::Store(_) | Self::Config(_) | Self::Completions { .. });
+        !is_one && !needs_none
+    }
+}
+
 /// What a verb needs that asks a daemon.
 struct Session {
     client: Client,
@@ -137,7 +149,7 @@ struct Session {
 
 /// Reads the command line, does what it says, and returns how it ended.
 pub fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
+    let cli = typed(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let screen = Screen::of_process(cli.globals.output);
     run(cli, screen).unwrap_or_else(|error| match Exit::of(&error) {
         Some(exit) => {
@@ -146,6 +158,22 @@ pub fn main() -> ExitCode {
         }
         None => Exit::Done.into(),
     })
+}
+
+/// The command line. Which daemon is asked is no option of a verb that asks none: it would do nothing. (A variable of the
+/// environment may be there for other verbs.)
+fn typed(line: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(line)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let typed = |option: &&str| matches.value_source(option) == Some(ValueSource::CommandLine);
+    match ["url", "token"].into_iter().find(typed) {
+        Some(option) if !cli.command.asks_a_daemon() => {
+            let why = format!("--{option} is for what asks a daemon, and this asks none: leave it out");
+            Err(command.error(ErrorKind::ArgumentConflict, why))
+        }
+        _ => Ok(cli),
+    }
 }
 
 fn run(cli: Cli, screen: Screen) -> anyhow::Result<ExitCode> {

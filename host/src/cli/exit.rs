@@ -37,13 +37,13 @@ pub(crate) enum Exit {
 pub(crate) const TABLE: &str = "\
 Exit codes:
   0  done
-  1  the task failed or was revoked, or the command itself failed
-  2  usage: what was typed or sent makes no sense
-  3  not found: no such task or module
+  1  the task failed or was revoked, or the command did: a full or failing daemon
+  2  usage: what was typed or sent makes no sense, or not beside what is there
+  3  not found: nothing has this id or name
   4  not allowed: the daemon refuses who asks, or the address that was asked
-  5  the wait was over before the task had ended
-  6  no daemon answered (start one with `lovage serve`)
-  129, 130, 143  `lovage exec` was stopped by SIGHUP, SIGINT, SIGTERM";
+  5  not yet: the task had not ended, and the wait for it was over
+  6  no daemon answered (start one with `lovage serve`), or the connection broke
+  129, 130, 143  it was stopped by SIGHUP, SIGINT, SIGTERM";
 
 /// What was typed makes no sense; the text says what, and what would.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +124,11 @@ mod tests {
             code: text(),
             retryable: false,
         }))
+    }
+
+    #[test]
+    fn the_page_has_the_same_table() {
+        assert!(include_str!("../../../docs/operating.md").contains(TABLE), "docs/operating.md");
     }
 
     #[test]

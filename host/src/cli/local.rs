@@ -149,28 +149,57 @@ fn load(typed: Serve) -> anyhow::Result<Config> {
 }
 
 pub(crate) fn serve(typed: Serve, screen: Screen) -> anyhow::Result<Exit> {
-    daemon::serve(&load(typed)?, |ready| screen.note(&banner(&ready)))?;
+    let config = load(typed)?;
+    daemon::serve(&config, |ready| {
+        let lines = if config.log.json { json(&ready, screen.is_live()) } else { words(&ready) };
+        lines.iter().for_each(|line| screen.note(line));
+    })?;
     Ok(Exit::Done)
 }
 
-fn banner(ready: &Ready) -> String {
+/// What is said of a daemon that is ready, for people.
+fn words(ready: &Ready) -> Vec<String> {
     let queues = ready.queues.as_ref().map_or_else(|| "all".to_owned(), |names| names.join(", "));
-    let token = ready.token.as_ref().map_or_else(String::new, |token| {
-        format!(
-            "\n\nThis token may do everything, and is not shown again. With it, make others (lovage token add --help):\n  \
-             export LOVAGE_TOKEN={token}"
-        )
-    });
-    format!(
+    let banner = format!(
         "{} {} is ready\n  api          http://{}\n  store        {}\n  queues       {queues}\n  concurrency  {}\n  \
-         modules      {}{token}",
+         modules      {}",
         ready.hostname,
         env!("CARGO_PKG_VERSION"),
         ready.address,
         ready.store,
         ready.concurrency,
         ready.modules
+    );
+    let token = ready.token.as_deref().map(|token| format!("\n{}", token_in_words(token)));
+    std::iter::once(banner).chain(token).collect()
+}
+
+fn token_in_words(token: &str) -> String {
+    format!(
+        "This token may do everything, and is not shown again. With it, make others (lovage token add --help):\n  \
+         export LOVAGE_TOKEN={token}"
     )
+}
+
+/// The same as lines of the log, which are JSON from the first one on: its reader knows nothing else. The token is for
+/// whoever sits there, if anybody does.
+fn json(ready: &Ready, is_live: bool) -> Vec<String> {
+    let line = |fields: serde_json::Value| {
+        let at = ready.at.to_string();
+        serde_json::json!({"timestamp": at, "level": "INFO", "fields": fields, "target": "lovage"}).to_string()
+    };
+    let is_ready = line(serde_json::json!({
+        "message": "ready", "hostname": ready.hostname, "version": env!("CARGO_PKG_VERSION"),
+        "api": format!("http://{}", ready.address), "store": ready.store, "queues": ready.queues,
+        "concurrency": ready.concurrency, "modules": ready.modules,
+    }));
+    let token = ready.token.as_deref().map(|token| match is_live {
+        true => token_in_words(token),
+        false => line(serde_json::json!({
+            "message": "this token may do everything, and is not shown again", "token": token,
+        })),
+    });
+    std::iter::once(is_ready).chain(token).collect()
 }
 
 pub(crate) fn dev(typed: Dev, screen: Screen) -> anyhow::Result<Exit> {
@@ -323,6 +352,34 @@ pub(crate) fn config(command: ConfigCommand, screen: Screen) -> anyhow::Result<E
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn ready(token: Option<&str>) -> Ready {
+        Ready {
+            at: lovage_model::Timestamp::from_micros(0),
+            address: "127.0.0.1:7380".parse().unwrap(),
+            hostname: "lovage@h".to_owned(),
+            store: "memory:".to_owned(),
+            concurrency: 4,
+            queues: None,
+            modules: 2,
+            token: token.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn where_the_log_is_json_so_is_its_first_line() {
+        let read = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let lines = json(&ready(Some("lovage_t_1")), false);
+        let [first, token] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!(read(first)["fields"]["api"], "http://127.0.0.1:7380", "{first}");
+        assert_eq!(read(first)["fields"]["modules"], 2, "{first}");
+        assert!(!first.contains("lovage_t_1") && read(first)["timestamp"].is_string(), "{first}");
+        assert_eq!(read(token)["fields"]["token"], "lovage_t_1");
+        let lines = json(&ready(Some("lovage_t_1")), true);
+        assert!(lines[1].contains("export LOVAGE_TOKEN=lovage_t_1"), "who sits there can copy it: {lines:?}");
+        assert_eq!(json(&ready(None), true).len(), 1);
+        assert!(words(&ready(Some("lovage_t_1")))[1].starts_with("\nThis token"), "apart from the rest");
+    }
 
     #[test]
     fn a_development_daemon_tells_how_to_reach_it() {

@@ -78,6 +78,24 @@ fn nonsense_is_refused() {
 }
 
 #[test]
+fn where_a_daemon_is_has_no_place_beside_a_verb_that_asks_none() {
+    let refused = |line: &str| typed(line.split(' ').map(str::to_owned)).err().map(|error| error.to_string());
+    for line in [
+        "lovage exec m.wasm add --url http://h:1",
+        "lovage --token t serve",
+        "lovage dev --token t",
+        "lovage store check --url http://h:1",
+        "lovage config show --token t",
+    ] {
+        let told = refused(line).expect(line);
+        assert!(told.contains("asks none: leave it out") && told.contains("Usage"), "{line}: {told}");
+    }
+    for line in ["lovage --url http://h:1 task list", "lovage status --token t", "lovage exec m.wasm add -o json"] {
+        assert_eq!(refused(line), None, "{line}");
+    }
+}
+
+#[test]
 fn an_address_without_a_scheme_is_http() {
     assert_eq!(with_scheme("localhost:7380"), "http://localhost:7380");
     assert_eq!(with_scheme("https://h"), "https://h");

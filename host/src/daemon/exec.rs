@@ -37,7 +37,7 @@ pub struct ExecArgs {
     pub fuel: Option<u64>,
     /// Linear memories and tables together.
     pub memory_bytes: Option<u64>,
-    /// A file of settings, for its limits and grants.
+    /// A file of settings, for its limits and grants; as for a daemon, variables of the environment go before it.
     pub config: Option<PathBuf>,
 }
 
@@ -76,7 +76,7 @@ async fn run_in(
 
 fn plan(args: &ExecArgs, cache: PathBuf, id: TaskId) -> anyhow::Result<Plan> {
     let flags = Flags { config: args.config.clone(), ..Flags::default() };
-    let mut config = config::load(&flags, std::iter::empty(), |path| std::fs::read_to_string(path))?;
+    let mut config = config::load(&flags, std::env::vars_os(), |path| std::fs::read_to_string(path))?;
     config.worker.concurrency = 16;
     if let Some(memory_bytes) = args.memory_bytes {
         config.limits.memory_bytes = memory_bytes;

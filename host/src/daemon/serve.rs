@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lovage_model::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -25,6 +26,8 @@ use crate::store::redis::{Options, RedisStore};
 /// What a daemon tells when it is ready.
 #[derive(Debug, Clone)]
 pub struct Ready {
+    /// When it was.
+    pub at: Timestamp,
     /// Where it listens.
     pub address: SocketAddr,
     /// Its name.
@@ -157,6 +160,7 @@ pub(super) async fn keep<F: Future<Output = ()>>(
         farewell: FAREWELL,
     };
     ready(Ready {
+        at: clock::now(),
         address: listener.local_addr()?,
         hostname: config.worker.hostname.clone(),
         store: shown(&config.store),

@@ -72,6 +72,19 @@ fn the_tour_runs_without_a_daemon() {
 }
 
 #[test]
+fn settings_of_the_environment_hold_for_a_run_without_a_daemon() {
+    let with = |value: &str| {
+        let mut greedy = command(["exec", guests::tour().to_str().unwrap(), "greedy", "100"]);
+        greedy.env("LOVAGE__LIMITS__MEMORY_BYTES", value);
+        run(greedy)
+    };
+    let told = with("16777216").fails(1);
+    assert!(told.contains("MemoryLimitExceeded"), "{told}");
+    let told = with("much").fails(2);
+    assert!(told.contains("LOVAGE__LIMITS__MEMORY_BYTES"), "{told}");
+}
+
+#[test]
 fn a_canvas_runs_without_a_daemon() {
     let canvas = |kind: &str, kwargs: serde_json::Value| json!({"task": format!("celery.{kind}"), "kwargs": kwargs, "subtask_type": kind});
     let add = |args: serde_json::Value| json!({"task": "tour.add", "args": args});
