@@ -1,6 +1,7 @@
 //! The binary as a script meets it: what is on standard output, what on standard error, and how it ends. Behind it
 //! stands a daemon of a few lines.
 
+use std::io::{Read as _, Write as _};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
@@ -8,9 +9,11 @@ use axum::Router;
 use axum::extract::{Path, RawQuery};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 
 /// Ids are what becomes of the task: `SUCCESS`, `FAILURE`, `STARTED`, or the status of a refusal.
 async fn result(Path(id): Path<String>) -> Response {
@@ -106,6 +109,11 @@ async fn revoke(body: String) -> String {
     json!({"results": body["ids"].as_array().unwrap().iter().map(answer).collect::<Vec<_>>()}).to_string()
 }
 
+/// Takes one that was said right.
+async fn set_secret(body: String) -> Response {
+    if body == "hush" { StatusCode::NO_CONTENT.into_response() } else { refusal(StatusCode::UNPROCESSABLE_ENTITY) }
+}
+
 async fn list(RawQuery(query): RawQuery) -> String {
     let query = query.unwrap_or_default();
     if query.contains("state=TYPO") || query.contains("name=add") {
@@ -134,6 +142,7 @@ fn daemon() -> String {
         .route("/v1/tasks/{id}/result", get(gated_result))
         .route("/v1/tasks/{id}/events", get(gated_events))
         .route("/v1/tasks/{id}/logs", get(logs))
+        .route("/v1/modules/{name}/secrets/{secret}", put(set_secret))
         .route("/v1/queues/{name}/purge", post(async || json!({"purged": 3}).to_string()))
         .with_state(Arc::new(tokio::sync::Semaphore::new(0)));
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -223,6 +232,43 @@ async fn each_ending_has_its_exit_code() {
         assert_eq!((was, stdout), (Some(code), ""), "{args:?}: {stderr}");
         assert!(stderr.contains(says), "{args:?}: {stderr}");
     }
+}
+
+/// A terminal: the side of whoever sits there, and that of the program.
+fn terminal() -> (std::fs::File, std::fs::File) {
+    let sitting = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&sitting).unwrap();
+    unlockpt(&sitting).unwrap();
+    // It is nobody's own: who has one is ended with it.
+    let flags = OFlags::RDWR | OFlags::NOCTTY;
+    let program = rustix::fs::open(ptsname(&sitting, Vec::<u8>::new()).unwrap(), flags, Mode::empty()).unwrap();
+    (sitting.into(), program.into())
+}
+
+#[tokio::test]
+async fn a_secret_that_is_typed_is_not_shown() {
+    let (mut sitting, program) = terminal();
+    let before = rustix::termios::tcgetattr(&program).unwrap().local_modes;
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_lovage"))
+        .args(["secret", "set", "m", "S"])
+        .env("LOVAGE_URL", daemon())
+        .env_remove("LOVAGE_TOKEN")
+        .stdin(program.try_clone().unwrap())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = tokio::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let prompt = said.next_line().await.unwrap().unwrap();
+    assert!(prompt.contains("not shown"), "{prompt}");
+    sitting.write_all(b"hush\n\x04").unwrap();
+    let status = child.wait().await.unwrap();
+    assert_eq!((status.code(), said.next_line().await.unwrap().as_deref()), (Some(0), Some("set S for m")));
+    assert_eq!(rustix::termios::tcgetattr(&program).unwrap().local_modes, before, "and then all is as it was");
+    drop(program);
+    // The end of it is an error on Linux: nobody has the other side any more.
+    let mut shown = Vec::new();
+    _ = sitting.read_to_end(&mut shown);
+    assert_eq!(String::from_utf8(shown).unwrap().trim(), "", "the terminal shows the end of the line, and no more");
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! `lovage secret`: what the tasks of a module are told in confidence.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 
 use clap::Subcommand;
 use lovage_model::{ModuleName, SecretName};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::Session;
 use super::exit::{Exit, Usage};
+use super::screen::Screen;
 use super::value::{Stdin, text};
+use crate::daemon::Stopped;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
@@ -35,11 +38,11 @@ pub(crate) enum SecretCommand {
 pub(crate) async fn execute(command: SecretCommand, Session { client, screen }: &Session) -> anyhow::Result<Exit> {
     match command {
         SecretCommand::Set { module, name, from } => {
-            let stdin = std::io::stdin();
-            if from == "-" && stdin.is_terminal() {
-                screen.note("type the secret, then Enter and Ctrl-D");
-            }
-            let mut secret = text(&from, "the secret", &mut Stdin::new(stdin))?;
+            let mut secret = if from == "-" && io::stdin().is_terminal() {
+                typed(screen).await?
+            } else {
+                text(&from, "the secret", &mut Stdin::new(io::stdin()))?
+            };
             secret.truncate(secret.trim_end_matches(['\r', '\n']).len());
             if secret.is_empty() {
                 return Err(Usage::error("the secret is empty: nothing was set (lovage secret rm takes one away)"));
@@ -53,4 +56,45 @@ pub(crate) async fn execute(command: SecretCommand, Session { client, screen }: 
         }
     }
     Ok(Exit::Done)
+}
+
+/// What is typed at the terminal, which does not show it.
+async fn typed(screen: &Screen) -> anyhow::Result<String> {
+    let _unseen = Unseen::begin()?;
+    screen.note("type the secret, which is not shown, then Enter and Ctrl-D");
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // On a thread that nobody waits for: who is interrupted is still reading.
+    std::thread::spawn(move || tell.send(text("-", "the secret", &mut Stdin::new(io::stdin()))));
+    tokio::select! {
+        secret = told => secret?,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            Err(Stopped::Interrupt.into())
+        }
+    }
+}
+
+/// While it is there, the terminal shows nothing of what is typed but ends of lines.
+struct Unseen {
+    stdin: io::Stdin,
+    before: Termios,
+}
+
+impl Unseen {
+    fn begin() -> io::Result<Self> {
+        let stdin = io::stdin();
+        let before = tcgetattr(&stdin)?;
+        let mut unseen = before.clone();
+        unseen.local_modes.remove(LocalModes::ECHO);
+        unseen.local_modes.insert(LocalModes::ECHONL);
+        tcsetattr(&stdin, OptionalActions::Now, &unseen)?;
+        Ok(Self { stdin, before })
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        // A terminal that is gone by now shows nothing.
+        _ = tcsetattr(&self.stdin, OptionalActions::Now, &self.before);
+    }
 }
