@@ -25,20 +25,23 @@ BUILD_SUITE := env -u RUSTFLAGS cargo build --locked --profile guest --target wa
 BUILD_LOAD := env -u RUSTFLAGS cargo build --locked --profile guest --target wasm32-wasip2 --target-dir target/guests \
               -p lovage-test-guests --example load
 
-.PHONY: help setup build test lint demo example celery-suite bench attack nightly fuzz clean
+.PHONY: help setup setup-tests build test lint demo example celery-suite bench attack nightly fuzz clean
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: ## Install what builds and tests need and is missing (the wasm32-wasip2 target, redis-server, python3-venv)
+setup: ## Install what builds need and is missing (a C compiler, Python 3, the wasm32-wasip2 target)
 	@scripts/setup.sh
+
+setup-tests: ## The same for tests and benches (redis-server, python3-venv, and a browser where one can be had)
+	@scripts/setup.sh tests
 
 build: setup ## Build the binary, and the modules in tasks/ as components
 	$(BUILD)
 	$(BUILD_TASKS)
 	@echo; echo "  $(LOVAGE)"; for task in $(GUESTS)/*.wasm; do echo "  $$task"; done
 
-test: setup ## Run every test (this is what CI runs)
+test: setup-tests ## Run every test (this is what CI runs)
 	@scripts/test.sh
 
 lint: setup ## Check formatting, lints, docs and, if cargo-deny is installed, licences and advisories
@@ -53,20 +56,20 @@ demo: setup ## Build everything and watch it at work, from the first task to a k
 	$(BUILD_TASKS)
 	@python3 scripts/demo.py $(LOVAGE) $(GUESTS)
 
-example: setup ## Run a Celery worker and Lovage beside each other, with one client of both
+example: setup-tests ## Run a Celery worker and Lovage beside each other, with one client of both
 	$(BUILD)
 	$(BUILD_TASKS)
 	@LOVAGE=$(abspath $(LOVAGE)) MODULES=$(abspath $(GUESTS)) examples/beside-celery/run.sh
 
-celery-suite: setup ## Run Celery's own integration suite, from PyPI, against Lovage (about 20 minutes)
+celery-suite: setup-tests ## Run Celery's own integration suite, from PyPI, against Lovage (about 20 minutes)
 	$(BUILD)
 	$(BUILD_SUITE)
 	@LOVAGE=$(abspath $(LOVAGE)) scripts/celery-suite.sh
 
-bench: setup ## Measure, in release mode: a table for Lovage by itself, and one for it beside Celery
+bench: setup-tests ## Measure, in release mode: a table for Lovage by itself, and one for it beside Celery
+	$(BUILD_LOAD)
 	cargo bench --locked -p lovage --bench lovage
 	cargo build --release --locked -p lovage --bin lovage
-	$(BUILD_LOAD)
 	@"$$(scripts/python.sh)" scripts/bench-celery.py $(TARGET)/release/lovage $(GUESTS)/examples/load.wasm
 
 FUZZ_SECONDS ?= 60

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sees to what a build needs, and installs what is missing if it can. Quick when everything is there.
+# Sees to what a build needs, and with `tests` to what tests and benches need as well; installs what is missing if it can. Quick when
+# everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,9 +25,6 @@ apt_package() { # command, package
 command -v cargo >/dev/null || missing "cargo is missing. Install Rust from https://rustup.rs, then open a new shell"
 apt_package cc build-essential
 apt_package python3 python3
-# A server for the tests, which start their own: the one of the system is not needed, and not touched.
-apt_package redis-server redis-server
-python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
 
 # rust-toolchain.toml names compiler and targets; where rustup is not set to install those by itself, it is done here.
 has_target() {
@@ -37,4 +35,17 @@ if ! has_target; then
         missing "this Rust has no target wasm32-wasip2 and there is no rustup to add it: see https://rustup.rs"
     rustup target add wasm32-wasip2
     has_target || missing "rustup added wasm32-wasip2, but rustc does not find it: is another rustc first in PATH?"
+fi
+
+[ "${1:-}" = tests ] || exit 0
+
+# A server for the tests, which start their own: the one of the system is not needed, and not touched.
+apt_package redis-server redis-server
+# For a Python with Celery in target/ (scripts/python.sh).
+python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+# A browser to look at Flower with, where one can be had; else Flower's pages are fetched, and not looked at.
+if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "setup: installing chromium"
+    (apt_install chromium) >/dev/null 2>&1 ||
+        echo "setup: chromium cannot be installed; Flower is tested without a browser" >&2
 fi

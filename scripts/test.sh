@@ -5,13 +5,6 @@ cd "$(dirname "$0")/.."
 mkdir -p target
 log=target/test.log
 
-# A browser to look at Flower with, where one can be had; else Flower's pages are fetched, and not looked at.
-if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "test: installing chromium"
-    (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) >/dev/null 2>&1 ||
-        echo "test: chromium cannot be installed; Flower is tested without a browser" >&2
-fi
-
 cargo fmt --all --check || { echo "not formatted: cargo fmt --all" >&2; exit 1; }
 cargo test --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
