@@ -78,7 +78,7 @@ fn row(table: &mut Table, what: &str, measured: &Measured, ratio: String) {
     let value = format!("{:.0} µs each", measured.each());
     let bytes = measured.bytes / measured.members as u64;
     let against = format!("{ratio}{bytes} bytes written each; {}", each_us(measured.cpu, measured.members));
-    table.row("f", format!("{what}, file store"), value, against);
+    table.row("f", format!("{what}, file store, in-process"), value, against);
 }
 
 async fn open(rig: &Rig, place: &Path) -> anyhow::Result<House> {

@@ -55,7 +55,7 @@ struct Drained {
 fn row(table: &mut Table, count: usize, drained: &Drained, ratio: String) {
     let value = format!("{:.0} /s", drained.rate);
     let ratio = format!("{ratio}; {}", each_us(drained.cpu, count));
-    table.row("b", format!("drain of {count} no-op tasks, file store"), value, ratio);
+    table.row("b", format!("drain of {count} no-op tasks, file store, in-process"), value, ratio);
 }
 
 async fn drain(rig: &Rig, count: usize, call: Call, apart: bool) -> anyhow::Result<Drained> {

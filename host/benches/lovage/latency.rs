@@ -8,20 +8,21 @@ use std::time::{Duration, Instant};
 use lovage_client::{Client, Signature};
 use lovage_model::{ModuleName, TaskName, api::SubmitRequest};
 
-use crate::rig::{Daemon, Rig, Table, ms, percentile};
+use crate::rig::{Daemon, PROCESSES, Rig, Table, ms, percentile};
 
 const BATCH: usize = 200;
 
 pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let daemon = Daemon::start(&[])?;
+        let daemon = Daemon::start(PROCESSES, &[])?;
         let client = daemon.client()?;
         client.push_module(&ModuleName::new("load")?, rig.component.clone().into(), false).await?;
         let idle = round_trips(&client, rig.count(2000)).await?;
         row(table, "idle", &idle);
         let most = capacity(&client, rig.count(50) * BATCH).await?;
-        table.row("c", "HTTP batches, submit to last result", format!("{most:.0} /s"), "");
+        let what = format!("HTTP batches, submit to last result, {PROCESSES}");
+        table.row("c", what, format!("{most:.0} /s"), "");
         let (stop, pace) = (Arc::new(AtomicBool::new(false)), Duration::from_secs_f64(BATCH as f64 / (most / 2.0)));
         let load = tokio::spawn(keep_busy(daemon.client()?, pace, Arc::clone(&stop)));
         let loaded = round_trips(&client, rig.count(2000)).await?;
@@ -34,7 +35,8 @@ pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
 
 fn row(table: &mut Table, when: &str, sorted: &[Duration]) {
     let (p50, p99) = (percentile(sorted, 0.5), percentile(sorted, 0.99));
-    table.row("c", format!("HTTP submit to result, {when}, p50 / p99"), format!("{} / {}", ms(p50), ms(p99)), "");
+    let what = format!("HTTP submit to result, {when}, {PROCESSES}, p50 / p99");
+    table.row("c", what, format!("{} / {}", ms(p50), ms(p99)), "");
 }
 
 async fn round_trips(client: &Client, count: usize) -> anyhow::Result<Vec<Duration>> {

@@ -1,4 +1,5 @@
-//! (e) Memory: a daemon at rest, and with thousands of tasks suspended in the middle of a run.
+//! (e) Memory: a daemon at rest, and with thousands of tasks suspended in the middle of a run; each with all of its processes,
+//! where tasks run in processes of their own and where they run in the daemon's.
 
 use std::time::Duration;
 
@@ -6,30 +7,39 @@ use anyhow::ensure;
 use lovage_client::Client;
 use lovage_model::{Json, ModuleName, TaskName, api::SubmitRequest};
 
-use crate::rig::{Daemon, Rig, Table};
+use crate::rig::{Daemon, PROCESSES, Rig, Table};
 
 pub(crate) fn measure(rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let daemon = Daemon::start(&[])?;
-        let client = daemon.client()?;
-        client.push_module(&ModuleName::new("load")?, rig.component.clone().into(), false).await?;
-        let rest = daemon.resident_mib()?;
-        table.row("e", "daemon at rest", format!("{rest:.0} MiB"), "goal: under 60 MiB");
-        drop(daemon);
-
-        let count = rig.count(10_000);
-        let daemon = Daemon::start(&["--concurrency", &count.to_string()])?;
-        let client = daemon.client()?;
-        client.push_module(&ModuleName::new("load")?, rig.component.clone().into(), false).await?;
-        let empty = daemon.resident_mib()?;
-        suspend(&client, count).await?;
-        let full = daemon.resident_mib()?;
-        table.row("e", format!("{count} tasks asleep at once"), format!("{full:.0} MiB"), "goal: under 1,024 MiB");
-        let each = (full - empty) * 1000.0 / count as f64;
-        table.row("e", "1,000 suspended tasks", format!("{each:.0} MiB"), format!("{:.0} KiB a task", each * 1.024));
+        for isolation in [PROCESSES, "in-process"] {
+            measure_in(isolation, rig, table).await?;
+        }
         Ok(())
     })
+}
+
+async fn measure_in(isolation: &str, rig: &Rig, table: &mut Table) -> anyhow::Result<()> {
+    let daemon = Daemon::start(isolation, &[])?;
+    let client = daemon.client()?;
+    client.push_module(&ModuleName::new("load")?, rig.component.clone().into(), false).await?;
+    let rest = daemon.memory_mib()?;
+    table.row("e", format!("daemon at rest, {isolation}"), format!("{rest:.0} MiB"), "goal: under 60 MiB");
+    drop(daemon);
+
+    let count = rig.count(10_000);
+    let daemon = Daemon::start(isolation, &["--concurrency", &count.to_string()])?;
+    let client = daemon.client()?;
+    client.push_module(&ModuleName::new("load")?, rig.component.clone().into(), false).await?;
+    let empty = daemon.memory_mib()?;
+    suspend(&client, count).await?;
+    let full = daemon.memory_mib()?;
+    let asleep = format!("{count} tasks asleep at once, {isolation}");
+    table.row("e", asleep, format!("{full:.0} MiB"), "goal: under 1,024 MiB");
+    let each = (full - empty) * 1000.0 / count as f64;
+    let what = format!("1,000 suspended tasks, {isolation}");
+    table.row("e", what, format!("{each:.0} MiB"), format!("{:.0} KiB a task", each * 1.024));
+    Ok(())
 }
 
 async fn suspend(client: &Client, count: usize) -> anyhow::Result<()> {

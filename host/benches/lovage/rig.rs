@@ -37,12 +37,14 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn start(options: &[&str]) -> anyhow::Result<Self> {
+    /// One whose sandboxes are where `worker.isolation` says.
+    pub(crate) fn start(isolation: &str, options: &[&str]) -> anyhow::Result<Self> {
         let place = tempfile::tempdir()?;
         let store = format!("file:{}", place.path().join("store").display());
         let mut child = Command::new(env!("CARGO_BIN_EXE_lovage"))
             .args(["serve", "--store", &store, "--listen", "127.0.0.1:0"])
             .args(options)
+            .env("LOVAGE__WORKER__ISOLATION", isolation)
             .stderr(Stdio::piped())
             .spawn()?;
         let mut lines = BufReader::new(child.stderr.take().context("its standard error")?).lines();
@@ -61,13 +63,34 @@ impl Daemon {
         Ok(Client::new(&self.url)?)
     }
 
-    /// Resident memory in MiB.
-    pub(crate) fn resident_mib(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
-        let kib: f64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
+    /// Memory in MiB of the daemon and of the processes that it runs tasks in. What several share counts once, in parts.
+    pub(crate) fn memory_mib(&self) -> anyhow::Result<f64> {
+        let all = std::iter::once(self.child.id()).chain(executors(self.child.id())?);
+        let kib: f64 = all.map(pss_kib).sum::<anyhow::Result<f64>>()?;
         Ok(kib / 1024.0)
     }
+}
+
+/// Where sandboxes are unless the operator says otherwise.
+pub(crate) const PROCESSES: &str = "processes";
+
+/// The processes in which a daemon runs tasks.
+fn executors(of: u32) -> anyhow::Result<Vec<u32>> {
+    let parent = format!("PPid:\t{of}\n");
+    let entries = std::fs::read_dir("/proc")?.filter_map(Result::ok);
+    let own = entries.filter(|entry| {
+        let said = |file| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+        said("status").contains(&parent) && said("cmdline").contains("executor-child")
+    });
+    Ok(own.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// A process's own share of memory (Pss).
+fn pss_kib(pid: u32) -> anyhow::Result<f64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let rollup = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = rollup.lines().find(|line| line.starts_with("Pss:")).with_context(|| format!("{path}: Pss"))?;
+    Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
 }
 
 impl Drop for Daemon {
