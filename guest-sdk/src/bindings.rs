@@ -1106,7 +1106,10 @@ pub mod lovage {
             #[allow(unused_unsafe, clippy::all)]
             /// Sends a subtask or a canvas, a signature as Celery writes it, and returns its id: of a chain that of its last task,
             /// of a chord that of its body, of a group that of the group. It is published when this attempt ends, in
-            /// the same step, so that an attempt that a crash undid leaves no subtasks behind.
+            /// the same step, so that an attempt that a crash undid leaves no subtasks behind. Refused here with a ValueError is what is
+            /// no signature, and what is too much for one attempt: calls, or bytes of them. What only the host's store and modules know
+            /// (whether there is such a task, its options, its id, room in its queue) is found when the attempt's outcome is recorded:
+            /// then the task fails with that ValueError, whatever it returned, and nothing that it sent is published.
             #[allow(async_fn_in_trait)]
             pub fn apply_async(
                 signature: &str,

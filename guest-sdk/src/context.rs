@@ -95,7 +95,10 @@ impl Context {
 
     /// Sends a subtask or a canvas. It is published when this attempt ends, so one that is undone by a crash leaves none behind.
     ///
-    /// Fails if the host refuses it (too many, no such task, an option out of range), and with SoftTimeLimitExceeded.
+    /// Fails with ValueError for what is no signature and for what is too much for one attempt (calls, or bytes of them), and
+    /// with SoftTimeLimitExceeded. Ok does not mean that it will run: whether there is such a task, whether its arguments and
+    /// options fit, whether its id is free and its queue has room is found when this attempt's outcome is recorded. If not, the
+    /// task fails with a ValueError that says what, whatever it returned, and nothing that it sent is sent.
     pub fn apply_async(&self, signature: impl Into<Signature>) -> TaskResult<AsyncResult> {
         let signature = signature.into().to_json()?;
         Ok(AsyncResult::new(self.host.apply_async(&signature)?))
