@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use lovage_model::exc_module;
+use lovage_model::{Exception, exc_module};
 use serde::Serialize;
 
 use crate::autoretry::autoretry;
@@ -16,7 +16,7 @@ use crate::{Arguments, Context, Entry, Json, TaskError};
 
 /// Runs the task of that name with a JSON array and a JSON object.
 pub(crate) fn run(tasks: &[Entry], host: Rc<dyn Host>, task: &str, args: &str, kwargs: &str) -> Result<Json, Ending> {
-    call(tasks, &Context::new(host.clone()), task, args, kwargs).map_err(|error| end(error, &*host))
+    call(tasks, &Context::new(host.clone()), task, args, kwargs).map_err(|error| end(error, &*host, autoretry))
 }
 
 fn call(tasks: &[Entry], ctx: &Context, task: &str, args: &str, kwargs: &str) -> Result<Json, TaskError> {
@@ -28,13 +28,13 @@ fn find<'a>(tasks: &'a [Entry], task: &str) -> Result<&'a Entry, TaskError> {
     found.ok_or_else(|| TaskError::raise("NotRegistered", exc_module::CELERY, [task]))
 }
 
-/// Calls what a task has before its run.
+/// Calls what a task has before its run. What that raises fails the task: `autoretry_for` is about the task itself, as in Celery.
 pub(crate) fn before_start(tasks: &[Entry], host: Rc<dyn Host>, task: &str) -> Result<(), Ending> {
     let handle = || -> Handled {
         let handler = find(tasks, task)?.handlers.before_start;
         handler.map_or(Ok(()), |handler| handler(&Context::new(host.clone())))
     };
-    handle().map_err(|error| end(error, &*host))
+    handle().map_err(|error| end(error, &*host, |_, _| None))
 }
 
 /// Calls what a task has after its run.
@@ -43,9 +43,14 @@ pub(crate) fn after(tasks: &[Entry], host: Rc<dyn Host>, task: &str, end: End<'_
     told.map_err(TaskError::into_raised)
 }
 
-fn end(error: TaskError, host: &dyn Host) -> Ending {
+/// `tries_again` says whether the task does that by itself, and after how long.
+fn end(
+    error: TaskError,
+    host: &dyn Host,
+    tries_again: impl Fn(&dyn Host, &Exception) -> Option<Option<f64>>,
+) -> Ending {
     let asked = match error.into_kind() {
-        Kind::Raised(raised) => match autoretry(host, &raised.exception) {
+        Kind::Raised(raised) => match tries_again(host, &raised.exception) {
             None => Err(raised),
             Some(countdown) => {
                 try_again(host, &RetryOptions { exc: Some(raised), countdown, ..RetryOptions::default() })

@@ -89,6 +89,18 @@ fn only_a_part_of_a_chord_can_add_to_it() {
     assert_eq!((host.subtasks().len(), host.added_to_chord()[0].task.as_str()), (1, "again.shaky"));
 }
 
+fn refuses(_: &Context) -> TaskResult<()> {
+    Err(TaskError::builtin("OSError", "not yet"))
+}
+
+#[task(before_start = refuses, autoretry_for = ["Exception"])]
+fn guarded() {}
+
+#[test]
+fn what_is_raised_before_the_run_fails_the_task_and_is_not_tried_again() {
+    assert_eq!(FakeHost::new().run::<guarded>(()).exception().to_string(), "OSError: not yet");
+}
+
 fn begins(ctx: &Context) -> TaskResult<()> {
     ctx.info(format_args!("before {}", ctx.request().args));
     match ctx.request().headers.get("stop") {

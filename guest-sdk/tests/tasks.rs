@@ -323,6 +323,30 @@ fn the_memory_is_a_hosts_default() {
     assert_eq!(FakeHost::new().run::<memory>(()).value::<u64>(), 256 << 20);
 }
 
+#[task]
+fn asks(ctx: &Context, what: String) -> TaskResult<()> {
+    match what.as_str() {
+        "spaces" => ctx.update_state("HALF WAY", ()),
+        "long" => ctx.update_state(&"X".repeat(51), ()),
+        "large" => ctx.send_event("large", json!({"text": "x".repeat(16 << 10)})),
+        "nameless" => ctx.send_event("", json!({})),
+        "late" => Err(ctx.retry().eta("2999-01-01T00:00:00Z").into()),
+        _ => ctx.update_state(&"X".repeat(50), ()),
+    }
+}
+
+#[test]
+fn the_fake_host_refuses_what_a_host_refuses() {
+    let told = |what: &str| FakeHost::new().run::<asks>((what,)).exception().to_string();
+    for what in ["spaces", "long"] {
+        assert!(told(what).contains("is not a state: 1 to 50 characters, no spaces"), "{}", told(what));
+    }
+    assert!(told("large").starts_with("ValueError: send_event: fields has 16"), "{}", told("large"));
+    assert!(told("nameless").contains("a name of 1 to 100 bytes"), "{}", told("nameless"));
+    assert!(told("late").contains("is more than a year ahead"), "{}", told("late"));
+    let _: Json = FakeHost::new().run::<asks>(("right",)).value();
+}
+
 #[test]
 fn a_value_that_is_not_json_is_an_encode_error() {
     let outcome = FakeHost::new().run::<unfit>(());

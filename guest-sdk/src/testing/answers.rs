@@ -1,8 +1,9 @@
 //! What does the fake host answer?
 
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
-use lovage_model::{Exception, Json, LogLevel, Seconds, Signature, State, Timestamp, exc_module};
+use lovage_model::{EventKind, Exception, Json, LogLevel, Seconds, Signature, State, Timestamp, exc_module};
 
 use super::{FakeHost, Inner};
 use crate::host::{Host, Limits, Pollable, Raised, RetryOptions};
@@ -37,8 +38,11 @@ impl Inner {
             return Err(retry.exc.clone().unwrap_or_else(|| self.out_of_retries().into()));
         }
         retry.countdown.map(Seconds::new).transpose().map_err(value_error)?;
-        retry.eta.as_deref().map(Timestamp::parse).transpose().map_err(value_error)?;
-        Ok(())
+        let eta = retry.eta.as_deref().map(Timestamp::parse).transpose().map_err(value_error)?;
+        match eta.filter(|eta| *eta > now().after(Duration::from_secs_f64(Seconds::MAX))) {
+            Some(eta) => Err(value_error(format!("eta {eta} is more than a year ahead"))),
+            None => Ok(()),
+        }
     }
 
     fn refuse_after_the_end(&self, what: &str) -> Result<(), Raised> {
@@ -52,6 +56,12 @@ impl Inner {
             format!("Can't retry {}[{}] args:{} kwargs:{}", request.task, request.id, request.args, request.kwargs);
         Exception::new(exc_module::CELERY, "MaxRetriesExceededError", text)
     }
+}
+
+/// The time of day, which is no fake's own: a task takes it from the clock.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn value_error(text: impl ToString) -> Raised {
@@ -72,6 +82,9 @@ impl Host for FakeHost {
         inner.answer()?;
         if !matches!(State::from_name(state), State::Custom(_)) {
             return Err(value_error(format!("{state} is a state of Celery's: a task may set only its own")));
+        }
+        if !(1..=50).contains(&state.len()) || state.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(value_error(format!("{state:?} is not a state: 1 to 50 characters, no spaces")));
         }
         inner.records.states.push((state.to_owned(), meta.clone()));
         Ok(())
@@ -120,6 +133,13 @@ impl Host for FakeHost {
     fn send_event(&self, name: &str, fields: &Json) -> Result<(), Raised> {
         let inner = &mut *self.inner.borrow_mut();
         inner.answer()?;
+        let (bytes, most) = (fields.as_str().len(), EventKind::MAX_BYTES);
+        if bytes > most {
+            return Err(value_error(format!("send_event: fields has {bytes} bytes, at most {most} are allowed")));
+        }
+        if !fields.is_object() || !(1..=100).contains(&name.len()) {
+            return Err(value_error("send_event: a name of 1 to 100 bytes, and a JSON object"));
+        }
         inner.records.events.push((name.to_owned(), fields.clone()));
         Ok(())
     }

@@ -156,9 +156,7 @@ impl Written {
                 }
             }
         }
-        if self.faults.is_empty() {
-            self.faults.extend(Proven(&entries).contradictions());
-        }
+        self.faults.extend(Proven(&entries).contradictions());
         if !self.faults.is_empty() {
             return Err(Faults(self.faults));
         }
@@ -210,11 +208,27 @@ impl Proven<'_> {
     }
 
     /// Settings that are right alone and wrong together.
-    fn contradictions(&self) -> Option<String> {
+    fn contradictions(&self) -> impl Iterator<Item = String> {
+        [self.default_above_cap(), self.open_to_everybody()].into_iter().flatten()
+    }
+
+    /// Whether all of these are right alone: else there is nothing to say of them together.
+    fn are_right(&self, names: [&str; 2]) -> bool {
+        names.iter().all(|name| self.0.iter().any(|entry| entry.key.name == *name))
+    }
+
+    fn default_above_cap(&self) -> Option<String> {
         let (default, cap) = ("limits.default_time_limit_seconds", "limits.time_limit_seconds");
+        if !self.are_right([default, cap]) {
+            return None;
+        }
         let (default_is, cap_is) = (self.number(default), self.number(cap));
-        if default_is > cap_is {
-            return Some(format!("{default} is {default_is}: must not be above {cap}, which is {cap_is}"));
+        (default_is > cap_is).then(|| format!("{default} is {default_is}: must not be above {cap}, which is {cap_is}"))
+    }
+
+    fn open_to_everybody(&self) -> Option<String> {
+        if !self.are_right(["http.listen", "http.tokens"]) {
+            return None;
         }
         let listen = keys::listen(self.text("http.listen")).expect("checked");
         let is_open = !listen.ip().is_loopback() && self.text("http.tokens") != "required";

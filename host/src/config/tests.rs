@@ -68,6 +68,16 @@ fn every_fault_is_told_at_once_with_where_and_cure() {
 }
 
 #[test]
+fn what_is_wrong_together_is_told_beside_what_is_wrong_alone() {
+    let file = "log.level = \"loud\"\nlimits.default_time_limit_seconds = 9999\nhttp.listen = \"0.0.0.0:1\"";
+    let told = faults(from_file(file));
+    assert_eq!(told.len(), 3, "{told:#?}");
+    for cure in ["one of error, warn", "limits.time_limit_seconds, which is 3600", "http.tokens must be"] {
+        assert!(told.iter().any(|fault| fault.contains(cure)), "{cure}: {told:#?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused() {
     let cases = [
         ("store.url = \"rediss://localhost/0\"", "TLS is not supported"),
