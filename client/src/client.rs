@@ -100,7 +100,7 @@ fn address(text: &str) -> Result<Url> {
     match url.scheme() {
         "http" if url.query().is_none() && url.fragment().is_none() => Ok(url),
         "http" => Err(wrong("it has a query or a fragment")),
-        "https" => Err(wrong("this client speaks no TLS (https); use http://, through a tunnel or a proxy if need be")),
+        "https" => Err(wrong("this client speaks no TLS (https); use http://, through a tunnel if need be")),
         _ => Err(wrong("it does not start with http://")),
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! - Every member of `celery.result`, and what it is called here, is in `client/README.md`.
 //! - Waiting asks the daemon to answer when there is something to say; it never polls, and rides out a restart.
-//! - Only `http://` is spoken. Across an untrusted network, put a tunnel or a proxy that ends TLS in front.
+//! - Only `http://` is spoken, and the token is sent as it is. Across an untrusted network, use a tunnel.
 //! - Proxies named in the environment are not used.
 #![deny(missing_docs)]
 
