@@ -77,8 +77,9 @@ pub fn settle(attempted: Attempted<'_>, report: Report, scope: &mut Scope<'_>) -
     let mut value = None;
     if let Outcome::Returned(returned) = &mut outcome {
         complete_result(returned, &left.results);
-        // Most are for nobody but who asks for the result, and may be large.
-        value = is_passed_on(attempted.message).then(|| returned.clone());
+        // Most are for nobody but who asks for the result, and may be large. Of an ignored one the verdict has nothing to tell.
+        let is_wanted = is_passed_on(attempted.message) || attempted.ignores_result();
+        value = is_wanted.then(|| returned.clone());
     }
     let verdict = match sent {
         Ok(()) => verdict(attempted, outcome, effects, scope, &mut left),
