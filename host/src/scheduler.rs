@@ -219,8 +219,8 @@ impl Scheduler {
 
     async fn lease(self: &Arc<Self>, max: usize) -> Result<(usize, Option<Timestamp>), StoreError> {
         if clock::now().since(self.renewed()) > self.settings.lease / 2 {
-            // The clock was set forward, or everything stood still: what runs here must not lapse for that.
-            self.renew().await;
+            // The clock was set forward, the store was away, or everything stood still: what runs here must not lapse for that.
+            self.renew().await?;
         }
         // Before the shares are read: an end between that and the store's answer is not to be missed.
         self.is_any_full.store(true, Ordering::Release);
@@ -379,7 +379,11 @@ impl Scheduler {
         let mut draining = self.draining.subscribe();
         loop {
             tokio::select! {
-                () = tokio::time::sleep(self.settings.lease / 3) => self.renew().await,
+                () = tokio::time::sleep(self.settings.lease / 3) => {
+                    if let Err(error) = self.renew().await {
+                        tracing::error!(%error, "leases could not be renewed");
+                    }
+                }
                 () = self.drained(&mut draining) => return,
             }
         }
@@ -389,26 +393,26 @@ impl Scheduler {
         Timestamp::from_micros(self.renewed.load(Ordering::Relaxed))
     }
 
-    async fn renew(&self) {
+    async fn renew(&self) -> Result<(), StoreError> {
         let now = clock::now();
-        self.renewed.store(now.as_micros(), Ordering::Relaxed);
         let leases = self.pipeline.running.leases();
-        if leases.is_empty() {
-            return;
+        let mut lost = Vec::new();
+        if !leases.is_empty() {
+            lost = self.pipeline.store.renew(leases, now.after(self.settings.lease)).await?;
         }
-        match self.pipeline.store.renew(leases, now.after(self.settings.lease)).await {
-            Ok(lost) if lost.is_empty() => {}
-            Ok(mut lost) => {
-                // Those that ended, or were given back, while the store was asked are not lost.
-                let held: HashSet<_> = self.pipeline.running.leases().into_iter().collect();
-                lost.retain(|lease| held.contains(lease));
-                if !lost.is_empty() {
-                    tracing::warn!(count = lost.len(), "leases were lost; their attempts are stopped");
-                    self.pipeline.running.stop_leases(&lost);
-                }
-            }
-            Err(error) => tracing::error!(%error, "leases could not be renewed"),
+        // Not before it is known: what could not be renewed is renewed before anything is leased.
+        self.renewed.store(now.as_micros(), Ordering::Relaxed);
+        if lost.is_empty() {
+            return Ok(());
         }
+        // Those that ended, or were given back, while the store was asked are not lost.
+        let held: HashSet<_> = self.pipeline.running.leases().into_iter().collect();
+        let lost: Vec<_> = lost.into_iter().filter(|lease| held.contains(lease)).collect();
+        let count = self.pipeline.running.stop_leases(&lost);
+        if count > 0 {
+            tracing::warn!(count, "leases were lost; their attempts are stopped");
+        }
+        Ok(())
     }
 
     async fn sweep_loop(&self) {

@@ -72,6 +72,9 @@ pub enum StoreError {
     /// It holds what it cannot hold.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
+    /// It cannot be asked for now, which is no fault of what it was asked: ask again. It may have been done all the same.
+    #[error("{0}")]
+    Away(String),
     /// Anything else: the text says what happened and what to check.
     #[error("{0}")]
     Failed(String),

@@ -16,10 +16,11 @@ use crate::events::Hub;
 use crate::store::{Fenced, Lease, LeaseKey, Quota, Revoked, Store, StoreError};
 use crate::trace::{self, Unsent};
 
-/// How long to wait for a full disk to have room again.
-const FULL_STORE_PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait for a full disk to have room again, or for a store to be back.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a task is looked for that is leased and does not run here yet.
+/// How often a task is looked for that is leased and does not run here yet, and an outcome told to a store that is well and does not
+/// take it.
 const TRIES: usize = 5;
 
 /// The loop that records settlements.
@@ -126,12 +127,20 @@ impl Committer {
     }
 
     async fn commit(&self, lease: &Lease, listed: &Listed, settlement: &Settlement) -> Result<Fenced, StoreError> {
+        let (task_id, mut refused) = (&lease.message.id, 0);
         loop {
             match self.store.commit(lease.key, settlement.clone()).await {
                 // The outcome is kept, and its lease renewed, until there is room again.
                 Err(StoreError::Full(why)) if !listed.is_void() => {
-                    tracing::warn!(task_id = %lease.message.id, why, "the store is full; trying again");
-                    tokio::time::sleep(FULL_STORE_PAUSE).await;
+                    tracing::warn!(%task_id, why, "the store is full; trying again");
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+                // As long as the store is away for everything. One that is well, and takes this outcome none of so many times, never
+                // will.
+                Err(StoreError::Away(why)) if !listed.is_void() && refused < TRIES => {
+                    tracing::warn!(%task_id, why, "an outcome is kept until the store is back");
+                    tokio::time::sleep(STORE_PAUSE).await;
+                    refused += usize::from(self.store.healthy().await.is_ok());
                 }
                 answer => return answer,
             }

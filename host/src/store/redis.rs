@@ -24,6 +24,7 @@ mod foreign;
 mod groups;
 mod inline;
 mod joins;
+mod lapses;
 mod leases;
 mod link;
 mod metering;
@@ -60,6 +61,7 @@ use super::{Fanout, Result, Store, StoreError};
 use crate::celery::pidbox;
 use bell::{Bell, Ear};
 use fault::Faults;
+use lapses::Lapses;
 use leases::Leases;
 use link::Link;
 pub use options::Options;
@@ -88,8 +90,8 @@ pub struct RedisStore {
     tokens: AtomicU64,
     /// From this token on nobody knows whether they were given; the largest number: all are known.
     unheard: AtomicU64,
-    /// One lease call at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// One lease call at a time: who makes it has this.
+    turn: tokio::sync::Mutex<Lapses>,
     /// The latest time that a call told.
     latest: AtomicI64,
     /// When it was last looked whether a Celery worker lost something.
@@ -145,7 +147,7 @@ impl RedisStore {
             opens,
             tokens: AtomicU64::new(1),
             unheard: AtomicU64::new(u64::MAX),
-            turn: tokio::sync::Mutex::default(),
+            turn: tokio::sync::Mutex::new(Lapses::new(now.as_micros())),
             latest: AtomicI64::new(now.as_micros()),
             restored: AtomicI64::new(i64::MIN / 2),
             cut: AtomicBool::default(),

@@ -73,6 +73,29 @@ async fn connections_that_are_reset_held_up_or_refused_are_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ends_while_the_server_takes_no_writes_is_recorded_once_it_does() {
+    let server = RedisServer::start();
+    let a = host(&server.url(), "a@test");
+    a.push(guests::tour()).ok();
+    let ids = send(&a.client(), "during", 4, 0.5).await;
+    let leases = |from: i64| -> usize {
+        redis::cmd("ZCOUNT").arg("lovage:leases").arg(from).arg("+inf").query(&mut server.connect()).unwrap()
+    };
+    until("all of them run", || (leases(0) == 4).then_some(()));
+    let role = |host: &str, port: &str| {
+        redis::cmd("REPLICAOF").arg(host).arg(port).exec(&mut server.connect()).unwrap();
+    };
+    // Of nobody: it keeps what it has, and takes no writes.
+    role("127.0.0.1", "1");
+    let now = || i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap();
+    until("their leases have lapsed", || (leases(now()) == 0).then_some(()));
+    role("NO", "ONE");
+    let metas = ended(&a.client(), &ids).await;
+    succeeded(&metas);
+    assert!(metas.iter().all(|meta| meta.deliveries == 1), "they ran once: {metas:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_to_run_later_waits_on_the_server_and_survives_its_host() {
     let server = RedisServer::start();
     let mut a = host(&server.url(), "a@test");

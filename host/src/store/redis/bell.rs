@@ -7,6 +7,7 @@
 //!
 //! Invariant: whoever waits is woken once after each time that the connection was made again: something may have been missed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(super) struct Bell {
     access: Notify,
     /// Somebody waits for messages.
     waits: Notify,
+    /// The connection was made again.
+    cut: AtomicBool,
     lists: Mutex<Arc<Vec<String>>>,
     asked: broadcast::Sender<Bytes>,
     elsewhere: broadcast::Sender<Tasks>,
@@ -56,8 +59,8 @@ impl Default for Bell {
     fn default() -> Self {
         let (ready, ends, modules, access, waits) = <(Notify, Notify, Notify, Notify, Notify)>::default();
         let (asked, elsewhere) = (broadcast::Sender::new(BACKLOG), broadcast::Sender::new(BACKLOG));
-        let (lists, stops) = (Mutex::default(), broadcast::Sender::new(BACKLOG));
-        Self { ready, ends, modules, access, waits, lists, asked, elsewhere, stops }
+        let (lists, stops, cut) = (Mutex::default(), broadcast::Sender::new(BACKLOG), AtomicBool::default());
+        Self { ready, ends, modules, access, waits, cut, lists, asked, elsewhere, stops }
     }
 }
 
@@ -116,6 +119,11 @@ impl Bell {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the server was away since this was asked last.
+    pub(super) fn was_cut(&self) -> bool {
+        self.cut.swap(false, Ordering::AcqRel)
+    }
+
     fn ring_all(&self) {
         self.ring_ready();
         self.ring_ended();
@@ -157,7 +165,10 @@ pub(super) async fn listen(bell: Arc<Bell>, ear: Ear) -> Result<JoinHandle<()>, 
                             }
                             let _ = begun.send(Ok(()));
                         }
-                        None => bell.ring_all(),
+                        None => {
+                            bell.cut.store(true, Ordering::Release);
+                            bell.ring_all();
+                        }
                     }
                     ear.attend(&bell, &mut connection, &mut pushes).await;
                 }

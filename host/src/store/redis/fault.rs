@@ -18,7 +18,7 @@ impl Faults {
 
     /// It does not answer in time.
     pub(super) fn silent(&self, seconds: u64) -> StoreError {
-        StoreError::Failed(format!(
+        StoreError::Away(format!(
             "redis at {} does not answer within {seconds} s: is it running, and not busy with something else? \
              (redis-cli --latency, SLOWLOG GET)",
             self.at
@@ -38,22 +38,22 @@ impl Faults {
         let says = error.detail().unwrap_or_default();
         match error.kind() {
             ErrorKind::Io => {
-                StoreError::Failed(format!("redis at {at} cannot be reached ({error}): is it running there?"))
+                StoreError::Away(format!("redis at {at} cannot be reached ({error}): is it running there?"))
             }
             ErrorKind::AuthenticationFailed => StoreError::Failed(format!(
                 "redis at {at} refuses the password: give user and password in store.url, redis://user:password@host/db"
             )),
             ErrorKind::Server(ServerErrorKind::BusyLoading) => {
-                StoreError::Failed(format!("redis at {at} is loading its data from disk: wait until it is ready"))
+                StoreError::Away(format!("redis at {at} is loading its data from disk: wait until it is ready"))
             }
-            ErrorKind::Server(ServerErrorKind::ReadOnly) => StoreError::Failed(format!(
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => StoreError::Away(format!(
                 "redis at {at} is a replica, which takes no writes: point store.url at the primary"
             )),
             ErrorKind::Server(ServerErrorKind::NoPerm) => StoreError::Failed(format!(
                 "redis at {at} forbids it ({says}): let the user read and write the keys and channels of lovage, \
                  and run EVALSHA, EVAL, SUBSCRIBE, CLIENT (ACL SETUSER)"
             )),
-            ErrorKind::Server(ServerErrorKind::MasterDown) => StoreError::Failed(format!(
+            ErrorKind::Server(ServerErrorKind::MasterDown) => StoreError::Away(format!(
                 "redis at {at} is a replica without its primary: point store.url at a primary that runs"
             )),
             _ => self.of_code(error, says),
@@ -85,7 +85,7 @@ impl Faults {
                  (`databases` in redis.conf says how many, 16 if nothing)"
             ))
         } else if is("BUSY") {
-            StoreError::Failed(format!("redis at {at} is busy with a script of somebody's: SCRIPT KILL ends it"))
+            StoreError::Away(format!("redis at {at} is busy with a script of somebody's: SCRIPT KILL ends it"))
         } else {
             let what = if says.is_empty() { error.to_string() } else { says.to_owned() };
             StoreError::Failed(format!("redis at {at} answers: {what}"))

@@ -58,6 +58,8 @@ struct LeaseArgs<'a> {
     registry: Option<&'a str>,
     now: i64,
     until: i64,
+    /// Leases that lapsed until then are taken back.
+    lapsed: i64,
     max: usize,
     worker: &'a str,
     first: u64,
@@ -129,7 +131,11 @@ fn with_share(mut lines: Vec<Line>, ask: &Ask, got: &[Granted]) -> Vec<Line> {
 impl RedisStore {
     pub(super) async fn take(&self, ask: Ask) -> Result<Leased> {
         // One at a time: what was granted and never heard of is taken back by the next.
-        let _turn = self.turn.lock().await;
+        let mut turn = self.turn.lock().await;
+        if self.bell.was_cut() {
+            turn.missed();
+        }
+        let lapsed = turn.until(ask.now.as_micros(), ask.until.as_micros().saturating_sub(ask.now.as_micros()));
         self.latest.fetch_max(ask.now.as_micros(), Ordering::Relaxed);
         if ask.now.since(Timestamp::from_micros(self.restored.load(Ordering::Relaxed))) >= RESTORE {
             self.restored.store(ask.now.as_micros(), Ordering::Relaxed);
@@ -145,6 +151,7 @@ impl RedisStore {
                 registry: registry.registry.as_deref(),
                 now: ask.now.as_micros(),
                 until: ask.until.as_micros(),
+                lapsed,
                 max,
                 worker: &ask.worker,
                 first,
@@ -157,6 +164,7 @@ impl RedisStore {
                 Ok(answer) => answer,
                 Err(error) => {
                     self.unheard.fetch_min(first, Ordering::Relaxed);
+                    turn.missed();
                     return Err(error);
                 }
             };
@@ -165,6 +173,7 @@ impl RedisStore {
                 continue;
             }
             self.unheard.store(u64::MAX, Ordering::Relaxed);
+            turn.answered(ask.now.as_micros());
             self.bell.watch(self.keys_of(&with_share(lines, &ask, &answer.leases)));
             let leased = self.leased(answer, &ask).await?;
             self.tell_started(&leased.leases).await;
