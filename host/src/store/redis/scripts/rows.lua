@@ -17,12 +17,19 @@ local FIELDS = { 'pl', 'tag', 'n', 'q', 'th', 'own', 'sl', 'st', 'last', 'ro', '
 -- All but the message; and those that an end needs.
 local LIGHT, ENDING = #FIELDS - 1, 8
 
--- A command on a key of Celery's, which clients may write as well: one of another type is taken for one that is not there, since an
--- error would end a script that has done half of its work, for all tenants.
+-- Whether an error is about the value that a command found: of another type, no number, a number that grows too large. All others are
+-- about the server (OOM, MISCONF, READONLY, ...), which says so before a script has written anything, or about what a script may do, in
+-- words that name it.
+local function is_about_value(err)
+  return err:find('^WRONGTYPE ') or err:find('^ERR ') and not err:find('script', 1, true)
+end
+
+-- A command on a key of Celery's, which clients may write as well: a value that it cannot be applied to is taken for one that is not
+-- there, since an error would end a script that has done half of its work, for all tenants.
 local function lenient(...)
   local answer = redis.pcall(...)
   if type(answer) == 'table' and answer.err then
-    if answer.err:find('WRONGTYPE', 1, true) or answer.err:find('not an integer', 1, true) then return false end
+    if is_about_value(answer.err) then return false end
     error(answer.err)
   end
   return answer

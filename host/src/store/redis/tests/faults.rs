@@ -1,7 +1,7 @@
 //! Servers that are not as they should be.
 
 use super::*;
-use lovage_model::State;
+use lovage_model::{Inline, State};
 use serde_json::json;
 
 use crate::store::{Fenced, Filter, Modules, Place, Results, Schedules, Store, StoreError, Values};
@@ -32,7 +32,7 @@ async fn something_else_under_our_keys_is_an_error() {
 #[tokio::test]
 async fn something_else_under_a_tenants_keys_is_its_own_loss() {
     let acme = TenantId::new("acme").unwrap();
-    for broken in ["celery", "unacked", "unacked_index", "celery-task-meta-a"] {
+    for broken in ["celery", "unacked", "unacked_index", "celery-task-meta-a", "celery-taskset-meta-g.t"] {
         let bench = Bench::new().await;
         bench.store.submit(&acme, vec![Plan::of(message("a"))], at(0), Room::UNLIMITED).await.unwrap();
         bench.submit(vec![message("b")]).await;
@@ -42,11 +42,17 @@ async fn something_else_under_a_tenants_keys_is_its_own_loss() {
         bench.ask::<u64>("DEL", &theirs, &[]).await;
         match broken {
             "celery-task-meta-a" => _ = bench.ask::<u64>("LPUSH", &theirs, &["x"]).await,
+            // A number that cannot grow.
+            "celery-taskset-meta-g.t" => bench.ask::<()>("SET", &theirs, &[&i64::MAX.to_string()]).await,
             _ => bench.ask::<()>("SET", &theirs, &["x"]).await,
         }
         bench.submit(vec![message("c")]).await;
         leases.extend(bench.lease(9, at(1)).await);
-        let ended: Vec<_> = leases.iter().map(|lease| (lease.key, success("1", at(2)))).collect();
+        let end = || {
+            let inline = Inline { grown: vec!["g".parse().unwrap()], ..Inline::default() };
+            Settlement { inline, ..success("1", at(2)) }
+        };
+        let ended: Vec<_> = leases.iter().map(|lease| (lease.key, end())).collect();
         let answers = bench.store.commit_all(&ended).await.unwrap();
         for id in ["b", "c"] {
             let at = leases.iter().position(|lease| lease.message.id.as_str() == id).unwrap();
@@ -57,6 +63,26 @@ async fn something_else_under_a_tenants_keys_is_its_own_loss() {
         let after = bench.lease(9, at(60)).await;
         assert!(after.iter().any(|lease| lease.message.id.as_str() == "d"), "beside a broken {broken}");
     }
+}
+
+/// Celery's keys are treated leniently, but not so: who is told that a lease is over would run the task again.
+#[tokio::test]
+async fn what_a_server_takes_no_writes_for_is_not_taken_for_done() {
+    let server = Server::start(&[]);
+    let bench = Bench::on(&server).await;
+    let replicas = async |least: &str| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("min-replicas-to-write").arg(least);
+        set.query_async::<()>(&mut bench.client.clone()).await.unwrap();
+    };
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+    let lease = bench.lease_one(at(0)).await;
+    replicas("1").await;
+    let answer = bench.store.commit(lease.key, success("1", at(1))).await;
+    assert!(matches!(&answer, Err(StoreError::Failed(why)) if why.contains("NOREPLICAS")), "{answer:?}");
+    replicas("0").await;
+    assert_eq!(bench.commit(lease.key, success("1", at(2))).await, Fenced::Applied);
+    assert_eq!(bench.meta("a").await["result"], 1);
 }
 
 #[tokio::test]
