@@ -32,7 +32,6 @@ local function read(one)
   lenient('HSET', K.unacked(t), one.tag, text)
   zadd(K.unacked_index(t), string.format('%.6f', A.now / 1000000), one.tag)
   zadd(K.leases, int(A['until']), one.tag)
-  one.n = tonumber(n)
   return true
 end
 

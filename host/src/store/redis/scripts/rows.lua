@@ -138,13 +138,23 @@ end
 
 local zadds, zrems, used = {}, {}, {}
 
+-- Writes what was said of a sorted set, whose last word counts: removals were said before what is added.
+local function write_set(key)
+  local run = key:sub(-#UNACKED_INDEX) == UNACKED_INDEX and lenient or call
+  if zrems[key] then spread('ZREM', key, zrems[key], run) end
+  if zadds[key] then spread('ZADD', key, zadds[key], run) end
+  zrems[key], zadds[key] = nil, nil
+end
+
 local function zadd(key, score, member)
   local of = within(zadds, key)
   of[#of + 1] = score
   of[#of + 1] = member
 end
 
+-- What may have been added before is written first: it is seldom that something is removed after that.
 local function zrem(key, member)
+  if zadds[key] then write_set(key) end
   local of = within(zrems, key)
   of[#of + 1] = member
 end
@@ -182,9 +192,8 @@ local function finish()
       if d ~= 0 and call('HINCRBY', key, field, d) <= 0 then call('HDEL', key, field) end
     end
   end
-  local function as(key) return key:sub(-#UNACKED_INDEX) == UNACKED_INDEX and lenient or call end
-  for key, of in pairs(zrems) do spread('ZREM', key, of, as(key)) end
-  for key, of in pairs(zadds) do spread('ZADD', key, of, as(key)) end
+  for key in pairs(zrems) do write_set(key) end
+  for key in pairs(zadds) do write_set(key) end
   for _, key in ipairs(push_order) do spread('LPUSH', key, pushes[key], lenient) end
   local is_new = false
   for queue, now in pairs(used) do

@@ -264,6 +264,31 @@ async fn a_message_of_the_first_protocol_runs() {
     assert_eq!(bench.ask::<u64>("HLEN", "unacked", &[]).await, 0);
 }
 
+/// Where it must be read to know what it is, it is first taken under a tag without an id.
+#[tokio::test]
+async fn an_eta_that_no_script_can_read_leaves_no_lease_behind() {
+    let bench = Bench::new().await;
+    let eta = at(60).to_string();
+    let body = json!({"task": "tour.add", "id": "old", "args": [2, 3], "kwargs": {}, "retries": 0, "eta": eta});
+    let mut whole: Value = serde_json::from_str(&envelope("old", &json!({}), &body)).unwrap();
+    whole["headers"] = json!({});
+    bench.ask::<u64>("LPUSH", "celery", &[&pythonic(&whole.to_string())]).await;
+    assert!(bench.lease(9, at(0)).await.is_empty());
+    for (key, command) in [("lovage:leases", "ZCARD"), ("unacked_index", "ZCARD"), ("unacked", "HLEN")] {
+        assert_eq!(bench.ask::<u64>(command, key, &[]).await, 0, "{key}");
+    }
+    assert_eq!(bench.lease_one(at(60)).await.message.id.as_str(), "old");
+}
+
+#[tokio::test]
+async fn a_clients_message_that_lapses_and_is_taken_at_once_has_not_ended() {
+    let bench = Bench::new().await;
+    bench.ask::<u64>("LPUSH", "celery", &[&plain("a")]).await;
+    bench.lease_one(at(0)).await;
+    assert_eq!(bench.lease_one(at(60)).await.deliveries, 2);
+    assert_eq!(bench.ask::<u64>("ZCARD", "lovage:ended", &[]).await, 0);
+}
+
 #[tokio::test]
 async fn stamps_of_a_clients_message_are_found() {
     let bench = Bench::new().await;
