@@ -16,7 +16,7 @@ local function read(one)
   end
   local f = {}
   if r then
-    zrem(K.ended, pad(r.n) .. '\0' .. t .. '\0' .. id)
+    zrem(K.ended, member_of(r.n, t, id))
     for _, name in ipairs({ 'en', 're', 'tb', 'fa', 'us', 'ch', 'wo', 'th', 'raw' }) do forget_field(f, name) end
     call('DEL', K.log(t, id), K.children(t, id))
   end

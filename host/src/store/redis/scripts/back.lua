@@ -6,7 +6,7 @@ local function ready_again(f, t, id, r, raw, now)
   rings.ready = true
   if r.inl then
     set(f, 'pl', 'o')
-    zadd(K.ended, int(now), pad(r.n) .. '\0' .. t .. '\0' .. id)
+    zadd(K.ended, int(now), member_of(r.n, t, id))
   else
     set(f, 'pl', 'r')
     count(t, r.q, 'r', 1)

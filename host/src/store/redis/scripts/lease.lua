@@ -72,7 +72,7 @@ local function take_ours(source, raw, t, id, pos)
     count(t, r.q, 'r', -1)
     waits(t, -1)
   else
-    zrem(K.ended, pad(r.n) .. '\0' .. t .. '\0' .. id)
+    zrem(K.ended, member_of(r.n, t, id))
   end
   local number, tag = grant(t, id, r.q, raw)
   local f = {}
@@ -118,7 +118,7 @@ local function replace(f, t, id, r, now)
   unlabel(t, id, r)
   for _, name in ipairs({ 'own', 'ownm', 'el', 'aw', 'ag', 'sl', 'ut' }) do forget_field(f, name) end
   if r.pl ~= 'e' then return end
-  zrem(K.ended, pad(r.n) .. '\0' .. t .. '\0' .. id)
+  zrem(K.ended, member_of(r.n, t, id))
   for _, name in ipairs({ 'en', 're', 'tb', 'fa', 'us', 'ch', 'wo' }) do forget_field(f, name) end
   call('DEL', K.log(t, id), K.children(t, id))
   set(f, 'st', 'PENDING', 'sub', int(now))
@@ -167,11 +167,8 @@ local function take_foreign(source, raw)
 end
 
 local function take_one(source, raw)
-  local pos, t, id = raw:match('^{"lovage": "(%d+)/([^/"]+)/([^"]*)"')
-  if pos and t == source.t then
-    id = id:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
-    return take_ours(source, raw, t, id, pos)
-  end
+  local pos, t, id = mark_of(raw)
+  if t == source.t then return take_ours(source, raw, t, id, pos) end
   return take_foreign(source, raw)
 end
 

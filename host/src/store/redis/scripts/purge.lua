@@ -8,9 +8,8 @@ local function doom(id, r)
 end
 
 local function of_element(raw)
-  local pos, of, id = raw:match('^{"lovage": "(%d+)/([^/"]+)/([^"]*)"')
-  if pos and of == t then
-    id = id:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
+  local pos, of, id = mark_of(raw)
+  if of == t then
     local r = read_row(t, id)
     -- Whatever it was, it is gone from its list.
     count(t, q, 'x', -1)

@@ -30,9 +30,8 @@ local function oldest_of(key)
   for from = 1, 256, 16 do
     local piece = call('LRANGE', key, -from - 15, -from)
     for i = #piece, 1, -1 do
-      local pos, of, id = piece[i]:match('^{"lovage": "(%d+)/([^/"]+)/([^"]*)"')
-      if pos and of == t then
-        id = id:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
+      local pos, of, id = mark_of(piece[i])
+      if of == t then
         local v = call('HMGET', K.task(t, id), 'pos', 'pl', 'si', 'sub')
         if v[1] == pos and (v[2] == 'r' or v[2] == 'o') then return tonumber(pos), tonumber(v[3] or v[4]) end
       end

@@ -9,7 +9,7 @@ if backlog(t) + 1 > A.room.queued_tasks then return cmsgpack.pack({ kind = 'queu
 local f = { 'st', 'PENDING', 'de', 0 }
 for _, name in ipairs({ 'en', 're', 'tb', 'fa', 'us', 'ch', 'wo', 'last' }) do forget_field(f, name) end
 call('DEL', K.log(t, id), K.children(t, id), K.meta(t, id))
-zrem(K.ended, pad(r.n) .. '\0' .. t .. '\0' .. id)
+zrem(K.ended, member_of(r.n, t, id))
 -- Nothing is left to be taken from anywhere.
 r.sl = nil
 swap(f, t, id, r, A.d, A.now)

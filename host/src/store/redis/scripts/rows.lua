@@ -39,8 +39,20 @@ local function int(x) return format('%d', x) end
 
 local ZEROS = ('0'):rep(16)
 
--- A number, written so that texts are in its order.
-local function pad(number) return ZEROS:sub(#number + 1) .. number end
+-- A task in a sorted set that is of all tenants: by its number or its place, written so that texts are in the order of these.
+local function member_of(number, t, id) return ZEROS:sub(#number + 1) .. number .. '\0' .. t .. '\0' .. id end
+
+local function unescaped(hex) return string.char(tonumber(hex, 16)) end
+
+-- The place, the tenant and the id that stand in an element of ours; nothing, if it is a client's.
+local function mark_of(raw)
+  local pos, t, from = raw:match('^{"lovage": "(%d+)/([^/"]+)/()')
+  local to = from and raw:find('"', from, true)
+  if not to then return nil end
+  local id = raw:sub(from, to - 1)
+  if id:find('%', 1, true) then id = id:gsub('%%(%x%x)', unescaped) end
+  return pos, t, id
+end
 
 local function read_row(t, id, fields)
   local v = call('HMGET', K.task(t, id), unpack(FIELDS, 1, fields or LIGHT))
@@ -172,7 +184,7 @@ end
 
 -- Notes that a task has ended: other hosts have clients that wait for it.
 local function note_end(t, id, n, now)
-  zadd(K.ended, int(now), pad(n) .. '\0' .. t .. '\0' .. id)
+  zadd(K.ended, int(now), member_of(n, t, id))
   ended_ids[#ended_ids + 1] = '\n' .. t .. '\0' .. id
 end
 
@@ -286,8 +298,6 @@ local function put_back()
   backs, back_order = {}, {}
 end
 
-local function due_member(t, id, r) return pad(r.pos) .. '\0' .. t .. '\0' .. id end
-
 -- Takes a message from wherever it is. The row still says that it is there: the caller writes the row.
 local function take(t, id, r)
   local pl = r.pl
@@ -296,7 +306,7 @@ local function take(t, id, r)
     count(t, r.q, 'x', 1)
     waits(t, -1)
   elseif pl == 's' then
-    local member = due_member(t, id, r)
+    local member = member_of(r.pos, t, id)
     call('ZREM', K.scheduled, member)
     call('ZREM', K.later(t, r.q), member)
     count(t, r.q, 's', -1)
@@ -311,7 +321,7 @@ local function take(t, id, r)
     count(t, r.q, 'l', -1)
   elseif pl == 'o' then
     count(t, r.q, 'x', 1)
-    zrem(K.ended, pad(r.n) .. '\0' .. t .. '\0' .. id)
+    zrem(K.ended, member_of(r.n, t, id))
   end
 end
 
@@ -344,7 +354,7 @@ local function to_line(f, t, id, d, pos, now)
   use(t, d.q, now)
   if d.inl then
     set(f, 'pl', 'o')
-    zadd(K.ended, int(now), pad(f.n) .. '\0' .. t .. '\0' .. id)
+    zadd(K.ended, int(now), member_of(f.n, t, id))
   else
     set(f, 'pl', 'r')
     count(t, d.q, 'r', 1)
@@ -354,7 +364,7 @@ end
 
 local function schedule(f, t, id, r, until_, el, now)
   set(f, 'pl', 's', 'si', int(until_), 'el', el)
-  local member = due_member(t, id, r)
+  local member = member_of(r.pos, t, id)
   call('ZADD', K.scheduled, int(until_), member)
   call('ZADD', K.later(t, r.q), int(until_), member)
   count(t, r.q, 's', 1)
@@ -398,9 +408,10 @@ end
 -- Gives a task another message: the old one has been taken.
 local function swap(f, t, id, r, d, now)
   unlabel(t, id, r)
-  for _, name in ipairs({ 'th', 'ut', 'inl', 'sl', 'raw', 'aw', 'ag' }) do
+  for _, name in ipairs({ 'th', 'ut', 'inl', 'sl', 'raw', 'aw' }) do
     if r[name] then forget_field(f, name) end
   end
+  if r.aw then forget_field(f, 'ag') end
   if r.pl == 's' then forget_field(f, 'el') end
   message(f, t, id, r.n, d)
   place(f, t, id, r.n, d, now)
@@ -421,7 +432,7 @@ end
 local function drop(t, id, n)
   call('DEL', K.task(t, id), K.log(t, id), K.children(t, id), K.descendants(t, id))
   zrem(K.tasks(t), id)
-  zrem(K.ended, pad(n) .. '\0' .. t .. '\0' .. id)
+  zrem(K.ended, member_of(n, t, id))
   add(K.tenants, t, -1)
 end
 

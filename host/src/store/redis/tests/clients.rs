@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use lovage_model::{Exception, State};
+use lovage_model::{Arrival, Exception, Planned, State, Then};
 use serde_json::json;
 
 use super::*;
@@ -287,6 +287,20 @@ async fn a_clients_message_that_lapses_and_is_taken_at_once_has_not_ended() {
     bench.lease_one(at(0)).await;
     assert_eq!(bench.lease_one(at(60)).await.deliveries, 2);
     assert_eq!(bench.ask::<u64>("ZCARD", "lovage:ended", &[]).await, 0);
+}
+
+#[tokio::test]
+async fn what_a_task_waited_for_is_forgotten_when_it_waits_no_more() {
+    let bench = Bench::new().await;
+    let first = Planned { message: Message { then: Some(Then::Next), ..message("a") }, awaits: None };
+    let second = Planned { message: message("b"), awaits: Some("a".parse().unwrap()) };
+    let plan = Plan { tasks: vec![first, second], joins: vec![] };
+    bench.store.submit(&tenant(), vec![plan], at(0), Room::UNLIMITED).await.unwrap();
+    let arrival = Some(Arrival::Value(Json::parse("1".to_owned()).unwrap()));
+    let lease = bench.lease_one(at(0)).await;
+    assert_eq!(bench.commit(lease.key, Settlement { arrival, ..success("1", at(1)) }).await, Fenced::Applied);
+    let row: Vec<Option<String>> = bench.ask("HMGET", "lovage:task:b", &["pl", "aw", "ag"]).await;
+    assert_eq!(row, [Some("r".to_owned()), None, None]);
 }
 
 #[tokio::test]
