@@ -66,7 +66,7 @@ use leases::Leases;
 use link::Link;
 pub use options::Options;
 use script::{SCHEMA, Script, Scripts};
-use taking::{Line, Registry};
+use taking::{LONG_AGO, Line, Registry};
 
 /// How long a host of the same name may take to be gone.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -149,7 +149,7 @@ impl RedisStore {
             unheard: AtomicU64::new(u64::MAX),
             turn: tokio::sync::Mutex::new(Lapses::new(now.as_micros())),
             latest: AtomicI64::new(now.as_micros()),
-            restored: AtomicI64::new(i64::MIN / 2),
+            restored: AtomicI64::new(LONG_AGO),
             cut: AtomicBool::default(),
             unanswered: AtomicBool::default(),
         };

@@ -155,14 +155,14 @@ impl RedisStore {
         Ok(())
     }
 
-    /// Puts back what Celery workers took and lost.
-    pub(super) async fn restore_lost(&self) -> Result<()> {
-        let restored: u64 = self.link.ask(Script::Restore, &super::Nothing {}).await?;
+    /// Puts back what Celery workers took and lost, and says whether there may be more of it.
+    pub(super) async fn restore_lost(&self) -> Result<bool> {
+        let (restored, more): (u64, u64) = self.link.ask(Script::Restore, &super::Nothing {}).await?;
         if restored > 0 {
             tracing::warn!(count = restored, "messages were put back that a Celery worker took and gave no sign of");
             self.ring(Rings { ready: true, ended: false });
         }
-        Ok(())
+        Ok(more == 1)
     }
 
     /// Notes a message that this host has now.

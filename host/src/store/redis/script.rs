@@ -1,7 +1,9 @@
 //! What is done in one step? The scripts, each with the texts that it stands on.
 //!
-//! Invariants: a script is all or nothing, since it checks before it writes; none of them looks at more than it moves, apart
-//! from lists with a filter, which page. The names of keys are in `scripts/keys.lua` alone.
+//! Invariants: a script is all or nothing, since it checks before it writes. It looks at what it moves, or at a page: so do lists with a
+//! filter, and so does what goes back to its line, stands for nothing any more, or is purged; what is left is due at once. (Who opens the
+//! store, or asks again for messages that it was given and never heard of, looks at all leases; who asks where leases look, at all queues.)
+//! Scripts name keys in `scripts/keys.lua` alone.
 
 use super::options::Options;
 use crate::store::VALUE_OVERHEAD_BYTES;

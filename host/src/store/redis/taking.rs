@@ -18,6 +18,8 @@ use crate::store::{Ask, Fenced, LeaseKey, Leased, Result, Share};
 
 /// How often it is looked whether a Celery worker lost something.
 const RESTORE: Duration = Duration::from_secs(10);
+/// When that was, if it is to be done with the next call.
+pub(super) const LONG_AGO: i64 = i64::MIN / 2;
 
 /// Where leases look: what a script said when it was asked last.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -139,7 +141,9 @@ impl RedisStore {
         self.latest.fetch_max(ask.now.as_micros(), Ordering::Relaxed);
         if ask.now.since(Timestamp::from_micros(self.restored.load(Ordering::Relaxed))) >= RESTORE {
             self.restored.store(ask.now.as_micros(), Ordering::Relaxed);
-            self.restore_lost().await?;
+            if self.restore_lost().await? {
+                self.restored.store(LONG_AGO, Ordering::Relaxed);
+            }
         }
         loop {
             let registry = self.registry();

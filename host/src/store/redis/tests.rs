@@ -5,6 +5,7 @@ mod chords;
 mod clients;
 mod faults;
 mod hosts;
+mod moved;
 pub(in crate::store) mod server;
 
 use std::sync::Arc;

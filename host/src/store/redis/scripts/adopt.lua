@@ -47,10 +47,10 @@ local function adopt(one)
   if not r or r.pl ~= 'l' or r.tag ~= one.tag then return { n = 0 } end
   local f = {}
   if one.later then
-    local raw = end_lease(f, t, id, r)
+    local text = end_lease(f, t, id, r)
     set(f, 'de', tonumber(r.de) - 1)
     decoded(f, t, id, r, d)
-    schedule(f, t, id, r, d.eta, raw and without_place(raw) or d.el, A.now)
+    schedule(f, t, id, r, d.eta, text and without_place(text, r.q) or d.el, A.now)
   elseif not one.blind then
     decoded(f, t, id, r, d)
   end

@@ -1,8 +1,16 @@
 -- Messages that go back to where they were: leases that lapse or are given up, times that have come.
 
+-- So many bytes go back in one call, whatever else is due: it is due in the next one.
+local MOST_BACK, back_bytes = 2097152, 0
+
+local function is_enough_back() return back_bytes >= MOST_BACK end
+
 -- Writes that a message is in its line again.
 local function ready_again(f, t, id, r, raw, now)
-  if raw then back(K.list(t, r.q, step_of(tonumber(r.pr or 0))), r.pos, raw) end
+  if raw then
+    back(K.list(t, r.q, step_of(tonumber(r.pr or 0))), r.pos, raw)
+    back_bytes = back_bytes + #raw
+  end
   rings.ready = true
   if r.inl then
     set(f, 'pl', 'o')
@@ -14,7 +22,7 @@ local function ready_again(f, t, id, r, raw, now)
   end
 end
 
--- Ends a lease without an outcome; its element, if nobody took it back before.
+-- Ends a lease without an outcome; what was held, if nobody took it back before.
 local function end_lease(f, t, id, r)
   local text = lenient('HGET', K.unacked(t), r.tag)
   if text then lenient('HDEL', K.unacked(t), r.tag) end
@@ -23,15 +31,15 @@ local function end_lease(f, t, id, r)
     forget_field(f, 'own')
     forget_field(f, 'ownm')
   end
-  return text and unheld(text, r.q)
+  return text
 end
 
 -- Puts the message of a lost host back to its old place.
 local function give_back(t, id, r, now)
   local f = {}
-  local raw = end_lease(f, t, id, r)
+  local text = end_lease(f, t, id, r)
   set(f, 'wo', r.lw)
-  ready_again(f, t, id, r, raw and returned(raw, r, t, id, true), now)
+  ready_again(f, t, id, r, text and returned(text, r, t, id, true), now)
   write_row(t, id, f)
 end
 
@@ -47,9 +55,11 @@ local function lapse(tag, now)
   end
   call('ZREM', K.leases, tag)
   local text = t and lenient('HGET', K.unacked(t), tag)
-  local q = text and text:match(', "", "([^"]*)"%]$')
+  -- The name of a queue has 128 bytes at most.
+  local q = text and text:sub(-160):match(', "", "([^"]*)"%]$')
   if q then
     -- Nobody had read it yet.
+    back_bytes = back_bytes + #text
     lenient('HDEL', K.unacked(t), tag)
     lenient('ZREM', K.unacked_index(t), tag)
     count(t, q, 'l', -1)

@@ -176,9 +176,3 @@ local function conclude(t, id, r, s)
   if s.meta then put_meta(t, id, s.meta) end
   if s.arrival then advance(t, id, r.th, s.arrival, s.follower, now) end
 end
-
--- The element that a lease holds; none if somebody took it back.
-local function unhold(t, r)
-  local text = lenient('HGET', K.unacked(t), r.tag)
-  return text and unheld(text, r.q)
-end

@@ -6,13 +6,12 @@ for i, one in ipairs(A.batch) do
   local r = read_row(t, id)
   if r and r.pl == 'l' and r.tag == one.tag then
     local f = {}
-    local raw = end_lease(f, t, id, r)
+    local text = end_lease(f, t, id, r)
     if not one.begun then set(f, 'de', tonumber(r.de) - 1) end
     if one['until'] then
-      local rest = raw and without_place(returned(raw, r, t, id, false)) or ''
-      schedule(f, t, id, r, one['until'], rest, A.now)
+      schedule(f, t, id, r, one['until'], text and without_place(text, r.q) or '', A.now)
     else
-      ready_again(f, t, id, r, raw and returned(raw, r, t, id, one.begun), A.now)
+      ready_again(f, t, id, r, text and returned(text, r, t, id, one.begun), A.now)
     end
     write_row(t, id, f)
     answers[i] = true

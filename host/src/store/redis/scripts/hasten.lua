@@ -1,10 +1,19 @@
 -- Lets messages that were postponed to a time be leased at once.
 
+-- Moves one into its line, or leaves that to the next lease.
+local function hasten(t, id, r)
+  local member = member_of(r.pos, t, id)
+  if not is_enough_back() then return promote(member, A.now, A.now) end
+  for _, key in ipairs({ K.scheduled, K.later(t, r.q) }) do call('ZADD', key, int(A.now), member) end
+  call('HSET', K.task(t, id), 'si', int(A.now))
+  rings.ready = true
+end
+
 local hastened = 0
 for _, one in ipairs(A.batch) do
   local r = read_row(one.tenant, one.id)
   if r and r.pl == 's' and r.n == one.n and r.si == one.si then
-    promote(member_of(r.pos, one.tenant, one.id), A.now, A.now)
+    hasten(one.tenant, one.id, r)
     hastened = hastened + 1
   end
 end

@@ -6,25 +6,44 @@ if (call('HGET', K.counters, 'registry') or '0') ~= A.registry then
 end
 
 local PAGE = 1000
+-- So many elements that stand for nothing any more, and so many bytes of them, are left out in one call, however many there are: those who
+-- put them there keep nobody else waiting.
+local MOST_DROPPED, MOST_DROPPED_BYTES = 1000, 1048576
+-- So many are read from a list at once: none of them may come along, and each may be large.
+local MOST_READ, LARGE = 8, 262144
 -- What many rows are told.
 local NOW, UNTIL, SCORE = int(A.now), int(A['until']), format('%.6f', A.now / 1000000)
+
+-- The number of a tag that this host has given since it is here.
+local function number_of(tag)
+  local opening, number = tag:match('^lovage%-(%x%x%x%x%x%x)(%x+)/')
+  return opening == OPENING and tonumber(number, 16) or nil
+end
 
 -- What was granted to this host by a call whose answer it never got.
 if A.void then
   for _, tag in ipairs(call('ZRANGE', K.leases, 0, -1)) do
-    local opening, number = tag:match('^lovage%-(%x%x%x%x%x%x)(%x+)/')
-    if opening == OPENING and tonumber(number, 16) >= A.void then lapse(tag, A.now) end
+    if (number_of(tag) or -1) >= A.void then lapse(tag, A.now) end
   end
 end
 
-for _, tag in ipairs(call('ZRANGE', K.leases, '-inf', int(A.now), 'BYSCORE', 'LIMIT', 0, PAGE)) do lapse(tag, A.now) end
-for _, member in ipairs(call('ZRANGE', K.scheduled, '-inf', int(A.now), 'BYSCORE', 'LIMIT', 0, PAGE)) do
+-- A page of what a time has come for; what of it does not go back now is due at once.
+local function due_of(key) return call('ZRANGE', key, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, PAGE) end
+
+-- The newest first: where messages are too large to look behind them, the older ones are put before it.
+local lapsed = due_of(K.leases)
+for i = #lapsed, 1, -1 do
+  if is_enough_back() then break end
+  lapse(lapsed[i], A.now)
+end
+for _, member in ipairs(due_of(K.scheduled)) do
+  if is_enough_back() then break end
   promote(member, A.now)
 end
 put_back()
 
-local leases, bytes, more, dropped = {}, 0, false, 0
-local unacked, mine = {}, {}
+local leases, bytes, more, dropped, dropped_bytes = {}, 0, false, 0, 0
+local unacked = {}
 
 -- Gives a message to who asks; `raw` is the element as it was.
 local function grant(t, id, q, raw)
@@ -33,11 +52,16 @@ local function grant(t, id, q, raw)
   local of = within(unacked, t)
   of[#of + 1] = tag
   of[#of + 1] = held(raw, q)
-  mine[tag] = true
   zadd(K.unacked_index(t), SCORE, tag)
   zadd(K.leases, UNTIL, tag)
   count(t, q, 'l', 1)
   return number, tag
+end
+
+-- Leaves out what stands for nothing any more; the rest of them next time, which is at once.
+local function leave_out(size)
+  dropped, dropped_bytes = dropped + 1, dropped_bytes + size
+  more = more or dropped >= MOST_DROPPED or dropped_bytes >= MOST_DROPPED_BYTES
 end
 
 local function granted(f, r, tag)
@@ -46,8 +70,10 @@ local function granted(f, r, tag)
   return de
 end
 
--- Whether somebody has the message of a row that is leased: it may have been taken back.
-local function is_held(t, r) return mine[r.tag] or lenient('HEXISTS', K.unacked(t), r.tag) == 1 end
+-- Whether somebody has the message of a row that is leased, by this call perhaps: it may have been taken back.
+local function is_held(t, r)
+  return (number_of(r.tag) or -1) >= A.first or lenient('HEXISTS', K.unacked(t), r.tag) == 1
+end
 
 -- One of ours. Whether it was taken, or was of no worth.
 local function take_ours(source, raw, t, id, pos)
@@ -58,7 +84,7 @@ local function take_ours(source, raw, t, id, pos)
   local was_lost = is_current and r.pl == 'l' and not is_held(t, r)
   if not was_ready and not was_lost then
     count(source.t, source.q, 'x', -1)
-    dropped = dropped + 1
+    leave_out(#raw + #(r and r.m or ''))
     return true
   end
   bytes = bytes + #(r.m or '')
@@ -142,7 +168,7 @@ local function take_foreign(source, raw)
   local t, q, id, retries = source.t, source.q, h.id, tonumber(h.retries) or 0
   local r = exists(t, id) and read_row(t, id) or nil
   if r and not is_newer(t, r, retries) then
-    dropped = dropped + 1
+    leave_out(#raw)
     return true
   end
   local n = r and r.n or int(next_of('number'))
@@ -185,21 +211,21 @@ local function can_hold(t)
   return holds[t]
 end
 
--- What is in a list, read in pieces from its front: small ones first, since messages may be large.
+-- What is in a list, read in pieces from its front, which is the end of each piece: small ones first, and again where messages are large.
 local function fill(source)
-  if source.at > #source.buffer and not source.over then
-    local skip = source.taken
-    local piece = can_hold(source.t) and lenient('LRANGE', source.key, -skip - source.piece, -skip - 1) or {}
-    source.buffer, source.at = {}, 1
-    for i = #piece, 1, -1 do source.buffer[#source.buffer + 1] = piece[i] end
-    if #piece < source.piece then source.over = true end
-    source.piece = source.piece * 2
+  if source.at == 0 and not source.over then
+    local size = math.max(1, math.min(source.size, A.max - #leases))
+    local piece = can_hold(source.t) and lenient('LRANGE', source.key, -source.taken - size, -source.taken - 1) or {}
+    local read = 0
+    for _, raw in ipairs(piece) do read = read + #raw end
+    source.piece, source.at, source.over = piece, #piece, #piece < size
+    source.size = read < LARGE and math.min(size * 2, MOST_READ) or 1
   end
-  return source.buffer[source.at]
+  return source.piece[source.at]
 end
 
 local function open_source(list, step)
-  return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, buffer = {}, at = 1, taken = 0, piece = 1, over = false }
+  return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, piece = {}, at = 0, size = 1, taken = 0, over = false }
 end
 
 -- The source whose first element is the oldest, and how old that is; a client's counts as older than any.
@@ -239,9 +265,9 @@ end
 
 -- Takes the first element of a source; false: it is too large to come along.
 local function take_from(source)
-  local is_taken = take_one(source, source.buffer[source.at])
+  local is_taken = take_one(source, source.piece[source.at])
   if is_taken then
-    source.at = source.at + 1
+    source.at = source.at - 1
     source.taken = source.taken + 1
   end
   return is_taken

@@ -42,8 +42,11 @@ local opens = call('HINCRBY', K.counters, 'opens', 1)
 local opening = string.format('%06x', opens)
 call('HSET', K.hosts, opening, A.host)
 if next(before) then
-  for _, tag in ipairs(call('ZRANGE', K.leases, 0, -1)) do
-    if before[tag:match('^lovage%-(%x%x%x%x%x%x)') or ''] then lapse(tag, A.now) end
+  -- As in a lease the newest first; what is too much for one call lapses with the next lease.
+  for _, tag in ipairs(call('ZRANGE', K.leases, 0, -1, 'REV')) do
+    if before[tag:match('^lovage%-(%x%x%x%x%x%x)') or ''] then
+      if is_enough_back() then zadd(K.leases, int(A.now), tag) else lapse(tag, A.now) end
+    end
   end
   put_back()
 end

@@ -24,17 +24,22 @@ local function of_element(raw)
   end
 end
 
-local left = A.most
+-- A page ends after so many bytes, too.
+local MOST_BYTES, bytes, left = 2097152, 0, A.most
 for step = 1, #STEPS do
   local key = K.list(t, q, step)
-  local there = A.rest and A.rest[step] or call('LLEN', key)
-  local now = math.min(left, there)
-  if now > 0 then
-    local popped = call('RPOP', key, now)
-    for _, raw in ipairs(popped or {}) do of_element(raw) end
+  local there = A.rest and A.rest[step] or lenient('LLEN', key) or 0
+  while there > 0 and left > 0 and bytes < MOST_BYTES do
+    local raw = lenient('RPOP', key)
+    if raw then
+      there, left, bytes = there - 1, left - 1, bytes + #raw
+      of_element(raw)
+    else
+      -- Others took the rest.
+      there = 0
+    end
   end
-  left = left - now
-  rest[step] = there - now
+  rest[step] = there
 end
 local later = {}
 if left > 0 then later = call('ZRANGE', K.later(t, q), 0, left - 1) end
@@ -56,6 +61,6 @@ for _, one in ipairs(doomed) do
     purged = purged + 1
   end
 end
-local done = left > #later
+local done = left > #later and bytes < MOST_BYTES
 finish()
 return cmsgpack.pack({ purged = purged, rest = rest, done = done, rings = told() })

@@ -1,10 +1,12 @@
--- Puts back what a Celery worker took and gave no sign of for the visibility timeout, as any of its kind does.
+-- Puts back what a Celery worker took and gave no sign of for the visibility timeout, as any of its kind does. How much that was, and
+-- whether there may be more.
 
 local t = 'default'
-if call('EXISTS', K.unacked_mutex(t)) == 1 then return 0 end
+if call('EXISTS', K.unacked_mutex(t)) == 1 then return { 0, 0 } end
 local time = call('TIME')
 local before = time[1] - VISIBILITY
-local restored = 0
+-- So many bytes in one call.
+local MOST_BYTES, bytes, restored = 2097152, 0, 0
 
 -- The queues that a message with this key goes to, as kombu has them; none: by a pattern, perhaps, which is for kombu to read.
 local function queues_of(exchange, key)
@@ -18,22 +20,33 @@ local function queues_of(exchange, key)
   return queues
 end
 
-for _, tag in ipairs(lenient('ZRANGE', K.unacked_index(t), '-inf', before, 'BYSCORE', 'LIMIT', 0, 100) or {}) do
+-- The priority that stands among the last properties, where kombu writes it, or somewhere else.
+local function priority_of(text, to)
+  local last = text:sub(to - 1000, to):match('.*"priority": (%d+)')
+  if last then return tonumber(last) end
+  local is_read, msg = pcall(cjson.decode, text:sub(2, to))
+  local properties = is_read and type(msg) == 'table' and type(msg.properties) == 'table' and msg.properties or {}
+  return tonumber(properties.priority) or 0
+end
+
+local tags = lenient('ZRANGE', K.unacked_index(t), '-inf', before, 'BYSCORE', 'LIMIT', 0, 100) or {}
+for _, tag in ipairs(tags) do
+  if bytes >= MOST_BYTES then break end
   local text = tag:sub(1, 7) ~= 'lovage-' and lenient('HGET', K.unacked(t), tag)
-  local raw, exchange, key
-  if text then raw, exchange, key = text:match('^%[({.*}), "([^"]*)", "([^"]+)"%]$') end
-  local queues = raw and queues_of(exchange, key)
+  local exchange, key
+  if text and text:sub(1, 2) == '[{' then exchange, key = text:sub(-600):match('}, "([^"]*)", "([^"]+)"%]$') end
+  local queues = key and queues_of(exchange, key)
+  bytes = bytes + #(text or '')
   if queues and #queues > 0 then
-    local is_read, msg = pcall(cjson.decode, raw)
-    local properties = is_read and type(msg) == 'table' and type(msg.properties) == 'table' and msg.properties or {}
     lenient('HDEL', K.unacked(t), tag)
     lenient('ZREM', K.unacked_index(t), tag)
-    for _, q in ipairs(queues) do
-      lenient('RPUSH', K.list(t, q, step_of(tonumber(properties.priority) or 0)), redelivered(raw))
-    end
+    -- Behind the message there are `, "<exchange>", "<key>"]`.
+    local to = -#exchange - #key - 10
+    local raw, step = redelivered('{', text, 3, to), step_of(priority_of(text, to))
+    for _, q in ipairs(queues) do lenient('RPUSH', K.list(t, q, step), raw) end
     restored = restored + 1
-  elseif not lenient('HGET', K.unacked(t), tag) then
+  elseif not text and lenient('HEXISTS', K.unacked(t), tag) ~= 1 then
     lenient('ZREM', K.unacked_index(t), tag)
   end
 end
-return restored
+return { restored, restored > 0 and bytes >= MOST_BYTES and 1 or 0 }

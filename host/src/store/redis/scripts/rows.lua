@@ -225,10 +225,13 @@ local function encoded(id)
   return (id:gsub('[^%w_.:@-]', function(c) return string.format('%%%02X', c:byte()) end))
 end
 
+local MARK = '{"lovage": "'
+
+-- What an element of ours begins with: its place in the line, and whose it is.
+local function mark(pos, t, id) return MARK .. pos .. '/' .. t .. '/' .. encoded(id) .. '", ' end
+
 -- The element of a message whose text begins behind its "{".
-local function element(pos, t, id, rest)
-  return '{"lovage": "' .. pos .. '/' .. t .. '/' .. encoded(id) .. '", ' .. rest
-end
+local function element(pos, t, id, rest) return mark(pos, t, id) .. rest end
 
 local function position(raw) return tonumber(raw:match('^{"lovage": "(%d+)/')) end
 
@@ -237,47 +240,59 @@ local function held(raw, q) return '[' .. raw .. ', "", "' .. q .. '"]' end
 
 local function unheld(text, q) return text:sub(2, -#q - 10) end
 
--- A message that says that it is delivered again.
-local function redelivered(raw)
-  local head, rest = raw:match('^(.-"delivery_info": {)(".*)$')
-  if head and rest:sub(1, 13) ~= '"redelivered"' then return head .. '"redelivered": true, ' .. rest end
-  return raw
+-- Messages may be large: no pattern goes through one, and few texts are made of one, since the server looks at each byte of every text that
+-- a script makes.
+
+-- What is between two places of a text, behind another text, as a message that says that it is delivered again.
+local function redelivered(before, text, from, to)
+  local _, at = text:find('"delivery_info": {', 1, true)
+  local says_more = at and text:sub(at + 1, at + 1) == '"' and text:sub(at + 1, at + 13) ~= '"redelivered"'
+  if not says_more then return before .. text:sub(from, to) end
+  return before .. text:sub(from, at) .. '"redelivered": true, ' .. text:sub(at + 1, to)
 end
 
--- The text of a message that goes back, with its place in the line.
-local function returned(raw, r, t, id, again)
-  if raw:sub(1, 11) ~= '{"lovage": ' then raw = element(r.pos, t, id, raw:sub(2)) end
-  return again and redelivered(raw) or raw
+local function is_marked(text) return text:sub(2, #MARK + 1) == MARK end
+
+-- A message that was held, as it goes back to its place in the line.
+local function returned(text, r, t, id, again)
+  local before, to = is_marked(text) and '{' or mark(r.pos, t, id), -#r.q - 10
+  if again then return redelivered(before, text, 3, to) end
+  return before .. text:sub(3, to)
 end
 
--- An element without its place, so that it can get another one.
-local function without_place(raw)
-  return raw:match('^{"lovage": "[^"]*", (.*)$') or raw:sub(2)
+-- What was held without its "{" and its place, so that it can get another one.
+local function without_place(text, q)
+  local to = is_marked(text) and text:find('"', #MARK + 2, true)
+  local from = to and text:sub(to, to + 2) == '", ' and to + 3 or 3
+  return text:sub(from, -#q - 10)
 end
 
--- Puts elements back into a line, each to its old place. (What has none, since a client put it there, stays behind them.)
+-- So many elements of one line, and so many bytes of all lines, are looked at to find the old place of something.
+local MOST_OLDER, older_bytes = 32, 262144
+
+-- Puts elements back into a line, each to its old place; where more is older than is looked at, before that. (What has no place, since
+-- a client put it there, stays behind them.)
 local function restore(key, items)
   table.sort(items, function(a, b) return a.pos > b.pos end)
   local older, last = {}, items[1].pos
-  for _ = 1, 1000 do
-    local tail = lenient('LINDEX', key, -1)
-    local pos = tail and position(tail)
-    if not pos or pos > last then break end
-    older[#older + 1] = { pos = pos, raw = tail }
-    lenient('RPOP', key)
+  while #older < MOST_OLDER and older_bytes > 0 do
+    local raw = lenient('LINDEX', key, -#older - 1)
+    local pos = raw and position(raw)
+    older_bytes = older_bytes - #(raw or '')
+    if not pos or pos > last or older_bytes < 0 then break end
+    older[#older + 1] = { pos = pos, raw = raw }
   end
-  local at = #older
+  if #older > 0 then lenient('LTRIM', key, 0, -#older - 1) end
+  local merged, at = {}, #older
   for _, item in ipairs(items) do
     while at > 0 and older[at].pos > item.pos do
-      lenient('RPUSH', key, older[at].raw)
+      merged[#merged + 1] = older[at].raw
       at = at - 1
     end
-    lenient('RPUSH', key, item.raw)
+    merged[#merged + 1] = item.raw
   end
-  while at > 0 do
-    lenient('RPUSH', key, older[at].raw)
-    at = at - 1
-  end
+  for i = at, 1, -1 do merged[#merged + 1] = older[i].raw end
+  spread('RPUSH', key, merged, lenient)
 end
 
 -- Gathers what goes back to its line; see put_back.

@@ -18,9 +18,9 @@ local function settle(s)
     if quota then return { kind = quota } end
   end
   if s.requeue then
-    local raw = unhold(t, r)
-    if not raw then return { kind = 'refused' } end
-    s.element = without_place(raw)
+    local text = lenient('HGET', K.unacked(t), r.tag)
+    if not text then return { kind = 'refused' } end
+    s.element = without_place(text, r.q)
   end
   -- Whoever took the element back has it on a list again: it is delivered once more, and that one counts.
   if lenient('HDEL', K.unacked(t), r.tag) ~= 1 then return { kind = 'refused' } end

@@ -325,6 +325,20 @@ async fn what_a_celery_worker_lost_is_put_back() {
 }
 
 #[tokio::test]
+async fn what_was_lost_goes_to_the_list_of_its_priority_wherever_that_stands() {
+    let bench = Bench::new().await;
+    let usual = plain("usual").replace("\"priority\": 0", "\"priority\": 6");
+    let filler = "x".repeat(2_000);
+    let odd = format!(r#"{{"properties": {{"priority": 6, "delivery_info": {{}}}}, "headers": {{"x": "{filler}"}}}}"#);
+    for (tag, raw) in [("usual", usual), ("odd", odd)] {
+        bench.ask::<u64>("HSET", "unacked", &[tag, &format!("[{raw}, \"\", \"celery\"]")]).await;
+        bench.ask::<u64>("ZADD", "unacked_index", &["5", tag]).await;
+    }
+    lease(&bench.store, 0, at(0)).await;
+    assert_eq!(bench.ask::<u64>("LLEN", "celery\u{6}\u{16}6", &[]).await, 2);
+}
+
+#[tokio::test]
 async fn what_was_lost_goes_to_the_queues_of_its_exchange() {
     let bench = Bench::new().await;
     bench.ask::<u64>("SADD", "_kombu.binding.feeds", &["import\u{6}\u{16}\u{6}\u{16}celery"]).await;
