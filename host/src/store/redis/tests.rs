@@ -101,11 +101,14 @@ impl Bench {
     }
 }
 
-async fn lease(store: &RedisStore, max: usize, now: Timestamp) -> Leased {
+/// Asks for messages, which are held for ten seconds.
+fn ask(store: &RedisStore, max: usize, now: Timestamp) -> Ask {
     let until = Timestamp::from_micros(now.as_micros() + 10_000_000);
-    let ask =
-        Ask { worker: store.hostname.clone(), queues: None, max, shares: crate::store::Shares::default(), now, until };
-    store.lease(ask).await.unwrap()
+    Ask { worker: store.hostname.clone(), queues: None, max, shares: crate::store::Shares::default(), now, until }
+}
+
+async fn lease(store: &RedisStore, max: usize, now: Timestamp) -> Leased {
+    store.lease(ask(store, max, now)).await.unwrap()
 }
 
 impl RedisStore {

@@ -28,15 +28,15 @@ if A.void then
 end
 
 -- A page of what a time has come for; what of it does not go back now is due at once.
-local function due_of(key) return call('ZRANGE', key, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, PAGE) end
+local function due_of(key, now) return call('ZRANGE', key, '-inf', now, 'BYSCORE', 'LIMIT', 0, PAGE) end
 
 -- The newest first: where messages are too large to look behind them, the older ones are put before it.
-local lapsed = due_of(K.leases)
+local lapsed = due_of(K.leases, int(A.lapsed))
 for i = #lapsed, 1, -1 do
   if is_enough_back() then break end
   lapse(lapsed[i], A.now)
 end
-for _, member in ipairs(due_of(K.scheduled)) do
+for _, member in ipairs(due_of(K.scheduled, NOW)) do
   if is_enough_back() then break end
   promote(member, A.now)
 end
@@ -228,14 +228,22 @@ local function open_source(list, step)
   return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, piece = {}, at = 0, size = 1, taken = 0, over = false }
 end
 
--- The source whose first element is the oldest, and how old that is; a client's counts as older than any.
+-- The source whose turn it is, and how old its first element is. Of ours the oldest goes first; a client's has no age, so that its
+-- list takes turns with the others, each call beginning with another one: none waits until another is empty.
 local function oldest(sources, is_compared)
-  local found, best = nil, nil
-  for _, source in ipairs(sources) do
+  local found, best, many = nil, nil, #sources
+  for i = 1, many do
+    local source = sources[many == 1 and 1 or (A.first + i) % many + 1]
     local raw = fill(source)
     if raw then
-      local pos = (is_compared or #sources > 1) and position(raw) or -1
-      if not best or pos < best then found, best = source, pos end
+      local pos = (is_compared or many > 1) and position(raw) or -1
+      local is_next = not found
+      if found and pos >= 0 and best >= 0 then
+        is_next = pos < best
+      elseif found then
+        is_next = source.taken < found.taken
+      end
+      if is_next then found, best = source, pos end
     end
   end
   return found, best
@@ -352,6 +360,8 @@ finish()
 local due = nil
 for _, key in ipairs({ K.leases, K.scheduled }) do
   local first = tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or nil)
+  -- What has lapsed and is spared is looked at again in a second.
+  if first and key == K.leases and A.lapsed < A.now and first <= A.now then first = A.now + 1000000 end
   if first and (not due or first < due) then due = first end
 end
 if more then due = A.now end

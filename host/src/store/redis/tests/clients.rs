@@ -10,6 +10,25 @@ use super::*;
 use crate::store::{Fanout, Fenced, Groups, Orders, Results, Revoked, Store};
 
 #[tokio::test]
+async fn queues_of_clients_take_turns() {
+    let bench = Bench::new().await;
+    for (queue, count) in [("celery", 8), ("emails", 4)] {
+        for number in 0..count {
+            bench.ask::<u64>("LPUSH", queue, &[&plain(&format!("{queue}-{number}"))]).await;
+        }
+    }
+    let queues = ["celery", "emails"].map(|queue| queue.parse().unwrap());
+    for max in [4, 1, 1, 1, 1] {
+        let ask = Ask { queues: Some(queues.clone().into()), ..ask(&bench.store, max, at(1)) };
+        let leases = bench.store.lease(ask).await.unwrap().leases;
+        let emails = leases.iter().filter(|lease| lease.message.queue.as_str() == "emails").count();
+        assert!(max == 1 || emails == 2, "{emails} of {max}");
+    }
+    let left = |queue| bench.ask::<u64>("LLEN", queue, &[]);
+    assert_eq!((left("celery").await, left("emails").await), (4, 0));
+}
+
+#[tokio::test]
 async fn four_lists_tell_four_priorities_apart() {
     let bench = Bench::new().await;
     let of = |(name, priority): (&str, u8)| Message { priority, ..message(name) };

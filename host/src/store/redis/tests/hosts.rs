@@ -36,6 +36,19 @@ async fn what_a_lost_host_had_is_back_within_its_lease() {
 }
 
 #[tokio::test]
+async fn who_is_back_first_takes_nothing_from_who_lives() {
+    let bench = Bench::new().await;
+    let other = bench.host("host-2").await;
+    bench.submit(vec![message("a")]).await;
+    bench.lease_one(at(0)).await;
+    assert!(lease(&other, 1, at(1)).await.leases.is_empty());
+    other.turn.lock().await.missed();
+    let spared = lease(&other, 1, at(15)).await;
+    assert!(spared.leases.is_empty() && spared.next_due > Some(at(15)), "{:?}", spared.next_due);
+    assert_eq!(lease(&other, 1, at(25)).await.leases.len(), 1, "nobody has renewed it");
+}
+
+#[tokio::test]
 async fn a_host_that_comes_back_has_its_own_at_once() {
     let bench = Bench::new().await;
     let other = bench.host("host-2").await;
