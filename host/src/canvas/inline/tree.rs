@@ -188,6 +188,9 @@ pub(super) fn link_error(
     errbacks: &[WireSignature],
     scope: &mut Scope<'_>,
 ) -> Result<(), Invalid> {
+    if errbacks.is_empty() {
+        return Ok(());
+    }
     match &mut sig.shape {
         WireShape::Group(tasks) => tasks.iter_mut().try_for_each(|task| link_error(task, errbacks, scope)),
         WireShape::Chord { header, body, .. } => {
@@ -212,7 +215,10 @@ pub(super) fn unchained(
     if let Some(last) = tasks.last_mut() {
         link(last, &options.link);
     }
-    tasks.iter_mut().try_for_each(|task| link_error(task, &options.link_error, scope))?;
+    // A chain gets longer step by step: its steps are not gone through for nothing each time.
+    if !options.link_error.is_empty() {
+        tasks.iter_mut().try_for_each(|task| link_error(task, &options.link_error, scope))?;
+    }
     Ok(tasks)
 }
 
