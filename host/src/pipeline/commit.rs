@@ -94,11 +94,16 @@ impl Committer {
                 None => answer,
             };
             let settlement = &settlement;
-            let recorded = matches!(answer, Ok(Fenced::Applied));
+            let runs_again = match &answer {
+                Ok(Fenced::Applied) => goes_on(&settlement.verdict),
+                // Its lease was lost: it is delivered once more, and who ordered it to stop was told that it would.
+                Ok(Fenced::Refused) => true,
+                Ok(Fenced::Full(_) | Fenced::Taken(_)) | Err(_) => false,
+            };
             self.announce(&lease, settlement, answer);
             let running = Arc::clone(listed.running());
             let revoked = listed.end() == Some(Stop::Revoked);
-            if revoked && recorded && goes_on(&settlement.verdict) {
+            if revoked && runs_again {
                 revoke_next(&*self.store, &self.hub, &running, &lease).await;
             }
         }
@@ -248,6 +253,21 @@ mod tests {
         assert_eq!(state_after(Some(Stop::Revoked)).await, State::Revoked);
         assert_eq!(state_after(Some(Stop::Interrupted)).await, State::Retry);
         assert_eq!(state_after(None).await, State::Retry);
+    }
+
+    #[tokio::test]
+    async fn an_order_outlives_the_lease_of_the_attempt_that_got_it() {
+        let ((store, lease), running) = (leased().await, Arc::new(Running::default()));
+        let (outcomes, committer) = committer(&store);
+        let listed = running.list(&lease);
+        assert!(running.stop(&TenantId::default(), &lease.message.id, Stop::Revoked));
+        // The lease is lost: the task waits in its queue again.
+        store.release(lease.key, true).await.unwrap();
+        let settlement = Settlement::of(Verdict::Success { result: lovage_model::Json::null() }, clock::now());
+        outcomes.send(Settled { lease, weight: 1, settlement, listed }).await;
+        drop(outcomes);
+        committer.run(|lease, settlement, why| trace::unsent(&lease.message, settlement, why)).await;
+        assert_eq!(task(&store, "a").await.unwrap().status, State::Revoked);
     }
 
     /// What became of a task that sent another one, where so much room is left.

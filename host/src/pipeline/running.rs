@@ -66,12 +66,20 @@ impl Running {
         let redelivered = message.is_redelivered(*deliveries);
         let brief = Brief { id: message.id.clone(), priority: message.priority, redelivered, time_start: None };
         let mut attempts = self.lock();
-        let (stop, stopped) = watch::channel(self.is_stopping().then_some(Stop::Interrupted));
-        let entry = Entry { lease, stop, log: Arc::clone(&log), brief };
-        if let Some(earlier) = attempts.insert(key.clone(), entry) {
+        let earlier = attempts.remove(&key);
+        if let Some(earlier) = &earlier {
             // Delivered again, so that one's lease is lost; from here on nobody else could tell it.
-            let _ = earlier.stop.send(Some(Stop::Interrupted));
+            earlier.interrupt();
         }
+        // An order that was lost with its lease holds for who has the lease now; one whose attempt had its outcome does not.
+        let is_revoked = |earlier: &Entry| redelivered && *earlier.stop.borrow() == Some(Stop::Revoked);
+        let order = if earlier.as_ref().is_some_and(is_revoked) {
+            Some(Stop::Revoked)
+        } else {
+            self.is_stopping().then_some(Stop::Interrupted)
+        };
+        let (stop, stopped) = watch::channel(order);
+        attempts.insert(key.clone(), Entry { lease, stop, log: Arc::clone(&log), brief });
         drop(attempts);
         Listed { running: Arc::clone(self), key, lease, stopped, log }
     }
@@ -246,9 +254,13 @@ mod tests {
     use super::*;
 
     fn listed(running: &Arc<Running>, id: &str, token: u64) -> Listed {
+        delivered(running, id, token, 1)
+    }
+
+    fn delivered(running: &Arc<Running>, id: &str, token: u64, deliveries: u32) -> Listed {
         let message = lovage_model::Message::new(id.parse().unwrap(), "t".parse().unwrap());
         let key = LeaseKey { task: 1, token };
-        running.list(&Lease { key, tenant: TenantId::default(), message, deliveries: 1 })
+        running.list(&Lease { key, tenant: TenantId::default(), message, deliveries })
     }
 
     #[test]
@@ -276,6 +288,18 @@ mod tests {
         assert_eq!(*second.stopped.borrow(), None);
         drop(first);
         assert_eq!(running.leases(), [LeaseKey { task: 1, token: 2 }]);
+    }
+
+    #[test]
+    fn an_order_holds_for_who_gets_the_lease_of_the_attempt_that_lost_it() {
+        for (deliveries, after) in [(2, Some(Stop::Revoked)), (1, None)] {
+            let running = Arc::new(Running::default());
+            let first = listed(&running, "it", 1);
+            assert!(running.stop(&TenantId::default(), &TaskId::new("it").unwrap(), Stop::Revoked));
+            let second = delivered(&running, "it", 2, deliveries);
+            assert_eq!(*second.stopped.borrow(), after, "the first delivery is of a task that was queued anew");
+            assert_eq!(first.end(), Some(Stop::Revoked), "and the order is not taken back");
+        }
     }
 
     #[test]

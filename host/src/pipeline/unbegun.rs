@@ -77,7 +77,10 @@ async fn unlist(store: &dyn Store, hub: &Hub, lease: &Lease, listed: Listed, giv
     let running = Arc::clone(listed.running());
     let order = listed.end();
     match given_back {
-        Ok(Fenced::Applied) if order == Some(Stop::Revoked) => revoke_next(store, hub, &running, lease).await,
+        // Refused: the lease was lost, and it is delivered again all the same.
+        Ok(Fenced::Applied | Fenced::Refused) if order == Some(Stop::Revoked) => {
+            revoke_next(store, hub, &running, lease).await;
+        }
         Ok(_) => {}
         // The lease lapses, and the message is delivered again.
         Err(error) => tracing::error!(%error, "a message could not be given back"),
@@ -97,11 +100,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_order_that_comes_while_a_message_is_given_back_is_carried_out() {
-        for (begun, order, state) in [
-            (false, Some(Stop::Revoked), State::Revoked),
-            (true, Some(Stop::Revoked), State::Revoked),
-            (true, Some(Stop::Interrupted), State::Pending),
-            (true, None, State::Pending),
+        for (begun, lost, order, state) in [
+            (false, false, Some(Stop::Revoked), State::Revoked),
+            (true, false, Some(Stop::Revoked), State::Revoked),
+            (true, true, Some(Stop::Revoked), State::Revoked),
+            (true, false, Some(Stop::Interrupted), State::Pending),
+            (true, true, None, State::Pending),
         ] {
             let (store, running, now) = (MemoryStore::new(), Arc::new(Running::default()), clock::now());
             let (tenant, id) = (TenantId::default(), TaskId::new("a").unwrap());
@@ -120,9 +124,12 @@ mod tests {
             if let Some(order) = order {
                 assert!(running.stop(&tenant, &id, order), "it is listed until it is back");
             }
+            if lost {
+                store.release(lease.key, begun).await.unwrap();
+            }
             give_back(&store, &Hub::new(now), &lease, listed, begun).await;
             let task = store.task(&tenant, &id).await.unwrap().unwrap();
-            assert_eq!((task.status, running.is_empty()), (state, true), "{begun} {order:?}");
+            assert_eq!((task.status, running.is_empty()), (state, true), "{begun} {lost} {order:?}");
         }
     }
 }
