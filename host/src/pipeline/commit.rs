@@ -187,6 +187,12 @@ pub(super) async fn revoke_next(
             Err(error) => return tracing::error!(task_id = %message.id, %error, "a task could not be revoked"),
         }
     }
+    // Another host has it by now.
+    if let Some(fanout) = store.fanout()
+        && fanout.stop_elsewhere(tenant, std::slice::from_ref(&message.id)).await.is_ok()
+    {
+        return;
+    }
     tracing::error!(task_id = %message.id, "a task was to be stopped and was not found: revoke it again");
 }
 
