@@ -33,7 +33,7 @@ impl Scheduler {
         let mut waiting = VecDeque::from(deliveries);
         while !waiting.is_empty() {
             if are_late || *draining.borrow_and_update() || *resting.borrow_and_update() {
-                self.put_back(waiting.into_iter().map(|delivery| (delivery, None)).collect()).await;
+                self.give_back(waiting).await;
                 return false;
             }
             if orders.has_changed().unwrap_or(false) {
@@ -74,6 +74,17 @@ impl Scheduler {
             self.ahead.store((2 * ahead).min(MAX_AHEAD), Ordering::Relaxed);
         }
         true
+    }
+
+    /// Gives back what has not begun, to the places that it had; also in the lines of rate limits.
+    async fn give_back(&self, waiting: VecDeque<Delivery>) {
+        let (mut rates, now) = (self.rates.lock().await, clock::now());
+        for delivery in waiting.iter().filter(|delivery| self.pipeline.rate_limit(delivery).is_some()) {
+            let (tenant, task) = delivery.task();
+            rates.unstarted(tenant, task, delivery.number(), now);
+        }
+        drop(rates);
+        self.put_back(waiting.into_iter().map(|delivery| (delivery, None)).collect()).await;
     }
 
     /// Whether more was handed over than there are slots.

@@ -106,6 +106,16 @@ impl Rates {
         turn
     }
 
+    /// A message whose turn it was had no slot and is given back: when it comes again it starts as soon as the next may, and does
+    /// not stand behind all that came after it.
+    pub(super) fn unstarted(&mut self, tenant: &TenantId, task: &TaskName, number: i64, now: Timestamp) {
+        if let Some(bucket) = self.buckets.get_mut(&(tenant.clone(), task.clone()))
+            && bucket.promised.insert(number, Promise { at: now, again: true }).is_none()
+        {
+            self.promised += 1;
+        }
+    }
+
     /// The tasks whose lines are to begin anew: their limit is another now, or nobody has come for a time though the store had
     /// nothing more to give at `emptied`.
     pub(super) fn stale(
@@ -268,6 +278,22 @@ mod tests {
         for number in 2..=12 {
             assert_eq!(turn(&mut rates, number, "1/s", 10_950 + 1000 * (number - 2)), Turn::Now, "{number}");
         }
+    }
+
+    #[test]
+    fn who_had_a_turn_and_no_slot_has_the_next_one() {
+        let mut rates = Rates::default();
+        for number in 0..100 {
+            turn(&mut rates, number, "1/s", 0);
+        }
+        assert_eq!(turn(&mut rates, 1, "1/s", 1000), Turn::Now);
+        for _ in 0..2 {
+            rates.unstarted(&TenantId::default(), &"tour.add".parse().unwrap(), 1, at(1500));
+            assert_eq!(rates.promised, 99);
+        }
+        assert_eq!(turn(&mut rates, 1, "1/s", 1500), Turn::At(at(2000)), "its turn counts as a start");
+        assert_eq!(turn(&mut rates, 1, "1/s", 2000), Turn::Now);
+        assert_eq!(turn(&mut rates, 2, "1/s", 2000), Turn::At(at(3000)));
     }
 
     #[test]

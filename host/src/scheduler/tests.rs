@@ -174,6 +174,20 @@ async fn a_rate_limit_gives_back_all_but_the_first_until_it_is_changed() {
 }
 
 #[tokio::test]
+async fn who_had_a_turn_and_was_given_back_waits_no_longer_than_who_came_after_it() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    declare(&store, "1/h").await;
+    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+    submit(&store, &["x", "y"]).await;
+    // What may begin is given back at once.
+    scheduler.pipeline.standing.rest(true);
+    assert_eq!((scheduler.lease(2).await.unwrap().0, scheduler.lease(2).await.unwrap().0), (2, 1));
+    let waiting = scheduler.pipeline.store.scheduled(&TenantId::default(), 9).await.unwrap();
+    let times: Vec<_> = waiting.into_iter().map(|(until, _)| until).collect();
+    assert!(times.len() == 2 && times[0] == times[1], "{times:?}");
+}
+
+#[tokio::test]
 async fn turns_that_were_promised_to_messages_that_are_gone_keep_nobody_waiting() {
     let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
     declare(&store, "1/m").await;
