@@ -345,9 +345,12 @@ impl Scheduler {
     async fn change_rate(&self, (tenant, task): TaskType) {
         let now = clock::now();
         let mut rates = self.rates.lock().await;
-        let void = rates.void(&tenant, &task, self.pipeline.rate_limit_of(&tenant, &task), now);
-        if let Err(error) = self.pipeline.store.hasten(void, now).await {
-            tracing::error!(%task, %error, "messages wait for their turn by a rate limit that was changed");
+        match self.pipeline.store.hasten(rates.not_due(&tenant, &task, now), now).await {
+            Ok(_) => rates.void(&tenant, &task, self.pipeline.rate_limit_of(&tenant, &task), now),
+            // Their line is as it was, so that the next sweep finds it.
+            Err(error) => {
+                tracing::error!(%task, %error, "messages wait for their turn by a rate limit that was changed");
+            }
         }
     }
 

@@ -130,26 +130,22 @@ impl Rates {
         stale.map(|(of, _)| of.clone()).collect()
     }
 
-    /// Makes all promises about a task void, which has this limit now; returns those that were not due yet.
-    pub(super) fn void(
-        &mut self,
-        tenant: &TenantId,
-        task: &TaskName,
-        limit: Option<RateLimit>,
-        now: Timestamp,
-    ) -> Vec<(i64, Timestamp)> {
+    /// What was promised about a task and is not due yet.
+    pub(super) fn not_due(&self, tenant: &TenantId, task: &TaskName, now: Timestamp) -> Vec<(i64, Timestamp)> {
+        let bucket = self.buckets.get(&(tenant.clone(), task.clone()));
+        let promised = bucket.into_iter().flat_map(|bucket| &bucket.promised);
+        promised.filter(|(_, promise)| promise.at > now).map(|(number, promise)| (*number, promise.at)).collect()
+    }
+
+    /// Makes all promises about a task void, which has this limit now.
+    pub(super) fn void(&mut self, tenant: &TenantId, task: &TaskName, limit: Option<RateLimit>, now: Timestamp) {
         let of = (tenant.clone(), task.clone());
-        let Some(old) = self.buckets.remove(&of) else { return Vec::new() };
+        let Some(old) = self.buckets.remove(&of) else { return };
         self.promised -= old.promised.len();
         if old.limit == limit {
             // What has started counts.
             self.buckets.insert(of, Bucket::new(limit, old.next, now));
         }
-        old.promised
-            .into_iter()
-            .filter(|(_, promise)| promise.at > now)
-            .map(|(number, promise)| (number, promise.at))
-            .collect()
     }
 
     fn forget_old(&mut self, now: Timestamp) {
@@ -240,9 +236,10 @@ mod tests {
 
     fn void(rates: &mut Rates, limit: &str, millis: i64) -> Vec<(i64, Timestamp)> {
         let task = "tour.add".parse().unwrap();
-        let mut void = rates.void(&TenantId::default(), &task, limit.parse().ok(), at(millis));
-        void.sort_unstable();
-        void
+        let mut waited = rates.not_due(&TenantId::default(), &task, at(millis));
+        rates.void(&TenantId::default(), &task, limit.parse().ok(), at(millis));
+        waited.sort_unstable();
+        waited
     }
 
     fn is_stale(rates: &Rates, limit: &str, emptied: i64, now: i64) -> bool {
@@ -319,7 +316,7 @@ mod tests {
         assert_eq!(waited, [(2, at(120_000)), (3, at(180_000))], "the first was due");
         assert_eq!(turn(&mut rates, 3, "100/s", 60_000), Turn::Now);
         assert_eq!(turn(&mut rates, 2, "100/s", 60_000), Turn::At(at(60_010)));
-        assert!(rates.void(&TenantId::default(), &"tour.none".parse().unwrap(), None, at(0)).is_empty());
+        assert!(rates.not_due(&TenantId::default(), &"tour.none".parse().unwrap(), at(0)).is_empty());
     }
 
     #[test]

@@ -188,6 +188,20 @@ async fn who_had_a_turn_and_was_given_back_waits_no_longer_than_who_came_after_i
 }
 
 #[tokio::test]
+async fn a_line_that_the_store_does_not_hear_of_is_kept() {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    declare(&store, "1/h").await;
+    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+    submit(&store, &["x", "y", "z"]).await;
+    scheduler.lease(3).await.unwrap();
+    store.close().await.unwrap();
+    let of = (TenantId::default(), TaskName::new("a").unwrap());
+    scheduler.pipeline.standing.set_rate_limit(of.clone(), "0".parse().ok());
+    scheduler.change_rate(of.clone()).await;
+    assert_eq!(scheduler.rates.lock().await.not_due(&of.0, &of.1, clock::now()).len(), 2);
+}
+
+#[tokio::test]
 async fn turns_that_were_promised_to_messages_that_are_gone_keep_nobody_waiting() {
     let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
     declare(&store, "1/m").await;
