@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{self, Stream};
 use lovage_model::TaskId;
 use lovage_model::api::{Problem, WatchEnd, WatchRequest, Watched};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
@@ -34,6 +34,12 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How many tasks are looked at with each comment, in case that one ended unheard.
 const LOOKED_AT: usize = 100;
 
+/// What is read of a watch before its ids are.
+#[derive(Deserialize)]
+struct Brief {
+    wait: Option<f64>,
+}
+
 /// Pushes the result of each task once it has ended.
 #[utoipa::path(post, path = "/v1/tasks:watch", tag = "tasks", request_body = WatchRequest,
     responses((status = 200, description = "An event for each task that has ended, then `end`", body = String, content_type = "text/event-stream"),
@@ -44,17 +50,18 @@ pub(crate) async fn watch_tasks(
     request: Request,
 ) -> Reply<Sse<impl Stream<Item = Result<Line, Infallible>>>> {
     let text = body::json_text(request, Cap::ids()).await?;
-    // Ids take much more memory than their text, so they are read when it is their turn.
-    let place = rooms.answering(&caller.tenant).await;
-    let WatchRequest { ids, wait } = body::parse(&text.bytes)?;
+    let Brief { wait } = body::parse(&text.bytes)?;
+    let wait = wait.map(span).transpose()?;
+    let waits = wait != Some(Duration::ZERO);
+    // Ids take much more memory than their text, so they are read by who holds a stream; or in its turn, by who does not wait:
+    // that one keeps its place until its answer is read, and nobody who waits may stand behind it.
+    let (open, place) =
+        if waits { (Some(rooms.open_stream(&caller)?), None) } else { (None, rooms.answering(&caller.tenant).await) };
+    let WatchRequest { ids, .. } = body::parse(&text.bytes)?;
     drop(text);
     if ids.len() > TASKS {
         return Err(INVALID_REQUEST.because(format!("ids: {} of them, the limit is {TASKS}: watch several", ids.len())));
     }
-    let wait = wait.map(span).transpose()?;
-    let waits = wait != Some(Duration::ZERO);
-    // Who does not wait holds no stream, but its place until it is answered.
-    let (open, place) = if waits { (Some(rooms.open_stream(&caller)?), None) } else { (None, place) };
     let deadline = wait.map(|span| Box::pin(tokio::time::sleep(span)));
     let watch = rooms.api.hub.watch(&caller.tenant, ids);
     let feed = Feed { rooms, caller, _open: open, _place: place, watch, waits, deadline, over: false };

@@ -119,6 +119,8 @@ async fn of_those_who_do_not_wait_so_many_are_answered_at_once_and_the_rest_in_t
     for _ in 0..ANSWERED_AT_ONCE {
         answered.push(brief().await.unwrap());
     }
+    let mut waits = watch(&site, json!({"ids": ["nobody"], "wait": 1})).await;
+    assert_eq!(task_of(&mut waits).await, told("unknown", "nobody"), "who waits is not kept by those who do not");
     let next = tokio::spawn(brief());
     for _ in 0..100 {
         tokio::task::yield_now().await;
