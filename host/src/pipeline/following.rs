@@ -10,10 +10,11 @@
 //! - A page ends after so many followers, and after so many bytes that are written for them. What was decided and is not
 //!   applied yet is bounded for all together.
 
-use std::collections::{HashMap, HashSet};
+mod stuck;
+
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lovage_model::{Arrival, Event, Followed, Inline, Message, Plan, TaskId, TenantId, Then};
@@ -25,6 +26,7 @@ use crate::canvas;
 use crate::clock;
 use crate::events::Hub;
 use crate::store::{ChordEnd, Completed, Ended, Fenced, FollowUp, Joins, Result, StoreError};
+pub(super) use stuck::Stuck;
 
 /// Ended things that are dealt with at once: they share the store's transactions.
 const AT_ONCE: usize = 32;
@@ -42,11 +44,6 @@ const DECIDING: usize = 2;
 const UNDONE_KIB: u32 = 64 << 10;
 /// So many that cannot be dealt with are looked past.
 const MOST_STUCK: usize = 1024;
-/// When so many have failed one after the other it is the store that fails: no more are tried for now.
-const MANY_FAILED: usize = 256;
-/// How long to wait before what failed is tried again: at first, and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What has arrived for a page of followers.
 #[derive(Debug, Clone, Copy)]
@@ -345,96 +342,6 @@ fn taken_events(step: &mut FollowUp) -> Vec<Event> {
         Followed::Released(_) => None,
     });
     settled.flatten().collect()
-}
-
-/// How long something is left alone that has failed: longer each time.
-#[derive(Clone, Copy, Default)]
-struct Pause {
-    length: Duration,
-    until: Option<Instant>,
-}
-
-impl Pause {
-    fn begin(&mut self, now: Instant) {
-        self.length = (self.length * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        self.until = Some(now + self.length);
-    }
-
-    fn lasts(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| now < until)
-    }
-}
-
-/// What failed, and when it is tried again: each for itself, so that others go on; and all, where it seems to be the store.
-#[derive(Default)]
-pub(super) struct Stuck {
-    keys: HashMap<i64, Pause>,
-    all: Pause,
-    /// How many have failed since one has not.
-    in_a_row: usize,
-    /// When it was last looked what has ended.
-    looked: Option<Instant>,
-}
-
-impl Stuck {
-    /// Whether it may be looked what has ended.
-    fn may_look(&mut self, now: Instant) -> bool {
-        self.looked = Some(now);
-        !self.all.lasts(now)
-    }
-
-    /// How many there are.
-    fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Whether something is left alone for now.
-    fn has(&self, key: i64, now: Instant) -> bool {
-        self.keys.get(&key).is_some_and(|pause| pause.lasts(now))
-    }
-
-    /// Whether something has failed before.
-    fn knows(&self, key: i64) -> bool {
-        self.keys.contains_key(&key)
-    }
-
-    fn add(&mut self, key: i64, now: Instant) {
-        self.keys.entry(key).or_default().begin(now);
-        self.in_a_row += 1;
-        if self.in_a_row >= MANY_FAILED && !self.all.lasts(now) {
-            self.all.begin(now);
-        }
-    }
-
-    fn remove(&mut self, key: i64) {
-        self.keys.remove(&key);
-        (self.all, self.in_a_row) = (Pause::default(), 0);
-    }
-
-    /// Nothing is tried for a while.
-    fn put_off(&mut self, now: Instant) {
-        self.all.begin(now);
-    }
-
-    /// The store has said what has ended: what it names no more is gone.
-    fn was_answered(&mut self, ended: &[Ended]) {
-        let named: HashSet<i64> = ended.iter().map(|one| one.key).collect();
-        let last = named.iter().max().copied();
-        // Of what comes after the last that was named nothing is known.
-        self.keys.retain(|key, _| named.contains(key) || last.is_some_and(|last| *key > last));
-        if self.in_a_row < MANY_FAILED {
-            self.all = Pause::default();
-        }
-    }
-
-    /// Returns when something may be tried again that could not be when it was last looked; never, if there is nothing.
-    async fn wait(&self) {
-        let later = |pause: &Pause| pause.until.filter(|until| Some(*until) > self.looked);
-        match later(&self.all).or_else(|| self.keys.values().filter_map(later).min()) {
-            Some(until) => tokio::time::sleep_until(until.into()).await,
-            None => std::future::pending().await,
-        }
-    }
 }
 
 #[cfg(test)]
