@@ -38,8 +38,8 @@ const PAGE: usize = 256;
 /// About the most bytes that arrive in one step, for all its followers together, and that are written for them. One follower
 /// may take more.
 const PAGE_BYTES: usize = 8 << 20;
-/// So many steps are decided at once.
-const DECIDING: usize = 2;
+/// So many steps are read and decided at once: one whose followers the store is slow to tell keeps few others.
+const DECIDING: usize = 8;
 /// And so much of what was decided may wait for the store, in KiB, unless it is one step alone.
 const UNDONE_KIB: u32 = 64 << 10;
 /// So many that cannot be dealt with are looked past.
