@@ -1,8 +1,8 @@
 //! What becomes of those that waited for what has ended?
 //!
-//! One loop takes what has ended, the oldest first, a few of each tenant before many of one, and deals with one page of the
-//! followers of each at a time: so that what has many does not keep others waiting, and no step is large. What becomes of a
-//! follower is decided purely; the store applies a page whole or not at all, and only then is anybody told.
+//! One loop takes what has ended, the oldest first, and of the oldest 64 a few of each tenant before many of one, and deals with
+//! one page of the followers of each at a time: so that what has many does not keep others waiting, and no step is large. What
+//! becomes of a follower is decided purely; the store applies a page whole or not at all, and only then is anybody told.
 //!
 //! Invariants:
 //! - What has ended stays in the store until its last page is applied. Whatever fails is tried again, later and later, while
