@@ -7,7 +7,7 @@ use lovage_model::api::{
     BatchReply, BatchRequest, ControlReply, Health, PurgeReply, QueueView, RevokeManyRequest, RevokeReply,
     RevokeRequest, SubmitReply, SubmitRequest, TaskLogs, TaskPage,
 };
-use lovage_model::{Json, QueueName, ResultMeta, SignatureOptions, State, TaskId, TaskName};
+use lovage_model::{Json, QueueName, ResultMeta, ResultTuple, SignatureOptions, State, TaskId, TaskName};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ pub struct TaskFilter {
 pub struct Receipt {
     /// Its id, its state and its result.
     pub reply: SubmitReply,
-    /// False: it was sent before under the same id, and this changed nothing.
+    /// False: it was sent before under the same id, and this changed nothing. (True where an answer was lost: it may be what this sent.)
     pub is_new: bool,
 }
 
@@ -86,7 +86,7 @@ impl Client {
     pub async fn send_request(&self, body: &SubmitRequest) -> Result<Receipt> {
         let given = options(body).and_then(|options| options.task_id.as_ref());
         let own = if given.is_none() { with_own_id(body) } else { None };
-        let (mut patience, mut is_unsure) = (Patience::new(), false);
+        let (mut patience, mut lost) = (Patience::new(), None::<Error>);
         loop {
             let request = match given {
                 Some(id) => self.request(Method::PUT, self.route(&["v1", "tasks", id.as_str()])?),
@@ -94,18 +94,36 @@ impl Client {
             };
             match self.submitted(request.json(own.as_ref().unwrap_or(body))).await {
                 Err(error) if given.is_some() || own.is_some() => {
+                    if let (Some(own), Some(lost), Some("id_taken")) = (&own, &lost, error.code()) {
+                        return self.taken(own, lost).await;
+                    }
                     // Once an answer was lost, also a refusal that may pass leaves open what became of the first.
-                    is_unsure |= matches!(error, Error::Unreachable { .. });
-                    if !is_unsure {
+                    if matches!(error, Error::Unreachable { .. }) {
+                        lost = Some(error.clone());
+                    }
+                    if lost.is_none() {
                         return Err(error);
                     }
                     patience.after(error, self).await?;
                 }
                 Err(error) => return Err(error),
                 // What has an id of ours was sent by nobody else.
-                Ok(receipt) => return Ok(Receipt { is_new: receipt.is_new || own.is_some(), ..receipt }),
+                Ok(receipt) => {
+                    let is_new = receipt.is_new || own.is_some() || lost.is_some();
+                    return Ok(Receipt { is_new, ..receipt });
+                }
             }
         }
+    }
+
+    /// What became of a call that got no answer, and whose id is taken when it is sent again. Nobody else has that id: so the call was
+    /// stored, and is another one by now, since its task has replaced itself or is tried again with other arguments.
+    async fn taken(&self, own: &SubmitRequest, lost: &Error) -> Result<Receipt> {
+        let id = options(own).and_then(|options| options.task_id.clone()).filter(|_| !is_canvas(own));
+        // Only the daemon knows what other ids a canvas has.
+        let Some(id) = id else { return Err(lost.clone()) };
+        let state = self.task(&id).await.map_err(|_| lost.clone())?.status;
+        Ok(Receipt { reply: SubmitReply { id: id.clone(), state, result_tuple: ResultTuple::of(id) }, is_new: true })
     }
 
     async fn submitted(&self, request: RequestBuilder) -> Result<Receipt> {
@@ -238,14 +256,13 @@ impl Client {
 
 /// The same call under an id that nobody else has. None: its parts may name ids, which it would not go with.
 fn with_own_id(body: &SubmitRequest) -> Option<SubmitRequest> {
-    let (task, inside, is_canvas) = match &body.signature {
-        Some(call) => (Some(&call.task), [Some(&call.args), Some(&call.kwargs)], call.subtask_type.is_some()),
-        None => (body.task.as_ref(), [body.args.as_ref(), body.kwargs.as_ref()], false),
+    let inside = match &body.signature {
+        Some(call) => [Some(&call.args), Some(&call.kwargs)],
+        None => [body.args.as_ref(), body.kwargs.as_ref()],
     };
-    let is_canvas = is_canvas || task.is_some_and(|task| task.as_str().starts_with("celery."));
     let names = |part: &Json| ["\"task_id\"", "\"group_id\""].iter().any(|key| part.as_str().contains(key));
     let names_group = options(body).is_some_and(|options| options.group_id.is_some());
-    if is_canvas && (names_group || inside.into_iter().flatten().any(names)) {
+    if is_canvas(body) && (names_group || inside.into_iter().flatten().any(names)) {
         return None;
     }
     let mut own = body.clone();
@@ -256,6 +273,15 @@ fn with_own_id(body: &SubmitRequest) -> Option<SubmitRequest> {
     // As the daemon makes them: those of one time stay together in a store's index.
     options.task_id = Some(TaskId::from_uuid(Uuid::now_v7()));
     Some(own)
+}
+
+/// Whether it may be more than one task.
+fn is_canvas(body: &SubmitRequest) -> bool {
+    let (task, is_typed) = match &body.signature {
+        Some(call) => (Some(&call.task), call.subtask_type.is_some()),
+        None => (body.task.as_ref(), false),
+    };
+    is_typed || task.is_some_and(|task| task.as_str().starts_with("celery."))
 }
 
 fn options(body: &SubmitRequest) -> Option<&SignatureOptions> {

@@ -63,6 +63,42 @@ async fn a_submit_that_gets_no_answer_is_sent_again_as_the_same_task() {
 }
 
 #[tokio::test]
+async fn a_call_whose_answer_was_lost_and_that_is_another_by_now_was_taken() {
+    let taken = || Answer::json(409, &scripted::problem(409, "id_taken", false));
+    let daemon = Daemon::start([
+        Answer::cut("{"),
+        taken(),
+        Answer::json(200, &meta("RETRY", "null")),
+        Answer::cut("{"),
+        taken(),
+        taken(),
+    ]);
+    let client = daemon.client();
+    let receipt = client.send_request(&s("tour.add", (2, 3)).build().unwrap()).await.unwrap();
+    assert!(receipt.is_new && receipt.reply.state == State::Retry);
+    let seen = daemon.seen();
+    assert_eq!(sent_id(&seen[0]).as_deref(), Some(receipt.reply.id.as_str()));
+    assert_eq!(seen[2].path, format!("/v1/tasks/{}", receipt.reply.id));
+    let canvas = (s("tour.add", (2, 3)) | s("tour.add", (1,))).build().unwrap();
+    let error = client.send_request(&canvas).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "only the daemon knows its ids: {error}");
+    let error = client.send_request(&s("tour.add", (2, 3)).build().unwrap()).await.unwrap_err();
+    assert_eq!(error.code(), Some("id_taken"), "that is an answer");
+}
+
+#[tokio::test]
+async fn a_call_with_an_id_is_not_said_to_have_been_there_before_where_an_answer_was_lost() {
+    let reply = r#"{"id":"t-1","state":"PENDING","result_tuple":[["t-1",null],null]}"#;
+    let daemon = Daemon::start([Answer::cut("{"), Answer::json(200, reply), Answer::json(200, reply)]);
+    let call = Signature::of("tour.add").task_id(id()).build().unwrap();
+    let (client, mut said) = (daemon.client(), Vec::new());
+    for _ in 0..2 {
+        said.push(client.send_request(&call).await.unwrap().is_new);
+    }
+    assert_eq!(said, [true, false]);
+}
+
+#[tokio::test]
 async fn a_canvas_whose_parts_have_ids_is_sent_as_it_is_and_once() {
     let reply = r#"{"id":"t-1","state":"PENDING","result_tuple":[["t-1",null],null]}"#;
     let daemon = Daemon::start([Answer::json(202, reply), Answer::json(202, reply), Answer::cut("{")]);
