@@ -14,7 +14,8 @@
 //! ```
 //!
 //! - Every member of `celery.result`, and what it is called here, is in `client/README.md`.
-//! - Waiting asks the daemon to answer when there is something to say; it never polls, and rides out a restart.
+//! - Waiting asks the daemon to answer when there is something to say, and rides out a restart. Only where the tenant has as many
+//!   streams open as it may, it is asked now and then what has ended.
 //! - Only `http://` is spoken, and the token is sent as it is. Across an untrusted network, use a tunnel.
 //! - Proxies named in the environment are not used.
 #![deny(missing_docs)]

@@ -22,8 +22,9 @@ const AT_ONCE: usize = 10_000;
 const BACKLOG: usize = 64;
 /// The daemon's own clock ends a watch on time; this is for its answer.
 const MARGIN: Duration = Duration::from_secs(2);
-/// How often is asked what has ended, while there is no stream to be had.
+/// How long to wait before it is asked again what has ended, while there is no stream to be had: after something has, and at most.
 const AGAIN: Duration = Duration::from_millis(500);
+const LONGEST_AGAIN: Duration = Duration::from_secs(5);
 
 /// What a watch tells.
 #[derive(Debug, Clone)]
@@ -77,6 +78,8 @@ struct Pump {
     stream: Option<Stream>,
     /// Whether the stream is none that waits, since as many are open as may.
     is_crowded: bool,
+    /// When it is asked again then.
+    again: Duration,
     patience: Patience,
 }
 
@@ -90,7 +93,8 @@ impl Pump {
     fn new(client: Client, ids: Vec<TaskId>, wait: Option<Duration>) -> Self {
         let left = ids.iter().cloned().collect();
         let deadline = wait.and_then(|wait| Instant::now().checked_add(wait));
-        Self { client, ids, left, wait, deadline, stream: None, is_crowded: false, patience: Patience::new() }
+        let (stream, is_crowded, again, patience) = (None, false, AGAIN, Patience::new());
+        Self { client, ids, left, wait, deadline, stream, is_crowded, again, patience }
     }
 
     async fn run(mut self, sender: mpsc::Sender<Result<Seen>>) {
@@ -176,6 +180,7 @@ impl Pump {
             "unknown" => {
                 let Watched { task_id } = self.parse(&message)?;
                 let is_news = self.left.remove(&task_id);
+                self.again = AGAIN;
                 return Ok(if is_news { Told::Seen(Seen::Unknown(task_id)) } else { Told::Nothing });
             }
             "problem" => return Err(Error::Problem(Box::new(self.parse::<Problem>(&message)?))),
@@ -184,7 +189,8 @@ impl Pump {
                     return Ok(Told::End);
                 }
                 self.stream = None;
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(self.again).await;
+                self.again = (self.again * 2).min(LONGEST_AGAIN);
                 return Ok(Told::Nothing);
             }
             "end" => {
@@ -197,6 +203,7 @@ impl Pump {
         if !meta.status.is_terminal() || !self.left.remove(&meta.task_id) {
             return Ok(Told::Nothing);
         }
+        self.again = AGAIN;
         Ok(Told::Seen(Seen::Ended(Box::new(meta))))
     }
 
