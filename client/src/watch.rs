@@ -189,7 +189,9 @@ impl Pump {
                     return Ok(Told::End);
                 }
                 self.stream = None;
-                tokio::time::sleep(self.again).await;
+                // Once more when the time is over, at the latest.
+                let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                tokio::time::sleep(left.unwrap_or(self.again).min(self.again)).await;
                 self.again = (self.again * 2).min(LONGEST_AGAIN);
                 return Ok(Told::Nothing);
             }
