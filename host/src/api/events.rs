@@ -110,6 +110,10 @@ impl Feed {
             if self.ended {
                 return None;
             }
+            // Also while there is always a notice.
+            if self.rooms.over(&self.caller).now_or_never().is_some() {
+                return None;
+            }
             let mut notice = self.subscription.next().now_or_never();
             if notice.is_none() {
                 let (rest, subscription) = (self.rest(), &mut self.subscription);

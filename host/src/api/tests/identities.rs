@@ -306,6 +306,21 @@ async fn a_watch_tells_no_more_once_its_token_is_revoked_however_much_it_could()
 }
 
 #[tokio::test]
+async fn a_stream_tells_no_more_once_its_token_is_revoked_however_much_happens() {
+    let shop = shop().await;
+    let listen = request("GET", "/v1/events", "", Some(&shop.reader));
+    let mut told = shop.router.clone().oneshot(listen).await.unwrap().into_body();
+    for id in ["b", "c", "d"] {
+        assert_eq!(shop.ask("PUT", &format!("/v1/tasks/{id}"), CALL, Some(&shop.own)).await.0, 202);
+    }
+    let first = told.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(String::from_utf8_lossy(&first).contains("event: task-sent"), "{first:?}");
+    let path = format!("/v1/tokens/{}", id_of(&shop.reader));
+    assert_eq!(shop.ask("DELETE", &path, "", Some(&shop.admin)).await.0, 200);
+    assert!(told.frame().await.is_none());
+}
+
+#[tokio::test]
 async fn settings_are_shown_to_operators_only() {
     let shop = shop().await;
     assert_eq!(shop.ask("GET", "/v1/inspect/conf", "", Some(&shop.own)).await.0, 403);
