@@ -99,8 +99,20 @@ impl Standing {
 
     /// The rate limit in force for a message: as ordered, or as its sender overrides it, or as the task declares it.
     pub fn rate_limit(&self, tenant: &TenantId, message: &Message, declared: &TaskOptions) -> Option<RateLimit> {
-        let asked = || message.overrides.get("rate_limit").and_then(|limit| limit.read().ok());
-        let limit = self.ordered(tenant, &message.task).rate_limit.or_else(asked).or(declared.rate_limit);
+        self.rate_limit_or(tenant, &message.task, || {
+            let asked: Option<RateLimit> = message.overrides.get("rate_limit").and_then(|limit| limit.read().ok());
+            asked.or(declared.rate_limit)
+        })
+    }
+
+    /// The rate limit in force for a task: as ordered, or this one.
+    pub(super) fn rate_limit_or(
+        &self,
+        tenant: &TenantId,
+        task: &TaskName,
+        other: impl FnOnce() -> Option<RateLimit>,
+    ) -> Option<RateLimit> {
+        let limit = self.ordered(tenant, task).rate_limit.or_else(other);
         limit.filter(|limit| limit.per_second().is_some())
     }
 

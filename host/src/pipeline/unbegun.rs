@@ -49,8 +49,7 @@ impl Pipeline {
     /// The rate limit in force for messages of a task that ask for none of their own.
     pub fn rate_limit_of(&self, tenant: &TenantId, task: &TaskName) -> Option<RateLimit> {
         let declared = || self.modules.code(tenant, task).and_then(|code| code.definition.options.rate_limit);
-        let limit = self.standing.ordered(tenant, task).rate_limit.or_else(declared);
-        limit.filter(|limit| limit.per_second().is_some())
+        self.standing.rate_limit_or(tenant, task, declared)
     }
 
     /// Gives a message back that has not begun: to the place that it had, or to be leased again at a later time.
