@@ -36,7 +36,12 @@ pub struct Settings {
     pub concurrency: usize,
     /// How long a lease holds without being renewed.
     pub lease: Duration,
+    /// How long what was taken ahead waits for its slots.
+    pub patience: Duration,
 }
+
+/// So long, unless a test wants it otherwise: ten times what it was thought to.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// At most so many messages are taken before a slot is free for them, and only while tasks end that fast.
 const MAX_AHEAD: usize = 1024;

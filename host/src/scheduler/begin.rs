@@ -17,9 +17,6 @@ use super::{MAX_AHEAD, Scheduler, slots_of};
 use crate::clock;
 use crate::pipeline::Delivery;
 
-/// How long what was taken ahead waits for its slots: ten times what it was thought to.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 impl Scheduler {
     /// Begins attempts, each when it has a slot; and without one those that are told to stop. When no more are to be begun, or what
     /// was taken ahead has waited for too long, the rest is given back. Whether nothing was.
@@ -28,7 +25,7 @@ impl Scheduler {
         let mut draining = self.draining.subscribe();
         // An order may have come before anybody listened for it.
         orders.mark_changed();
-        let late = Instant::from_std(clock::instant() + PATIENCE);
+        let late = Instant::from_std(clock::instant() + self.settings.patience);
         let (were_ahead, mut are_late) = (self.are_ahead(), false);
         let mut waiting = VecDeque::from(deliveries);
         while !waiting.is_empty() {

@@ -17,6 +17,8 @@ use crate::store::memory::MemoryStore;
 use crate::store::{Broker, Results, Store, Upload};
 
 const LEASE: Duration = Duration::from_secs(15);
+/// Longer than any test takes.
+const LONG: Duration = Duration::from_secs(3600);
 
 async fn scheduler(store: Arc<MemoryStore>, cache: &std::path::Path) -> Arc<Scheduler> {
     scheduler_with(store, cache, None).await
@@ -75,7 +77,7 @@ async fn scheduler_with(
         eager,
     };
     let pipeline = Arc::new(pipeline);
-    let settings = Settings { concurrency: 1, lease: LEASE };
+    let settings = Settings { concurrency: 1, lease: LEASE, patience: LONG };
     Scheduler::new(pipeline, settings, Handle::current())
 }
 
@@ -236,10 +238,13 @@ async fn those_that_wait_by_a_limit_that_was_declared_before_wait_by_the_new_one
     let of = (TenantId::default(), ModuleName::new("m").unwrap());
     assert_eq!(scheduler.pipeline.modules.rollback(&of.0, &of.1).await.unwrap().unwrap().version, 1);
     for id in ["y", "z"] {
-        while waits(&store, id).await.0.as_deref() == Some("rate limit") {
-            scheduler.look_at_rates().await;
-            tokio::task::yield_now().await;
-        }
+        let free = async {
+            while waits(&store, id).await.0.as_deref() == Some("rate limit") {
+                scheduler.look_at_rates().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), free).await.expect("its line begins anew");
         assert_eq!(waits(&store, id).await, (Some("a free slot".to_owned()), 0));
     }
 }
@@ -318,25 +323,30 @@ async fn a_host_that_rests_gives_back_what_has_not_begun_and_takes_it_again() {
 #[tokio::test]
 async fn what_was_taken_ahead_and_gets_no_slot_is_given_back_and_less_is_taken() {
     let cache = tempfile::tempdir().unwrap();
-    let (store, scheduler, slot) = two_without_a_slot(cache.path()).await;
-    let room = || {
+    let (store, mut scheduler, slot) = two_without_a_slot(cache.path()).await;
+    let wait = |scheduler: &mut Arc<Scheduler>, patience| {
+        Arc::get_mut(scheduler).expect("nothing of it runs").settings.patience = patience;
+    };
+    let room = |scheduler: &Scheduler| {
         scheduler.ended.store(5000, Ordering::Relaxed);
         scheduler.room(Duration::ZERO)
     };
-    assert_eq!(room(), 1 + MAX_AHEAD);
+    assert_eq!(room(&scheduler), 1 + MAX_AHEAD);
+    wait(&mut scheduler, Duration::ZERO);
     let (got, next_due) = scheduler.lease(2).await.unwrap();
     assert!(got == 2 && next_due.is_some_and(|due| due <= clock::now()), "they can be had again at once");
     for id in ["x", "y"] {
         assert_eq!(waits(&store, id).await, (Some("a free slot".to_owned()), 0));
     }
     assert!(scheduler.pipeline.running.is_empty() && scheduler.handed.load(Ordering::Acquire) == 0);
-    assert_eq!(room(), 1 + 1);
+    assert_eq!(room(&scheduler), 1 + 1);
     drop(slot);
+    wait(&mut scheduler, LONG);
     assert_eq!(scheduler.lease(2).await.unwrap().0, 2);
     while scheduler.handed.load(Ordering::Acquire) > 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(room(), 1 + 2, "all of it has begun in time");
+    assert_eq!(room(&scheduler), 1 + 2, "all of it has begun in time");
 }
 
 #[tokio::test]
