@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::store::Waiting;
+use crate::store::{Orders, Waiting};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
