@@ -142,7 +142,7 @@ async fn nobody_there_is_said_with_the_address() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options::new(format!("redis+unix://{}/none", dir.path().display()), "host-1");
     let opened = RedisStore::open(options, at(0)).await.map(drop);
-    assert!(matches!(opened, Err(StoreError::Failed(why)) if why.contains("/none") && why.contains("is it running")));
+    assert!(matches!(opened, Err(StoreError::Away(why)) if why.contains("/none") && why.contains("is it running")));
 }
 
 #[tokio::test]
