@@ -178,13 +178,10 @@ impl RedisStore {
 
     /// The lists of some queues.
     fn keys_of(&self, lines: &[Line]) -> Vec<String> {
-        let Options { global_keyprefix, priority_steps, sep, .. } = &self.options;
+        let Options { global_keyprefix, priority_steps, .. } = &self.options;
         let lists = lines.iter().flat_map(|Line { t, q }| {
             let of = if t.as_str() == "default" { String::new() } else { format!("lovage:{{{t}}}:") };
-            priority_steps.iter().map(move |step| match step {
-                0 => format!("{global_keyprefix}{of}{q}"),
-                step => format!("{global_keyprefix}{of}{q}{sep}{step}"),
-            })
+            priority_steps.iter().map(move |step| format!("{global_keyprefix}{of}{q}{}", self.options.behind(*step)))
         });
         lists.collect()
     }

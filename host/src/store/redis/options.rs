@@ -52,4 +52,9 @@ impl Options {
             result_extended: true,
         }
     }
+
+    /// What is behind the name of a queue in that of its list for a step.
+    pub(super) fn behind(&self, step: u8) -> String {
+        if step == 0 { String::new() } else { format!("{}{step}", self.sep) }
+    }
 }

@@ -20,6 +20,14 @@ const CLAIM_TTL: u32 = 60;
 /// For how long a chord that has been dealt with is remembered, in seconds: as Celery does.
 const DONE_TTL: u32 = 300;
 
+/// What every script stands on.
+const BASE: [&str; 3] =
+    [include_str!("scripts/keys.lua"), include_str!("scripts/gather.lua"), include_str!("scripts/rows.lua")];
+/// Every text is in a function within the one of the text before it. What a function uses from around the one that it is made in is at
+/// hand; what is local to that one is looked for, name by name, each time that a script begins.
+const BEGIN: &str = "\nreturn (function()\n";
+const END: &str = "\nend)()";
+
 macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident = [$($file:literal),*]),* $(,)?) => {
         /// A script.
@@ -45,7 +53,7 @@ scripts! {
     /// Ends what nobody can run.
     Bury = ["ends", "inline", "bury"],
     /// Puts back what a Celery worker lost.
-    Restore = ["restore"],
+    Restore = ["back", "restore"],
     /// Ends attempts.
     Settle = ["ends", "inline", "settle"],
     /// Gives messages back.
@@ -120,8 +128,8 @@ impl Scripts {
     pub(super) fn of(options: &Options) -> Self {
         let head = head(options);
         let text = |parts: &&[&str]| {
-            let parts = [include_str!("scripts/keys.lua"), include_str!("scripts/rows.lua")].iter().chain(*parts);
-            let code = parts.fold(head.clone(), |text, part| text + part);
+            let texts: Vec<&str> = BASE.iter().chain(*parts).copied().collect();
+            let code = head.clone() + &texts.join(BEGIN) + &END.repeat(texts.len() - 1);
             Text { hash: redis::Script::new(&code).get_hash().to_owned(), code }
         };
         Self(TEXTS.iter().map(text).collect())
@@ -141,6 +149,8 @@ impl Script {
 
 fn head(options: &Options) -> String {
     let steps: Vec<String> = options.priority_steps.iter().map(u8::to_string).collect();
+    let lists = options.priority_steps.iter().map(|step| format!("\"{}\"", quoted(&options.behind(*step))));
+    let lists: Vec<String> = lists.collect();
     let texts = [
         ("G", options.global_keyprefix.as_str()),
         ("R", &options.result_keyprefix),
@@ -164,7 +174,7 @@ fn head(options: &Options) -> String {
     ];
     let texts = texts.iter().map(|(name, text)| format!("local {name} = \"{}\"\n", quoted(text)));
     let numbers = numbers.iter().map(|(name, number)| format!("local {name} = {number}\n"));
-    let steps = format!("local STEPS = {{{}}}\n", steps.join(","));
+    let steps = format!("local STEPS, LISTS = {{{}}}, {{{}}}\n", steps.join(","), lists.join(","));
     let arguments = "local A, OPENING = cmsgpack.unpack(ARGV[1]), ARGV[2]\n";
     texts.chain(numbers).collect::<String>() + &steps + arguments
 }

@@ -30,7 +30,7 @@ local function read(one)
     add(K.tenants, t, 1)
   end
   lenient('HSET', K.unacked(t), one.tag, text)
-  zadd(K.unacked_index(t), string.format('%.6f', A.now / 1000000), one.tag)
+  zadd(K.unacked_index(t), format('%.6f', A.now / 1000000), one.tag)
   zadd(K.leases, int(A['until']), one.tag)
   return true
 end

@@ -5,6 +5,69 @@ local MOST_BACK, back_bytes = 2097152, 0
 
 local function is_enough_back() return back_bytes >= MOST_BACK end
 
+local function position(raw) return tonumber(raw:match('^{"lovage": "(%d+)/')) end
+
+-- What is between two places of a text, behind another text, as a message that says that it is delivered again.
+local function redelivered(before, text, from, to)
+  local _, at = text:find('"delivery_info": {', 1, true)
+  local says_more = at and text:sub(at + 1, at + 1) == '"' and text:sub(at + 1, at + 13) ~= '"redelivered"'
+  if not says_more then return before .. text:sub(from, to) end
+  return before .. text:sub(from, at) .. '"redelivered": true, ' .. text:sub(at + 1, to)
+end
+
+-- A message that was held, as it goes back to its place in the line.
+local function returned(text, r, t, id, again)
+  local before, to = is_marked(text) and '{' or mark(r.pos, t, id), -#r.q - 10
+  if again then return redelivered(before, text, 3, to) end
+  return before .. text:sub(3, to)
+end
+
+-- So many elements of one line, and so many bytes of all lines, are looked at to find the old place of something.
+local MOST_OLDER, older_bytes = 32, 262144
+
+-- Puts elements back into a line, each to its old place; where more is older than is looked at, before that. (What has no place, since
+-- a client put it there, stays behind them.)
+local function restore(key, items)
+  table.sort(items, function(a, b) return a.pos > b.pos end)
+  local older, last = {}, items[1].pos
+  while #older < MOST_OLDER and older_bytes > 0 do
+    local raw = lenient('LINDEX', key, -#older - 1)
+    local pos = raw and position(raw)
+    older_bytes = older_bytes - #(raw or '')
+    if not pos or pos > last or older_bytes < 0 then break end
+    older[#older + 1] = { pos = pos, raw = raw }
+  end
+  if #older > 0 then lenient('LTRIM', key, 0, -#older - 1) end
+  local merged, at = {}, #older
+  for _, item in ipairs(items) do
+    while at > 0 and older[at].pos > item.pos do
+      merged[#merged + 1] = older[at].raw
+      at = at - 1
+    end
+    merged[#merged + 1] = item.raw
+  end
+  for i = at, 1, -1 do merged[#merged + 1] = older[i].raw end
+  spread('RPUSH', key, merged, lenient)
+end
+
+-- Gathers what goes back to its line; see put_back.
+local backs, back_order = {}, {}
+
+local function back(key, pos, raw)
+  local of = backs[key]
+  if not of then
+    of = {}
+    backs[key] = of
+    back_order[#back_order + 1] = key
+  end
+  of[#of + 1] = { pos = tonumber(pos), raw = raw }
+end
+
+local function put_back()
+  for _, key in ipairs(back_order) do restore(key, backs[key]) end
+  backs, back_order = {}, {}
+end
+
 -- Writes that a message is in its line again.
 local function ready_again(f, t, id, r, raw, now)
   if raw then

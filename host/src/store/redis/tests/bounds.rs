@@ -2,13 +2,8 @@
 
 use std::time::Duration;
 
-<<<<<<< ours
 use futures_util::FutureExt;
 use lovage_model::{Arrival, Join, Planned, TaskId, Then};
-=======
-use super::*;
-use crate::store::{Orders, Waiting};
->>>>>>> theirs
 
 use super::*;
 use crate::store::record::MAX_LEASED_BYTES;
