@@ -56,9 +56,10 @@ impl Metering for RedisStore {
 /// The most that is added at once: sums of these stay numbers that the server can hold.
 const MOST: u64 = 1 << 53;
 
-/// The fields of what an attempt has used.
-pub(super) fn fields(used: Used, at: Timestamp) -> BTreeMap<String, u64> {
-    let on = day(at);
-    let all = [("a", used.attempts), ("f", used.fuel), ("c", used.cpu_micros), ("m", used.kib_millis)];
-    all.into_iter().filter(|(_, much)| *much > 0).map(|(what, much)| (format!("{on}:{what}"), much.min(MOST))).collect()
+/// What an attempt has used, for `scripts/settle.lua`: the day, and attempts, fuel, processor time and memory.
+pub(super) type Meters = (i64, u64, u64, u64, u64);
+
+pub(super) fn meters(used: Used, at: Timestamp) -> Meters {
+    let Used { attempts, fuel, cpu_micros, kib_millis } = used;
+    (day(at), attempts.min(MOST), fuel.min(MOST), cpu_micros.min(MOST), kib_millis.min(MOST))
 }

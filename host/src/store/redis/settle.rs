@@ -1,6 +1,5 @@
 //! What is a settlement, told to a script? All its texts are made here; the script moves and counts.
 
-use std::collections::BTreeMap;
 use std::ops::Not;
 
 use lovage_model::{Arrival, Message, Settlement, State, TaskId, TenantId};
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use super::draft::{Draft, DraftPlan, text};
 use super::inline::DraftInline;
-use super::metering::fields;
+use super::metering::{Meters, meters};
 use super::texts::{self, Outcome};
 use crate::store::Result;
 use crate::store::metering::Used;
@@ -30,9 +29,9 @@ pub(super) struct Ending {
     wo: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     us: Option<String>,
-    /// What it adds to what its tenant has used: fields of a hash.
+    /// What it adds to what its tenant has used.
     #[serde(skip_serializing_if = "Option::is_none")]
-    used: Option<BTreeMap<String, u64>>,
+    used: Option<Meters>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,7 +147,7 @@ impl Ending {
             tb: transition.traceback,
             fa: transition.fault,
             us: worker.as_ref().map(|_| text(&settlement.usage)).transpose()?,
-            used: Used::by(settlement).map(|used| fields(used, settlement.at)),
+            used: Used::by(settlement).map(|used| meters(used, settlement.at)),
             wo: worker,
             log: if settlement.log.is_empty() { None } else { Some(text(&settlement.log)?) },
             children: Some(children).filter(|children| !children.is_empty()),

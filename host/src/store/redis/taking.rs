@@ -83,7 +83,7 @@ struct LeaseAnswer {
     dropped: u64,
 }
 
-/// A message that was taken for this host.
+/// A message that was taken for this host: a list of these, in this order.
 #[derive(Debug, Deserialize)]
 pub(super) struct Granted {
     pub(super) n: i64,
@@ -92,7 +92,8 @@ pub(super) struct Granted {
     pub(super) t: TenantId,
     pub(super) id: String,
     pub(super) m: Blob,
-    pub(super) raw: Option<String>,
+    /// Whether it is as a client sent it.
+    pub(super) raw: bool,
     pub(super) de: u32,
     pub(super) q: QueueName,
 }
@@ -192,7 +193,7 @@ impl RedisStore {
         let taken = answer.leases.len();
         let (mut leases, mut foreign) = (Vec::with_capacity(taken), Vec::new());
         for granted in answer.leases {
-            if granted.raw.is_some() {
+            if granted.raw {
                 foreign.push(granted);
                 continue;
             }

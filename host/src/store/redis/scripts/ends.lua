@@ -119,7 +119,8 @@ local NONE = {}
 
 -- Applies a settlement that nothing stands against, to a task whose message may be anywhere.
 local function conclude(t, id, r, s)
-  local now, f = s.at, { 'st', s.st, 're', s.re }
+  local now = s.at
+  local f = s.done and { 'st', s.st, 're', s.re, 'pl', 'e', 'en', int(now) } or { 'st', s.st, 're', s.re }
   take(t, id, r)
   if s.leave then
     -- It goes on elsewhere, under its id.
@@ -138,7 +139,6 @@ local function conclude(t, id, r, s)
     -- By its tag a settlement is known again that ended it; this one is no lease's.
     if r.pl ~= 'l' and r.tag then forget_field(f, 'tag') end
     unlabel(t, id, r)
-    set(f, 'pl', 'e', 'en', int(now))
     note_end(t, id, r.n, now)
     if r.pl == 's' then forget_field(f, 'el') end
   end

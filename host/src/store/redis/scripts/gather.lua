@@ -20,7 +20,12 @@ local function lenient(...)
   return answer
 end
 
-local function int(x) return format('%d', x) end
+-- The text of a whole number: the last one is asked for again, if it was a time.
+local last, last_text
+local function int(x)
+  if x ~= last then last, last_text = x, format('%d', x) end
+  return last_text
+end
 
 local counted, gathered, pushes, push_order = nil, {}, {}, {}
 local rings = { ready = false, ended = false }
@@ -151,7 +156,7 @@ local function finish()
   end
   for key, of in pairs(gathered) do
     for field, d in pairs(of) do
-      if d ~= 0 and call('HINCRBY', key, field, d) <= 0 then call('HDEL', key, field) end
+      if d ~= 0 and call('HINCRBY', key, field, int(d)) <= 0 then call('HDEL', key, field) end
     end
   end
   for key in pairs(zrems) do write_set(key) end

@@ -5,14 +5,15 @@ if (call('HGET', K.counters, 'registry') or '0') ~= A.registry then
   return cmsgpack.pack({ stale = true })
 end
 
-local PAGE = 1000
+local PAGE = '1000'
 -- So many elements that stand for nothing any more, and so many bytes of them, are left out in one call, however many there are: those who
 -- put them there keep nobody else waiting.
 local MOST_DROPPED, MOST_DROPPED_BYTES = 1000, 1048576
 -- So many are read from a list at once: none of them may come along, and each may be large.
 local MOST_READ, LARGE = 8, 262144
 -- What many rows are told.
-local NOW, UNTIL, SCORE = int(A.now), int(A['until']), format('%.6f', A.now / 1000000)
+local NOW, UNTIL = int(A.now), int(A['until'])
+local SCORE = NOW:sub(1, -7) .. '.' .. NOW:sub(-6)
 
 -- The number of a tag that this host has given since it is here.
 local function number_of(tag)
@@ -28,7 +29,7 @@ if A.void then
 end
 
 -- A page of what a time has come for; what of it does not go back now is due at once.
-local function due_of(key, now) return call('ZRANGE', key, '-inf', now, 'BYSCORE', 'LIMIT', 0, PAGE) end
+local function due_of(key, now) return call('ZRANGE', key, '-inf', now, 'BYSCORE', 'LIMIT', '0', PAGE) end
 
 -- The newest first: where messages are too large to look behind them, the older ones are put before it.
 local lapsed = due_of(K.leases, int(A.lapsed))
@@ -43,31 +44,48 @@ end
 put_back()
 
 local leases, bytes, more, dropped, dropped_bytes = {}, 0, false, 0, 0
-local unacked = {}
+local waiting, until_tags, taken = within(gathered, K.waiting), {}, {}
+local PREFIX = 'lovage-' .. OPENING
 
--- Gives a message to who asks; `raw` is the element as it was.
-local function grant(t, id, q, raw)
-  local number = A.first + #leases
-  local tag = 'lovage-' .. OPENING .. format('%010x', number) .. '/' .. t .. '/' .. id
-  local of = within(unacked, t)
-  of[#of + 1] = tag
-  of[#of + 1] = held(raw, q)
-  zadd(K.unacked_index(t), SCORE, tag)
-  zadd(K.leases, UNTIL, tag)
-  count(t, q, 'l', 1)
+-- What is taken of a tenant: its counts, and what is told to its index and to unacked.
+local function taken_of(t)
+  local of = taken[t]
+  if not of then
+    of = { lines = within(counts, t), index = {}, held = {}, n = 0 }
+    taken[t] = of
+  end
+  return of
+end
+
+-- Gives a message to who asks; `raw` is the element as it was. Its number and its tag.
+local function grant(t, id, q, raw, was_ready)
+  local number, of = A.first + #leases, taken_of(t)
+  local tag = PREFIX .. format('%010x', number) .. '/' .. t .. '/' .. id
+  local i, j, line = of.n, 2 * #leases, within(of.lines, q)
+  of.n = i + 2
+  of.index[i + 1], of.index[i + 2] = SCORE, tag
+  of.held[i + 1], of.held[i + 2] = tag, held(raw, q)
+  until_tags[j + 1], until_tags[j + 2] = UNTIL, tag
+  line.l = (line.l or 0) + 1
+  if was_ready then
+    line.r = (line.r or 0) - 1
+    waiting[t] = (waiting[t] or 0) - 1
+  end
   return number, tag
 end
 
--- Leaves out what stands for nothing any more; the rest of them next time, which is at once.
-local function leave_out(size)
-  dropped, dropped_bytes = dropped + 1, dropped_bytes + size
-  more = more or dropped >= MOST_DROPPED or dropped_bytes >= MOST_DROPPED_BYTES
+-- Whether a message is too much beside what has been taken.
+local function is_too_much(size)
+  bytes = bytes + size
+  if bytes <= MAX_BYTES or #leases == 0 then return false end
+  more = true
+  return true
 end
 
-local function granted(f, r, tag)
-  local de = tonumber(r and r.de or 0) + 1
-  set(f, 'pl', 'l', 'tag', tag, 'lw', A.worker, 'de', int(de))
-  return de
+-- Leaves out what stands for nothing any more; the rest of that next time, which is at once.
+local function leave_out(size)
+  dropped, dropped_bytes = dropped + 1, dropped_bytes + size
+  if dropped >= MOST_DROPPED or dropped_bytes >= MOST_DROPPED_BYTES then more = true end
 end
 
 -- Whether somebody has the message of a row that is leased, by this call perhaps: it may have been taken back.
@@ -76,58 +94,67 @@ local function is_held(t, r)
 end
 
 -- One of ours. Whether it was taken, or was of no worth.
-local function take_ours(source, raw, t, id, pos)
-  local r = read_row(t, id, #FIELDS)
-  local is_current = r and r.pos == pos
-  local was_ready = is_current and (r.pl == 'r' or r.pl == 'o')
+local function take_ours(source, raw, pos, t, id)
+  local key = K.task(t, id)
+  local v = call('HMGET', key, 'pl', 'pos', 'n', 'q', 'de', 'raw', 'm')
+  local pl, n, q, m = v[1], v[3], v[4], v[7] or ''
+  local is_current = v[2] == pos
+  local is_ready = is_current and (pl == 'r' or pl == 'o')
   -- Taken back from a host that is thought to be lost.
-  local was_lost = is_current and r.pl == 'l' and not is_held(t, r)
-  if not was_ready and not was_lost then
+  local lost = is_current and pl == 'l' and read_row(t, id)
+  if not is_ready and (not lost or is_held(t, lost)) then
     count(source.t, source.q, 'x', -1)
-    leave_out(#raw + #(r and r.m or ''))
+    leave_out(#raw + #m)
     return true
   end
-  bytes = bytes + #(r.m or '')
-  if bytes > MAX_BYTES and #leases > 0 then
-    more = true
-    return false
+  if is_too_much(#m) then return false end
+  if lost then
+    take(t, id, lost)
+    if lost.own then call('HDEL', key, 'own', 'ownm') end
+  elseif pl == 'o' then
+    zrem(K.ended, member_of(n, t, id))
   end
-  if was_lost then
-    take(t, id, r)
-  elseif r.pl == 'r' then
-    count(t, r.q, 'r', -1)
-    waits(t, -1)
-  else
-    zrem(K.ended, member_of(r.n, t, id))
-  end
-  local number, tag = grant(t, id, r.q, raw)
-  local f = {}
-  if was_lost and r.own then
-    forget_field(f, 'own')
-    forget_field(f, 'ownm')
-  end
-  local de = granted(f, r, tag)
-  write_row(t, id, f)
-  leases[#leases + 1] = { n = tonumber(r.n), token = number, t = t, id = id, m = r.m, raw = r.raw, de = de, q = r.q }
+  local number, tag = grant(t, id, q, raw, pl == 'r')
+  local de = tonumber(v[5] or 0) + 1
+  call('HSET', key, 'pl', 'l', 'tag', tag, 'lw', A.worker, 'de', int(de))
+  leases[#leases + 1] = { tonumber(n), number, t, id, m, v[6] == '1', de, q }
   return true
 end
 
 -- Whether an id can be one.
 -- (Of others than these the host says what they are.)
-local function is_id(id) return type(id) == 'string' and #id > 0 and #id <= 255 and not id:find('[^!-~]') end
+local function is_id(id) return type(id) == 'string' and #id > 0 and #id <= 255 and id:find('^[!-~]+$') ~= nil end
 
 local function text_of(value) return type(value) == 'string' and value or nil end
 
 -- Takes a message that only the host can read; it has no row until then.
 local function take_unread(source, raw)
   local number = grant(source.t, '', source.q, raw)
-  leases[#leases + 1] = { n = 0, token = number, t = source.t, id = '', m = raw, raw = '1', de = 1, q = source.q }
+  leases[#leases + 1] = { 0, number, source.t, '', raw, true, 1, source.q }
 end
 
--- The priority of a client's message: the list that it is on knows better.
-local function priority_of(msg, source)
-  local priority = type(msg.properties) == 'table' and tonumber(msg.properties.priority) or 0
-  return step_of(priority) == source.step and priority or STEPS[source.step]
+-- What Celery writes between the body and the name of the task.
+local HEAD = '", "content-encoding": "utf-8", "content-type": "application/json", "headers": {"lang": "py", "task": "'
+
+-- The id, the task, the retries and the root of a message that is written as Celery writes it, for less than half of what it costs to read
+-- the whole; nothing, if it is not so: an escape, or a second id, may say something else.
+local function glance(raw)
+  local from = raw:sub(1, 10) == '{"body": "' and raw:find('"', 11, true)
+  if not from or raw:sub(from, from + #HEAD - 1) ~= HEAD or raw:find('\\', 1, true) then return nil end
+  local task, id, at = raw:match('^([^"]*)", "id": "([^"]*)"()', from + #HEAD)
+  if not id or raw:find('"id"', at, true) or raw:find('"headers"', at, true) then return nil end
+  local _, retries = raw:find('"retries": ', at, true)
+  local _, root = raw:find('"root_id": "', at, true)
+  if not retries or not root then return nil end
+  return id, task, tonumber(raw:match('^%d+', retries + 1)), raw:match('^[^"]*', root + 1)
+end
+
+-- The same of any message, as far as it can be read.
+local function read(raw)
+  local is_read, msg = pcall(cjson.decode, raw)
+  local h = is_read and type(msg) == 'table' and type(msg.headers) == 'table' and msg.headers
+  if not h or raw:sub(1, 1) ~= '{' then return nil end
+  return h.id, text_of(h.task), tonumber(h.retries), text_of(h.root_id)
 end
 
 -- Whether a second message of a task is to be taken instead of the first.
@@ -139,62 +166,61 @@ local function is_newer(t, r, retries)
 end
 
 -- Makes a row that is not leased ready to be, for a message that takes the place of the old one.
-local function replace(f, t, id, r, now)
+local function replace(f, t, id, r)
   take(t, id, r)
   unlabel(t, id, r)
   for _, name in ipairs({ 'own', 'ownm', 'el', 'aw', 'ag', 'sl', 'ut' }) do forget_field(f, name) end
+  set(f, 'si', NOW)
   if r.pl ~= 'e' then return end
   zrem(K.ended, member_of(r.n, t, id))
   for _, name in ipairs({ 'en', 're', 'tb', 'fa', 'us', 'ch', 'wo' }) do forget_field(f, name) end
   call('DEL', K.log(t, id), K.children(t, id))
-  set(f, 'st', 'PENDING', 'sub', int(now))
+  set(f, 'st', 'PENDING', 'sub', NOW)
   r.de = 0
 end
 
 -- A message that a client put there, in Celery's words. It gets a row now, unless it is a second one of a task that is
 -- dealt with already.
 local function take_foreign(source, raw)
-  if bytes + #raw > MAX_BYTES and #leases > 0 then
-    more = true
-    return false
-  end
-  bytes = bytes + #raw
-  local is_read, msg = pcall(cjson.decode, raw)
-  local h = is_read and type(msg) == 'table' and type(msg.headers) == 'table' and msg.headers
-  if not h or not is_id(h.id) or not text_of(h.task) or raw:sub(1, 1) ~= '{' then
+  if is_too_much(#raw) then return false end
+  local id, task, retries, root = glance(raw)
+  if not id then id, task, retries, root = read(raw) end
+  if not is_id(id) or not task then
     take_unread(source, raw)
     return true
   end
-  local t, q, id, retries = source.t, source.q, h.id, tonumber(h.retries) or 0
+  local t, q = source.t, source.q
+  retries = retries or 0
   local r = exists(t, id) and read_row(t, id) or nil
   if r and not is_newer(t, r, retries) then
     leave_out(#raw)
     return true
   end
-  local n = r and r.n or int(next_of('number'))
-  local f = { 'm', raw, 'raw', '1', 'inl', '1', 'na', h.task, 'q', q, 'pos', int(next_of('pos')) }
+  local f, n, de = {}, nil, 1
   if r then
-    replace(f, t, id, r, A.now)
-    set(f, 'si', NOW)
+    replace(f, t, id, r)
+    n, de = r.n, tonumber(r.de or 0) + 1
   else
-    set(f, 'n', n, 'st', 'PENDING', 'sub', NOW)
+    n = int(next_of('number'))
+    f = { 'n', n, 'st', 'PENDING', 'sub', NOW }
     zadd(K.tasks(t), n, id)
     add(K.tenants, t, 1)
   end
-  local priority, root = priority_of(msg, source), text_of(h.root_id) or id
-  if r or priority ~= 0 then set(f, 'pr', priority) end
+  -- Which list it is on says as much as its own priority.
+  if r or source.step > 1 then set(f, 'pr', STEPS[source.step]) end
   if r or retries ~= 0 then set(f, 'rt', retries) end
-  if r or root ~= id then set(f, 'ro', root) end
+  if r or root and root ~= id then set(f, 'ro', root or id) end
   local number, tag = grant(t, id, q, raw)
-  local de = granted(f, r, tag)
-  write_row(t, id, f)
-  leases[#leases + 1] = { n = tonumber(n), token = number, t = t, id = id, m = raw, raw = '1', de = de, q = q }
+  if f.gone then call('HDEL', K.task(t, id), unpack(f.gone)) end
+  call('HSET', K.task(t, id), 'm', raw, 'raw', '1', 'inl', '1', 'na', task, 'q', q, 'pos', int(next_of('pos')), 'pl', 'l', 'tag', tag,
+    'lw', A.worker, 'de', int(de), unpack(f))
+  leases[#leases + 1] = { tonumber(n), number, t, id, raw, true, de, q }
   return true
 end
 
 local function take_one(source, raw)
   local pos, t, id = mark_of(raw)
-  if t == source.t then return take_ours(source, raw, t, id, pos) end
+  if t == source.t then return take_ours(source, raw, pos, t, id) end
   return take_foreign(source, raw)
 end
 
@@ -211,56 +237,68 @@ local function can_hold(t)
   return holds[t]
 end
 
--- What is in a list, read in pieces from its front, which is the end of each piece: small ones first, and again where messages are large.
-local function fill(source)
-  if source.at == 0 and not source.over then
-    local size = math.max(1, math.min(source.size, A.max - #leases))
-    local piece = can_hold(source.t) and lenient('LRANGE', source.key, -source.taken - size, -source.taken - 1) or {}
-    local read = 0
-    for _, raw in ipairs(piece) do read = read + #raw end
-    source.piece, source.at, source.over = piece, #piece, #piece < size
-    source.size = read < LARGE and math.min(size * 2, MOST_READ) or 1
-  end
-  return source.piece[source.at]
+-- The first element of a list, which is read in pieces from its front, the end of each: small ones first, and again where messages are large.
+local function first_of(source)
+  if source.at > 0 then return source.piece[source.at] end
+  local size = math.min(source.size, A.max - #leases)
+  if source.over or size == 0 then return nil end
+  local piece = lenient('LRANGE', source.key, -source.taken - size, -source.taken - 1) or {}
+  local length = 0
+  for i = 1, #piece do length = length + #piece[i] end
+  source.piece, source.at, source.over, source.is_read = piece, #piece, #piece < size, true
+  source.size = length < LARGE and math.min(size * 2, MOST_READ) or 1
+  return piece[source.at]
 end
 
 local function open_source(list, step)
-  return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, piece = {}, at = 0, size = 1, taken = 0, over = false }
+  return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, piece = {}, at = 0, size = 1, taken = 0,
+    over = false, is_read = false }
 end
 
--- The source whose turn it is, and how old its first element is. Of ours the oldest goes first; a client's has no age, so that its
--- list takes turns with the others, each call beginning with another one: none waits until another is empty.
-local function oldest(sources, is_compared)
-  local found, best, many = nil, nil, #sources
+-- The place of a source's first element; a client's has none, which is -1.
+local function place_of(source)
+  if not source.pos then
+    local raw = first_of(source)
+    source.pos = raw and position(raw) or -1
+  end
+  return source.pos
+end
+
+-- Of ours the oldest goes first. A client's has no age: its list takes turns with the others.
+local function comes_before(one, other)
+  local a, b = place_of(one), place_of(other)
+  if a >= 0 and b >= 0 then return a < b end
+  return one.taken < other.taken
+end
+
+-- The source whose turn it is; each call begins with another one, so that none waits until another is empty. One alone is not read for
+-- that: its list is there.
+local function in_turn(sources)
+  local found, many = nil, #sources
   for i = 1, many do
-    local source = sources[many == 1 and 1 or (A.first + i) % many + 1]
-    local raw = fill(source)
-    if raw then
-      local pos = (is_compared or many > 1) and position(raw) or -1
-      local is_next = not found
-      if found and pos >= 0 and best >= 0 then
-        is_next = pos < best
-      elseif found then
-        is_next = source.taken < found.taken
-      end
-      if is_next then found, best = source, pos end
+    local source = sources[(A.first + i) % many + 1]
+    local has_any = not source.is_read or first_of(source)
+    if has_any and (not found or comes_before(source, found)) then found = source end
+  end
+  return found
+end
+
+-- The lists that have something in them, of those who can hold it.
+local function full_ones()
+  local all, keys, left, full = {}, {}, 0, {}
+  for step = 1, #STEPS do
+    for _, list in ipairs(A.lists) do
+      all[#all + 1] = open_source(list, step)
+      keys[#all] = all[#all].key
     end
   end
-  return found, best
-end
-
--- Those of the sources that have something in them.
-local function full_ones(sources)
-  if #sources < 2 then return sources end
-  local keys, full = {}, {}
-  for i, source in ipairs(sources) do keys[i] = source.key end
-  local is_any = false
-  for from = 1, #keys, 4000 do
-    if call('EXISTS', unpack(keys, from, math.min(from + 3999, #keys))) > 0 then is_any = true end
-  end
-  if not is_any then return full end
-  for _, source in ipairs(sources) do
-    if call('EXISTS', source.key) == 1 then full[#full + 1] = source end
+  for from = 1, #keys, 4000 do left = left + call('EXISTS', unpack(keys, from, math.min(from + 3999, #keys))) end
+  for _, source in ipairs(all) do
+    if left == 0 then break end
+    if call('EXISTS', source.key) == 1 then
+      if can_hold(source.t) then full[#full + 1] = source end
+      left = left - 1
+    end
   end
   return full
 end
@@ -271,32 +309,20 @@ local function trim(sources)
   end
 end
 
--- Takes the first element of a source; false: it is too large to come along.
+-- Takes the first element of a source, if there is one; false: it is too large to come along.
 local function take_from(source)
-  local is_taken = take_one(source, source.piece[source.at])
-  if is_taken then
-    source.at = source.at - 1
-    source.taken = source.taken + 1
+  local raw = first_of(source)
+  local is_taken = not raw or take_one(source, raw)
+  if raw and is_taken then
+    source.at, source.taken, source.pos = source.at - 1, source.taken + 1, nil
   end
   return is_taken
 end
 
-local function take_step(step)
-  local sources = {}
-  for _, list in ipairs(A.lists) do sources[#sources + 1] = open_source(list, step) end
-  sources = full_ones(sources)
-  while #leases < A.max and not more do
-    local source = oldest(sources)
-    if not source then break end
-    take_from(source)
-  end
-  trim(sources)
-end
-
--- A tenant's next source: of the first step that has a message, the one with the oldest.
+-- A tenant's next source: of the first step that has a message, the one whose turn it is.
 local function advance(of)
   while of.at <= #STEPS do
-    of.source, of.pos = oldest(of.steps[of.at], true)
+    of.source = in_turn(of.steps[of.at])
     if of.source then return end
     of.at = of.at + 1
   end
@@ -305,61 +331,66 @@ end
 local function is_before(a, b)
   if a.used ~= b.used then return a.used < b.used end
   if a.at ~= b.at then return a.at < b.at end
-  return a.pos < b.pos
+  return place_of(a.source) < place_of(b.source)
 end
 
--- Several tenants: next comes the one that has used least; see sharing.rs.
-local function take_shared()
-  local all, tenants, by_name = {}, {}, {}
-  for step = 1, #STEPS do
-    for _, list in ipairs(A.lists) do all[#all + 1] = open_source(list, step) end
-  end
-  all = full_ones(all)
+-- The tenants of some sources, each with its first one. One alone has no share.
+local function tenants_of(all)
+  local tenants, by_name = {}, {}
   for _, source in ipairs(all) do
     local of = by_name[source.t]
     if not of then
-      local share = A.shares[source.t]
+      local share = A.shares and A.shares[source.t] or { 0, 0, A.max }
       of = { steps = {}, at = 1, used = share[1], step = share[2], left = share[3] }
       for step = 1, #STEPS do of.steps[step] = {} end
       by_name[source.t] = of
       tenants[#tenants + 1] = of
-      of.source = false
     end
     local step = of.steps[source.step]
     step[#step + 1] = source
   end
-  for _, of in ipairs(tenants) do advance(of) end
+  for _, of in ipairs(tenants) do
+    if of.left > 0 then advance(of) end
+  end
+  return tenants
+end
+
+-- Next comes the tenant that has used least; see sharing.rs.
+local function take_all(tenants)
   while #leases < A.max and not more do
     local turn = nil
-    for _, of in ipairs(tenants) do
+    for i = 1, #tenants do
+      local of = tenants[i]
       if of.source and of.left > 0 and (not turn or is_before(of, turn)) then turn = of end
     end
     if not turn then break end
     local before = #leases
-    if take_from(turn.source) then advance(turn) end
+    local is_taken = take_from(turn.source)
     if #leases > before then
       turn.used = turn.used + turn.step
       turn.left = turn.left - 1
     end
+    if is_taken and turn.left > 0 then advance(turn) end
   end
-  trim(all)
 end
 
-if A.shares then
-  if A.max > 0 then take_shared() end
-elseif A.max > 0 and #A.lists > 0 then
-  for step = 1, #STEPS do
-    if #leases < A.max and not more then take_step(step) end
-  end
+if A.max > 0 then
+  local all = full_ones()
+  take_all(tenants_of(all))
+  trim(all)
 end
-for t, of in pairs(unacked) do spread('HSET', K.unacked(t), of) end
+for t, of in pairs(taken) do
+  spread('HSET', K.unacked(t), of.held)
+  spread('ZADD', K.unacked_index(t), of.index, lenient)
+end
+spread('ZADD', K.leases, until_tags)
 -- Who asks needs no bell for what it got; others may take what it left.
 rings.ready = rings.ready and #leases >= A.max
 finish()
 
 local due = nil
 for _, key in ipairs({ K.leases, K.scheduled }) do
-  local first = tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or nil)
+  local first = tonumber(call('ZRANGE', key, '0', '0', 'WITHSCORES')[2] or nil)
   -- What has lapsed and is spared is looked at again in a second.
   if first and key == K.leases and A.lapsed < A.now and first <= A.now then first = A.now + 1000000 end
   if first and (not due or first < due) then due = first end

@@ -38,8 +38,9 @@ end
 local function read_row(t, id, fields)
   local v = call('HMGET', K.task(t, id), unpack(FIELDS, 1, fields or LIGHT))
   if not v[1] then return nil end
-  local r = {}
-  for i = 1, fields or LIGHT do
+  -- Those that an end needs at once: a table that grows is made anew again and again.
+  local r = { pl = v[1], tag = v[2] or nil, n = v[3], q = v[4], th = v[5] or nil, own = v[6] or nil, sl = v[7] or nil, st = v[8] }
+  for i = ENDING + 1, fields or LIGHT do
     if v[i] then r[FIELDS[i]] = v[i] end
   end
   return r
@@ -111,9 +112,10 @@ local function unlabel(t, id, r)
   for _, label in ipairs(cmsgpack.unpack(r.sl)) do call('ZREM', K.stamp(t, label), id) end
 end
 
-local function set(f, ...)
-  local n, more = #f, { ... }
-  for i = 1, #more do f[n + i] = more[i] end
+local function set(f, name, value, ...)
+  local n = #f
+  f[n + 1], f[n + 2] = name, value
+  if ... then return set(f, ...) end
 end
 
 local function forget_field(f, name)
@@ -179,11 +181,12 @@ end
 -- Writes a message into a row.
 local function message(f, t, id, n, d)
   set(f, 'm', d.m, 'na', d.na, 'q', d.q, 'pr', d.pr, 'ro', d.ro, 'rt', d.rt)
-  for name, value in pairs({ th = d.th or false, ut = d.ut and 1 or false, inl = d.inl and 1 or false,
-    sl = d.sl and cmsgpack.pack(d.sl) or false }) do
-    if value then set(f, name, value) end
-  end
-  for _, label in ipairs(d.sl or {}) do call('ZADD', K.stamp(t, label), n, id) end
+  if d.th then set(f, 'th', d.th) end
+  if d.ut then set(f, 'ut', 1) end
+  if d.inl then set(f, 'inl', 1) end
+  if not d.sl then return end
+  set(f, 'sl', cmsgpack.pack(d.sl))
+  for _, label in ipairs(d.sl) do call('ZADD', K.stamp(t, label), n, id) end
 end
 
 -- Gives a task another message: the old one has been taken.

@@ -1,6 +1,13 @@
 -- Ends attempts, each whole or not at all, while their leases hold.
 
 local APPLIED = { kind = 'applied' }
+-- What each tenant has used on each day: a settlement tells the day, and how much of each of these.
+local METERS, metered = { 'a', 'f', 'c', 'm' }, {}
+
+local function meter(t, used)
+  local sums = within(within(metered, t), used[1])
+  for i = 1, #METERS do sums[i] = (sums[i] or 0) + used[i + 1] end
+end
 
 local function settle(s)
   local t, id = s.tenant, s.id
@@ -24,10 +31,7 @@ local function settle(s)
   end
   -- Whoever took the element back has it on a list again: it is delivered once more, and that one counts.
   if lenient('HDEL', K.unacked(t), r.tag) ~= 1 then return { kind = 'refused' } end
-  if s.used then
-    local key = K.metered(t)
-    for what, much in pairs(s.used) do add(key, what, much) end
-  end
+  if s.used then meter(t, s.used) end
   conclude(t, id, r, s)
   if s.inline then apply_inline(t, s.inline, s.at) end
   return APPLIED
@@ -35,5 +39,10 @@ end
 
 local answers = {}
 for i, s in ipairs(A.batch) do answers[i] = settle(s) end
+for t, days in pairs(metered) do
+  for day, sums in pairs(days) do
+    for i, what in ipairs(METERS) do add(K.metered(t), int(day) .. ':' .. what, sums[i]) end
+  end
+end
 finish()
 return cmsgpack.pack({ answers = answers, rings = told() })

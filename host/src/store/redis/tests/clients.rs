@@ -308,6 +308,35 @@ async fn a_clients_message_that_lapses_and_is_taken_at_once_has_not_ended() {
     assert_eq!(bench.ask::<u64>("ZCARD", "lovage:ended", &[]).await, 0);
 }
 
+/// A message in the words and in the order that Celery has them, with more behind its last header.
+fn as_celery_writes(id: &str, more: &str) -> String {
+    let headers = format!(
+        r#""lang": "py", "task": "tour.add", "id": "{id}", "shadow": null, "eta": null, "expires": null, "group": null, "group_index": null, "retries": 2, "timelimit": [null, null], "root_id": "{id}", "parent_id": null, "argsrepr": "(2, 3)", "kwargsrepr": "{{}}", "origin": "gen8564@recorder", "ignore_result": false, "replaced_task_nesting": 0, "stamped_headers": null, "stamps": {{}}{more}"#
+    );
+    let properties = r#""correlation_id": "x", "reply_to": "8fb0e688-567f-30f6-acab-d42b44d52a12", "delivery_mode": 2, "delivery_info": {"exchange": "", "routing_key": "celery"}, "priority": 0, "body_encoding": "base64", "delivery_tag": "bbb1c51f-9724-40ea-af0d-f1ef1895741c""#;
+    let other: Value = serde_json::from_str(&plain(id)).unwrap();
+    let body = other["body"].as_str().unwrap();
+    format!(
+        r#"{{"body": "{body}", "content-encoding": "utf-8", "content-type": "application/json", "headers": {{{headers}}}, "properties": {{{properties}}}}}"#
+    )
+}
+
+/// A glance is enough for most of them, and must not tell another task than who reads the whole.
+#[tokio::test]
+async fn a_message_as_celery_writes_it_is_of_the_task_that_it_names() {
+    let bench = Bench::new().await;
+    for (id, more) in [("a", ""), ("b", r#", "id": "c""#), ("d", r#", "\u0069d": "e""#)] {
+        bench.ask::<u64>("LPUSH", "celery", &[&as_celery_writes(id, more)]).await;
+    }
+    let leases = bench.lease(9, at(0)).await;
+    assert_eq!(leases.iter().map(|lease| lease.message.id.as_str()).collect::<Vec<_>>(), ["a", "c", "e"]);
+    for lease in leases {
+        let row: Vec<String> = bench.ask("HMGET", &format!("lovage:task:{}", lease.message.id), &["na", "rt"]).await;
+        assert_eq!(row, ["tour.add", "2"]);
+        assert_eq!(bench.commit(lease.key, success("5", at(1))).await, Fenced::Applied);
+    }
+}
+
 #[tokio::test]
 async fn what_a_task_waited_for_is_forgotten_when_it_waits_no_more() {
     let bench = Bench::new().await;
