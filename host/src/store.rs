@@ -53,7 +53,7 @@ pub use values::{Place, Unkept, VALUE_OVERHEAD_BYTES, Values};
 pub use waiting::Waiting;
 
 /// What a store can fail with. Callers branch on these.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The disk is full. Nothing of the call was stored.
     #[error("the store is full: {0}")]
@@ -116,6 +116,8 @@ pub enum Submitted {
     Taken(TaskId),
     /// There is no room for it; nothing was stored.
     Full(Quota),
+    /// The store failed once others of the submit were stored. This one was not, unless the error says that it may have been.
+    Failed(StoreError),
 }
 
 /// What is asked of a lease call.
@@ -235,7 +237,7 @@ pub struct Page {
 #[async_trait]
 pub trait Broker: Send + Sync {
     /// Stores plans, each whole or not at all: tasks that await something as blocked ones, those with an ETA after `now` as
-    /// scheduled ones, the others as ready. One answer for each, in order.
+    /// scheduled ones, the others as ready. One answer for each, in order; an error says that none of them is known to be stored.
     async fn submit(&self, tenant: &TenantId, plans: Vec<Plan>, now: Timestamp, room: Room) -> Result<Vec<Submitted>>;
 
     /// Takes messages that are due, from queues that are not paused. Leases that have lapsed go back to their queues first,

@@ -214,7 +214,7 @@ fn admit(
     Ok(Admitted { sent, given_by })
 }
 
-/// Stores what was admitted, in one step, and answers for all.
+/// Stores what was admitted, each plan whole or not at all, and answers for all.
 async fn store(rooms: &Rooms, tenant: &TenantId, looked: Looked) -> Reply<Vec<Reply<Stored>>> {
     let (now, room) = (clock::now(), rooms.api.access.room(tenant, rooms.api.limits.room));
     let Looked { calls, plans } = looked;
@@ -232,6 +232,7 @@ async fn store(rooms: &Rooms, tenant: &TenantId, looked: Looked) -> Reply<Vec<Re
                 Submitted::Exists => existing(rooms, tenant, sent).await,
                 Submitted::Taken(id) => Err(taken(&id, given_by)),
                 Submitted::Full(quota) => Err(QUEUE_FULL.because(full(quota, room))),
+                Submitted::Failed(error) => Err(error.into()),
             },
         });
     }

@@ -218,6 +218,7 @@ impl Beat {
             Some(Submitted::Exists) => {}
             Some(Submitted::Taken(id)) => return Err(BeatError::Invalid(format!("{id} is a task of another call"))),
             Some(Submitted::Full(quota)) => return Err(BeatError::Full(quota.field())),
+            Some(Submitted::Failed(error)) => return Err(BeatError::Store(error.clone())),
             None => return Err(BeatError::Invalid("the store gave no answer".to_owned())),
         }
         Ok(result)

@@ -117,12 +117,22 @@ impl Broker for RedisStore {
             room: DraftRoom,
         }
         let drafts = plans.iter().map(|plan| DraftPlan::of(plan, now)).collect::<Result<Vec<_>>>()?;
-        let mut submitted = Vec::with_capacity(drafts.len());
+        let all = drafts.len();
+        let mut submitted = Vec::with_capacity(all);
         for plans in in_pieces(drafts) {
             let args = Args { tenant, plans, now: now.as_micros(), room: room.into() };
-            let done: Answers<Answer> = self.link.call(Script::Submit, &args).await?;
-            self.ring(done.rings);
-            submitted.extend(done.answers.into_iter().map(Answer::submitted));
+            match self.link.call::<Answers<Answer>>(Script::Submit, &args).await {
+                Ok(done) => {
+                    self.ring(done.rings);
+                    submitted.extend(done.answers.into_iter().map(Answer::submitted));
+                }
+                Err(error) if submitted.is_empty() => return Err(error),
+                // What is stored must be told: whoever heard of an error alone would send all of it again, and have it run twice.
+                Err(error) => {
+                    submitted.resize(all, Submitted::Failed(error));
+                    break;
+                }
+            }
         }
         Ok(submitted)
     }

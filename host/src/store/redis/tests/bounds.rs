@@ -134,6 +134,21 @@ async fn a_batch_is_stored_in_pieces_and_answered_in_order() {
     assert!(answers == (0..2_500).map(expected).collect::<Vec<_>>(), "counted exactly");
 }
 
+#[tokio::test]
+async fn what_is_stored_of_a_batch_is_told_when_the_rest_fails() {
+    let bench = Bench::new().await;
+    // Where the last one would have to wait for its time somebody has put something else.
+    bench.ask::<()>("SET", "lovage:later:celery", &["x"]).await;
+    let mut messages: Vec<Message> = (0..1_500).map(|n| message(&format!("t{n}"))).collect();
+    messages[1_499].eta = Some(at(100));
+    let plans = messages.into_iter().map(Plan::of).collect();
+    let answers = bench.store.submit(&tenant(), plans, at(0), Room::UNLIMITED).await.unwrap();
+    let stored = answers.iter().take_while(|answer| **answer == Submitted::Stored).count();
+    assert!((1..1_500).contains(&stored) && answers.len() == 1_500, "{stored}");
+    assert!(answers[stored..].iter().all(|answer| matches!(answer, Submitted::Failed(_))), "{answers:?}");
+    assert_eq!(bench.ask::<usize>("LLEN", "celery", &[]).await, stored, "what was said to be stored is there");
+}
+
 /// A task, and others that wait for it.
 async fn submit_followers(bench: &Bench, followers: &[&str]) {
     let follower = |name: &&str| Planned { message: message(name), awaits: Some("a".parse().unwrap()) };
