@@ -241,6 +241,17 @@ async fn what_others_have_scheduled_costs_a_tenant_nothing() {
 }
 
 #[tokio::test]
+async fn what_waits_in_several_queues_is_listed_by_its_time() {
+    let bench = Bench::new().await;
+    let name = |n: i64| format!("t{n}");
+    let due = |n| Message { eta: Some(at(n)), queue: format!("q{}", n % 3).parse().unwrap(), ..message(&name(n)) };
+    bench.submit((1..=60).rev().map(due).collect()).await;
+    let found = bench.store.scheduled(&tenant(), 50).await.unwrap();
+    let times: Vec<Timestamp> = found.into_iter().map(|(until, _)| until).collect();
+    assert_eq!(times, (1..=50).map(at).collect::<Vec<_>>(), "several pieces of each queue");
+}
+
+#[tokio::test]
 async fn the_periodic_tasks_of_others_are_passed_over_in_pieces() {
     let server = Server::start(&[]);
     let bench = Bench::on(&server).await;
