@@ -78,6 +78,8 @@ fn plan(args: &ExecArgs, cache: PathBuf, id: TaskId) -> anyhow::Result<Plan> {
     let flags = Flags { config: args.config.clone(), ..Flags::default() };
     let mut config = config::load(&flags, std::env::vars_os(), |path| std::fs::read_to_string(path))?;
     config.worker.concurrency = 16;
+    // Whichever queue its task is sent to, nobody else would take it.
+    config.worker.queues = None;
     if let Some(memory_bytes) = args.memory_bytes {
         config.limits.memory_bytes = memory_bytes;
     }

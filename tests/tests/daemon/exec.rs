@@ -85,6 +85,13 @@ fn settings_of_the_environment_hold_for_a_run_without_a_daemon() {
 }
 
 #[test]
+fn a_run_without_a_daemon_is_of_every_queue() {
+    let mut add = command(["exec", guests::tour().to_str().unwrap(), "add", "2", "3"]);
+    add.env("LOVAGE__WORKER__QUEUES", "other");
+    assert_eq!(run(add).ok(), "5");
+}
+
+#[test]
 fn a_canvas_runs_without_a_daemon() {
     let canvas = |kind: &str, kwargs: serde_json::Value| json!({"task": format!("celery.{kind}"), "kwargs": kwargs, "subtask_type": kind});
     let add = |args: serde_json::Value| json!({"task": "tour.add", "args": args});
