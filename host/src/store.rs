@@ -250,6 +250,10 @@ pub trait Broker: Send + Sync {
     /// Extends leases; returns those that were lost.
     async fn renew(&self, keys: Vec<LeaseKey>, until: Timestamp) -> Result<Vec<LeaseKey>>;
 
+    /// Notes that the attempt of a task begins that may be seen to run, for those who do not see leases: clients of Celery's. Nothing
+    /// depends on it.
+    async fn begun(&self, _key: LeaseKey) {}
+
     /// Sets a state of the task's own, such as PROGRESS. (A leased task without one is STARTED.)
     async fn report(&self, key: LeaseKey, state: String, meta: Json) -> Result<Fenced>;
 

@@ -208,6 +208,7 @@ impl Pipeline {
         let grants = Grants { capabilities, overhead, ..grants };
         let attending = self.attend(lease, listed, code, &grants);
         let request = self.request(lease, &grants, options);
+        self.tell_begun(lease, &request).await;
         let attempt = Attempt {
             tenant: lease.tenant.clone(),
             module: code.digest.clone(),
@@ -232,6 +233,13 @@ impl Pipeline {
                 ..options.clone()
             },
             ..Request::of(message, &self.hostname, lease.message.is_redelivered(lease.deliveries) || message.requeued)
+        }
+    }
+
+    /// Lets the store show that a task runs, if it is one that shows it and somebody reads its result.
+    pub(super) async fn tell_begun(&self, lease: &Lease, request: &Request) {
+        if request.options.track_started && !request.ignore_result {
+            self.store.begun(lease.key).await;
         }
     }
 

@@ -43,6 +43,7 @@ impl Pipeline {
         let attending = self.attend(lease, listed, &code, &grants);
         let options = in_force(Some(&code), &lease.message);
         let request = self.request(lease, &grants, &options);
+        self.tell_begun(lease, &request).await;
         // The first item is charged for the message.
         let mut of_message = Some(self.overhead.expected(&lease.tenant));
         let one = |args, grants: Grants| {

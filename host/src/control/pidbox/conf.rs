@@ -10,7 +10,8 @@ pub(super) fn conf(shown: &Value, control: &Control) -> Map<String, Value> {
     let own = entries.filter_map(|entry| Some((entry.get("name")?.as_str()?.to_owned(), entry.get("value")?.clone())));
     let mut all: Map<String, Value> = own.collect();
     let of = |name: &str| all.get(name).cloned().unwrap_or(Value::Null);
-    let (store, queues, extended) = (of("store.url"), of("worker.queues"), of("results.extended") == "yes");
+    let (store, queues) = (of("store.url"), of("worker.queues"));
+    let (extended, started) = (of("results.extended") == "yes", of("results.track_started") == "yes");
     let celery = json!({
         "broker_url": store,
         "result_backend": store,
@@ -27,6 +28,7 @@ pub(super) fn conf(shown: &Value, control: &Control) -> Map<String, Value> {
         "include": [],
         "task_default_queue": "celery",
         "task_queues": queues,
+        "task_track_started": started,
         "worker_concurrency": control.host.concurrency,
         "worker_hijack_root_logger": false,
         "worker_log_color": false,

@@ -149,6 +149,10 @@ impl Broker for RedisStore {
         self.extend(keys, until).await
     }
 
+    async fn begun(&self, key: LeaseKey) {
+        self.tell_started(key).await;
+    }
+
     async fn report(&self, key: LeaseKey, state: String, meta: Json) -> Result<Fenced> {
         state_of_its_own(&state)?;
         self.tell_state(key, state, meta).await

@@ -180,9 +180,7 @@ impl RedisStore {
             self.unheard.store(u64::MAX, Ordering::Relaxed);
             turn.answered(ask.now.as_micros());
             self.bell.watch(self.keys_of(&with_share(lines, &ask, &answer.leases)));
-            let leased = self.leased(answer, &ask).await?;
-            self.tell_started(&leased.leases).await;
-            return Ok(leased);
+            return self.leased(answer, &ask).await;
         }
     }
 
