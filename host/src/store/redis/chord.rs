@@ -118,7 +118,9 @@ impl RedisStore {
         if ids.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let found: Metas = self.link.call(Script::Metas, &Args { tenant, ids }).await?;
+        // What is large is slow on its way.
+        let args = Args { tenant, ids };
+        let found = self.link.call_for::<Metas>(Script::Metas, &args, MAX_LEASED_BYTES).await?;
         if found.too_long {
             return Ok(None);
         }
