@@ -17,6 +17,7 @@ pub use exec::{ExecArgs, exec};
 pub use house::{House, HouseError, Plan};
 pub use maintenance::{store_backup, store_check};
 pub use serve::{Ready, serve};
+pub(crate) use signals::Signals;
 pub use signals::Stopped;
 
 pub use crate::sandbox::{compile_child, executor_child};

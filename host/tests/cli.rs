@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
@@ -245,10 +246,10 @@ fn terminal() -> (std::fs::File, std::fs::File) {
     (sitting.into(), program.into())
 }
 
-#[tokio::test]
-async fn a_secret_that_is_typed_is_not_shown() {
-    let (mut sitting, program) = terminal();
-    let before = rustix::termios::tcgetattr(&program).unwrap().local_modes;
+/// The command that sets a secret, once it has asked for it at a terminal; and what else it says.
+async fn asking(
+    program: &std::fs::File,
+) -> (tokio::process::Child, tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStderr>>) {
     let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_lovage"))
         .args(["secret", "set", "m", "S"])
         .env("LOVAGE_URL", daemon())
@@ -260,6 +261,27 @@ async fn a_secret_that_is_typed_is_not_shown() {
     let mut said = tokio::io::BufReader::new(child.stderr.take().unwrap()).lines();
     let prompt = said.next_line().await.unwrap().unwrap();
     assert!(prompt.contains("not shown"), "{prompt}");
+    (child, said)
+}
+
+#[tokio::test]
+async fn whatever_ends_who_asks_for_a_secret_the_terminal_shows_again_what_is_typed() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let (_sitting, program) = terminal();
+        let before = rustix::termios::tcgetattr(&program).unwrap().local_modes;
+        let (mut child, _said) = asking(&program).await;
+        let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        assert_eq!(child.wait().await.unwrap().code(), Some(code));
+        assert_eq!(rustix::termios::tcgetattr(&program).unwrap().local_modes, before);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_typed_is_not_shown() {
+    let (mut sitting, program) = terminal();
+    let before = rustix::termios::tcgetattr(&program).unwrap().local_modes;
+    let (mut child, mut said) = asking(&program).await;
     sitting.write_all(b"hush\n\x04").unwrap();
     let status = child.wait().await.unwrap();
     assert_eq!((status.code(), said.next_line().await.unwrap().as_deref()), (Some(0), Some("set S for m")));

@@ -10,7 +10,7 @@ use super::Session;
 use super::exit::{Exit, Usage};
 use super::screen::Screen;
 use super::value::{Stdin, text};
-use crate::daemon::Stopped;
+use crate::daemon::Signals;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
@@ -35,20 +35,22 @@ pub(crate) enum SecretCommand {
     },
 }
 
-pub(crate) async fn execute(command: SecretCommand, Session { client, screen }: &Session) -> anyhow::Result<Exit> {
+pub(crate) async fn execute(command: SecretCommand, session: &Session) -> anyhow::Result<Exit> {
+    let Session { client, screen } = session;
     match command {
         SecretCommand::Set { module, name, from } => {
-            let mut secret = if from == "-" && io::stdin().is_terminal() {
-                typed(screen).await?
+            if from == "-" && io::stdin().is_terminal() {
+                // Heard before the terminal is changed, which is changed back whatever ends this; and to the end, since nothing else
+                // hears them from then on.
+                let mut signals = Signals::listen()?;
+                tokio::select! {
+                    done = async { set(session, &module, &name, typed(screen).await?).await } => done?,
+                    stopped = signals.next() => return Err(stopped.into()),
+                }
             } else {
-                text(&from, "the secret", &mut Stdin::new(io::stdin()))?
-            };
-            secret.truncate(secret.trim_end_matches(['\r', '\n']).len());
-            if secret.is_empty() {
-                return Err(Usage::error("the secret is empty: nothing was set (lovage secret rm takes one away)"));
+                let secret = text(&from, "the secret", &mut Stdin::new(io::stdin()))?;
+                set(session, &module, &name, secret).await?;
             }
-            client.set_secret(&module, &name, secret).await?;
-            screen.note(&format!("set {name} for {module}"));
         }
         SecretCommand::Rm { module, name } => {
             client.remove_secret(&module, &name).await?;
@@ -58,6 +60,22 @@ pub(crate) async fn execute(command: SecretCommand, Session { client, screen }: 
     Ok(Exit::Done)
 }
 
+/// Sets a secret, without the line's end after it.
+async fn set(
+    Session { client, screen }: &Session,
+    module: &ModuleName,
+    name: &SecretName,
+    mut secret: String,
+) -> anyhow::Result<()> {
+    secret.truncate(secret.trim_end_matches(['\r', '\n']).len());
+    if secret.is_empty() {
+        return Err(Usage::error("the secret is empty: nothing was set (lovage secret rm takes one away)"));
+    }
+    client.set_secret(module, name, secret).await?;
+    screen.note(&format!("set {name} for {module}"));
+    Ok(())
+}
+
 /// What is typed at the terminal, which does not show it.
 async fn typed(screen: &Screen) -> anyhow::Result<String> {
     let _unseen = Unseen::begin()?;
@@ -65,13 +83,7 @@ async fn typed(screen: &Screen) -> anyhow::Result<String> {
     let (tell, told) = tokio::sync::oneshot::channel();
     // On a thread that nobody waits for: who is interrupted is still reading.
     std::thread::spawn(move || tell.send(text("-", "the secret", &mut Stdin::new(io::stdin()))));
-    tokio::select! {
-        secret = told => secret?,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
-            Err(Stopped::Interrupt.into())
-        }
-    }
+    told.await?
 }
 
 /// While it is there, the terminal shows nothing of what is typed but ends of lines.

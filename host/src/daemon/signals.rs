@@ -23,19 +23,19 @@ pub enum Stopped {
 
 /// Signals that are heard from the time that this was made.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(crate) struct Signals {
     hangup: Option<Signal>,
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         let hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self { hangup, interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    pub(super) async fn next(&mut self) -> Stopped {
+    pub(crate) async fn next(&mut self) -> Stopped {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
