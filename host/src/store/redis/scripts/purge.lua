@@ -7,6 +7,15 @@ local function doom(id, r)
   doomed[#doomed + 1] = { id = id, n = tonumber(r.n) }
 end
 
+-- The id that a client gave its message, as a text: kombu writes an object for a UUID of Python's.
+local function text_of(id)
+  if type(id) == 'string' then return id end
+  local value = type(id) == 'table' and id.__type__ == 'uuid' and id.__value__
+  local hex = type(value) == 'table' and type(value.hex) == 'string' and value.hex:gsub('%-', ''):lower()
+  if not hex or #hex ~= 32 or hex:find('%X') then return nil end
+  return (hex:gsub('^(........)(....)(....)(....)', '%1-%2-%3-%4-'))
+end
+
 local function of_element(raw)
   local pos, of, id = mark_of(raw)
   if of == t then
@@ -19,8 +28,9 @@ local function of_element(raw)
   foreign = foreign + 1
   local is_read, msg = pcall(cjson.decode, raw)
   local h = is_read and type(msg) == 'table' and type(msg.headers) == 'table' and msg.headers
-  if h and type(h.id) == 'string' and not exists(t, h.id) then
-    put_meta(t, h.id, A.meta_head .. cjson.encode(h.id) .. A.meta_tail)
+  local named = h and text_of(h.id)
+  if named and not exists(t, named) then
+    put_meta(t, named, A.meta_head .. cjson.encode(named) .. A.meta_tail)
   end
 end
 

@@ -108,6 +108,20 @@ async fn ids_of_pythons_own_are_answered_under_their_text() {
 }
 
 #[tokio::test]
+async fn who_waits_for_an_id_of_pythons_own_hears_of_a_purge() {
+    let bench = Bench::new().await;
+    let uuid = json!({"__type__": "uuid", "__value__": {"hex": "0123456789abcdef0123456789abcdef"}});
+    let odd = json!({"__type__": "uuid", "__value__": {"hex": "0123"}});
+    let sent = |id: &Value| envelope("u", &json!({ "id": id }), &plain_body());
+    bench.ask::<u64>("LPUSH", "celery", &[&sent(&uuid), &sent(&odd), &plain("a")]).await;
+    assert_eq!(bench.store.purge(&tenant(), &"celery".parse().unwrap(), at(1)).await.unwrap(), 3);
+    for id in ["01234567-89ab-cdef-0123-456789abcdef", "a"] {
+        let meta = bench.meta(id).await;
+        assert_eq!((&meta["status"], &meta["task_id"]), (&json!("REVOKED"), &json!(id)));
+    }
+}
+
+#[tokio::test]
 async fn clients_see_that_a_task_runs_where_it_is_wanted() {
     for told in [false, true] {
         let bench = Bench::with(Options { track_started: told, ..Server::of_all().options() }).await;
