@@ -43,17 +43,19 @@ struct Written {
     periodic: BTreeMap<EntryName, Declared<PeriodicTask>>,
     granted: BTreeMap<Grantee, Declared<Capabilities>>,
     faults: Vec<String>,
+    /// Whether there is a file that says nobody knows what.
+    unread: bool,
 }
 
 impl Written {
     fn file(&mut self, path: &Path, text: io::Result<String>) {
         let text = match text {
             Ok(text) => text,
-            Err(error) => return self.faults.push(format!("{}: cannot be read: {error}", path.display())),
+            Err(error) => return self.cannot_read(format!("{}: cannot be read: {error}", path.display())),
         };
         let table: toml::Table = match text.parse() {
             Ok(table) => table,
-            Err(error) => return self.faults.push(format!("{}: {}", path.display(), said(&text, &error))),
+            Err(error) => return self.cannot_read(format!("{}: {}", path.display(), said(&text, &error))),
         };
         for (section, value) in table {
             let toml::Value::Table(keys) = value else {
@@ -75,6 +77,11 @@ impl Written {
                 _ => self.section(&section, keys, &origin),
             }
         }
+    }
+
+    fn cannot_read(&mut self, fault: String) {
+        self.unread = true;
+        self.faults.push(fault);
     }
 
     fn section(&mut self, section: &str, keys: toml::Table, origin: &Origin) {
@@ -156,7 +163,10 @@ impl Written {
                 }
             }
         }
-        self.faults.extend(Proven(&entries).contradictions());
+        // What contradicts the rest may be right with what the file says.
+        if !self.unread {
+            self.faults.extend(Proven(&entries).contradictions());
+        }
         if !self.faults.is_empty() {
             return Err(Faults(self.faults));
         }

@@ -78,6 +78,14 @@ fn what_is_wrong_together_is_told_beside_what_is_wrong_alone() {
 }
 
 #[test]
+fn what_the_file_may_have_said_is_not_missed_in_one_that_cannot_be_read() {
+    let environment = [("LOVAGE__HTTP__LISTEN", "0.0.0.0:1")];
+    let told = faults(with(Some("http.tokens = \"required"), &environment, Flags::default()));
+    assert!(matches!(told.as_slice(), [fault] if fault.contains("line 1")), "{told:#?}");
+    assert!(faults(with(None, &environment, Flags::default()))[0].contains("http.tokens must be"));
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused() {
     let cases = [
         ("store.url = \"rediss://localhost/0\"", "TLS is not supported"),
