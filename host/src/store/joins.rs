@@ -80,7 +80,8 @@ impl FollowUp {
 /// part that comes until it is complete. Then it takes nothing more and grows no more. One of no parts is complete at once.
 #[async_trait]
 pub trait Joins: Send + Sync {
-    /// What has ended and whose followers have not been dealt with, the oldest first.
+    /// What has ended and whose followers have not been dealt with, the oldest first: no more than fits into memory, so whoever has
+    /// dealt with some asks again.
     async fn ended(&self, max: usize) -> Result<Vec<Ended>>;
 
     /// Returns when something may have ended since the last call returned.

@@ -96,9 +96,7 @@ pub struct RedisStore {
     latest: AtomicI64,
     /// When it was last looked whether a Celery worker lost something.
     restored: AtomicI64,
-    /// Whether more had ended than fitted into memory when it was asked for last.
-    cut: AtomicBool,
-    /// Whether that was not answered.
+    /// Whether it was not answered when it was asked last what has ended.
     unanswered: AtomicBool,
 }
 
@@ -150,7 +148,6 @@ impl RedisStore {
             turn: tokio::sync::Mutex::new(Lapses::new(now.as_micros())),
             latest: AtomicI64::new(now.as_micros()),
             restored: AtomicI64::new(LONG_AGO),
-            cut: AtomicBool::default(),
             unanswered: AtomicBool::default(),
         };
         store.read_registry().await?;

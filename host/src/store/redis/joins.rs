@@ -71,8 +71,6 @@ impl Joins for RedisStore {
         #[derive(Deserialize)]
         struct Answer {
             ended: Vec<Found>,
-            /// Whether there is more than fits into memory.
-            cut: bool,
         }
         if max == 0 {
             return Ok(Vec::new());
@@ -81,11 +79,11 @@ impl Joins for RedisStore {
         let large = if self.unanswered.load(Ordering::Relaxed) { MAX_LEASED_BYTES } else { 0 };
         let answer = self.link.call_for::<Answer>(Script::Ended, &Args { max }, large).await;
         self.unanswered.store(answer.is_err(), Ordering::Relaxed);
-        let mut answer = answer?;
-        let (mut ended, mut bytes) = (Vec::with_capacity(answer.ended.len()), 0);
-        for found in answer.ended {
+        let all = answer?.ended;
+        let (mut ended, mut bytes) = (Vec::with_capacity(all.len()), 0);
+        for found in all {
+            // Who asks does so again once he has dealt with these.
             if bytes > MAX_LEASED_BYTES {
-                answer.cut = true;
                 break;
             }
             let (key, tenant, id) = (found.key, found.t.clone(), found.id.clone());
@@ -103,7 +101,6 @@ impl Joins for RedisStore {
             }
             ended.push(read);
         }
-        self.cut.store(answer.cut, Ordering::Relaxed);
         Ok(ended)
     }
 
@@ -146,12 +143,7 @@ impl Joins for RedisStore {
         if let Some(rings) = done.rings {
             self.ring(rings);
         }
-        let fenced = done.answer.fenced();
-        // There is room for what did not fit: nobody else would ask for it.
-        if matches!(fenced, Fenced::Applied | Fenced::Refused) && self.cut.swap(false, Ordering::Relaxed) {
-            self.bell.ring_ended();
-        }
-        Ok(fenced)
+        Ok(done.answer.fenced())
     }
 }
 

@@ -1,7 +1,7 @@
 -- What has ended and whose followers have not been dealt with, the oldest first; no more than fits into memory. Sizes are looked
 -- at before anything is read: of what is too large by itself that alone is told, since nobody could read it, now or ever.
 
-local found, bytes, cut = {}, 0, false
+local found, bytes = {}, 0
 -- Clients write the parts of chords in Celery's form as well, as many and as large as they like: so many are read at once, and each
 -- counts for so many bytes more than it has.
 local PIECE, EACH = 16, 128
@@ -67,20 +67,17 @@ end
 
 for _, key in ipairs(call('ZRANGE', K.ends, 0, A.max - 1)) do
   local size = call('HSTRLEN', K.ending, key)
-  cut = #found > 0 and bytes + size > MAX_BYTES
-  local text = not cut and call('HGET', K.ending, key)
+  if #found > 0 and bytes + size > MAX_BYTES then break end
+  local text = call('HGET', K.ending, key)
   if text then
     local one = cmsgpack.unpack(text)
     one.key = tonumber(key)
     local room, more = #found == 0 and MAX_BYTES or MAX_BYTES - bytes - size, 0
     if one.kind == 'join' then more = add_join(one, room) end
     if one.kind == 'chord' then more = add_chord(one, room) end
-    cut = not more
-    if more then
-      bytes = bytes + size + more
-      found[#found + 1] = one
-    end
+    if not more then break end
+    bytes = bytes + size + more
+    found[#found + 1] = one
   end
-  if cut then break end
 end
-return cmsgpack.pack({ ended = found, cut = cut })
+return cmsgpack.pack({ ended = found })
