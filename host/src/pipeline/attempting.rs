@@ -182,6 +182,7 @@ impl Pipeline {
             (name, _) if builtin::CANVASES.contains(&name) => Ok(super::builtin::run_canvas(message)),
             (_, Some(code)) => {
                 self.ready(listed, code, &grants).await?;
+                self.tell_begun(lease, options).await;
                 Ok(self.run(lease, listed, code, grants, options).await)
             }
             (_, None) => Err(Unattempted::Never(Unrun::NotRegistered)),
@@ -208,7 +209,6 @@ impl Pipeline {
         let grants = Grants { capabilities, overhead, ..grants };
         let attending = self.attend(lease, listed, code, &grants);
         let request = self.request(lease, &grants, options);
-        self.tell_begun(lease, &request).await;
         let attempt = Attempt {
             tenant: lease.tenant.clone(),
             module: code.digest.clone(),
@@ -237,8 +237,8 @@ impl Pipeline {
     }
 
     /// Lets the store show that a task runs, if it is one that shows it and somebody reads its result.
-    pub(super) async fn tell_begun(&self, lease: &Lease, request: &Request) {
-        if request.options.track_started && !request.ignore_result {
+    pub(super) async fn tell_begun(&self, lease: &Lease, options: &TaskOptions) {
+        if options.track_started && !lease.message.ignore_result.unwrap_or(options.ignore_result) {
             self.store.begun(lease.key).await;
         }
     }

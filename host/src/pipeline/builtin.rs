@@ -39,11 +39,11 @@ impl Pipeline {
             return Ok(report(Err(Exception::new(exc_module::CELERY, "NotRegistered", name))));
         };
         self.ready(listed, &code, &grants).await?;
+        let options = in_force(Some(&code), &lease.message);
+        self.tell_begun(lease, &options).await;
         let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
         let attending = self.attend(lease, listed, &code, &grants);
-        let options = in_force(Some(&code), &lease.message);
         let request = self.request(lease, &grants, &options);
-        self.tell_begun(lease, &request).await;
         // The first item is charged for the message.
         let mut of_message = Some(self.overhead.expected(&lease.tenant));
         let one = |args, grants: Grants| {
