@@ -46,9 +46,7 @@ impl Faults {
             ErrorKind::Server(ServerErrorKind::BusyLoading) => {
                 StoreError::Away(format!("redis at {at} is loading its data from disk: wait until it is ready"))
             }
-            ErrorKind::Server(ServerErrorKind::ReadOnly) => StoreError::Away(format!(
-                "redis at {at} is a replica, which takes no writes: point store.url at the primary"
-            )),
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => self.read_only(),
             ErrorKind::Server(ServerErrorKind::NoPerm) => StoreError::Failed(format!(
                 "redis at {at} forbids it ({says}): let the user read and write the keys and channels of lovage, \
                  and run EVALSHA, EVAL, SUBSCRIBE, CLIENT (ACL SETUSER)"
@@ -64,7 +62,10 @@ impl Faults {
         let at = &self.at;
         let code = error.code().unwrap_or_default();
         let is = |word: &str| code == word || says.contains(word);
-        if is("OOM") {
+        // As a script of ours tells it.
+        if is("READONLY") {
+            self.read_only()
+        } else if is("OOM") {
             StoreError::Full(format!(
                 "redis at {at} has no memory left: raise maxmemory, or let results expire sooner; nothing needs a restart"
             ))
@@ -90,6 +91,13 @@ impl Faults {
             let what = if says.is_empty() { error.to_string() } else { says.to_owned() };
             StoreError::Failed(format!("redis at {at} answers: {what}"))
         }
+    }
+
+    fn read_only(&self) -> StoreError {
+        StoreError::Away(format!(
+            "redis at {} is a replica, which takes no writes: point store.url at the primary",
+            self.at
+        ))
     }
 
     /// Where it is.
