@@ -392,7 +392,7 @@ local due = nil
 for _, key in ipairs({ K.leases, K.scheduled }) do
   local first = tonumber(call('ZRANGE', key, '0', '0', 'WITHSCORES')[2] or nil)
   -- What has lapsed and is spared is looked at again in a second.
-  if first and key == K.leases and A.lapsed < A.now and first <= A.now then first = A.now + 1000000 end
+  if first and key == K.leases and first > A.lapsed and first <= A.now then first = A.now + 1000000 end
   if first and (not due or first < due) then due = first end
 end
 if more then due = A.now end
