@@ -169,7 +169,8 @@ fn typed(line: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<
     let typed = |option: &&str| matches.value_source(option) == Some(ValueSource::CommandLine);
     match ["url", "token"].into_iter().find(typed) {
         Some(option) if !cli.command.asks_a_daemon() => {
-            let why = format!("--{option} is for what asks a daemon, and this asks none: leave it out");
+            let verb = matches.subcommand_name().unwrap_or_default();
+            let why = format!("`lovage {verb}` asks no daemon: leave out --{option}");
             Err(command.error(ErrorKind::ArgumentConflict, why))
         }
         _ => Ok(cli),

@@ -88,7 +88,7 @@ fn where_a_daemon_is_has_no_place_beside_a_verb_that_asks_none() {
         "lovage config show --token t",
     ] {
         let told = refused(line).expect(line);
-        assert!(told.contains("asks none: leave it out") && told.contains("Usage"), "{line}: {told}");
+        assert!(told.contains("asks no daemon: leave out --") && told.contains("Usage"), "{line}: {told}");
     }
     for line in ["lovage --url http://h:1 task list", "lovage status --token t", "lovage exec m.wasm add -o json"] {
         assert_eq!(refused(line), None, "{line}");

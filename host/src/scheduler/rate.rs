@@ -242,6 +242,15 @@ mod tests {
         waited
     }
 
+    /// So many have asked at once.
+    fn waited_for(count: i64, limit: &str) -> Rates {
+        let mut rates = Rates::default();
+        for number in 0..count {
+            turn(&mut rates, number, limit, 0);
+        }
+        rates
+    }
+
     fn is_stale(rates: &Rates, limit: &str, emptied: i64, now: i64) -> bool {
         !rates.stale(at(emptied), at(now), |_, _| limit.parse().ok()).is_empty()
     }
@@ -262,10 +271,7 @@ mod tests {
 
     #[test]
     fn after_a_pause_all_go_on_in_their_order_and_as_far_apart_as_before() {
-        let mut rates = Rates::default();
-        for number in 0..12 {
-            turn(&mut rates, number, "1/s", 0);
-        }
+        let mut rates = waited_for(12, "1/s");
         // The times of most are over, that of the last but one comes yet, and the last is new.
         assert_eq!(turn(&mut rates, 1, "1/s", 10_000), Turn::Now);
         for (number, now) in (2..=10).map(|number| (number, 10_000)).chain([(11, 11_000), (12, 11_000)]) {
@@ -279,10 +285,7 @@ mod tests {
 
     #[test]
     fn who_had_a_turn_and_no_slot_has_the_next_one() {
-        let mut rates = Rates::default();
-        for number in 0..100 {
-            turn(&mut rates, number, "1/s", 0);
-        }
+        let mut rates = waited_for(100, "1/s");
         assert_eq!(turn(&mut rates, 1, "1/s", 1000), Turn::Now);
         for _ in 0..2 {
             rates.unstarted(&TenantId::default(), &"tour.add".parse().unwrap(), 1, at(1500));
@@ -321,10 +324,7 @@ mod tests {
 
     #[test]
     fn a_line_whose_messages_are_gone_is_stale_and_one_that_moves_is_not() {
-        let mut rates = Rates::default();
-        for number in 0..1000 {
-            turn(&mut rates, number, "1/s", 0);
-        }
+        let mut rates = waited_for(1000, "1/s");
         // One of them alone was revoked.
         assert_eq!(turn(&mut rates, 2, "1/s", 2000), Turn::Now);
         assert!(!is_stale(&rates, "1/s", 12_000, 12_000));
@@ -339,10 +339,7 @@ mod tests {
 
     #[test]
     fn a_line_is_stale_when_its_task_has_another_limit_and_begins_anew_now_and_then() {
-        let mut rates = Rates::default();
-        for number in 0..=100 {
-            turn(&mut rates, number, "1/h", 0);
-        }
+        let mut rates = waited_for(101, "1/h");
         assert!(!is_stale(&rates, "1/h", 0, 1000) && is_stale(&rates, "100/s", 0, 1000));
         assert!(!is_stale(&rates, "100/s", 0, 999), "a hundred of them are looked at again then");
         assert_eq!(void(&mut rates, "100/s", 1000).len(), 100);
@@ -354,11 +351,8 @@ mod tests {
 
     #[test]
     fn promises_that_nobody_comes_for_are_forgotten() {
-        let mut rates = Rates::default();
         let many = 4 * LOOK_AFTER as i64;
-        for number in 0..many {
-            turn(&mut rates, number, "1000/s", 0);
-        }
+        let mut rates = waited_for(many, "1000/s");
         assert_eq!(rates.promised, usize::try_from(many).unwrap() - 1);
         let late = many + i64::try_from(FORGET_AFTER.as_millis()).unwrap();
         for number in many..2 * many {

@@ -150,6 +150,17 @@ async fn submit(store: &MemoryStore, ids: &[&str]) {
     store.submit(&TenantId::default(), plans, clock::now(), Room::UNLIMITED).await.unwrap();
 }
 
+/// A scheduler of a store in which these tasks wait, whose module was pushed with each of these limits; the last one holds.
+async fn limited(limits: &[&str], ids: &[&str]) -> (Arc<MemoryStore>, Arc<Scheduler>, tempfile::TempDir) {
+    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    for limit in limits {
+        declare(&store, limit).await;
+    }
+    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+    submit(&store, ids).await;
+    (store, scheduler, cache)
+}
+
 /// Why a task waits, and how often it was delivered.
 async fn waits(store: &MemoryStore, id: &str) -> (Option<String>, u32) {
     let meta = store.task(&TenantId::default(), &id.parse().unwrap()).await.unwrap().unwrap();
@@ -158,10 +169,7 @@ async fn waits(store: &MemoryStore, id: &str) -> (Option<String>, u32) {
 
 #[tokio::test]
 async fn a_rate_limit_gives_back_all_but_the_first_until_it_is_changed() {
-    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-    declare(&store, "1/h").await;
-    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
-    submit(&store, &["x", "y", "z"]).await;
+    let (store, scheduler, _cache) = limited(&["1/h"], &["x", "y", "z"]).await;
     let (got, _) = scheduler.lease(3).await.unwrap();
     assert_eq!((got, scheduler.lease(3).await.unwrap().0), (3, 0), "they are not leased again before their time");
     for id in ["y", "z"] {
@@ -177,10 +185,7 @@ async fn a_rate_limit_gives_back_all_but_the_first_until_it_is_changed() {
 
 #[tokio::test]
 async fn who_had_a_turn_and_was_given_back_waits_no_longer_than_who_came_after_it() {
-    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-    declare(&store, "1/h").await;
-    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
-    submit(&store, &["x", "y"]).await;
+    let (_store, scheduler, _cache) = limited(&["1/h"], &["x", "y"]).await;
     // What may begin is given back at once.
     scheduler.pipeline.standing.rest(true);
     assert_eq!((scheduler.lease(2).await.unwrap().0, scheduler.lease(2).await.unwrap().0), (2, 1));
@@ -191,10 +196,7 @@ async fn who_had_a_turn_and_was_given_back_waits_no_longer_than_who_came_after_i
 
 #[tokio::test]
 async fn a_line_that_the_store_does_not_hear_of_is_kept() {
-    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-    declare(&store, "1/h").await;
-    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
-    submit(&store, &["x", "y", "z"]).await;
+    let (store, scheduler, _cache) = limited(&["1/h"], &["x", "y", "z"]).await;
     scheduler.lease(3).await.unwrap();
     store.close().await.unwrap();
     let of = (TenantId::default(), TaskName::new("a").unwrap());
@@ -205,9 +207,7 @@ async fn a_line_that_the_store_does_not_hear_of_is_kept() {
 
 #[tokio::test]
 async fn turns_that_were_promised_to_messages_that_are_gone_keep_nobody_waiting() {
-    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-    declare(&store, "1/m").await;
-    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
+    let (store, scheduler, _cache) = limited(&["1/m"], &[]).await;
     let (task, limits) = (TaskName::new("a").unwrap(), Limits::of_task("1/m".parse().unwrap()));
     let before = clock::now().before(Duration::from_secs(3600));
     for number in 1000..2000 {
@@ -228,12 +228,7 @@ async fn turns_that_were_promised_to_messages_that_are_gone_keep_nobody_waiting(
 
 #[tokio::test]
 async fn those_that_wait_by_a_limit_that_was_declared_before_wait_by_the_new_one() {
-    let (store, cache) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
-    for limit in ["100/s", "1/h"] {
-        declare(&store, limit).await;
-    }
-    let scheduler = scheduler(Arc::clone(&store), cache.path()).await;
-    submit(&store, &["x", "y", "z"]).await;
+    let (store, scheduler, _cache) = limited(&["100/s", "1/h"], &["x", "y", "z"]).await;
     scheduler.lease(3).await.unwrap();
     let of = (TenantId::default(), ModuleName::new("m").unwrap());
     assert_eq!(scheduler.pipeline.modules.rollback(&of.0, &of.1).await.unwrap().unwrap().version, 1);

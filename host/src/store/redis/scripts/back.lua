@@ -53,15 +53,7 @@ end
 -- Gathers what goes back to its line; see put_back.
 local backs, back_order = {}, {}
 
-local function back(key, pos, raw)
-  local of = backs[key]
-  if not of then
-    of = {}
-    backs[key] = of
-    back_order[#back_order + 1] = key
-  end
-  of[#of + 1] = { pos = tonumber(pos), raw = raw }
-end
+local function back(key, pos, raw) add_to(backs, back_order, key, { pos = tonumber(pos), raw = raw }) end
 
 local function put_back()
   for _, key in ipairs(back_order) do restore(key, backs[key]) end

@@ -58,6 +58,13 @@ local function within(all, name)
   return of
 end
 
+-- Adds to the list in a table; `order` has the names of these lists in the order in which they came.
+local function add_to(all, order, name, item)
+  if not all[name] then order[#order + 1] = name end
+  local of = within(all, name)
+  of[#of + 1] = item
+end
+
 -- Something to be added to a hash's field at the end.
 local function add(key, field, d)
   local of = within(gathered, key)
@@ -90,15 +97,7 @@ local function backlog(t)
   return all(K.waiting), all(K.timed)
 end
 
-local function push(key, element)
-  local of = pushes[key]
-  if not of then
-    of = {}
-    pushes[key] = of
-    push_order[#push_order + 1] = key
-  end
-  of[#of + 1] = element
-end
+local function push(key, element) add_to(pushes, push_order, key, element) end
 
 -- A command with any number of values.
 local function spread(command, key, values, run)
