@@ -1,6 +1,7 @@
 -- What is each key called? Scripts name keys here alone; the texts before this one give G (the global prefix), R (that of results), LISTS (what
 -- is behind the name of a queue, for each of STEPS), UNACKED, UNACKED_INDEX and UNACKED_MUTEX. The host names some itself, by the same rules: the lists
--- that it watches, the bell, what is said to everybody, and `lovage:health`, where it tries whether the server takes writes.
+-- that it watches, the bell, what is said to everybody, the answers of remote control with their bindings, results of tasks that nobody has
+-- seen, and `lovage:health`, where it tries whether the server takes writes.
 --
 -- Celery's keys of tenant `default` are plain below G; those of any other tenant T are the same below `G lovage:{T}:`, where its clients
 -- write. What is ours of that tenant is below `G lovage:of:{T}:`, where they do not: a key of another type would end a script that has
