@@ -14,7 +14,7 @@ pub(super) const MAX_CHILDREN: usize = 10_000;
 /// The most attempts of a task whose logs are kept; the newest ones.
 pub(super) const MAX_LOGS: usize = 20;
 
-/// The most bytes of messages that one lease call reads, the first message apart.
+/// The most bytes of messages that one lease call reads, the first message apart, and of results that are read at once.
 pub(super) const MAX_LEASED_BYTES: usize = 64 * 1024 * 1024;
 
 /// A list ends once it has so many bytes, and says where the next one begins: what is listed may be megabytes each.

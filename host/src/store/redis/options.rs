@@ -1,4 +1,4 @@
-//! What must a Redis store be told? Celery's names for what Celery has: its transport options, and two of its results.
+//! What must a Redis store be told? Celery's names for what Celery has: its transport options, and three of results.
 
 use std::time::Duration;
 
