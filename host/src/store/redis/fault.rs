@@ -65,6 +65,11 @@ impl Faults {
         // As a script of ours tells it.
         if is("READONLY") {
             self.read_only()
+        } else if is("NOREPLICAS") {
+            StoreError::Away(format!(
+                "redis at {at} takes no writes while too few replicas follow it: bring these back, or lower \
+                 min-replicas-to-write"
+            ))
         } else if is("OOM") {
             StoreError::Full(format!(
                 "redis at {at} has no memory left: raise maxmemory, or let results expire sooner; nothing needs a restart"

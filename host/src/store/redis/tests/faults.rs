@@ -79,7 +79,7 @@ async fn what_a_server_takes_no_writes_for_is_not_taken_for_done() {
     let lease = bench.lease_one(at(0)).await;
     replicas("1").await;
     let answer = bench.store.commit(lease.key, success("1", at(1))).await;
-    assert!(matches!(&answer, Err(StoreError::Failed(why)) if why.contains("NOREPLICAS")), "{answer:?}");
+    assert!(matches!(&answer, Err(StoreError::Away(why)) if why.contains("min-replicas-to-write")), "{answer:?}");
     replicas("0").await;
     assert_eq!(bench.commit(lease.key, success("1", at(2))).await, Fenced::Applied);
     assert_eq!(bench.meta("a").await["result"], 1);
