@@ -119,14 +119,17 @@ impl Celeryev {
         if lost > 0 {
             tracing::warn!(lost, "events came faster than monitors could be told");
         }
-        let together = (!bodies.is_empty()).then(|| event::publish_tasks(&bodies, &node, &tag()));
-        let each = own.iter().map(|(name, body)| event::publish(name, body, &node, &tag()));
-        let publications: Vec<_> = together.into_iter().chain(each).collect();
+        // Each with how many events it tells.
+        let together = (!bodies.is_empty()).then(|| (bodies.len(), event::publish_tasks(&bodies, &node, &tag())));
+        let each = own.iter().map(|(name, body)| (1, event::publish(name, body, &node, &tag())));
+        let (counts, publications): (Vec<usize>, Vec<_>) = together.into_iter().chain(each).unzip();
         // All at once: this host says nothing else meanwhile.
         let told = join_all(publications.into_iter().map(|publication| publish(fanout, publication))).await;
-        let failed: Vec<StoreError> = told.into_iter().filter_map(Result::err).collect();
-        if let Some(error) = failed.first() {
-            tracing::warn!(%error, count = failed.len(), "monitors were not told what happened to tasks");
+        let failed: Vec<(usize, StoreError)> =
+            counts.into_iter().zip(told).filter_map(|(count, told)| Some((count, told.err()?))).collect();
+        if let Some((_, error)) = failed.first() {
+            let count: usize = failed.iter().map(|(count, _)| count).sum();
+            tracing::warn!(%error, count, "monitors were not told what happened to tasks");
         }
     }
 }
