@@ -70,6 +70,16 @@ pub enum Arrival {
     },
 }
 
+impl Arrival {
+    /// About how large it is, in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Value(value) => value.as_str().len(),
+            Self::Failed { exception, .. } => exception.exc_message.as_str().len(),
+        }
+    }
+}
+
 /// A result as Celery passes it around: `[[id, parent], null]`, or `[[id, parent], [member, ...]]` for a group.
 /// See <https://docs.celeryq.dev/en/stable/reference/celery.result.html#celery.result.result_from_tuple>.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -291,11 +291,7 @@ struct Decided {
 
 /// So many followers that what arrives for all of them together stays bounded.
 fn page_size(arrival: &Arrival) -> usize {
-    let bytes = match arrival {
-        Arrival::Value(value) => value.as_str().len(),
-        Arrival::Failed { exception, .. } => exception.exc_message.as_str().len(),
-    };
-    (PAGE_BYTES / bytes.max(1)).clamp(1, PAGE)
+    (PAGE_BYTES / arrival.bytes().max(1)).clamp(1, PAGE)
 }
 
 /// Publishes nothing of the plans that are meant; whether there was one.

@@ -115,11 +115,7 @@ fn bytes(settlement: &Settlement) -> usize {
     let AttemptLog { stdout, stderr, records, .. } = &settlement.log;
     let records: usize = records.iter().map(|record| record.message.len() + LEAST_BYTES / 8).sum();
     let sent: usize = settlement.publish.tasks.iter().map(|one| of_message(&one.message)).sum();
-    let arrival = match &settlement.arrival {
-        Some(Arrival::Value(value)) => value.as_str().len(),
-        Some(Arrival::Failed { exception, .. }) => of_exception(exception),
-        None => 0,
-    };
+    let arrival = settlement.arrival.as_ref().map_or(0, Arrival::bytes);
     let text = |text: &Option<String>| text.as_deref().map_or(0, str::len);
     let outcome = match &settlement.verdict {
         Verdict::Success { result } => result.as_str().len(),

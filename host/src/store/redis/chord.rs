@@ -38,24 +38,21 @@ fn arrival(id: &TaskId, state: &State, result: Json) -> Arrival {
     Arrival::Failed { task: id.clone(), exception: exception(&result) }
 }
 
-/// How large it is.
-pub(super) fn bytes(arrival: &Arrival) -> usize {
-    match arrival {
-        Arrival::Value(value) => value.as_str().len(),
-        Arrival::Failed { exception, .. } => exception.exc_message.as_str().len(),
-    }
+/// What tasks came to; none, if that is more than fits into memory once it is unpacked.
+fn that_fit(ends: impl Iterator<Item = (TaskId, Arrival)>) -> Option<Vec<(TaskId, Arrival)>> {
+    let mut left = MAX_LEASED_BYTES;
+    let fitting = |end: (TaskId, Arrival)| {
+        left = left.checked_sub(end.1.bytes())?;
+        Some(end)
+    };
+    ends.map(fitting).collect()
 }
 
-/// The parts; none, if they are more than fits into memory once they are unpacked.
+/// The parts, if they fit into memory.
 fn read_parts(group: &TaskId, texts: &[Blob]) -> Option<Vec<(TaskId, Arrival)>> {
-    let mut left = MAX_LEASED_BYTES;
-    let read = |text: &Blob| {
-        // Clients write them as well: one that cannot be read has failed, and stops nobody else.
-        let one = part(&text.0).unwrap_or_else(|why| (group.clone(), unreadable(group, &why)));
-        left = left.checked_sub(bytes(&one.1))?;
-        Some(one)
-    };
-    texts.iter().map(read).collect()
+    // Clients write them as well: one that cannot be read has failed, and stops nobody else.
+    let read = |text: &Blob| part(&text.0).unwrap_or_else(|why| (group.clone(), unreadable(group, &why)));
+    that_fit(texts.iter().map(read))
 }
 
 /// Stands for a part that nobody can read.
@@ -74,7 +71,7 @@ fn leaves<'a>(tuple: &'a ResultTuple, found: &mut Vec<&'a TaskId>) {
 
 /// Whether the values of a nested result fit into memory. A client may name one of them again and again.
 fn fits(named: &[&TaskId], parts: &[(TaskId, Arrival)]) -> bool {
-    let sizes: HashMap<&TaskId, usize> = parts.iter().map(|(id, arrival)| (id, bytes(arrival))).collect();
+    let sizes: HashMap<&TaskId, usize> = parts.iter().map(|(id, arrival)| (id, arrival.bytes())).collect();
     named.iter().filter_map(|id| sizes.get(*id)).sum::<usize>() <= MAX_LEASED_BYTES
 }
 
@@ -124,15 +121,11 @@ impl RedisStore {
         if found.too_long {
             return Ok(None);
         }
-        let (mut outcomes, mut left) = (Vec::with_capacity(ids.len()), MAX_LEASED_BYTES);
-        for (id, text) in ids.iter().zip(&found.metas) {
-            let Some((state, result)) = texts::read_meta(&text.0) else { continue };
-            let end = arrival(id, &state, result);
-            let Some(rest) = left.checked_sub(bytes(&end)) else { return Ok(None) };
-            left = rest;
-            outcomes.push(((*id).clone(), end));
-        }
-        Ok(Some(outcomes))
+        let end = |(id, text): (&&TaskId, &Blob)| {
+            let (state, result) = texts::read_meta(&text.0)?;
+            Some(((*id).clone(), arrival(id, &state, result)))
+        };
+        Ok(that_fit(ids.iter().zip(&found.metas).filter_map(end)))
     }
 }
 

@@ -8,7 +8,7 @@ use lovage_model::{Arrival, Exception, Followed, Message, Sender, TaskId, Tenant
 use serde::{Deserialize, Serialize};
 
 use super::broker::Answer;
-use super::chord::{self, Gathered};
+use super::chord::Gathered;
 use super::draft::{Draft, read_then, text};
 use super::inline::DraftInline;
 use super::row::Row;
@@ -97,7 +97,7 @@ impl Joins for RedisStore {
             };
             if let Completed::Chord(end) = &read.outcome {
                 // With what was read beside its parts.
-                bytes += end.parts.iter().map(|(_, part)| chord::bytes(part)).sum::<usize>();
+                bytes += end.parts.iter().map(|(_, part)| part.bytes()).sum::<usize>();
             }
             ended.push(read);
         }
