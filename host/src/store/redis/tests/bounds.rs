@@ -127,6 +127,12 @@ async fn a_batch_is_stored_in_pieces_and_answered_in_order() {
         _ => Submitted::Full(Quota::QueuedTasks),
     };
     assert!(answers == (0..2_500).map(expected).collect::<Vec<_>>(), "counted exactly");
+    let large = Json::of(&["x".repeat(600_000)]).unwrap();
+    let plans = ["u", "v", "w"].map(|name| Plan::of(Message { args: large.clone(), ..message(name) }));
+    let before = scripts(&bench).await;
+    let answers = bench.store.submit(&tenant(), plans.to_vec(), at(0), Room::UNLIMITED).await.unwrap();
+    assert_eq!(scripts(&bench).await - before, 3, "no two of them fit into one piece");
+    assert_eq!(answers, [Submitted::Stored, Submitted::Stored, Submitted::Stored]);
 }
 
 #[tokio::test]
