@@ -75,6 +75,14 @@ impl Bench {
         asked.query_async(&mut self.client.clone()).await.unwrap()
     }
 
+    /// Runs a script of the test's own, with the prefix before each key.
+    async fn eval(&self, script: &str, keys: &[&str], arg: usize) {
+        let keys: Vec<String> = keys.iter().map(|key| self.key(key)).collect();
+        let mut asked = redis::cmd("EVAL");
+        asked.arg(script).arg(keys.len()).arg(keys).arg(arg);
+        asked.query_async::<()>(&mut self.client.clone()).await.unwrap();
+    }
+
     async fn submit(&self, messages: Vec<Message>) {
         let plans = messages.into_iter().map(Plan::of).collect();
         self.store.submit(&tenant(), plans, at(0), Room::UNLIMITED).await.unwrap();

@@ -161,9 +161,7 @@ async fn submit_followers(bench: &Bench, followers: &[&str]) {
 /// Makes the message of a task so long, whatever that is then.
 async fn lengthen(bench: &Bench, name: &str, bytes: usize) {
     let script = "redis.call('HSET', KEYS[1], 'm', redis.call('HGET', KEYS[1], 'm') .. string.rep(' ', ARGV[1]))";
-    let mut asked = redis::cmd("EVAL");
-    asked.arg(script).arg(1).arg(bench.key(&format!("lovage:task:{name}"))).arg(bytes);
-    asked.query_async::<()>(&mut bench.client.clone()).await.unwrap();
+    bench.eval(script, &[&format!("lovage:task:{name}")], bytes).await;
 }
 
 #[tokio::test]
@@ -212,10 +210,9 @@ async fn all_that_a_task_has_counts_in_a_list() {
         let names = ["a", "b", "c", "d"];
         bench.submit(names.map(message).to_vec()).await;
         for name in names {
-            let mut asked = redis::cmd("EVAL");
-            asked.arg(format!("local large = string.rep('x', 9 * 1048576); {change}")).arg(2);
-            asked.arg(bench.key(&format!("lovage:task:{name}"))).arg(bench.key(&format!("lovage:children:{name}")));
-            asked.query_async::<()>(&mut bench.client.clone()).await.unwrap();
+            let script = format!("local large = string.rep('x', ARGV[1]); {change}");
+            let keys = [format!("lovage:task:{name}"), format!("lovage:children:{name}")];
+            bench.eval(&script, &[&keys[0], &keys[1]], 9 << 20).await;
         }
         let args = Args { tenant: tenant(), limit: 9, page: 50 };
         let found: Rows = bench.store.link.call(Script::Tasks, &args).await.unwrap();
@@ -257,10 +254,8 @@ async fn the_periodic_tasks_of_others_are_passed_over_in_pieces() {
     let server = Server::start(&[]);
     let bench = Bench::on(&server).await;
     bench.store.set_periodic(crate::store::suite::periodic("own")).await.unwrap();
-    let script = "for i = 1, 3000 do redis.call('HSET', KEYS[1], 'other\\0' .. i, string.rep('x', 100)) end";
-    let mut asked = redis::cmd("EVAL");
-    asked.arg(script).arg(1).arg(bench.key("lovage:periodic"));
-    asked.query_async::<()>(&mut bench.client.clone()).await.unwrap();
+    let script = "for i = 1, ARGV[1] do redis.call('HSET', KEYS[1], 'other\\0' .. i, string.rep('x', 100)) end";
+    bench.eval(script, &["lovage:periodic"], 3_000).await;
     let before = scripts(&bench).await;
     let found = bench.store.periodic(Some(&tenant())).await.unwrap();
     assert!(scripts(&bench).await - before > 1);

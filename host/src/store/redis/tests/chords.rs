@@ -143,9 +143,7 @@ async fn a_chord_of_more_than_fits_into_memory_fails() {
     let lease = first_part(&bench, "18").await;
     for part in 1..=17 {
         let script = "redis.call('ZADD', KEYS[1], ARGV[1], string.rep('x', 4194304) .. ARGV[1])";
-        let mut asked = redis::cmd("EVAL");
-        asked.arg(script).arg(1).arg(bench.key("celery-taskset-meta-g.j")).arg(part);
-        asked.query_async::<()>(&mut bench.client.clone()).await.unwrap();
+        bench.eval(script, &["celery-taskset-meta-g.j"], part).await;
     }
     bench.commit(lease.key, ends(&lease, State::Success, "10")).await;
     let (_, chord) = the_end(&bench).await;
