@@ -95,25 +95,26 @@ impl RedisStore {
     /// Who waits for each of some tasks, if that is one with a short message: it may get the value in the same step. Others are
     /// dealt with when it is their turn.
     pub(super) async fn only_waiters(&self, awaited: &[(&TenantId, &TaskId)]) -> Result<Vec<Vec<Waiter>>> {
-        self.waiting(awaited, 2, Some(MAX_FOLLOWER)).await
+        self.waiting(awaited, None, Some(MAX_FOLLOWER)).await
     }
 
     /// The first of those who wait for a task or a join, as many as fit into memory.
     pub(super) async fn waiters(&self, tenant: &TenantId, awaited: &TaskId, max: usize) -> Result<Vec<Waiter>> {
-        let found = self.waiting(&[(tenant, awaited)], max, None).await?;
+        let found = self.waiting(&[(tenant, awaited)], Some(max), None).await?;
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// The first so many; or the one, if it is alone and its message has so few bytes.
     async fn waiting(
         &self,
         awaited: &[(&TenantId, &TaskId)],
-        max: usize,
+        max: Option<usize>,
         brief: Option<usize>,
     ) -> Result<Vec<Vec<Waiter>>> {
         #[derive(Serialize)]
         struct Args<'a> {
             awaited: Vec<Awaited<'a>>,
-            max: usize,
+            max: Option<usize>,
             brief: Option<usize>,
         }
         #[derive(Deserialize)]
