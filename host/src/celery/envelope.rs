@@ -20,7 +20,7 @@ impl<'a> Text<'a> {
     /// The error says why it is no text.
     pub(super) fn of(raw: &'a [u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(raw).map_err(|error| error.to_string())?;
-        let (text, not_finite) = json::finite(text, "null");
+        let (text, not_finite) = json::finite(text);
         Ok(Self { text, not_finite })
     }
 }

@@ -102,10 +102,9 @@ static NUMBERS: [Number; 3] = [
     Number { written: "Infinity", shown: "inf", carried: r#""\u0049nfinity""# },
 ];
 
-/// A text of Python's JSON with another JSON value for each number that is not finite, and the first of these as Python
-/// shows it.
-pub(super) fn finite<'a>(text: &'a str, instead: &str) -> (Cow<'a, str>, Option<&'static str>) {
-    replaced(text, |_| instead)
+/// A text of Python's JSON with null for each number that is not finite, and the first of these as Python shows it.
+pub(super) fn finite(text: &str) -> (Cow<'_, str>, Option<&'static str>) {
+    replaced(text, |_| "null")
 }
 
 /// A text of Python's JSON in JSON, where texts carry the numbers that are not finite to who can read them.
@@ -127,10 +126,7 @@ pub(super) fn uncarried(text: String) -> String {
     }
 }
 
-fn replaced<'a, 'b>(
-    text: &'a str,
-    instead: impl Fn(&'static Number) -> &'b str,
-) -> (Cow<'a, str>, Option<&'static str>) {
+fn replaced(text: &str, instead: impl Fn(&Number) -> &'static str) -> (Cow<'_, str>, Option<&'static str>) {
     if !text.contains("NaN") && !text.contains("Infinity") {
         return (text.into(), None);
     }
@@ -180,11 +176,11 @@ mod tests {
     #[test]
     fn numbers_that_are_not_finite_are_found_outside_of_texts() {
         assert_eq!(
-            finite(r#"[NaN,-Infinity,{"NaN":"-Infinity \" NaN"},Infinity,-1]"#, "null"),
+            finite(r#"[NaN,-Infinity,{"NaN":"-Infinity \" NaN"},Infinity,-1]"#),
             (r#"[null,null,{"NaN":"-Infinity \" NaN"},null,-1]"#.into(), Some("nan"))
         );
-        assert!(matches!(finite(r#"["x", -1]"#, "null"), (Cow::Borrowed(_), None)));
-        assert_eq!(finite("NaN\"\\", "null").0, "null\"\\");
+        assert!(matches!(finite(r#"["x", -1]"#), (Cow::Borrowed(_), None)));
+        assert_eq!(finite("NaN\"\\").0, "null\"\\");
     }
 
     #[test]
@@ -209,7 +205,7 @@ mod tests {
 
         #[test]
         fn any_text_is_looked_through(text in r#"(NaN|-?Infinity|"|\\|[é, ]){0,12}"#) {
-            finite(&text, "null");
+            finite(&text);
             let mut out = Vec::new();
             Python.write_raw_fragment(&mut out, &text).unwrap();
         }
