@@ -11,10 +11,11 @@
 -- A row has few fields, and a script few arguments: what the server does for a task is most of all to turn these into values of Lua,
 -- and back. Numbers are written as texts, which costs least.
 
+-- Those that are read together, which the message is not.
 local FIELDS = { 'pl', 'tag', 'n', 'q', 'th', 'own', 'sl', 'st', 'last', 'ro', 'pos', 'pr', 'de', 'ut', 'inl', 'si', 'aw', 'lw',
-  'rt', 'raw', 'm' }
--- All but the message; and those that an end needs.
-local LIGHT, ENDING = #FIELDS - 1, 8
+  'rt', 'raw' }
+-- So many of them an end needs.
+local ENDING = 8
 
 local ZEROS = ('0'):rep(16)
 
@@ -36,11 +37,12 @@ local function mark_of(raw)
 end
 
 local function read_row(t, id, fields)
-  local v = call('HMGET', K.task(t, id), unpack(FIELDS, 1, fields or LIGHT))
+  fields = fields or #FIELDS
+  local v = call('HMGET', K.task(t, id), unpack(FIELDS, 1, fields))
   if not v[1] then return nil end
   -- Those that an end needs at once: a table that grows is made anew again and again.
   local r = { pl = v[1], tag = v[2] or nil, n = v[3], q = v[4], th = v[5] or nil, own = v[6] or nil, sl = v[7] or nil, st = v[8] }
-  for i = ENDING + 1, fields or LIGHT do
+  for i = ENDING + 1, fields do
     if v[i] then r[FIELDS[i]] = v[i] end
   end
   return r
