@@ -5,8 +5,7 @@ local t = 'default'
 if call('EXISTS', K.unacked_mutex(t)) == 1 then return { 0, 0 } end
 local time = call('TIME')
 local before = time[1] - VISIBILITY
--- So many bytes in one call.
-local MOST_BYTES, bytes, restored = 2097152, 0, 0
+local restored = 0
 
 -- The queues that a message with this key goes to, as kombu has them; none: by a pattern, perhaps, which is for kombu to read.
 local function queues_of(exchange, key)
@@ -31,12 +30,12 @@ end
 
 local tags = lenient('ZRANGE', K.unacked_index(t), '-inf', before, 'BYSCORE', 'LIMIT', 0, 100) or {}
 for _, tag in ipairs(tags) do
-  if bytes >= MOST_BYTES then break end
+  if is_enough_back() then break end
   local text = tag:sub(1, 7) ~= 'lovage-' and lenient('HGET', K.unacked(t), tag)
   local exchange, key
   if text and text:sub(1, 2) == '[{' then exchange, key = text:sub(-600):match('}, "([^"]*)", "([^"]+)"%]$') end
   local queues = key and queues_of(exchange, key)
-  bytes = bytes + #(text or '')
+  back_bytes = back_bytes + #(text or '')
   if queues and #queues > 0 then
     lenient('HDEL', K.unacked(t), tag)
     lenient('ZREM', K.unacked_index(t), tag)
@@ -49,4 +48,4 @@ for _, tag in ipairs(tags) do
     lenient('ZREM', K.unacked_index(t), tag)
   end
 end
-return { restored, restored > 0 and bytes >= MOST_BYTES and 1 or 0 }
+return { restored, restored > 0 and is_enough_back() and 1 or 0 }
