@@ -66,15 +66,7 @@ local function ready_again(f, t, id, r, raw, now)
     back(K.list(t, r.q, step_of(tonumber(r.pr or 0))), r.pos, raw)
     back_bytes = back_bytes + #raw
   end
-  rings.ready = true
-  if r.inl then
-    set(f, 'pl', 'o')
-    zadd(K.ended, int(now), member_of(r.n, t, id))
-  else
-    set(f, 'pl', 'r')
-    count(t, r.q, 'r', 1)
-    waits(t, 1)
-  end
+  in_line(f, t, id, r.n, r, now)
 end
 
 -- Ends a lease without an outcome; what was held, if nobody took it back before.

@@ -168,8 +168,7 @@ local function conclude(t, id, r, s)
   elseif s.requeue then
     local raw = s.element
     local pos = int(next_of('pos'))
-    f.n = r.n
-    to_line(f, t, id, { q = r.q, pr = tonumber(r.pr or 0), el = raw, inl = r.inl }, pos, now)
+    to_line(f, t, id, r.n, { q = r.q, pr = tonumber(r.pr or 0), el = raw, inl = r.inl }, pos, now)
   end
   write_row(t, id, f)
   if plan then store_tasks(t, plan, now) end

@@ -131,20 +131,25 @@ local function write_row(t, id, f)
   if #f > 0 then call('HSET', key, unpack(f)) end
 end
 
--- Puts a message to the end of its line.
-local function to_line(f, t, id, d, pos, now)
-  set(f, 'si', int(now), 'pos', pos)
-  push(K.list(t, d.q, step_of(d.pr)), element(pos, t, id, d.el))
+-- Writes that a message is in the line of its queue.
+local function in_line(f, t, id, n, d, now)
   rings.ready = true
-  use(t, d.q, now)
   if d.inl then
     set(f, 'pl', 'o')
-    zadd(K.ended, int(now), member_of(f.n, t, id))
+    zadd(K.ended, int(now), member_of(n, t, id))
   else
     set(f, 'pl', 'r')
     count(t, d.q, 'r', 1)
     waits(t, 1)
   end
+end
+
+-- Puts a message to the end of its line.
+local function to_line(f, t, id, n, d, pos, now)
+  set(f, 'si', int(now), 'pos', pos)
+  push(K.list(t, d.q, step_of(d.pr)), element(pos, t, id, d.el))
+  use(t, d.q, now)
+  in_line(f, t, id, n, d, now)
 end
 
 local function schedule(f, t, id, r, until_, el, now)
@@ -163,7 +168,6 @@ local function is_scheduled(d, now) return not d.aw and d.eta and d.eta > now en
 
 -- Gives a message its place: what waits for another is blocked, what is due later is scheduled, all others are ready.
 local function place(f, t, id, n, d, now)
-  f.n = n
   if d.aw then
     set(f, 'pl', 'b', 'aw', d.aw, 'ag', call('EXISTS', K.join(t, d.aw)))
     call('ZADD', K.blocked(t, d.aw), n, id)
@@ -177,7 +181,7 @@ local function place(f, t, id, n, d, now)
     set(f, 'pos', pos)
     return schedule(f, t, id, { pos = pos, q = d.q }, d.eta, d.el, now)
   end
-  to_line(f, t, id, d, pos, now)
+  to_line(f, t, id, n, d, pos, now)
 end
 
 -- Writes a message into a row.
