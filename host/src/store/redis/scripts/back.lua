@@ -115,14 +115,8 @@ local function lapse(tag, now)
   end
 end
 
--- Moves a message that waits for its time into its line.
-local function promote(member, now, since)
-  local pos, t, id = member:match('^(%d+)%z([^%z]+)%z(.*)$')
-  local r = read_row(t, id)
-  if not r or r.pl ~= 's' or tonumber(r.pos) ~= tonumber(pos) then
-    call('ZREM', K.scheduled, member)
-    return false
-  end
+-- Moves a message that waits for its time into its line; it is ready since then, or since another time.
+local function to_its_line(t, id, r, now, since)
   local el = call('HGET', K.task(t, id), 'el')
   local f = {}
   take(t, id, r)
@@ -130,5 +124,15 @@ local function promote(member, now, since)
   if since then set(f, 'si', int(since)) end
   ready_again(f, t, id, r, element(r.pos, t, id, el), now)
   write_row(t, id, f)
-  return true
+end
+
+-- The same, if a member of the set of what is scheduled is still that of a message.
+local function promote(member, now)
+  local pos, t, id = member:match('^(%d+)%z([^%z]+)%z(.*)$')
+  local r = read_row(t, id)
+  if not r or r.pl ~= 's' or tonumber(r.pos) ~= tonumber(pos) then
+    call('ZREM', K.scheduled, member)
+    return
+  end
+  to_its_line(t, id, r, now)
 end

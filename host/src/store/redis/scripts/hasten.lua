@@ -2,8 +2,8 @@
 
 -- Moves one into its line, or leaves that to the next lease.
 local function hasten(t, id, r)
+  if not is_enough_back() then return to_its_line(t, id, r, A.now, A.now) end
   local member = member_of(r.pos, t, id)
-  if not is_enough_back() then return promote(member, A.now, A.now) end
   for _, key in ipairs({ K.scheduled, K.later(t, r.q) }) do call('ZADD', key, int(A.now), member) end
   call('HSET', K.task(t, id), 'si', int(A.now))
   rings.ready = true
