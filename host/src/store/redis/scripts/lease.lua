@@ -245,14 +245,13 @@ local function first_of(source)
   local piece = lenient('LRANGE', source.key, -source.taken - size, -source.taken - 1) or {}
   local length = 0
   for i = 1, #piece do length = length + #piece[i] end
-  source.piece, source.at, source.over, source.is_read = piece, #piece, #piece < size, true
+  source.piece, source.at, source.over = piece, #piece, #piece < size
   source.size = length < LARGE and math.min(size * 2, MOST_READ) or 1
   return piece[source.at]
 end
 
 local function open_source(list, step)
-  return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, piece = {}, at = 0, size = 1, taken = 0,
-    over = false, is_read = false }
+  return { key = K.list(list.t, list.q, step), t = list.t, q = list.q, step = step, at = 0, size = 1, taken = 0 }
 end
 
 -- The place of a source's first element; a client's has none, which is -1.
@@ -277,7 +276,7 @@ local function in_turn(sources)
   local found, many = nil, #sources
   for i = 1, many do
     local source = sources[(A.first + i) % many + 1]
-    local has_any = not source.is_read or first_of(source)
+    local has_any = not source.piece or first_of(source)
     if has_any and (not found or comes_before(source, found)) then found = source end
   end
   return found
