@@ -47,7 +47,7 @@ scripts! {
     /// Stores plans.
     Submit = ["ends", "submit"],
     /// Takes messages.
-    Lease = ["back", "lease"],
+    Lease = ["back", "glance", "lease"],
     /// Says what was found in messages of clients.
     Adopt = ["back", "adopt"],
     /// Ends what nobody can run.
