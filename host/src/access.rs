@@ -224,6 +224,15 @@ impl Access {
         }
     }
 
+    /// Whether who asked may not any more: what [`Access::barred`] waits for.
+    pub fn is_barred(&self, caller: &Caller, now: Timestamp) -> bool {
+        let book = self.book();
+        match &caller.token {
+            Some(id) => book.tokens.get(id).is_none_or(|token| !token.view.holds(now)),
+            None => !book.tokens.is_empty(),
+        }
+    }
+
     async fn wait_for(&self, is: impl Fn(&Book) -> bool) {
         let mut changed = self.changed.subscribe();
         while !is(&self.book()) {

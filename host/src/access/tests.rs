@@ -104,9 +104,14 @@ async fn a_token_ends_by_itself() {
     let access = access(true).await;
     let token = NewToken { expires_seconds: Some(60), ..new("default", &[Scope::Read]) };
     let token = access.issue(token, NOW).await.unwrap().token;
-    let after = |seconds| access.identify(Some(&token), Scope::Read, NOW.after(Duration::from_secs(seconds)));
-    assert!(after(59).is_ok());
-    assert_eq!(after(60), Err(Denied::Unknown));
+    let identify = |now| access.identify(Some(&token), Scope::Read, now);
+    let caller = identify(NOW).unwrap();
+    let after = |seconds| {
+        let now = NOW.after(Duration::from_secs(seconds));
+        (identify(now), access.is_barred(&caller, now))
+    };
+    assert_eq!(after(59), (Ok(caller.clone()), false));
+    assert_eq!(after(60), (Err(Denied::Unknown), true));
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ impl Feed {
                 return None;
             }
             // Also while there is always a notice.
-            if self.rooms.api.access.barred(&self.caller).now_or_never().is_some() {
+            if self.rooms.api.access.is_barred(&self.caller, clock::now()) {
                 return None;
             }
             let mut notice = self.subscription.next().now_or_never();

@@ -10,7 +10,6 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::Sse;
 use axum::response::sse::Event as Line;
-use futures_util::FutureExt;
 use futures_util::stream::{self, Stream};
 use lovage_model::TaskId;
 use lovage_model::api::{Problem, WatchEnd, WatchRequest, Watched};
@@ -23,6 +22,7 @@ use super::body::{self, Cap};
 use super::input::Listens;
 use super::problem::{Failure, INVALID_REQUEST, Reply};
 use crate::access::{Caller, OpenStream};
+use crate::clock;
 use crate::events::Watch;
 
 /// The most tasks of one watch.
@@ -95,7 +95,7 @@ impl Feed {
         loop {
             // Also while there is always one that is due. A daemon that goes down tells what has ended before it leaves: whoever
             // asks only that, while the last tasks run, is answered.
-            if self.over || self.rooms.api.access.barred(&self.caller).now_or_never().is_some() {
+            if self.over || self.rooms.api.access.is_barred(&self.caller, clock::now()) {
                 return None;
             }
             if let Some(id) = self.watch.take_due() {
