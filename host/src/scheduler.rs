@@ -13,7 +13,7 @@ mod accounts;
 mod begin;
 mod rate;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -414,8 +414,6 @@ impl Scheduler {
             return Ok(());
         }
         // Those that ended, or were given back, while the store was asked are not lost.
-        let held: HashSet<_> = self.pipeline.running.leases().into_iter().collect();
-        let lost: Vec<_> = lost.into_iter().filter(|lease| held.contains(lease)).collect();
         let count = self.pipeline.running.stop_leases(&lost);
         if count > 0 {
             tracing::warn!(count, "leases were lost; their attempts are stopped");
