@@ -30,8 +30,8 @@ enum Value {
     Uuid { hex: String },
 }
 
-/// A UUID as its text is written.
-fn hyphenated(hex: &str) -> Option<String> {
+/// A UUID as its text is written, if these are the digits of one.
+pub(crate) fn hyphenated(hex: &str) -> Option<String> {
     let hex = hex.replace('-', "").to_ascii_lowercase();
     let is_one = hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_one.then(|| [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))

@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::scan::{Scanner, unescape};
 use super::text;
+use crate::tagged::hyphenated;
 
 /// One of those values.
 pub(super) enum Tagged {
@@ -81,10 +82,7 @@ fn uuid(value: &str) -> Option<String> {
     let mut inner = Scanner::new(value);
     inner.step();
     let hex = (inner.string() == "hex").then(|| string(inner.skip())).flatten()?;
-    if hex.len() != 32 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    Some(format!("UUID('{}-{}-{}-{}-{}')", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+    Some(format!("UUID('{}')", hyphenated(&hex)?))
 }
 
 fn datetime(value: &str) -> Option<String> {
