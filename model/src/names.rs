@@ -236,6 +236,8 @@ mod tests {
         for odd in ["7", "{}", &uuid("0123"), &uuid("x"), r#"{"__type__":"bytes","__value__":"a"}"#] {
             assert!(serde_json::from_str::<TaskId>(odd).is_err(), "{odd}");
         }
+        let error = serde_json::from_str::<TaskId>(&uuid("0123")).unwrap_err().to_string();
+        assert!(error.contains("\"0123\" is no UUID: 32 hexadecimal digits"), "{error}");
         assert!(serde_json::from_str::<QueueName>(&uuid(id.as_str())).is_err());
     }
 

@@ -58,11 +58,13 @@ impl<'de> Visitor<'de> for Text {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<String, A::Error> {
         let Tagged { tag, value } = Tagged::deserialize(MapAccessDeserializer::new(map))?;
-        let text = match value {
-            _ if tag != self.tag => None,
-            Value::Text(text) => Some(text),
-            Value::Uuid { hex } => hyphenated(&hex),
-        };
-        text.ok_or_else(|| A::Error::custom(format_args!("a value of {tag:?} is no {}", self.tag)))
+        match value {
+            _ if tag != self.tag => Err(A::Error::custom(format_args!("a value of {tag:?} is no {}", self.tag))),
+            Value::Text(text) => Ok(text),
+            Value::Uuid { hex } => hyphenated(&hex).ok_or_else(|| {
+                let shown: String = hex.chars().take(80).collect();
+                A::Error::custom(format_args!("{shown:?} is no UUID: 32 hexadecimal digits"))
+            }),
+        }
     }
 }
