@@ -95,10 +95,16 @@ name!(
     TaskId, "task id", "1 to 255 bytes, no spaces or control characters",
     |t| of(t, 255, |_| true, |c| !c.is_control() && !c.is_whitespace())
 );
+const TASK_NAME_BYTES: usize = 255;
+
+fn is_in_task_names(c: char) -> bool {
+    c.is_alphanumeric() || "_.-:".contains(c)
+}
+
 name!(
     /// The name of a task, such as `tour.add`: what a message asks for.
     TaskName, "task name", "1 to 255 letters, digits, '_', '.', '-' or ':'",
-    |t| of(t, 255, |_| true, |c| c.is_alphanumeric() || "_.-:".contains(c))
+    |t| of(t, TASK_NAME_BYTES, |_| true, is_in_task_names)
 );
 name!(
     /// The name of a task where others than us may know it: in Celery it is any text.
@@ -189,9 +195,9 @@ impl TaskId {
 impl TaskName {
     /// A name that a task can have, for any text: what is in no name is a `_`.
     pub fn spelled(text: &str) -> Self {
-        let is_in_names = |c: &char| c.is_alphanumeric() || "_.-:".contains(*c);
-        let spelled: String = text.chars().take(255).map(|c| Some(c).filter(is_in_names).unwrap_or('_')).collect();
-        let name = Self::new(&spelled[..spelled.floor_char_boundary(255)]);
+        let one = |c| if is_in_task_names(c) { c } else { '_' };
+        let spelled: String = text.chars().take(TASK_NAME_BYTES).map(one).collect();
+        let name = Self::new(&spelled[..spelled.floor_char_boundary(TASK_NAME_BYTES)]);
         name.unwrap_or_else(|_| Self("unknown".into()))
     }
 }
