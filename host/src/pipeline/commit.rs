@@ -101,11 +101,7 @@ impl Committer {
                 Ok(Fenced::Full(_) | Fenced::Taken(_)) | Err(_) => false,
             };
             self.announce(&lease, settlement, answer);
-            let running = Arc::clone(listed.running());
-            let revoked = listed.end() == Some(Stop::Revoked);
-            if revoked && runs_again {
-                revoke_next(&*self.store, &self.hub, &running, &lease).await;
-            }
+            unlist(&*self.store, &self.hub, &lease, listed, runs_again).await;
         }
     }
 
@@ -165,14 +161,19 @@ impl Committer {
     }
 }
 
+/// Ends the listing of what has been recorded, or given back. From then on whoever revokes it finds it in the store; who did so
+/// before found it here, and was told that it would not run.
+pub(super) async fn unlist(store: &dyn Store, hub: &Hub, lease: &Lease, listed: Listed, runs_again: bool) {
+    let running = Arc::clone(listed.running());
+    let is_revoked = listed.end() == Some(Stop::Revoked);
+    if is_revoked && runs_again {
+        revoke_next(store, hub, &running, lease).await;
+    }
+}
+
 /// The order to stop came when the attempt had ended already, or its message was given back: what is to be run next must not be
 /// run either.
-pub(super) async fn revoke_next(
-    store: &dyn Store,
-    hub: &Hub,
-    running: &Running,
-    Lease { tenant, message, .. }: &Lease,
-) {
+async fn revoke_next(store: &dyn Store, hub: &Hub, running: &Running, Lease { tenant, message, .. }: &Lease) {
     for _ in 0..TRIES {
         let now = clock::now();
         match store.revoke(tenant, &message.id, now).await {

@@ -1,12 +1,9 @@
 //! Messages that a host has taken and does not run yet: those that wait for a slot, or for their turn. And those that it gives back.
 
-use std::sync::Arc;
-
 use lovage_model::{Event, RateLimit, TaskName, TenantId, Timestamp};
 
-use super::commit::revoke_next;
+use super::commit::unlist;
 use super::{Delivery, Listed, Pipeline};
-use crate::attempt::Stop;
 use crate::clock;
 use crate::events::Hub;
 use crate::store::{Fenced, Lease, Result, Store};
@@ -57,7 +54,7 @@ impl Pipeline {
         match until {
             Some(until) => {
                 let answer = self.store.postpone(lease.key, until).await;
-                unlist(&*self.store, &self.hub, &lease, listed, answer).await;
+                given_back(&*self.store, &self.hub, &lease, listed, answer).await;
             }
             None => give_back(&*self.store, &self.hub, &lease, listed, false).await,
         }
@@ -67,32 +64,28 @@ impl Pipeline {
 /// Gives a message back without an outcome.
 pub(super) async fn give_back(store: &dyn Store, hub: &Hub, lease: &Lease, listed: Listed, begun: bool) {
     let answer = store.release(lease.key, begun).await;
-    unlist(store, hub, lease, listed, answer).await;
+    given_back(store, hub, lease, listed, answer).await;
 }
 
-/// Ends the listing of a message that was given back. From then on whoever revokes it finds it in the store; who did so before
-/// found it here, and was told that it would not run.
-async fn unlist(store: &dyn Store, hub: &Hub, lease: &Lease, listed: Listed, given_back: Result<Fenced>) {
-    let running = Arc::clone(listed.running());
-    let order = listed.end();
-    match given_back {
-        // Refused: the lease was lost, and it is delivered again all the same.
-        Ok(Fenced::Applied | Fenced::Refused) if order == Some(Stop::Revoked) => {
-            revoke_next(store, hub, &running, lease).await;
-        }
-        Ok(_) => {}
+async fn given_back(store: &dyn Store, hub: &Hub, lease: &Lease, listed: Listed, answer: Result<Fenced>) {
+    // Refused: the lease was lost, and it is delivered again all the same.
+    let runs_again = matches!(answer, Ok(Fenced::Applied | Fenced::Refused));
+    unlist(store, hub, lease, listed, runs_again).await;
+    if let Err(error) = answer {
         // The lease lapses, and the message is delivered again.
-        Err(error) => tracing::error!(%error, "a message could not be given back"),
+        tracing::error!(%error, "a message could not be given back");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use lovage_model::{Message, Plan, Room, State, TaskId};
 
     use super::*;
+    use crate::attempt::Stop;
     use crate::pipeline::Running;
     use crate::store::memory::MemoryStore;
     use crate::store::{Ask, Broker, Results, Shares};
