@@ -153,15 +153,15 @@ pub struct Scope<'a> {
     pub ids: &'a mut dyn FnMut() -> TaskId,
     /// How far calls may go.
     pub rules: Rules,
+    /// How much of what is made may be stored.
+    pub room: Room,
     /// The time.
     pub now: Timestamp,
     /// How large all is that was made so far, in bytes. What one settlement leaves is bounded as a whole: its links get its value
     /// each, and what it ends gets its failure.
     bytes: usize,
     links: usize,
-    /// How many tasks were made, and how many may be.
     tasks_made: usize,
-    most_tasks: usize,
 }
 
 /// After so many links of a task that could not be sent no more are tried.
@@ -175,20 +175,24 @@ const SCOPE_LINKS: usize = 4;
 impl<'a> Scope<'a> {
     /// One of which nothing was made yet.
     pub fn new(tasks: &'a dyn Tasks, ids: &'a mut dyn FnMut() -> TaskId, rules: Rules, now: Timestamp) -> Self {
-        Self { tasks, ids, rules, now, bytes: 0, links: 0, tasks_made: 0, most_tasks: usize::MAX }
+        Self { tasks, ids, rules, room: Room::UNLIMITED, now, bytes: 0, links: 0, tasks_made: 0 }
     }
 
-    /// The same, where there is so much room for what is made. Of what is no more than one canvas the store says itself which limit
-    /// leaves no room for it.
+    /// The same, where there is so much room for what is made.
     #[must_use]
     pub fn within(self, room: Room) -> Self {
-        let most = usize::try_from(room.descendants.min(room.queued_tasks)).unwrap_or(usize::MAX);
-        Self { most_tasks: most.max(self.rules.canvas_tasks), ..self }
+        Self { room, ..self }
+    }
+
+    /// How many tasks may be made. Of what is no more than one canvas the store says itself which limit leaves no room for it.
+    fn most_tasks(&self) -> usize {
+        let stored = self.room.descendants.min(self.room.queued_tasks);
+        usize::try_from(stored).unwrap_or(usize::MAX).max(self.rules.canvas_tasks)
     }
 
     /// Makes one more task, if so many may be made: what the store would refuse takes no memory before.
     fn make_task(&mut self) -> Result<(), Invalid> {
-        let most = self.most_tasks;
+        let most = self.most_tasks();
         self.tasks_made = self.tasks_made.saturating_add(1);
         // What takes a task's own place is none more.
         if self.tasks_made <= most.saturating_add(1) {

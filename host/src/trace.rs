@@ -12,8 +12,8 @@ use std::collections::HashSet;
 
 use lovage_model::{
     Arrival, AttemptLog, Event, EventKind, Exception, Inline, Json, LogLevel, LogRecord, Message, Plan, Planned,
-    ResultTuple, Room, Settlement, Signature, State, TaskDefinition, TaskId, TaskOptions, Then, Timestamp, Usage,
-    Verdict, exc_module,
+    ResultTuple, Settlement, Signature, State, TaskDefinition, TaskId, TaskOptions, Then, Timestamp, Usage, Verdict,
+    exc_module,
 };
 
 use crate::attempt::{Effects, Outcome, Report, RetryRequest, Stop};
@@ -35,8 +35,6 @@ pub struct Attempted<'a> {
     pub options: &'a TaskOptions,
     /// Whether retries do not wait, as in Celery's `apply()`.
     pub eager: bool,
-    /// How much may be published.
-    pub room: Room,
 }
 
 impl Attempted<'_> {
@@ -343,7 +341,7 @@ fn settlement(
         children: if attempted.options.trail { left.children } else { Vec::new() },
         grown: left.grown,
         inline: left.inline,
-        room: attempted.room,
+        room: scope.room,
         usage: left.usage,
         log: left.log,
         events,

@@ -11,7 +11,7 @@ use lovage_model::{
 use super::attending::Attending;
 use super::failure::log_failure;
 use super::grant::{grant, least, timelimit};
-use super::scope::{Exported, scoped};
+use super::scope::Exported;
 use super::{Arrived, Interrupted, Listed, Pipeline};
 use crate::attempt::{Attempt, Grants, Outcome, Report, Stop};
 use crate::canvas::inline::{self, ChordParts};
@@ -59,7 +59,6 @@ impl Pipeline {
             worker: &self.hostname,
             options: &options,
             eager: self.eager.is_some(),
-            room: self.room(&lease.tenant),
         };
         let stopped = *listed.stopped.borrow();
         let report = match stopped {
@@ -96,7 +95,9 @@ impl Pipeline {
     /// Decides something about a tenant's tasks, as far as they may go.
     fn decide<T>(&self, tenant: &TenantId, decide: impl FnOnce(&mut Scope<'_>) -> T) -> T {
         let tasks = Exported { modules: &self.modules, tenant };
-        scoped(&tasks, self.rules_of(tenant), self.room(tenant), decide)
+        let mut ids = || TaskId::from_uuid(uuid::Uuid::now_v7());
+        let scope = Scope::new(&tasks, &mut ids, self.rules_of(tenant), clock::now());
+        decide(&mut scope.within(self.room(tenant)))
     }
 
     /// How far the calls of a tenant's tasks may go.
@@ -115,14 +116,7 @@ impl Pipeline {
         let options = in_force(code.as_deref(), message);
         // No host has run it.
         let (deliveries, worker) = (0, "");
-        let attempted = Attempted {
-            message,
-            deliveries,
-            worker,
-            options: &options,
-            eager: self.eager.is_some(),
-            room: self.room(arrived.tenant),
-        };
+        let attempted = Attempted { message, deliveries, worker, options: &options, eager: self.eager.is_some() };
         let awaited = if arrived.of_group { Awaited::Group(arrived.many) } else { Awaited::Task };
         self.decide(arrived.tenant, |scope| trace::follow(attempted, awaited, arrived.arrival, scope))
     }
@@ -152,7 +146,6 @@ impl Pipeline {
             worker: &self.hostname,
             options: &options,
             eager: self.eager.is_some(),
-            room: self.room(&lease.tenant),
         };
         self.decide(&lease.tenant, |scope| trace::refused(attempted, settlement, why, scope))
     }

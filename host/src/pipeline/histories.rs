@@ -61,7 +61,7 @@ fn options() -> &'static TaskOptions {
 }
 
 fn attempted(message: &Message, deliveries: u32) -> Attempted<'_> {
-    Attempted { message, deliveries, worker: "w", options: options(), eager: false, room: Room::UNLIMITED }
+    Attempted { message, deliveries, worker: "w", options: options(), eager: false }
 }
 
 /// What a message was given besides its number, and its number; none: it is no task of ours.

@@ -43,7 +43,7 @@ fn report(outcome: Outcome, effects: Effects) -> Report {
 
 fn attempted(message: &Message) -> Attempted<'_> {
     static OPTIONS: LazyLock<TaskOptions> = LazyLock::new(TaskOptions::default);
-    Attempted { message, deliveries: 2, worker: "w", options: &OPTIONS, eager: false, room: Room::UNLIMITED }
+    Attempted { message, deliveries: 2, worker: "w", options: &OPTIONS, eager: false }
 }
 
 /// Tasks of one argument, and `tour.explain`, which takes three.

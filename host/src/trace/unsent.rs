@@ -166,8 +166,7 @@ mod tests {
         let link = |task: &str| vec![Signature::new(task.parse().unwrap(), Json::empty_array())];
         let message = Message { callbacks: link("on.value"), errbacks: link("on.error"), ..message("a") };
         let options = TaskOptions { acks_on_failure: false, ..TaskOptions::default() };
-        let (deliveries, worker, room) = (1, "w", Room::UNLIMITED);
-        let attempted = Attempted { message: &message, deliveries, worker, options: &options, eager: false, room };
+        let attempted = Attempted { message: &message, deliveries: 1, worker: "w", options: &options, eager: false };
         let rules = Rules { message_bytes: 1000, canvas_tasks: 9, lineage_depth: 9, replacements: 9 };
         let mut ids = || "new".parse().unwrap();
         let scope = &mut Scope::new(&AnyTask, &mut ids, rules, NOW);
