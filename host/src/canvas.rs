@@ -199,8 +199,8 @@ impl<'a> Scope<'a> {
             return Ok(());
         }
         let text = format!(
-            "makes more than {most} tasks, with those of others before it (the less of limits.lineage_tasks and \
-             limits.queued_tasks, or limits.canvas_tasks if that is more): send fewer"
+            "makes more than {most} tasks, with those of others before it (the least of limits.lineage_tasks, \
+             limits.queued_tasks and queued_tasks of the tenant, or limits.canvas_tasks if that is more): send fewer"
         );
         Err(Invalid::too_large("signature", text))
     }
