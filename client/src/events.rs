@@ -58,10 +58,8 @@ impl EventStream {
                 return Ok(Some(event));
             }
             if let Err(error) = self.fill().await {
-                if self.body.take().is_some() && error.code().is_none() {
-                    self.patience.was_there();
-                }
-                self.patience.after(error, &self.client).await?;
+                let had_come = self.body.take().is_some();
+                self.patience.after_stream(had_come, error, &self.client).await?;
             }
         }
     }

@@ -149,12 +149,6 @@ impl Patience {
         *self = Self::new();
     }
 
-    /// A stream has broken that had come about: the daemon was there until now, however little it said. (The pauses stay as
-    /// long as they are, or one that goes down, and ends each stream at once, would be asked without a rest.)
-    pub(crate) fn was_there(&mut self) {
-        self.lost_since = None;
-    }
-
     /// Returns when to try again; or the error, if it is final or patience is over.
     pub(crate) async fn after(&mut self, error: Error, client: &Client) -> Result<()> {
         let now = tokio::time::Instant::now();
@@ -167,6 +161,16 @@ impl Patience {
         self.pause = (pause * 2).min(LONGEST_PAUSE);
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// The same where a stream has broken. If it had come about, the daemon was there until now, however little it said. (The pauses
+    /// stay as long as they are, or one that goes down, and ends each stream at once, would be asked without a rest.)
+    pub(crate) async fn after_stream(&mut self, had_come: bool, error: Error, client: &Client) -> Result<()> {
+        // What the daemon has refused does not count: a store that fails is not waited for without end.
+        if had_come && error.code().is_none() {
+            self.lost_since = None;
+        }
+        self.after(error, client).await
     }
 }
 

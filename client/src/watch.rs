@@ -125,11 +125,8 @@ impl Pump {
                 Ok(Told::Seen(seen)) => return Ok(Some(seen)),
                 Ok(Told::End) => return Ok(None),
                 Err(error) => {
-                    // What the daemon has refused in it does not count: a store that fails is not waited for without end.
-                    if self.stream.take().is_some() && error.code().is_none() {
-                        self.patience.was_there();
-                    }
-                    self.patience.after(error, &self.client).await?;
+                    let had_come = self.stream.take().is_some();
+                    self.patience.after_stream(had_come, error, &self.client).await?;
                 }
             }
         }
