@@ -38,9 +38,9 @@ pub struct Attempted<'a> {
 }
 
 impl Attempted<'_> {
-    /// Whether the result is dropped: the message's wish, or the task's own declaration.
+    /// Whether the result is dropped.
     pub fn ignores_result(&self) -> bool {
-        self.message.ignore_result.unwrap_or(self.options.ignore_result)
+        self.message.ignores_result(self.options)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Embed, Json, QueueName, ResultTuple, Seconds, Signature, TaskId, TaskName, Timestamp};
+use crate::{Embed, Json, QueueName, ResultTuple, Seconds, Signature, TaskId, TaskName, TaskOptions, Timestamp};
 
 /// Soft and hard limit of one run, in seconds of wall time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ pub struct Message {
     /// from a retry by it.
     #[serde(default)]
     pub earlier_deliveries: u32,
-    /// Whether it was refused by its task and queued again, see [`TaskOptions::runs_once`](crate::TaskOptions::runs_once).
+    /// Whether it was refused by its task and queued again, see [`TaskOptions::runs_once`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requeued: bool,
     /// How many times it has been replaced by another task.
@@ -144,6 +144,11 @@ impl Message {
     /// Whether an earlier delivery of so many, the present one included, ended without an outcome.
     pub fn is_redelivered(&self, deliveries: u32) -> bool {
         deliveries > self.earlier_deliveries + 1
+    }
+
+    /// Whether its result is dropped: its own wish, or what its task declares.
+    pub fn ignores_result(&self, options: &TaskOptions) -> bool {
+        self.ignore_result.unwrap_or(options.ignore_result)
     }
 
     /// A call of a task without arguments, which nobody sent and nobody waits for.

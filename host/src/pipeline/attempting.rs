@@ -218,7 +218,7 @@ impl Pipeline {
         Request {
             timelimit: timelimit(grants),
             fuel: grants.fuel,
-            ignore_result: message.ignore_result.unwrap_or(options.ignore_result),
+            ignore_result: message.ignores_result(options),
             is_eager: self.eager.is_some(),
             options: TaskOptions {
                 time_limit: message.timelimit.hard.or(options.time_limit),
@@ -231,7 +231,7 @@ impl Pipeline {
 
     /// Lets the store show that a task runs, if it is one that shows it and somebody reads its result.
     pub(super) async fn tell_begun(&self, lease: &Lease, options: &TaskOptions) {
-        if options.track_started && !lease.message.ignore_result.unwrap_or(options.ignore_result) {
+        if options.track_started && !lease.message.ignores_result(options) {
             self.store.begun(lease.key).await;
         }
     }
