@@ -151,6 +151,12 @@ impl Message {
         self.ignore_result.unwrap_or(options.ignore_result)
     }
 
+    /// How many bytes it says under names: its headers, its stamps and the options that it overrides.
+    pub fn named_bytes(&self) -> usize {
+        let named = [&self.headers, &self.stamps, &self.overrides].into_iter().flatten();
+        named.map(|(name, value)| name.len() + value.as_str().len()).sum()
+    }
+
     /// A call of a task without arguments, which nobody sent and nobody waits for.
     pub fn new(id: TaskId, task: TaskName) -> Self {
         Self {

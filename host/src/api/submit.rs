@@ -38,9 +38,7 @@ const SMALL_BYTES: usize = 16 << 10;
 
 /// About how large a message is.
 fn bytes(message: &Message) -> usize {
-    let named = [&message.headers, &message.stamps, &message.overrides].into_iter().flatten();
-    let named: usize = named.map(|(name, value)| name.len() + value.as_str().len()).sum();
-    EACH_BYTES + message.args.as_str().len() + message.kwargs.as_str().len() + named
+    EACH_BYTES + message.args.as_str().len() + message.kwargs.as_str().len() + message.named_bytes()
 }
 /// The longest Idempotency-Key, in bytes.
 const KEY_BYTES: usize = 255;

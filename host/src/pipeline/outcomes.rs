@@ -149,11 +149,10 @@ fn of_exception(exception: &Exception) -> usize {
 
 /// A message with all that it carries for others.
 fn of_message(message: &Message) -> usize {
-    let Message { args, kwargs, headers, stamps, overrides, callbacks, errbacks, embed, .. } = message;
-    let extra = [headers, stamps, overrides].into_iter().flatten();
-    let extra: usize = extra.map(|(name, value)| name.len() + value.as_str().len()).sum();
+    let Message { args, kwargs, callbacks, errbacks, embed, .. } = message;
     let links: usize = callbacks.iter().chain(errbacks).map(|call| LEAST_BYTES + call_bytes(call)).sum();
-    LEAST_BYTES + args.as_str().len() + kwargs.as_str().len() + extra + links + embed.as_deref().map_or(0, json_bytes)
+    let carried = message.named_bytes() + links + embed.as_deref().map_or(0, json_bytes);
+    LEAST_BYTES + args.as_str().len() + kwargs.as_str().len() + carried
 }
 
 #[cfg(test)]
