@@ -232,6 +232,18 @@ impl EventKind {
     /// The most bytes of a text or a JSON text in an event: many events are kept, and what is larger is in the result.
     pub const MAX_BYTES: usize = 16 << 10;
 
+    /// Whether a task may send an event of its own with this name and these fields; the error says why not.
+    pub fn check_own(name: &str, fields: &Json) -> Result<(), String> {
+        let (bytes, most) = (fields.as_str().len(), Self::MAX_BYTES);
+        if bytes > most {
+            return Err(format!("send_event: fields has {bytes} bytes, at most {most} are allowed"));
+        }
+        if !fields.is_object() || !(1..=100).contains(&name.len()) {
+            return Err("send_event: a name of 1 to 100 bytes, and a JSON object".to_owned());
+        }
+        Ok(())
+    }
+
     /// A return of a value, of which at most `max_bytes` are shown.
     pub fn succeeded(result: &Json, max_bytes: usize, runtime: f64) -> Self {
         let max_bytes = max_bytes.min(Self::MAX_BYTES);
@@ -298,6 +310,19 @@ mod tests {
             EventKind::Failed { exception: "B: no".to_owned(), repr: "B('no')".to_owned(), traceback: None }
         );
     }
+
+    #[test]
+    fn an_event_of_a_tasks_own_is_a_short_name_and_a_small_object() {
+        let (none, long) = (Json::empty_object(), "x".repeat(101));
+        let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(EventKind::MAX_BYTES));
+        assert_eq!(EventKind::check_own(&long[1..], &none), Ok(()));
+        let refused = |name: &str, fields: &Json| EventKind::check_own(name, fields).unwrap_err();
+        for (name, fields) in [("", &none), (long.as_str(), &none), ("a", &Json::empty_array())] {
+            assert!(refused(name, fields).contains("a name of 1 to 100 bytes, and a JSON object"), "{name}");
+        }
+        assert!(refused("a", &Json::parse(large).unwrap()).contains("fields has 16"));
+    }
+
     #[test]
     fn what_was_sent_is_told_in_celerys_words() {
         let message = Message {

@@ -65,6 +65,17 @@ impl State {
         }
     }
 
+    /// Whether a task may set a state of this name itself; the error says why not.
+    pub fn check_own(name: &str) -> Result<(), String> {
+        if !matches!(Self::from_name(name), Self::Custom(_)) {
+            return Err(format!("{name} is one of Celery's own states: use a name such as PROGRESS"));
+        }
+        if !(1..=50).contains(&name.len()) || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(format!("{name:?} is not a state: 1 to 50 characters, no spaces"));
+        }
+        Ok(())
+    }
+
     /// Whether Celery's clients call the result ready: SUCCESS, FAILURE, REVOKED (`READY_STATES`).
     pub fn is_ready(&self) -> bool {
         matches!(self, Self::Success | Self::Failure | Self::Revoked)
@@ -140,6 +151,18 @@ mod tests {
         let progress = State::from_name("PROGRESS");
         assert_eq!(progress.compare(&State::Started), Ordering::Greater);
         assert_eq!(progress.compare(&State::Revoked), Ordering::Greater);
+    }
+
+    #[test]
+    fn a_task_sets_short_names_of_its_own() {
+        let longest = "X".repeat(50);
+        for name in ["PROGRESS", longest.as_str()] {
+            assert_eq!(State::check_own(name), Ok(()));
+        }
+        assert!(State::check_own("SUCCESS").unwrap_err().contains("one of Celery's own states"));
+        for name in ["", "HALF WAY", "A\n", &"X".repeat(51)] {
+            assert!(State::check_own(name).unwrap_err().contains("1 to 50 characters"), "{name:?}");
+        }
     }
 
     #[test]

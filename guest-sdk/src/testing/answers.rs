@@ -80,12 +80,7 @@ impl Host for FakeHost {
     fn update_state(&self, state: &str, meta: &Json) -> Result<(), Raised> {
         let inner = &mut *self.inner.borrow_mut();
         inner.answer()?;
-        if !matches!(State::from_name(state), State::Custom(_)) {
-            return Err(value_error(format!("{state} is a state of Celery's: a task may set only its own")));
-        }
-        if !(1..=50).contains(&state.len()) || state.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(value_error(format!("{state:?} is not a state: 1 to 50 characters, no spaces")));
-        }
+        State::check_own(state).map_err(value_error)?;
         inner.records.states.push((state.to_owned(), meta.clone()));
         Ok(())
     }
@@ -133,13 +128,7 @@ impl Host for FakeHost {
     fn send_event(&self, name: &str, fields: &Json) -> Result<(), Raised> {
         let inner = &mut *self.inner.borrow_mut();
         inner.answer()?;
-        let (bytes, most) = (fields.as_str().len(), EventKind::MAX_BYTES);
-        if bytes > most {
-            return Err(value_error(format!("send_event: fields has {bytes} bytes, at most {most} are allowed")));
-        }
-        if !fields.is_object() || !(1..=100).contains(&name.len()) {
-            return Err(value_error("send_event: a name of 1 to 100 bytes, and a JSON object"));
-        }
+        EventKind::check_own(name, fields).map_err(value_error)?;
         inner.records.events.push((name.to_owned(), fields.clone()));
         Ok(())
     }

@@ -97,12 +97,7 @@ impl host::Host for Guest {
 impl Guest {
     fn set_state(&mut self, state: &str, meta: String) -> Result<(), Exception> {
         self.check_soft_limit(clock::instant())?;
-        if !matches!(State::from_name(state), State::Custom(_)) {
-            return Err(value_error(format!("{state} is one of Celery's own states: use a name such as PROGRESS")));
-        }
-        if !(1..=50).contains(&state.len()) || state.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(value_error(format!("{state:?} is not a state: 1 to 50 characters, no spaces")));
-        }
+        State::check_own(state).map_err(value_error)?;
         let meta = self.json("meta", meta)?;
         self.progress.state(state, meta);
         Ok(())
@@ -185,13 +180,7 @@ impl Guest {
     fn tell(&mut self, name: &str, fields: String) -> Result<(), Exception> {
         self.check_soft_limit(clock::instant())?;
         let fields = self.json("fields", fields)?;
-        if fields.as_str().len() > EventKind::MAX_BYTES {
-            let (bytes, most) = (fields.as_str().len(), EventKind::MAX_BYTES);
-            return Err(value_error(format!("send_event: fields has {bytes} bytes, at most {most} are allowed")));
-        }
-        if !fields.is_object() || !(1..=100).contains(&name.len()) {
-            return Err(value_error("send_event: a name of 1 to 100 bytes, and a JSON object"));
-        }
+        EventKind::check_own(name, &fields).map_err(value_error)?;
         self.progress.event(name, fields);
         Ok(())
     }
