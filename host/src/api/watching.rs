@@ -64,7 +64,7 @@ pub(crate) async fn watch_tasks(
     }
     let deadline = wait.map(|span| Box::pin(tokio::time::sleep(span)));
     let watch = rooms.api.hub.watch(&caller.tenant, ids);
-    let feed = Feed { rooms, caller, _open: open, _place: place, watch, waits, deadline, over: false };
+    let feed = Feed { rooms, caller, open, _place: place, watch, deadline, over: false };
     Ok(Sse::new(feed.stream()))
 }
 
@@ -77,11 +77,10 @@ fn span(seconds: f64) -> Reply<Duration> {
 struct Feed {
     rooms: Shared,
     caller: Caller,
-    _open: Option<OpenStream>,
+    /// None: only what has ended already is told.
+    open: Option<OpenStream>,
     _place: Option<OwnedSemaphorePermit>,
     watch: Watch,
-    /// False: only what has ended already is told.
-    waits: bool,
     deadline: Option<Pin<Box<Sleep>>>,
     over: bool,
 }
@@ -105,7 +104,7 @@ impl Feed {
                 }
             }
             let left = self.watch.left();
-            if left == 0 || !self.waits {
+            if left == 0 || self.open.is_none() {
                 return Some(self.end(left));
             }
             tokio::select! {
