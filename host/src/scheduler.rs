@@ -36,13 +36,10 @@ pub struct Settings {
     pub concurrency: usize,
     /// How long a lease holds without being renewed.
     pub lease: Duration,
-    /// How long what was taken ahead waits for its slots.
-    pub patience: Duration,
 }
 
-/// So long, unless a test wants it otherwise: ten times what it was thought to.
-pub const PATIENCE: Duration = Duration::from_secs(1);
-
+/// How long what was taken ahead waits for its slots, unless a test wants it otherwise: ten times what it was thought to.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// At most so many messages are taken before a slot is free for them, and only while tasks end that fast.
 const MAX_AHEAD: usize = 1024;
 /// Of how long ago ends are counted for that: who ended long before says nothing of how fast slots become free.
@@ -60,6 +57,8 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
 pub struct Scheduler {
     pipeline: Arc<Pipeline>,
     settings: Settings,
+    /// How long what was taken ahead waits for its slots.
+    patience: Duration,
     /// Where attempts run: apart from everything that must answer quickly.
     guests: Handle,
     slots: Arc<Semaphore>,
@@ -98,6 +97,7 @@ impl Scheduler {
         Arc::new(Self {
             pipeline,
             settings,
+            patience: PATIENCE,
             guests,
             slots,
             handed,

@@ -175,8 +175,7 @@ impl House {
         let host = store.is_shared().then_some(worker.hostname.as_str());
         beat.declare(&declared, host, clock::now()).await?;
         let guests = guest_runtime(guest_threads()).map_err(HouseError::Threads)?;
-        let (concurrency, lease, patience) = (worker.concurrency, worker.lease, scheduler::PATIENCE);
-        let settings = scheduler::Settings { concurrency, lease, patience };
+        let settings = scheduler::Settings { concurrency: worker.concurrency, lease: worker.lease };
         let scheduler = Scheduler::new(Arc::clone(&pipeline), settings, guests.handle().clone());
         let (alive, ended) = watch::channel(());
         let loops = Loops { pipeline, scheduler: Arc::clone(&scheduler), committer, beat: Arc::clone(&beat) };

@@ -25,7 +25,7 @@ impl Scheduler {
         let mut draining = self.draining.subscribe();
         // An order may have come before anybody listened for it.
         orders.mark_changed();
-        let late = Instant::from_std(clock::instant() + self.settings.patience);
+        let late = Instant::from_std(clock::instant() + self.patience);
         let (were_ahead, mut are_late) = (self.are_ahead(), false);
         let mut waiting = VecDeque::from(deliveries);
         while !waiting.is_empty() {

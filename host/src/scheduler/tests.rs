@@ -77,8 +77,15 @@ async fn scheduler_with(
         eager,
     };
     let pipeline = Arc::new(pipeline);
-    let settings = Settings { concurrency: 1, lease: LEASE, patience: LONG };
-    Scheduler::new(pipeline, settings, Handle::current())
+    let settings = Settings { concurrency: 1, lease: LEASE };
+    let mut scheduler = Scheduler::new(pipeline, settings, Handle::current());
+    wait(&mut scheduler, LONG);
+    scheduler
+}
+
+/// What is taken ahead waits for its slots for so long.
+fn wait(scheduler: &mut Arc<Scheduler>, patience: Duration) {
+    Arc::get_mut(scheduler).expect("nothing of it runs").patience = patience;
 }
 
 fn message(id: &str) -> Message {
@@ -319,9 +326,6 @@ async fn a_host_that_rests_gives_back_what_has_not_begun_and_takes_it_again() {
 async fn what_was_taken_ahead_and_gets_no_slot_is_given_back_and_less_is_taken() {
     let cache = tempfile::tempdir().unwrap();
     let (store, mut scheduler, slot) = two_without_a_slot(cache.path()).await;
-    let wait = |scheduler: &mut Arc<Scheduler>, patience| {
-        Arc::get_mut(scheduler).expect("nothing of it runs").settings.patience = patience;
-    };
     let room = |scheduler: &Scheduler| {
         scheduler.ended.store(5000, Ordering::Relaxed);
         scheduler.room(Duration::ZERO)
