@@ -58,6 +58,8 @@ pub struct Grants {
     pub overhead: Duration,
     /// The most subtasks, those of its handlers included.
     pub subtasks: usize,
+    /// The most bytes of all subtasks together: they stay in the host's memory until the run has ended.
+    pub sent_bytes: usize,
     /// How long each handler that follows the run may take: its time is its own.
     pub handler_limit: Duration,
     /// Units of fuel for each handler that follows the run; none: not metered. As with [`Grants::fuel`], both or neither.
@@ -65,6 +67,9 @@ pub struct Grants {
     /// What it may reach outside of its sandbox.
     pub capabilities: Arc<Capabilities>,
 }
+
+/// All subtasks of a run together may be as large as so many of the largest payload.
+pub const SENT_PAYLOADS: usize = 8;
 
 /// What the tasks of a module may reach outside of their sandbox: nothing, unless the operator grants it by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -320,6 +320,7 @@ impl Sandbox {
             output_bytes: 0,
             payload_bytes: DESCRIPTION_BYTES,
             subtasks: 0,
+            sent_bytes: 0,
             weight: 1,
             overhead: Duration::ZERO,
             handler_limit: Duration::ZERO,

@@ -81,6 +81,7 @@ impl Bench {
             output_bytes: 1 << 20,
             payload_bytes: 1 << 20,
             subtasks: 0,
+            sent_bytes: 0,
             weight: 1,
             overhead: Duration::ZERO,
             handler_limit: limit,

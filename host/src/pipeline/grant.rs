@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lovage_model::{Message, ModuleName, Seconds, TaskOptions, TenantId, TenantPolicy, TimeLimit};
 
-use crate::attempt::{Capabilities, Grants};
+use crate::attempt::{Capabilities, Grants, SENT_PAYLOADS};
 
 /// The longest that each of a task's handlers may take after its run.
 const HANDLER_LIMIT: Duration = Duration::from_secs(10);
@@ -94,6 +94,7 @@ pub fn grant(caps: &Caps, policy: &TenantPolicy, task: &TaskOptions, message: &M
         weight: policy.weight(),
         overhead: Duration::ZERO,
         subtasks: caps.subtasks,
+        sent_bytes: caps.payload_bytes.saturating_mul(SENT_PAYLOADS),
         handler_limit: hard_limit.min(HANDLER_LIMIT),
         handler_fuel: fuel,
         // Those of the module, which is not known before the code is.

@@ -39,6 +39,8 @@ struct Sum {
     /// Of the list that the values make.
     bytes: usize,
     effects: Effects,
+    /// Of all subtasks.
+    sent_bytes: usize,
     usage: Usage,
     log: AttemptLog,
 }
@@ -46,7 +48,7 @@ struct Sum {
 impl Sum {
     fn new(whole: Grants) -> Self {
         let (effects, usage, log) = (Effects::default(), Usage::default(), AttemptLog::default());
-        Self { whole, values: Vec::new(), bytes: "[]".len(), effects, usage, log }
+        Self { whole, values: Vec::new(), bytes: "[]".len(), effects, sent_bytes: 0, usage, log }
     }
 
     /// What the next item may use: it is told of the soft limit at once if that has passed.
@@ -59,6 +61,7 @@ impl Sum {
             hard_limit: self.whole.hard_limit.saturating_sub(taken),
             output_bytes: self.whole.output_bytes.saturating_sub(self.log.stdout.len().max(beside_stdout)),
             subtasks: self.whole.subtasks.saturating_sub(self.effects.subtasks.len()),
+            sent_bytes: self.whole.sent_bytes.saturating_sub(self.sent_bytes),
             ..self.whole.clone()
         }
     }
@@ -72,6 +75,7 @@ impl Sum {
         self.log.stderr.push_str(&log.stderr);
         self.log.records.extend(log.records);
         self.log.dropped = self.log.dropped.saturating_add(log.dropped);
+        self.sent_bytes += effects.subtasks.iter().map(|(_, call)| call.as_str().len()).sum::<usize>();
         self.effects.subtasks.extend(effects.subtasks);
         self.effects.add_to_chord.extend(effects.add_to_chord);
         let outcome = match (outcome, effects.retry) {
@@ -183,6 +187,7 @@ mod tests {
             output_bytes: 100,
             payload_bytes: 20,
             subtasks: 10,
+            sent_bytes: 160,
             weight: 1,
             overhead: Duration::ZERO,
             handler_limit: Duration::ZERO,
@@ -238,6 +243,15 @@ mod tests {
         assert_eq!(left, [(1000, 100, 10), (700, 90, 9), (400, 80, 8), (100, 70, 7)]);
         let times: Vec<_> = given.iter().map(|g| (seconds(g.soft_limit), g.hard_limit.as_secs())).collect();
         assert_eq!(times, [(5, 10), (3, 8), (1, 6), (0, 4)]);
+    }
+
+    #[tokio::test]
+    async fn what_all_items_send_together_is_as_large_as_what_one_attempt_may_send() {
+        let one = || report(Outcome::Returned(Json::null()));
+        let (whole, given) = of(vec![one(), one(), one()]).await;
+        let bytes = whole.effects.subtasks[0].1.as_str().len();
+        let left: Vec<_> = given.iter().map(|grants| grants.sent_bytes).collect();
+        assert_eq!(left, [160, 160 - bytes, 160 - 2 * bytes]);
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ pub(super) struct Guest {
     pub(super) limiter: Limiter,
     pub(super) output: Output,
     pub(super) effects: Effects,
-    /// How large its subtasks are together: they stay in the host's memory until the run has ended.
+    /// How large its subtasks are together.
     pub(super) sent_bytes: usize,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) instantiated: Option<Instant>,

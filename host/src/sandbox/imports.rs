@@ -14,11 +14,8 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::bindings::lovage::task::{host, types};
 use super::guest::{Guest, soft_time_limit_exceeded};
-use crate::attempt::RetryRequest;
+use crate::attempt::{RetryRequest, SENT_PAYLOADS};
 use crate::clock;
-
-/// All subtasks of a run together may be as large as so many of the largest payload.
-pub(super) const SENT_PAYLOADS: usize = 8;
 
 pub(super) type Answer<T> = wasmtime::Result<Result<T, types::Exception>>;
 
@@ -154,11 +151,11 @@ impl Guest {
             return Err(value_error(format!("a run may send at most {most} subtasks (limits.subtasks)")));
         }
         let bytes = self.sent_bytes.saturating_add(signature.len());
-        let most = self.grants.payload_bytes.saturating_mul(SENT_PAYLOADS);
+        let most = self.grants.sent_bytes;
         if bytes > most {
             return Err(value_error(format!(
                 "the subtasks of this run have {bytes} bytes together, at most {most} are allowed ({SENT_PAYLOADS} times \
-                 limits.result_bytes): send fewer, or less in each"
+                 limits.result_bytes, for all items of a map together): send fewer, or less in each"
             )));
         }
         let (text, call) = self.signature(signature)?;
@@ -328,6 +325,7 @@ mod tests {
             output_bytes: 0,
             payload_bytes,
             subtasks: 1000,
+            sent_bytes: payload_bytes * SENT_PAYLOADS,
             weight: 1,
             overhead: Duration::ZERO,
             handler_limit: hard_limit,

@@ -193,6 +193,7 @@ pub(crate) fn grants() -> Grants {
         output_bytes: OUTPUT,
         payload_bytes: PAYLOAD,
         subtasks: 100,
+        sent_bytes: 8 * PAYLOAD,
         weight: 1,
         overhead: Duration::ZERO,
         handler_limit: Duration::from_secs(1),

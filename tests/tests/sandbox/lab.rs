@@ -58,6 +58,7 @@ impl Run {
                 output_bytes: OUTPUT,
                 payload_bytes: PAYLOAD,
                 subtasks: 1000,
+                sent_bytes: 8 * PAYLOAD,
                 weight: 1,
                 overhead: Duration::ZERO,
                 handler_limit: Duration::from_secs(30),

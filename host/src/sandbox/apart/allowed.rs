@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use lovage_model::{AttemptLog, EventKind, Exception, Json, LogRecord, Usage};
 
-use super::super::imports::SENT_PAYLOADS;
 use super::super::output::RECORD_BYTES;
 use crate::attempt::{Effects, Fault, Grants, Outcome, Report, RetryRequest};
 
@@ -26,6 +25,7 @@ pub(super) struct Allowed {
     output_bytes: usize,
     payload_bytes: usize,
     subtasks: usize,
+    sent_bytes: usize,
     /// On stdout, on stderr, and in records.
     said: [usize; 3],
 }
@@ -41,6 +41,7 @@ impl Allowed {
             output_bytes: grants.output_bytes,
             payload_bytes: grants.payload_bytes,
             subtasks: grants.subtasks,
+            sent_bytes: grants.sent_bytes,
             said: [0; 3],
         }
     }
@@ -99,7 +100,7 @@ impl Allowed {
         };
         subtasks.len() <= self.subtasks
             && add_to_chord.len() <= subtasks.len()
-            && sent <= self.payload_bytes.saturating_mul(SENT_PAYLOADS)
+            && sent <= self.sent_bytes
             && replace.iter().all(|call| self.fits(call))
             && retry.iter().all(retried)
     }
@@ -157,6 +158,7 @@ pub(super) mod tests {
             output_bytes: 100,
             payload_bytes: 10,
             subtasks: 2,
+            sent_bytes: 80,
             weight: 1,
             overhead: Duration::ZERO,
             handler_limit: Duration::ZERO,
