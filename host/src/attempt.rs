@@ -71,6 +71,12 @@ pub struct Grants {
 /// All subtasks of a run together may be as large as so many of the largest payload.
 pub const SENT_PAYLOADS: usize = 8;
 
+/// What a log record costs besides its text: a flood of empty ones must end, too.
+pub const RECORD_BYTES: usize = 64;
+
+/// A byte that is no text is said as a character of so many.
+pub const LOSSY: usize = 3;
+
 /// What the tasks of a module may reach outside of their sandbox: nothing, unless the operator grants it by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

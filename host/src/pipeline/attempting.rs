@@ -8,7 +8,7 @@ use lovage_model::{
     TimeLimit, Timestamp,
 };
 
-use super::attending::Attending;
+use super::attending::{Attending, Live};
 use super::failure::log_failure;
 use super::grant::{grant, least, timelimit};
 use super::scope::Exported;
@@ -252,7 +252,7 @@ impl Pipeline {
             tenant: tenant.clone(),
             id: message.id.clone(),
             name: message.task.clone(),
-            live: Arc::clone(&listed.log),
+            live: Live::of(Arc::clone(&listed.log), grants.output_bytes),
             unstored: std::sync::Mutex::default(),
             changed: tokio::sync::Notify::new(),
             outside: Arc::clone(&self.outside),

@@ -1,13 +1,14 @@
 //! Who listens to a running attempt: tells those who watch, keeps the live log, and stores its latest state.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lovage_model::{AttemptLog, Event, EventKind, Json, LogRecord, TaskId, TaskName, TenantId};
 use tokio::sync::Notify;
 
-use crate::attempt::{Answered, Ask, Progress};
+use crate::attempt::{Answered, Ask, LOSSY, Progress, RECORD_BYTES};
 use crate::clock;
 use crate::events::Hub;
 use crate::outside::{May, Outside};
@@ -19,7 +20,7 @@ pub(super) struct Attending {
     pub(super) tenant: TenantId,
     pub(super) id: TaskId,
     pub(super) name: TaskName,
-    pub(super) live: Arc<Mutex<AttemptLog>>,
+    pub(super) live: Live,
     pub(super) unstored: Mutex<Unstored>,
     pub(super) changed: Notify,
     pub(super) outside: Arc<Outside>,
@@ -32,6 +33,42 @@ pub(super) struct Attending {
 pub(super) struct Unstored {
     latest: Option<(String, Json)>,
     untold: VecDeque<EventKind>,
+}
+
+/// What an attempt has written so far, for those who look at it. No more is kept of a whole map than of one item: each is told of apart,
+/// and a process that runs it may tell more than it reports.
+pub(super) struct Live {
+    log: Arc<Mutex<AttemptLog>>,
+    output_bytes: usize,
+    record_bytes: AtomicUsize,
+}
+
+impl Live {
+    /// Keeps it in a log, as far as an attempt may write.
+    pub(super) fn of(log: Arc<Mutex<AttemptLog>>, output_bytes: usize) -> Self {
+        Self { log, output_bytes, record_bytes: AtomicUsize::new(0) }
+    }
+
+    fn wrote(&self, stream: &str, text: &str) {
+        let mut log = self.log();
+        let written = if stream == "stdout" { &mut log.stdout } else { &mut log.stderr };
+        if written.len() + text.len() <= self.output_bytes.saturating_mul(LOSSY) {
+            written.push_str(text);
+        }
+    }
+
+    fn logged(&self, record: &LogRecord) {
+        let bytes = record.message.len() + RECORD_BYTES;
+        let mut log = self.log();
+        if self.record_bytes.load(Ordering::Relaxed) + bytes <= self.output_bytes {
+            self.record_bytes.fetch_add(bytes, Ordering::Relaxed);
+            log.records.push(record.clone());
+        }
+    }
+
+    fn log(&self) -> MutexGuard<'_, AttemptLog> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How long a state waits that comes right after another.
@@ -88,10 +125,6 @@ impl Attending {
         self.hub.announce_with(&self.tenant, event);
     }
 
-    fn live(&self, change: impl FnOnce(&mut AttemptLog)) {
-        change(&mut self.live.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
     fn tell_log(&self, stream: &str, text: &str) {
         if self.hub.watched(&self.tenant, &self.id) {
             self.tell(|| EventKind::Log { stream: stream.to_owned(), text: text.to_owned() });
@@ -113,15 +146,12 @@ impl Progress for Attending {
 
     fn wrote(&self, stream: &'static str, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
-        self.live(|log| match stream {
-            "stdout" => log.stdout.push_str(&text),
-            _ => log.stderr.push_str(&text),
-        });
+        self.live.wrote(stream, &text);
         self.tell_log(stream, &text);
     }
 
     fn logged(&self, record: &LogRecord) {
-        self.live(|log| log.records.push(record.clone()));
+        self.live.logged(record);
         self.tell_log(record.level.name(), &record.message);
     }
 
@@ -132,5 +162,26 @@ impl Progress for Attending {
     fn ask(&self, ask: Ask) -> Answered {
         let (outside, may) = (Arc::clone(&self.outside), Arc::clone(&self.may));
         Box::pin(async move { outside.answer(&may, ask).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lovage_model::{LogLevel, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_log_is_bounded_however_much_is_told() {
+        let log = Arc::new(Mutex::new(AttemptLog::default()));
+        let live = Live::of(Arc::clone(&log), 100);
+        let record = LogRecord { at: Timestamp::from_micros(1), level: LogLevel::Info, message: String::new() };
+        for _ in 0..1000 {
+            live.wrote("stdout", "0123456789");
+            live.wrote("stderr", "0123456789");
+            live.logged(&record);
+        }
+        let log = log.lock().unwrap();
+        assert_eq!((log.stdout.len(), log.stderr.len(), log.records.len()), (300, 300, 1));
     }
 }

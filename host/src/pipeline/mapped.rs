@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lovage_model::{AttemptLog, Exception, Json, Seconds, Usage, exc_module};
 
-use crate::attempt::{Effects, Fault, FaultKind, Grants, Outcome, Report};
+use crate::attempt::{Effects, Fault, FaultKind, Grants, Outcome, RECORD_BYTES, Report};
 
 /// Runs every item with `one`, which gets its arguments and what it may use, and makes one report of them all.
 pub(super) async fn run<F: Future<Output = Report>>(
@@ -43,18 +43,20 @@ struct Sum {
     sent_bytes: usize,
     usage: Usage,
     log: AttemptLog,
+    /// Of all records.
+    record_bytes: usize,
 }
 
 impl Sum {
     fn new(whole: Grants) -> Self {
         let (effects, usage, log) = (Effects::default(), Usage::default(), AttemptLog::default());
-        Self { whole, values: Vec::new(), bytes: "[]".len(), effects, sent_bytes: 0, usage, log }
+        Self { whole, values: Vec::new(), bytes: "[]".len(), effects, sent_bytes: 0, usage, log, record_bytes: 0 }
     }
 
     /// What the next item may use: it is told of the soft limit at once if that has passed.
     fn left(&self) -> Grants {
         let taken = Duration::try_from_secs_f64(self.usage.wall_seconds).unwrap_or(Duration::MAX);
-        let beside_stdout = self.log.stderr.len() + self.log.records.iter().map(|one| one.message.len()).sum::<usize>();
+        let beside_stdout = self.log.stderr.len() + self.record_bytes;
         Grants {
             fuel: self.whole.fuel.map(|fuel| fuel.saturating_sub(self.usage.fuel.unwrap_or_default())),
             soft_limit: self.whole.soft_limit.map(|limit| limit.saturating_sub(taken)),
@@ -73,6 +75,7 @@ impl Sum {
         self.log.retries = log.retries;
         self.log.stdout.push_str(&log.stdout);
         self.log.stderr.push_str(&log.stderr);
+        self.record_bytes += log.records.iter().map(|record| record.message.len() + RECORD_BYTES).sum::<usize>();
         self.log.records.extend(log.records);
         self.log.dropped = self.log.dropped.saturating_add(log.dropped);
         self.sent_bytes += effects.subtasks.iter().map(|(_, call)| call.as_str().len()).sum::<usize>();
@@ -184,7 +187,7 @@ mod tests {
             memory_bytes: 1 << 20,
             soft_limit: Some(Duration::from_secs(5)),
             hard_limit: Duration::from_secs(10),
-            output_bytes: 100,
+            output_bytes: 1000,
             payload_bytes: 20,
             subtasks: 10,
             sent_bytes: 160,
@@ -239,8 +242,9 @@ mod tests {
         assert_eq!((whole.usage.fuel, whole.usage.wall_seconds), (Some(1200), 8.0));
         assert_eq!((whole.effects.subtasks.len(), whole.log.stdout.len(), whole.log.records.len()), (4, 40, 4));
         let seconds = |limit: Option<Duration>| limit.unwrap().as_secs();
+        // Of each item a record of five bytes, which takes 64 besides, and five bytes of stderr.
         let left: Vec<_> = given.iter().map(|g| (g.fuel.unwrap(), g.output_bytes, g.subtasks)).collect();
-        assert_eq!(left, [(1000, 100, 10), (700, 90, 9), (400, 80, 8), (100, 70, 7)]);
+        assert_eq!(left, [(1000, 1000, 10), (700, 926, 9), (400, 852, 8), (100, 778, 7)]);
         let times: Vec<_> = given.iter().map(|g| (seconds(g.soft_limit), g.hard_limit.as_secs())).collect();
         assert_eq!(times, [(5, 10), (3, 8), (1, 6), (0, 4)]);
     }
@@ -252,6 +256,15 @@ mod tests {
         let bytes = whole.effects.subtasks[0].1.as_str().len();
         let left: Vec<_> = given.iter().map(|grants| grants.sent_bytes).collect();
         assert_eq!(left, [160, 160 - bytes, 160 - 2 * bytes]);
+    }
+
+    #[tokio::test]
+    async fn records_without_a_text_take_room_as_well() {
+        let mut flood = report(Outcome::Returned(Json::null()));
+        let empty = LogRecord { message: String::new(), ..flood.log.records[0].clone() };
+        flood.log = AttemptLog { records: vec![empty; 3], ..AttemptLog::default() };
+        let (_, given) = of(vec![flood.clone(), flood]).await;
+        assert_eq!((given[0].output_bytes, given[1].output_bytes), (1000, 1000 - 3 * RECORD_BYTES));
     }
 
     #[tokio::test]

@@ -14,12 +14,10 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::attempt::Progress;
+use crate::attempt::{Progress, RECORD_BYTES};
 
 /// How much of the end of stderr is kept besides its beginning.
 const TAIL_BYTES: usize = 4096;
-/// What a log record costs besides its text: a flood of empty ones must end, too.
-pub(super) const RECORD_BYTES: usize = 64;
 /// How much a guest may write in one call.
 const PERMIT_BYTES: usize = 64 << 10;
 

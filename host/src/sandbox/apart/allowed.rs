@@ -5,11 +5,8 @@ use std::time::{Duration, Instant};
 
 use lovage_model::{AttemptLog, EventKind, Exception, Json, LogRecord, Usage};
 
-use super::super::output::RECORD_BYTES;
-use crate::attempt::{Effects, Fault, Grants, Outcome, Report, RetryRequest};
+use crate::attempt::{Effects, Fault, Grants, LOSSY, Outcome, RECORD_BYTES, Report, RetryRequest};
 
-/// A byte that is no text is said as a character of so many.
-const LOSSY: usize = 3;
 /// What an exception says, or where it was raised: a sixteenth is kept of either, but a character may be six in JSON.
 const FAILURE_BYTES: usize = 1 << 20;
 /// The longest names of a state and of an event, in bytes.
