@@ -191,7 +191,7 @@ pub struct Limits {
     pub output_bytes: usize,
     /// Subtasks of one attempt.
     pub subtasks: usize,
-    /// Tasks of one canvas.
+    /// Tasks of one canvas, items of one map.
     pub canvas_tasks: usize,
     /// Tasks above a task.
     pub lineage_depth: u32,

@@ -8,10 +8,11 @@ use lovage_model::{
     Timestamp,
 };
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use super::build::{Awaited, Builder, Place};
 use super::read::{Header, Shape, read};
-use super::{Invalid, Scope, builtin, typing};
+use super::{Invalid, Rules, Scope, builtin, typing};
 
 /// The lowest priority.
 const LOWEST: u8 = 9;
@@ -93,29 +94,48 @@ fn known(call: &Signature, scope: &Scope<'_>) -> Result<Option<Arc<TaskDefinitio
         return scope.tasks.find(&call.task);
     }
     if [builtin::MAP, builtin::STARMAP].contains(&name) {
-        let inner = mapped(call)?;
+        let inner = Mapped::<Signature>::of(&call.kwargs)?;
+        inner.items(name == builtin::STARMAP, scope.rules)?;
         check(&inner.task, scope.rules.message_bytes)?;
         scope.tasks.find(&inner.task.task)?;
     }
     Ok(None)
 }
 
-/// What a map is made of.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
-pub struct Mapped {
+/// What a map is made of, as it is written.
+#[derive(serde::Deserialize)]
+pub struct Mapped<'a, T> {
     /// The task that it calls.
-    pub task: Signature,
-    /// The items, or the lists of arguments.
-    pub it: Vec<Json>,
+    pub task: T,
+    #[serde(borrow)]
+    it: &'a RawValue,
 }
 
-fn mapped(call: &Signature) -> Result<Mapped, Invalid> {
-    let wrong = |error| Invalid::wrong("kwargs", format!("do not make a {}: {error}", call.task));
-    let mapped: Mapped = call.kwargs.read().map_err(wrong)?;
-    if call.task.as_str() == builtin::STARMAP && !mapped.it.iter().all(Json::is_array) {
-        return Err(Invalid::wrong("kwargs.it", "is a list of lists of arguments in a starmap"));
+impl<'a, T: serde::Deserialize<'a>> Mapped<'a, T> {
+    /// Reads the arguments of a map.
+    pub fn of(kwargs: &'a Json) -> Result<Self, Invalid> {
+        let wrong = |error| Invalid::wrong("kwargs", format!("do not make a map: {error}"));
+        serde_json::from_str(kwargs.as_str()).map_err(wrong)
     }
-    Ok(mapped)
+
+    /// The items, or the lists of arguments of a starmap. They are counted before they are held.
+    pub fn items(&self, star: bool, rules: Rules) -> Result<Vec<&'a RawValue>, Invalid> {
+        let wrong = |error: serde_json::Error| Invalid::wrong("kwargs.it", error.to_string());
+        let count = serde_json::from_str::<Vec<IgnoredAny>>(self.it.get()).map_err(wrong)?.len();
+        let most = rules.canvas_tasks;
+        if count > most {
+            let text = format!("has {count} items, the limit is {most} (limits.canvas_tasks): send several, or chunks");
+            return Err(Invalid::too_large("kwargs.it", text));
+        }
+        let items: Vec<&RawValue> = serde_json::from_str(self.it.get()).map_err(wrong)?;
+        match items.iter().position(|item| star && !item.get().starts_with('[')) {
+            None => Ok(items),
+            Some(place) => {
+                let text = format!("is a list of lists of arguments in a starmap: it[{place}] is none");
+                Err(Invalid::wrong("kwargs.it", text))
+            }
+        }
+    }
 }
 
 /// The options in force; those that say how the message is written go with it.

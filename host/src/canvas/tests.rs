@@ -141,8 +141,17 @@ fn chunks_are_a_group_of_starmaps() {
     assert_eq!(sent.plan.tasks.len(), 2);
     let first = &sent.plan.tasks[0].message;
     assert_eq!(first.task.as_str(), builtin::STARMAP);
-    let mapped: Mapped = first.kwargs.read().unwrap();
-    assert_eq!((mapped.task.task.as_str(), mapped.it.len()), ("m.add", 2));
+    let mapped = Mapped::<Signature>::of(&first.kwargs).unwrap();
+    assert_eq!((mapped.task.task.as_str(), mapped.items(true, RULES).unwrap().len()), ("m.add", 2));
+}
+
+#[test]
+fn the_items_of_a_map_are_counted_before_they_are_held() {
+    let map = |items: usize| json!({"task": "celery.map", "kwargs": {"task": task("add"), "it": vec![1; items]}});
+    sent(map(RULES.canvas_tasks));
+    let refused = try_sent(map(RULES.canvas_tasks + 1)).unwrap_err();
+    assert_eq!((refused.kind, refused.field.as_str()), (Fault::TooLarge, "kwargs.it"));
+    assert!(refused.message.contains("20001 items") && refused.message.contains("limits.canvas_tasks"), "{refused}");
 }
 
 #[test]

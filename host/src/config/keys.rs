@@ -171,7 +171,7 @@ pub static KEYS: &[Key] = &[
         "Kept of what an attempt writes to stdout, and of its stderr and log records together.",
     ),
     key("limits.subtasks", "1000", Kind::Number(0, 100_000), "Calls that one attempt may send; each may be a canvas."),
-    key("limits.canvas_tasks", "20000", Kind::Number(1, 1_000_000), "Tasks of one canvas."),
+    key("limits.canvas_tasks", "20000", Kind::Number(1, 1_000_000), "Tasks of one canvas; items of one map."),
     key("limits.lineage_depth", "100", Kind::Number(0, 100_000), "Tasks above a task: who sent it, who sent that, ..."),
     key(
         "limits.lineage_tasks",

@@ -101,7 +101,7 @@ impl Pipeline {
     }
 
     /// How far the calls of a tenant's tasks may go.
-    fn rules_of(&self, tenant: &TenantId) -> Rules {
+    pub(super) fn rules_of(&self, tenant: &TenantId) -> Rules {
         self.rules.of(&self.access.policy(tenant))
     }
 

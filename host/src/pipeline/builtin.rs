@@ -6,12 +6,13 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use lovage_model::{AttemptLog, Exception, Json, Message, TaskId, TaskName, Timestamp, Usage, exc_module};
+use lovage_model::{AttemptLog, Exception, Json, Message, Request, TaskId, TaskName, Timestamp, Usage, exc_module};
 
 use super::attempting::{Unattempted, in_force};
-use super::{Listed, Pipeline, canvases, mapped};
+use super::mapped::{self, Items};
+use super::{Listed, Pipeline, canvases};
 use crate::attempt::{Attempt, Effects, Grants, Outcome, Progress, Report};
-use crate::canvas::builtin;
+use crate::canvas::{Invalid, Mapped, Rules, builtin};
 use crate::clock;
 use crate::store::{Lease, Result, Store};
 
@@ -27,7 +28,7 @@ impl Pipeline {
         grants: Grants,
         star: bool,
     ) -> std::result::Result<Report, Unattempted> {
-        let (name, items) = match read(&lease.message, star) {
+        let (name, items) = match read(&lease.message, star, self.rules_of(&lease.tenant)) {
             Ok(read) => read,
             Err(why) => return Ok(report(Err(why))),
         };
@@ -43,14 +44,13 @@ impl Pipeline {
         self.tell_begun(lease, &options).await;
         let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
         let attending = self.attend(lease, listed, &code, &grants);
-        let request = self.request(lease, &grants, &options);
+        let request = of_each(self.request(lease, &grants, &options), &code.definition.name);
         // The first item is charged for the message.
         let mut of_message = Some(self.overhead.expected(&lease.tenant));
         let one = |args, grants: Grants| {
             let overhead = of_message.take().unwrap_or_else(|| self.overhead.item(&lease.tenant));
             let grants = Grants { overhead, ..grants };
-            let (task, kwargs) = (code.definition.name.clone(), Json::empty_object());
-            let request = lovage_model::Request { task, args, kwargs, ..request.clone() };
+            let request = Request { args, ..request.clone() };
             // As in Celery the handlers of a task that is called as a function are not called.
             let (tenant, module) = (lease.tenant.clone(), code.digest.clone());
             let attempt = Attempt { tenant, module, request, handlers: Vec::new() };
@@ -104,29 +104,23 @@ async fn sweep<F: Future<Output = Result<u64>>>(some: impl Fn() -> F) -> Result<
     }
 }
 
-/// What a map is made of. As in Celery, what the signature in it says besides the name does not count.
-#[derive(serde::Deserialize)]
-struct Mapped {
-    task: Called,
-    it: Vec<Json>,
-}
-
+/// What a map calls. As in Celery, what its signature says besides the name does not count.
 #[derive(serde::Deserialize)]
 struct Called {
     task: TaskName,
 }
 
 /// What a map calls, and with which arguments.
-fn read(message: &Message, star: bool) -> std::result::Result<(String, Vec<Json>), Exception> {
-    let wrong = |text: String| Exception::new(exc_module::BUILTINS, "TypeError", text);
-    let Mapped { task, it } = message.kwargs.read().map_err(|error| wrong(format!("{}: {error}", message.task)))?;
-    let arguments = |(place, item): (usize, Json)| match star {
-        true if item.is_array() => Ok(item),
-        true => Err(wrong(format!("{}: it[{place}] is {item}: an item is a list of arguments", message.task))),
-        false => Json::empty_array().after(&item).map_err(|error| wrong(format!("it[{place}]: {error}"))),
-    };
-    let items = it.into_iter().enumerate().map(arguments).collect::<std::result::Result<_, _>>()?;
-    Ok((task.task.to_string(), items))
+fn read(message: &Message, star: bool, rules: Rules) -> std::result::Result<(String, Items<'_>), Exception> {
+    let wrong = |why: Invalid| Exception::new(exc_module::BUILTINS, "TypeError", format!("{}: {why}", message.task));
+    let mapped = Mapped::<Called>::of(&message.kwargs).map_err(wrong)?;
+    let items = mapped.items(star, rules).map_err(wrong)?;
+    Ok((mapped.task.task.to_string(), Items::of(items, star)))
+}
+
+/// What all items of a map are told, but for their arguments: those of the map, which hold all of them, are not carried to each.
+fn of_each(request: Request, task: &TaskName) -> Request {
+    Request { task: task.clone(), args: Json::empty_array(), kwargs: Json::empty_object(), ..request }
 }
 
 /// One of its arguments, or all of them.
@@ -209,15 +203,26 @@ mod tests {
     fn a_map_gives_each_item_and_a_starmap_each_list() {
         let of = |it: &str, star| {
             let kwargs = format!("{{\"task\":{{\"task\":\"t.inner\",\"args\":[9]}},\"it\":{it}}}");
-            read(&message(if star { builtin::STARMAP } else { builtin::MAP }, "[]", &kwargs), star)
+            let message = message(if star { builtin::STARMAP } else { builtin::MAP }, "[]", &kwargs);
+            let rules = Rules { message_bytes: 100, canvas_tasks: 2, lineage_depth: 0, replacements: 0 };
+            let (name, items) = read(&message, star, rules).map_err(|wrong| wrong.to_string())?;
+            Ok::<_, String>((name, items.map(|args| args.unwrap().to_string()).collect::<Vec<_>>()))
         };
-        let texts = |items: Vec<Json>| items.iter().map(Json::to_string).collect::<Vec<_>>();
         let (name, items) = of("[1,[2]]", false).unwrap();
         assert_eq!(name, "t.inner");
-        assert_eq!(texts(items), ["[1]", "[[2]]"]);
-        assert_eq!(texts(of("[[1,2],[]]", true).unwrap().1), ["[1,2]", "[]"]);
-        let Err(wrong) = of("[[1],2]", true) else { panic!("it is no list") };
-        let wrong = wrong.to_string();
-        assert!(wrong.starts_with("TypeError") && wrong.contains("it[1] is 2"), "{wrong}");
+        assert_eq!(items, ["[1]", "[[2]]"]);
+        assert_eq!(of("[[1,2],[]]", true).unwrap().1, ["[1,2]", "[]"]);
+        let wrong = of("[[1],2]", true).unwrap_err();
+        assert!(wrong.starts_with("TypeError") && wrong.contains("it[1]"), "{wrong}");
+        let many = of("[1,2,3]", false).unwrap_err();
+        assert!(many.contains("3 items") && many.contains("limits.canvas_tasks"), "{many}");
+    }
+
+    #[test]
+    fn no_item_of_a_map_is_told_of_all_the_others() {
+        let map = message(builtin::MAP, "[0]", r#"{"task":{"task":"t.inner"},"it":[1,2]}"#);
+        let each = of_each(Request::of(&map, "here", false), &"t.inner".parse().unwrap());
+        assert_eq!((each.task.as_str(), each.args.as_str(), each.kwargs.as_str()), ("t.inner", "[]", "{}"));
+        assert_eq!(each.id, map.id);
     }
 }

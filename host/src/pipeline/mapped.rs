@@ -7,19 +7,52 @@
 use std::time::Duration;
 
 use lovage_model::{AttemptLog, Exception, Json, Seconds, Usage, exc_module};
+use serde_json::value::RawValue;
 
 use crate::attempt::{Effects, Fault, FaultKind, Grants, Outcome, RECORD_BYTES, Report};
 
+/// The arguments of each item, which are made when its turn comes.
+pub(super) struct Items<'a> {
+    items: std::vec::IntoIter<&'a RawValue>,
+    star: bool,
+}
+
+impl<'a> Items<'a> {
+    /// Of these; `star`: an item is a list of arguments.
+    pub(super) fn of(items: Vec<&'a RawValue>, star: bool) -> Self {
+        Self { items: items.into_iter(), star }
+    }
+}
+
+impl Iterator for Items<'_> {
+    type Item = Result<Json, Exception>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.items.next()?;
+        let args = if self.star { Json::of_raw(item) } else { Json::parse(format!("[{item}]")) };
+        Some(args.map_err(|error| Exception::new(exc_module::BUILTINS, "ValueError", error.to_string())))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.items.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Items<'_> {}
+
 /// Runs every item with `one`, which gets its arguments and what it may use, and makes one report of them all.
 pub(super) async fn run<F: Future<Output = Report>>(
-    items: Vec<Json>,
+    items: impl ExactSizeIterator<Item = Result<Json, Exception>>,
     whole: Grants,
     mut one: impl FnMut(Json, Grants) -> F,
 ) -> Report {
     let count = items.len();
     let mut sum = Sum::new(whole);
-    for (place, args) in items.into_iter().enumerate() {
-        let report = one(args, sum.left()).await;
+    for (place, args) in items.enumerate() {
+        let report = match args {
+            Ok(args) => one(args, sum.left()).await,
+            Err(exception) => return sum.report(raised(exception)),
+        };
         if let Err(outcome) = sum.add(report, &format!("In item {} of {count}:\n", place + 1)) {
             return sum.report(*outcome);
         }
@@ -218,7 +251,7 @@ mod tests {
 
     /// The report of as many items as there are reports.
     async fn of(reports: Vec<Report>) -> (Report, Vec<Grants>) {
-        let items = vec![json("[0]"); reports.len()];
+        let items = vec![json("[0]"); reports.len()].into_iter().map(Ok);
         let (mut reports, mut given) = (reports.into_iter(), Vec::new());
         let report = run(items, grants(), |_, grants| {
             given.push(grants);
