@@ -43,7 +43,7 @@ use crate::modules::Modules;
 use crate::outside::Outside;
 use crate::sandbox::Sandbox;
 use crate::store::{Lease, Store};
-use outcomes::Settled;
+use outcomes::{Settled, of_message};
 use unbegun::give_back;
 
 /// How long a message stays here that this host could not run, though nobody had told it to stop: given back at once, it
@@ -67,7 +67,7 @@ pub struct Pipeline {
     /// Where settlements are recorded.
     pub outcomes: Outcomes,
     /// What this host does itself for tasks.
-    pub overhead: Overhead,
+    pub overhead: Arc<Overhead>,
     /// What each tenant may use.
     pub access: Arc<Access>,
     /// What the operator allows everybody.
@@ -126,8 +126,9 @@ impl Pipeline {
             Ok(settlement) => {
                 let ran = Duration::try_from_secs_f64(settlement.usage.cpu_seconds).unwrap_or_default();
                 let (tenant, weight) = (lease.tenant.clone(), self.access.policy(&lease.tenant).weight());
+                let message_bytes = of_message(&lease.message);
                 let bytes = self.outcomes.send(Settled { lease, weight, settlement, listed }).await;
-                ran + self.overhead.of(&tenant, ran, bytes)
+                ran + self.overhead.of(&tenant, ran, message_bytes + bytes)
             }
             Err(Interrupted { begun }) => {
                 give_back(&*self.store, &self.hub, &lease, listed, begun).await;

@@ -21,6 +21,39 @@ pub enum Ask {
     Secret(String),
 }
 
+impl Ask {
+    /// How large it is, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Http(HttpRequest { method, url, headers, body, .. }) => {
+                method.len() + url.len() + of_headers(headers) + body.0.len()
+            }
+            Self::KeyValue(KeyValueCall { bucket, key, call }) => {
+                let value = if let KeyValueDo::Set(value) = call { value.0.len() } else { 0 };
+                bucket.len() + key.len() + value
+            }
+            Self::Secret(name) => name.len(),
+        }
+    }
+}
+
+impl Answer {
+    /// How large it is, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Http(Ok(HttpResponse { headers, body, .. })) => of_headers(headers) + body.0.len(),
+            Self::KeyValue(Ok(KeyValueFound::Value(Some(value)))) => value.0.len(),
+            Self::KeyValue(Ok(KeyValueFound::Keys(keys))) => keys.iter().map(String::len).sum(),
+            Self::Secret(Ok(Some(secret))) => secret.len(),
+            _ => 0,
+        }
+    }
+}
+
+fn of_headers(headers: &[(String, Bytes)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.0.len()).sum()
+}
+
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Answer {

@@ -158,7 +158,7 @@ impl House {
             standing: Arc::clone(&standing),
             hub: Arc::clone(&hub),
             outcomes,
-            overhead: Overhead::new(sandbox.runs_here()),
+            overhead: Arc::new(Overhead::new(sandbox.runs_here())),
             access: Arc::clone(&access),
             caps: caps(&limits),
             granted,

@@ -253,6 +253,7 @@ impl Pipeline {
             id: message.id.clone(),
             name: message.task.clone(),
             live: Live::of(Arc::clone(&listed.log), grants.output_bytes),
+            overhead: Arc::clone(&self.overhead),
             unstored: std::sync::Mutex::default(),
             changed: tokio::sync::Notify::new(),
             outside: Arc::clone(&self.outside),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lovage_model::{AttemptLog, Event, EventKind, Json, LogRecord, TaskId, TaskName, TenantId};
 use tokio::sync::Notify;
 
+use super::overhead::{ASK_BYTES, Overhead, WORD_BYTES};
 use crate::attempt::{Answered, Ask, LOSSY, Progress, RECORD_BYTES};
 use crate::clock;
 use crate::events::Hub;
@@ -21,6 +22,7 @@ pub(super) struct Attending {
     pub(super) id: TaskId,
     pub(super) name: TaskName,
     pub(super) live: Live,
+    pub(super) overhead: Arc<Overhead>,
     pub(super) unstored: Mutex<Unstored>,
     pub(super) changed: Notify,
     pub(super) outside: Arc<Outside>,
@@ -125,6 +127,11 @@ impl Attending {
         self.hub.announce_with(&self.tenant, event);
     }
 
+    /// It has said so much: whoever makes this host listen is charged for it.
+    fn heard(&self, bytes: usize) {
+        self.overhead.passed(&self.tenant, bytes + WORD_BYTES);
+    }
+
     fn tell_log(&self, stream: &str, text: &str) {
         if self.hub.watched(&self.tenant, &self.id) {
             self.tell(|| EventKind::Log { stream: stream.to_owned(), text: text.to_owned() });
@@ -134,6 +141,7 @@ impl Attending {
 
 impl Progress for Attending {
     fn state(&self, state: &str, meta: Json) {
+        self.heard(state.len() + meta.as_str().len());
         let mut unstored = self.unstored();
         if unstored.untold.len() == MOST_UNTOLD {
             unstored.untold.pop_front();
@@ -145,31 +153,95 @@ impl Progress for Attending {
     }
 
     fn wrote(&self, stream: &'static str, bytes: &[u8]) {
+        self.heard(bytes.len());
         let text = String::from_utf8_lossy(bytes);
         self.live.wrote(stream, &text);
         self.tell_log(stream, &text);
     }
 
     fn logged(&self, record: &LogRecord) {
+        self.heard(record.message.len());
         self.live.logged(record);
         self.tell_log(record.level.name(), &record.message);
     }
 
     fn event(&self, name: &str, fields: Json) {
+        self.heard(name.len() + fields.as_str().len());
         self.tell(|| EventKind::Custom { event: name.to_owned(), fields: fields.read().unwrap_or_default() });
     }
 
     fn ask(&self, ask: Ask) -> Answered {
+        self.overhead.passed(&self.tenant, ask.bytes() + ASK_BYTES);
         let (outside, may) = (Arc::clone(&self.outside), Arc::clone(&self.may));
-        Box::pin(async move { outside.answer(&may, ask).await })
+        let (overhead, tenant) = (Arc::clone(&self.overhead), self.tenant.clone());
+        Box::pin(async move {
+            let answer = outside.answer(&may, ask).await;
+            overhead.passed(&tenant, answer.bytes());
+            answer
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use lovage_model::{LogLevel, Timestamp};
+    use lovage_model::{LogLevel, Message, TaskOptions, TenantPolicy, Timestamp};
 
     use super::*;
+    use crate::attempt::Answer;
+    use crate::pipeline::{Caps, grant};
+    use crate::store::memory::MemoryStore;
+
+    fn attending(overhead: &Arc<Overhead>) -> Attending {
+        let message = Message::new("a".parse().unwrap(), "t".parse().unwrap());
+        let (tenant, policy) = (TenantId::default(), TenantPolicy::default());
+        let caps = Caps {
+            memory_bytes: 1 << 20,
+            time_limit: BETWEEN_STATES,
+            default_time_limit: BETWEEN_STATES,
+            fuel: None,
+            output_bytes: 100,
+            payload_bytes: 100,
+            subtasks: 0,
+            deliveries: 1,
+        };
+        let grants = grant(&caps, &policy, &TaskOptions::default(), &message);
+        Attending {
+            hub: Arc::new(Hub::new(clock::now())),
+            tenant: tenant.clone(),
+            id: message.id,
+            name: message.task,
+            live: Live::of(Arc::default(), grants.output_bytes),
+            overhead: Arc::clone(overhead),
+            unstored: Mutex::default(),
+            changed: Notify::new(),
+            outside: Arc::new(Outside::new(Arc::new(MemoryStore::new()), 0)),
+            may: Arc::new(May::of(tenant, "m".parse().unwrap(), &grants, &policy)),
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_an_attempt_says_or_asks_for_is_charged_to_its_tenant() {
+        let overhead = Arc::new(Overhead::new(false));
+        let (attending, tenant) = (attending(&overhead), TenantId::default());
+        let charged = || overhead.of(&tenant, Duration::ZERO, 0);
+        let silent = charged();
+        let costs = |said: &str| {
+            let charged = charged();
+            assert!(charged > silent, "{said}: {charged:?}");
+            charged
+        };
+        attending.state("PROGRESS", Json::null());
+        costs("a state");
+        attending.wrote("stdout", b"x");
+        let word = costs("a byte");
+        attending.logged(&LogRecord { at: Timestamp::from_micros(1), level: LogLevel::Info, message: String::new() });
+        costs("a record");
+        attending.event("it", Json::empty_object());
+        costs("an event");
+        let answer = attending.ask(Ask::Secret("none".to_owned())).await;
+        assert_eq!(answer, Answer::Secret(Ok(None)));
+        assert!(costs("a secret") > word, "more is done for it");
+    }
 
     #[test]
     fn what_is_kept_of_a_log_is_bounded_however_much_is_told() {

@@ -10,6 +10,7 @@ use lovage_model::{AttemptLog, Exception, Json, Message, Request, TaskId, TaskNa
 
 use super::attempting::{Unattempted, in_force};
 use super::mapped::{self, Items};
+use super::outcomes::of_message;
 use super::{Listed, Pipeline, canvases};
 use crate::attempt::{Attempt, Effects, Grants, Outcome, Progress, Report};
 use crate::canvas::{Invalid, Mapped, Rules, builtin};
@@ -45,10 +46,13 @@ impl Pipeline {
         let grants = Grants { capabilities: self.granted.to(&lease.tenant, &code.module), ..grants };
         let attending = self.attend(lease, listed, &code, &grants);
         let request = of_each(self.request(lease, &grants, &options), &code.definition.name);
-        // The first item is charged for the message.
-        let mut of_message = Some(self.overhead.expected(&lease.tenant));
-        let one = |args, grants: Grants| {
-            let overhead = of_message.take().unwrap_or_else(|| self.overhead.item(&lease.tenant));
+        // The first item is charged for the message; the others for what they are told besides.
+        let mut first = Some(self.overhead.expected(&lease.tenant));
+        let Message { args, kwargs, .. } = &lease.message;
+        let told_bytes = of_message(&lease.message) - args.as_str().len() - kwargs.as_str().len();
+        let one = |args: Json, grants: Grants| {
+            let item = || self.overhead.item(&lease.tenant, told_bytes + args.as_str().len());
+            let overhead = first.take().unwrap_or_else(item);
             let grants = Grants { overhead, ..grants };
             let request = Request { args, ..request.clone() };
             // As in Celery the handlers of a task that is called as a function are not called.

@@ -148,7 +148,7 @@ fn of_exception(exception: &Exception) -> usize {
 }
 
 /// A message with all that it carries for others.
-fn of_message(message: &Message) -> usize {
+pub(super) fn of_message(message: &Message) -> usize {
     let Message { args, kwargs, callbacks, errbacks, embed, .. } = message;
     let links: usize = callbacks.iter().chain(errbacks).map(|call| LEAST_BYTES + call_bytes(call)).sum();
     let carried = message.named_bytes() + links + embed.as_deref().map_or(0, json_bytes);

@@ -1,9 +1,10 @@
 //! What does this host do for a task, besides running it?
 //!
-//! It takes its message, carries it to who runs it, and records and tells what came of it. For a task that ends at once that is more
-//! than the run, and for a large result much more; who only paid for runs would get all of it for nothing, from the others' share.
-//! So each tenant is charged for it as well: what this process really used of the processors, divided between the attempts that
-//! ended meanwhile by what each left to be recorded. An item of a map is carried to who runs it as an attempt is, and counts as one.
+//! It takes its message, carries it to who runs it, listens to what it says, does what it asks for, and records and tells what came
+//! of it. For a task that ends at once that is more than the run, and for a large result, or many words, much more; who only paid for
+//! runs would get all of it for nothing, from the others' share. So each tenant is charged for it as well: what this process really
+//! used of the processors, divided by the bytes that passed meanwhile for each: its messages, what its attempts said, asked for and
+//! were answered, and what they left to be recorded. An item of a map is carried to who runs it as an attempt is, and counts as one.
 //!
 //! Invariant: what is charged is a part of what was used, and bounded for each byte: what else a host does, such as answering
 //! somebody's requests, cannot ruin a tenant.
@@ -18,6 +19,10 @@ use crate::clock;
 
 /// What every attempt counts beside its outcome: as much is done for it, however small that is.
 const EACH_BYTES: u64 = 4 << 10;
+/// What a word of an attempt counts beside what it says.
+pub(super) const WORD_BYTES: usize = 512;
+/// What something that it asks for counts beside what is said of it, and answered: a call of the store, or a request to a server.
+pub(super) const ASK_BYTES: usize = 4 << 10;
 /// How much passes between two looks at the clock of this process.
 const LOOK_EVERY_BYTES: u64 = 512 << 10;
 /// What a byte is thought to take of a processor before the first look, and the most that is believed, in picoseconds.
@@ -45,8 +50,17 @@ struct Meter {
     picos_per_byte: u64,
     /// What an attempt of a tenant's takes, in nanoseconds.
     of: HashMap<TenantId, u64>,
-    /// What was done for items of a tenant's maps, and is charged with the next outcome, in nanoseconds.
-    items: HashMap<TenantId, u64>,
+    /// What was done for attempts of a tenant that have not ended, and is charged with its next outcome.
+    meanwhile: HashMap<TenantId, Meanwhile>,
+}
+
+/// In nanoseconds.
+#[derive(Debug, Default)]
+struct Meanwhile {
+    /// For the items of its maps. They are known to who runs them, one by one.
+    items: u64,
+    /// For what its attempts said and asked for.
+    words: u64,
 }
 
 impl Overhead {
@@ -58,33 +72,37 @@ impl Overhead {
             guests: Duration::ZERO,
             picos_per_byte: GUESS_PICOS,
             of: HashMap::new(),
-            items: HashMap::new(),
+            meanwhile: HashMap::new(),
         };
         Self { runs_guests, meter: Mutex::new(meter) }
     }
 
-    /// What was done for an attempt that ran for so long and left so many bytes to be recorded.
+    /// What was done for an attempt that ran for so long, and whose message and what it left to be recorded are so many bytes.
     pub(super) fn of(&self, tenant: &TenantId, ran: Duration, bytes: usize) -> Duration {
         let mut meter = self.meter();
         if self.runs_guests {
             meter.guests += ran;
         }
-        let nanos = meter.pass(bytes as u64 + EACH_BYTES);
+        let charged = meter.ended(tenant, bytes);
         if meter.bytes >= LOOK_EVERY_BYTES {
             meter.look(clock::processor_time());
         }
-        meter.remember(tenant, nanos);
-        let items = meter.items.remove(tenant).unwrap_or_default();
-        Duration::from_nanos(nanos.saturating_add(items))
+        charged
     }
 
-    /// What will probably be done for one more item of a map than the first, which its message stands for. It is charged with that.
-    pub(super) fn item(&self, tenant: &TenantId) -> Duration {
+    /// What will probably be done for one more item of a map than the first, which its message stands for, that is told so many
+    /// bytes. It is charged with that.
+    pub(super) fn item(&self, tenant: &TenantId, bytes: usize) -> Duration {
         let mut meter = self.meter();
-        let nanos = meter.pass(EACH_BYTES);
-        let items = meter.items.entry(tenant.clone()).or_default();
+        let nanos = meter.pass(bytes as u64 + EACH_BYTES);
+        let items = &mut meter.meanwhile(tenant).items;
         *items = items.saturating_add(nanos);
         Duration::from_nanos(nanos)
+    }
+
+    /// So many bytes pass for an attempt that runs. It is charged with its end, or that of another of its tenant's.
+    pub(super) fn passed(&self, tenant: &TenantId, bytes: usize) {
+        self.meter().passed(tenant, bytes);
     }
 
     /// What will probably be done for an attempt of a tenant's.
@@ -104,6 +122,26 @@ impl Meter {
     fn pass(&mut self, bytes: u64) -> u64 {
         self.bytes += bytes;
         bytes.saturating_mul(self.picos_per_byte) / 1000
+    }
+
+    /// So much has passed for an attempt that has not ended.
+    fn passed(&mut self, tenant: &TenantId, bytes: usize) {
+        let nanos = self.pass(bytes as u64);
+        let words = &mut self.meanwhile(tenant).words;
+        *words = words.saturating_add(nanos);
+    }
+
+    /// An attempt has ended; what its tenant is charged.
+    fn ended(&mut self, tenant: &TenantId, bytes: usize) -> Duration {
+        let nanos = self.pass(bytes as u64 + EACH_BYTES);
+        let Meanwhile { items, words } = self.meanwhile.remove(tenant).unwrap_or_default();
+        let nanos = nanos.saturating_add(words);
+        self.remember(tenant, nanos);
+        Duration::from_nanos(nanos.saturating_add(items))
+    }
+
+    fn meanwhile(&mut self, tenant: &TenantId) -> &mut Meanwhile {
+        self.meanwhile.entry(tenant.clone()).or_default()
     }
 
     /// Looks at what was used for what has passed.
@@ -143,7 +181,7 @@ mod tests {
             guests: Duration::ZERO,
             picos_per_byte: GUESS_PICOS,
             of: HashMap::new(),
-            items: HashMap::new(),
+            meanwhile: HashMap::new(),
         }
     }
 
@@ -186,7 +224,7 @@ mod tests {
         let overhead = Overhead::new(false);
         let [map, other] = ["map", "other"].map(|name| TenantId::new(name).unwrap());
         let one = overhead.of(&other, Duration::ZERO, 0);
-        let items: Duration = (1..100).map(|_| overhead.item(&map)).sum();
+        let items: Duration = (1..100).map(|_| overhead.item(&map, 0)).sum();
         assert_eq!(items, 99 * one);
         assert_eq!(overhead.of(&other, Duration::ZERO, 0), one);
         assert_eq!(overhead.of(&map, Duration::ZERO, 0), 100 * one);
@@ -194,6 +232,24 @@ mod tests {
         assert_eq!(overhead.expected(&map), one, "of an attempt, not of a map");
         // What they took is divided by all that passed.
         assert_eq!(overhead.meter().bytes, 103 * EACH_BYTES);
+    }
+
+    #[test]
+    fn what_one_says_and_asks_for_is_charged_to_it_and_to_nobody_else() {
+        let [asks, other] = ["asks", "other"].map(|name| TenantId::new(name).unwrap());
+        let (mut meter, mut used, mut charged) = (meter(), Duration::ZERO, Duration::ZERO);
+        for _ in 0..100 {
+            meter.passed(&asks, 1 << 20);
+            charged = meter.ended(&other, 0);
+            // Three nanoseconds for each byte, whether it is recorded or not.
+            used += Duration::from_nanos(3 * ((1 << 20) + EACH_BYTES));
+            meter.look(used);
+        }
+        let own = Duration::from_nanos(3 * EACH_BYTES);
+        assert!(charged.abs_diff(own) * 50 < own, "{charged:?}");
+        assert!(meter.ended(&asks, 0) > 100 * Duration::from_nanos(3 << 20));
+        assert!(meter.of[&asks] > 100 * meter.of[&other], "and it is expected to go on so");
+        assert!(meter.ended(&asks, 0) < 2 * own, "once");
     }
 
     #[test]

@@ -66,7 +66,7 @@ async fn scheduler_with(
         standing: Arc::new(Standing::of(Share { queues: None, slots: 1 })),
         hub,
         outcomes,
-        overhead: Overhead::new(true),
+        overhead: Arc::new(Overhead::new(true)),
         access,
         caps,
         rules,
