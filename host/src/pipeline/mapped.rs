@@ -10,6 +10,7 @@ use lovage_model::{AttemptLog, Exception, Json, Seconds, Usage, exc_module};
 use serde_json::value::RawValue;
 
 use crate::attempt::{Effects, Fault, FaultKind, Grants, Outcome, RECORD_BYTES, Report};
+use crate::clock;
 
 /// The arguments of each item, which are made when its turn comes.
 pub(super) struct Items<'a> {
@@ -46,13 +47,14 @@ pub(super) async fn run<F: Future<Output = Report>>(
     whole: Grants,
     mut one: impl FnMut(Json, Grants) -> F,
 ) -> Report {
-    let count = items.len();
-    let mut sum = Sum::new(whole);
+    let (count, began) = (items.len(), clock::instant());
+    let (mut sum, mut elapsed) = (Sum::new(whole), Duration::ZERO);
     for (place, args) in items.enumerate() {
         let report = match args {
-            Ok(args) => one(args, sum.left()).await,
+            Ok(args) => one(args, sum.left(elapsed)).await,
             Err(exception) => return sum.report(raised(exception)),
         };
+        elapsed = clock::instant().saturating_duration_since(began);
         if let Err(outcome) = sum.add(report, &format!("In item {} of {count}:\n", place + 1)) {
             return sum.report(*outcome);
         }
@@ -86,9 +88,10 @@ impl Sum {
         Self { whole, values: Vec::new(), bytes: "[]".len(), effects, sent_bytes: 0, usage, log, record_bytes: 0 }
     }
 
-    /// What the next item may use: it is told of the soft limit at once if that has passed.
-    fn left(&self) -> Grants {
-        let taken = Duration::try_from_secs_f64(self.usage.wall_seconds).unwrap_or(Duration::MAX);
+    /// What the next item may use, after so much time: it is told of the soft limit at once if that has passed. What lies between
+    /// the items counts, too, and no process makes the whole last longer by what it says of them.
+    fn left(&self, elapsed: Duration) -> Grants {
+        let taken = Duration::try_from_secs_f64(self.usage.wall_seconds).unwrap_or(Duration::MAX).max(elapsed);
         let beside_stdout = self.log.stderr.len() + self.record_bytes;
         Grants {
             fuel: self.whole.fuel.map(|fuel| fuel.saturating_sub(self.usage.fuel.unwrap_or_default())),
@@ -298,6 +301,16 @@ mod tests {
         flood.log = AttemptLog { records: vec![empty; 3], ..AttemptLog::default() };
         let (_, given) = of(vec![flood.clone(), flood]).await;
         assert_eq!((given[0].output_bytes, given[1].output_bytes), (1000, 1000 - 3 * RECORD_BYTES));
+    }
+
+    #[test]
+    fn the_time_of_all_items_is_what_passes_here() {
+        let mut sum = Sum::new(grants());
+        let quick = Report { usage: Usage::default(), ..report(Outcome::Returned(Json::null())) };
+        sum.add(quick, "").unwrap();
+        let left = sum.left(Duration::from_secs(4));
+        assert_eq!((left.soft_limit, left.hard_limit), (Some(Duration::from_secs(1)), Duration::from_secs(6)));
+        assert_eq!(sum.left(Duration::from_secs(11)).hard_limit, Duration::ZERO);
     }
 
     #[tokio::test]
