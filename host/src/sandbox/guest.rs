@@ -38,7 +38,8 @@ impl Deadline {
 }
 
 pub(super) struct Guest {
-    pub(super) attempt: Attempt,
+    /// Shared with whoever calls the guest: its arguments may be large.
+    pub(super) attempt: Arc<Attempt>,
     pub(super) grants: Grants,
     pub(super) deadline: Deadline,
     /// Whether a call has already failed for the soft limit: it is raised once, as a signal is.
@@ -61,10 +62,16 @@ pub(super) struct Guest {
 impl Guest {
     pub(super) fn new(attempt: Attempt, grants: Grants, progress: Arc<dyn Progress>, deadline: Deadline) -> Self {
         let output = Output::new(grants.output_bytes, Arc::clone(&progress));
-        Self::of(attempt, grants, output, deadline, progress)
+        Self::of(Arc::new(attempt), grants, output, deadline, progress)
     }
 
-    fn of(attempt: Attempt, grants: Grants, output: Output, deadline: Deadline, progress: Arc<dyn Progress>) -> Self {
+    fn of(
+        attempt: Arc<Attempt>,
+        grants: Grants,
+        output: Output,
+        deadline: Deadline,
+        progress: Arc<dyn Progress>,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         // Nothing else is given but what was granted: no files, environment, arguments, network; standard input is at its end.
@@ -107,7 +114,7 @@ impl Guest {
 
     /// The guest of a fresh instance, which goes on where this one stopped. This one is left without effects.
     pub(super) fn renewed(&mut self) -> Self {
-        let (attempt, grants, progress) = (self.attempt.clone(), self.grants.clone(), Arc::clone(&self.progress));
+        let (attempt, grants, progress) = (Arc::clone(&self.attempt), self.grants.clone(), Arc::clone(&self.progress));
         let mut fresh = Self::of(attempt, grants, self.output.clone(), self.deadline, progress);
         fresh.limiter.peaked(self.limiter.peak_bytes());
         fresh.effects = std::mem::take(&mut self.effects);

@@ -3,7 +3,9 @@
 //! Celery's order: after a success `on_success` and `after_return`, after a failure `on_failure` and `after_return`, after
 //! a retry `on_retry` alone; nothing after an order, an `Ignore`, a `Reject` or a replacement. Only what the task declares.
 
-use lovage_model::{Exception, Handler, Json};
+use std::sync::Arc;
+
+use lovage_model::{Exception, Handler, Json, Request};
 use wasmtime::Store;
 
 use super::bindings::lovage::task::types;
@@ -37,8 +39,8 @@ pub(super) async fn tell(
     came: Came,
 ) -> wasmtime::Result<Result<(), types::Exception>> {
     let Some(handlers) = &instance.handlers else { return Ok(Ok(())) };
-    let request = &store.data().attempt.request;
-    let (task, args, kwargs) = (request.task.clone(), request.args.clone(), request.kwargs.clone());
+    let attempt = Arc::clone(&store.data().attempt);
+    let Request { task, args, kwargs, .. } = &attempt.request;
     let (task, args, kwargs) = (task.as_str(), args.as_str(), kwargs.as_str());
     match (handler, &came) {
         (Handler::OnSuccess, Ok(value)) => handlers.call_on_success(store, task, value.as_str(), args, kwargs).await,

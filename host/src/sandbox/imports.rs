@@ -397,6 +397,13 @@ mod tests {
     }
 
     #[test]
+    fn a_fresh_instance_is_told_of_the_same_attempt_without_a_copy() {
+        let mut guest = guest(100);
+        let fresh = guest.renewed();
+        assert!(Arc::ptr_eq(&guest.attempt, &fresh.attempt));
+    }
+
+    #[test]
     fn events_are_small() {
         let fields = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes));
         let mut guest = guest(1 << 20);

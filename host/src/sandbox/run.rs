@@ -3,9 +3,10 @@
 //! Handlers are called in the run's instance, or in a fresh one once that was killed; there is never more than one, since
 //! an attempt has one place. Whatever they do, the outcome stays.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lovage_model::{Handler, LogLevel, LogRecord, Usage};
+use lovage_model::{Handler, LogLevel, LogRecord, Request, Usage};
 use tokio::sync::watch;
 use wasmtime::Store;
 
@@ -170,11 +171,10 @@ async fn call(
     store: &mut Store<Guest>,
     running: &mut Option<Instance>,
 ) -> wasmtime::Result<Result<String, types::Ending>> {
-    let declared = &store.data().attempt.handlers;
-    let (any, before) = (!declared.is_empty(), declared.contains(&Handler::BeforeStart));
+    let attempt = Arc::clone(&store.data().attempt);
+    let (any, before) = (!attempt.handlers.is_empty(), attempt.handlers.contains(&Handler::BeforeStart));
     let instance = running.insert(linked.instantiate(store, any).await??);
-    let request = &store.data().attempt.request;
-    let (task, args, kwargs) = (request.task.clone(), request.args.clone(), request.kwargs.clone());
+    let Request { task, args, kwargs, .. } = &attempt.request;
     let (task, args, kwargs) = (task.as_str(), args.as_str(), kwargs.as_str());
     if let Some(handlers) = instance.handlers.as_ref().filter(|_| before)
         && let Err(ending) = handlers.call_before_start(&mut *store, task, args, kwargs).await?
