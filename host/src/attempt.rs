@@ -120,6 +120,8 @@ pub trait Progress: Send + Sync {
     fn logged(&self, record: &LogRecord);
     /// The task sent an event of its own: its name, and a JSON object.
     fn event(&self, name: &str, fields: Json);
+    /// The task tells nothing more for now: what was held back, to go out together, goes.
+    fn flush(&self) {}
     /// Whether the task has told more than was heard yet. Then it rests, until `waker` is woken.
     fn is_behind(&self, _waker: &Waker) -> bool {
         false

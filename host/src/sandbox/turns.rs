@@ -156,8 +156,9 @@ impl<'a> Taker<'a> {
         &self.waker
     }
 
-    /// The turn is over, and took so much of a processor.
+    /// The turn is over, and took so much of a processor. What was told in it is heard now.
     pub(super) fn give_back(&mut self, spent: Duration) {
+        self.progress.flush();
         let mut table = lock(&self.turns.0);
         table.charge(&self.tenant, self.weight, spent);
         if !self.place.turn(RUNS, AWAY) {
@@ -179,6 +180,8 @@ impl Drop for Taker<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use lovage_model::{Json, LogRecord};
 
     use super::*;
@@ -196,12 +199,38 @@ mod tests {
         }
     }
 
+    /// One that counts how often its words go out.
+    #[derive(Default)]
+    struct Flushed(AtomicUsize);
+
+    impl Progress for Flushed {
+        fn state(&self, _: &str, _: Json) {}
+        fn wrote(&self, _: &'static str, _: &[u8]) {}
+        fn logged(&self, _: &LogRecord) {}
+        fn event(&self, _: &str, _: Json) {}
+        fn flush(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn taker<'a>(turns: &'a Turns, tenant: &str) -> Taker<'a> {
         Taker::new(turns, TenantId::new(tenant).unwrap(), 1, Arc::new(()))
     }
 
     fn takes(taker: &mut Taker<'_>) -> bool {
         taker.take(&Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn what_is_told_in_a_turn_goes_out_with_its_end() {
+        let (turns, flushed) = (Turns::new(1), Arc::<Flushed>::default());
+        let progress = Arc::clone(&flushed) as Arc<dyn Progress>;
+        let mut talker = Taker::new(&turns, TenantId::new("talker").unwrap(), 1, progress);
+        for turn in 1..4 {
+            assert!(takes(&mut talker));
+            talker.give_back(Duration::from_millis(1));
+            assert_eq!(flushed.0.load(Ordering::Relaxed), turn);
+        }
     }
 
     #[test]

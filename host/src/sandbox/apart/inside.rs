@@ -25,6 +25,8 @@ use crate::attempt::{Answer, Answered, Ask, Progress, Stop};
 
 /// How much sooner it is ended than others where memory runs out: of -1000 to 1000.
 const OOM_SCORE: &str = "500";
+/// What an attempt has told that is held back until its turn is over; more goes out at once.
+const MOST_HELD_BYTES: usize = 64 << 10;
 
 /// The main function of an executor: a child of a daemon, with the door as its standard input.
 pub fn executor_child() -> ExitCode {
@@ -138,12 +140,14 @@ impl Inside {
                 let (engines, outbox, running) =
                     (Arc::clone(&self.engines), Arc::clone(&self.outbox), Arc::clone(&self.running));
                 let whose = Whose { tenant: attempt.tenant.clone(), weight: grants.weight };
+                let (talks, held) = (AtomicBool::new(false), Mutex::default());
+                let teller = Arc::new(Teller { turn, whose, outbox, talks, held, asked });
                 self.spawn(async move {
-                    let (talks, out) = (AtomicBool::new(false), Arc::clone(&outbox));
-                    let progress = Teller { turn, whose: whose.clone(), outbox: out, talks, asked };
-                    let report = engines.run(*attempt, grants, Arc::new(progress), stopped).await;
+                    let progress = Arc::clone(&teller) as Arc<dyn Progress>;
+                    let report = engines.run(*attempt, grants, progress, stopped).await;
                     lock(&running).remove(&turn);
-                    outbox.say(Some(&whose), &Word::Ended { turn, report: Box::new(report) });
+                    teller.say(&Word::Ended { turn, report: Box::new(report) });
+                    teller.flush();
                 });
             }
             Order::Describe { turn, digest, grants } => {
@@ -177,6 +181,8 @@ struct Teller {
     outbox: Arc<Outbox>,
     /// Whether it has told anything.
     talks: AtomicBool,
+    /// What it has told since it had its turn: it goes out together.
+    held: Mutex<Vec<u8>>,
     asked: Arc<Asked>,
 }
 
@@ -201,7 +207,11 @@ impl Drop for Wanted {
 impl Teller {
     fn say(&self, word: &Word) {
         self.talks.store(true, Ordering::Relaxed);
-        self.outbox.say(Some(&self.whose), word);
+        let mut held = lock(&self.held);
+        door::write(&mut held, word);
+        if held.len() >= MOST_HELD_BYTES {
+            self.outbox.pass(Some(&self.whose), std::mem::take(&mut *held));
+        }
     }
 }
 
@@ -223,6 +233,13 @@ impl Progress for Teller {
         self.say(&Word::Event { turn: self.turn, name: name.to_owned(), fields });
     }
 
+    fn flush(&self) {
+        let mut held = lock(&self.held);
+        if !held.is_empty() {
+            self.outbox.pass(Some(&self.whose), std::mem::take(&mut *held));
+        }
+    }
+
     fn is_behind(&self, waker: &Waker) -> bool {
         // Who has told nothing is not kept by others that talk.
         self.talks.load(Ordering::Relaxed) && self.outbox.is_behind(&self.whose, waker)
@@ -234,10 +251,53 @@ impl Progress for Teller {
         let (answer, answered) = oneshot::channel();
         lock(&asked.waiting).insert(number, answer);
         self.say(&Word::Ask { turn, number, ask });
+        self.flush();
         let wanted = Wanted { turn, whose: self.whose.clone(), number, outbox, asked };
         Box::pin(async move {
             let _wanted = wanted;
             answered.await.unwrap_or(Answer::Refused)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All words that have come.
+    fn heard(theirs: &mut UnixStream) -> Vec<Word> {
+        let (mut bytes, mut words) = (Vec::new(), Vec::new());
+        // What would wait for more ends it.
+        let _ = theirs.read_to_end(&mut bytes);
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let (head, after) = rest.split_at(LENGTH);
+            let (frame, after) = after.split_at(door::length(head.try_into().unwrap()).unwrap());
+            words.push(door::read(frame).unwrap());
+            rest = after;
+        }
+        words
+    }
+
+    #[test]
+    fn what_is_told_in_a_turn_is_said_together_and_before_an_ask() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let whose = Whose { tenant: "t".parse().unwrap(), weight: 1 };
+        let (outbox, talks) = (Outbox::to(ours).unwrap(), AtomicBool::new(false));
+        let teller = Teller { turn: 7, whose, outbox, talks, held: Mutex::default(), asked: Arc::default() };
+        teller.wrote("stdout", b"a");
+        teller.state("PROGRESS", Json::null());
+        assert!(heard(&mut theirs).is_empty(), "its turn goes on");
+        teller.flush();
+        assert!(matches!(heard(&mut theirs)[..], [Word::Wrote { .. }, Word::State { .. }]));
+        teller.wrote("stderr", b"b");
+        let answered = teller.ask(Ask::Secret("s".to_owned()));
+        assert!(matches!(heard(&mut theirs)[..], [Word::Wrote { stderr: true, .. }, Word::Ask { .. }]));
+        drop(answered);
+        assert!(matches!(heard(&mut theirs)[..], [Word::Unask { .. }]));
+        // More than is held back.
+        teller.wrote("stdout", &[b'c'; MOST_HELD_BYTES]);
+        assert!(matches!(heard(&mut theirs)[..], [Word::Wrote { .. }]));
     }
 }
