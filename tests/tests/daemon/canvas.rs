@@ -57,6 +57,14 @@ async fn a_map_is_one_task_for_many_items() {
 }
 
 #[tokio::test]
+async fn all_items_of_a_map_together_send_no_more_than_one_attempt_may() {
+    let daemon = Daemon::configured(&[guests::walls()], "[limits]\nresult_bytes = 1024\n");
+    // About three kilobytes for each, of the eight that there are.
+    let told = error(&daemon.client(), map("celery.map", "walls.many_subtasks", json!(vec![30; 10]))).await;
+    assert!(told.contains("limits.result_bytes") && told.contains("items of a map"), "{told}");
+}
+
+#[tokio::test]
 async fn celerys_own_tasks_are_there() {
     let daemon = tour();
     let client = daemon.client();
