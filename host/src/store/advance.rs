@@ -3,7 +3,9 @@
 //! The common case, one task that waits for the value, is decided here and needs nobody else. All others are kept for
 //! [`Joins`](super::Joins). Pure, and the same for every backend.
 
-use lovage_model::{Arrival, Exception, Message, TaskId, Timestamp};
+use lovage_model::{Arrival, Exception, Message, TaskId, Timestamp, exc_module};
+
+use super::record::MAX_LEASED_BYTES;
 
 /// The longest value, in bytes of JSON, that is handed on within the step that ends a task.
 const MAX_VALUE: usize = 64 * 1024;
@@ -65,6 +67,15 @@ pub(super) fn revoked(task: &TaskId) -> Arrival {
 /// Whether a join has all its parts.
 pub(super) fn is_complete(parts: u64, size: u64) -> bool {
     parts >= size
+}
+
+/// The most bytes of parts of a join that are kept. Of what comes beyond only the number is: nobody could read it, now or ever.
+pub(super) const MAX_PARTS_BYTES: usize = MAX_LEASED_BYTES;
+
+/// What a join has come to whose parts are more than that: this stands for all of them.
+pub(super) fn too_large(group: TaskId) -> Arrival {
+    let text = format!("the results of group {group} are more than {MAX_PARTS_BYTES} bytes together: return less");
+    Arrival::Failed { exception: Exception::new(exc_module::BUILTINS, "ValueError", text), task: group }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::ledger::{Ledger, Row, read_json, unwritable, write_json};
 use super::settle::{Ender, Ending};
 use crate::store::Fenced;
 use crate::store::admission::{Backlog, Clash, clash, full};
-use crate::store::advance::{Advance, Following, MAX_FOLLOWER, advance, is_complete};
+use crate::store::advance::{Advance, Following, MAX_FOLLOWER, MAX_PARTS_BYTES, advance, is_complete};
 
 /// Those who come from one call.
 pub(super) struct Family {
@@ -123,22 +123,27 @@ impl Ledger {
         self.run(sql, params![tenant, group.as_str(), parts])
     }
 
-    /// Counts a part of a join, if the join waits for it.
+    /// Counts a part of a join, if the join waits for it. Of what is more than anybody reads again only the number is kept.
     fn count_part(&mut self, tenant: i64, part: &Part<'_>) -> rusqlite::Result<()> {
-        let sql = "SELECT key, size, counted FROM joint WHERE tenant = ?1 AND id = ?2 AND counted < size";
+        let sql = "SELECT key, size, counted, bytes FROM joint WHERE tenant = ?1 AND id = ?2 AND counted < size";
         let open = self.db.prepare_cached(sql)?.query_row(params![tenant, part.group.as_str()], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
         });
-        let Some((joint, size, counted)) = open.optional()? else { return Ok(()) };
+        let Some((joint, size, counted, before)) = open.optional()? else { return Ok(()) };
+        let mut arrival = write_json(part.arrival)?;
+        let bytes = before.saturating_add(number(arrival.len()));
+        if bytes > number(MAX_PARTS_BYTES) {
+            arrival = String::new();
+        }
         let new = self.count(
             "INSERT INTO part (joint, member, place, arrival) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (joint, member) DO NOTHING",
-            params![joint, part.member.as_str(), part.place, write_json(part.arrival)?],
+            params![joint, part.member.as_str(), part.place, arrival],
         )?;
         if new == 0 {
             return Ok(());
         }
-        self.run("UPDATE joint SET counted = counted + 1 WHERE key = ?1", [joint])?;
+        self.run("UPDATE joint SET counted = counted + 1, bytes = ?2 WHERE key = ?1", [joint, bytes])?;
         if is_complete(counted.unsigned_abs() + 1, size.unsigned_abs()) {
             self.keep(tenant, part.group, None)?;
         }

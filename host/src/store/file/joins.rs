@@ -11,10 +11,15 @@ use super::draft::Written;
 use super::ledger::read_json;
 use super::settle::Ending;
 use super::writer::Need;
+use crate::store::advance::{MAX_PARTS_BYTES, too_large};
+use crate::store::record::MAX_LEASED_BYTES;
 use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result};
 
-/// The most bytes of values that are read at once, the first that ended apart.
-const MAX_BYTES: usize = 64 << 20;
+/// The parts of a join in their order: their keys alone, so that no part has to be held to be sorted.
+pub(super) const PARTS: &str = "SELECT key FROM part WHERE joint = ?1 ORDER BY place, key";
+
+/// What a part came to.
+pub(super) const PART: &str = "SELECT arrival FROM part WHERE key = ?1";
 
 /// A step, with all its texts made before it comes to the writer.
 pub(super) struct Step {
@@ -78,9 +83,10 @@ impl Joins for FileStore {
     }
 }
 
+/// What has ended, the oldest first. How long each is, is looked at before it is read.
 fn ended(db: &Connection, max: usize) -> rusqlite::Result<Vec<Ended>> {
     let mut statement = db.prepare_cached(
-        "SELECT e.key, t.name, e.id, e.arrival, j.key, j.follows
+        "SELECT e.key, t.name, e.id, coalesce(octet_length(e.arrival), j.bytes, 0) AS size, j.key, j.follows, e.arrival
          FROM ended AS e JOIN tenant AS t ON t.id = e.tenant
          LEFT JOIN joint AS j ON e.arrival IS NULL AND j.tenant = e.tenant AND j.id = e.id
          ORDER BY e.key LIMIT ?1",
@@ -90,14 +96,22 @@ fn ended(db: &Connection, max: usize) -> rusqlite::Result<Vec<Ended>> {
     while let Some(row) = rows.next()? {
         let tenant = read_name(TenantId::try_from(row.get::<_, String>(1)?))?;
         let id = read_name(TaskId::try_from(row.get::<_, String>(2)?))?;
-        let (outcome, size) = match row.get::<_, Option<String>>(3)? {
-            Some(arrival) => (Completed::Task(arrival_of(&arrival, &id)), arrival.len()),
-            None => join(db, row, &id)?,
-        };
-        bytes += size;
-        if bytes > MAX_BYTES && !found.is_empty() {
+        let size = usize::try_from(row.get::<_, i64>(3)?).unwrap_or_default();
+        let join = row.get::<_, Option<i64>>(4)?;
+        let is_whole = join.is_none() || size <= MAX_PARTS_BYTES;
+        bytes += if is_whole { size } else { 0 };
+        if bytes > MAX_LEASED_BYTES && !found.is_empty() {
             break;
         }
+        let outcome = match (row.get::<_, Option<String>>(6)?, join) {
+            (Some(arrival), _) => Completed::Task(arrival_of(&arrival, &id)),
+            (None, Some(join)) => {
+                let parts = if is_whole { parts(db, join, &id)? } else { vec![too_large(id.clone())] };
+                Completed::Join { parts, then: read_json(&row.get::<_, String>(5)?).unwrap_or(Then::Next) }
+            }
+            // A join that is gone is followed by nobody.
+            (None, None) => Completed::Join { parts: Vec::new(), then: Then::Next },
+        };
         found.push(Ended { key: row.get(0)?, tenant, id, outcome });
     }
     Ok(found)
@@ -111,37 +125,12 @@ fn arrival_of(text: &str, task: &TaskId) -> Arrival {
     })
 }
 
-/// A join with its parts, and how long those are. One that is gone, or that does not say what it is for, is followed by nobody.
-fn join(db: &Connection, row: &rusqlite::Row<'_>, id: &TaskId) -> rusqlite::Result<(Completed, usize)> {
-    let Some(key) = row.get::<_, Option<i64>>(4)? else {
-        return Ok((Completed::Join { parts: Vec::new(), then: Then::Next }, 0));
-    };
-    let (parts, size) = parts(db, key, id.as_str())?;
-    let then = read_json(&row.get::<_, String>(5)?).unwrap_or(Then::Next);
-    Ok((Completed::Join { parts, then }, size))
-}
-
-/// The parts of a join in their order, and how long they are. What would not fit into memory is not read: a failure stands
-/// for the rest.
-fn parts(db: &Connection, joint: i64, id: &str) -> rusqlite::Result<(Vec<Arrival>, usize)> {
-    let mut statement = db.prepare_cached("SELECT arrival FROM part WHERE joint = ?1 ORDER BY place, key")?;
-    let mut rows = statement.query([joint])?;
-    let (mut parts, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        let text = row.get_ref(0)?.as_str()?;
-        bytes += text.len();
-        if bytes > MAX_BYTES {
-            parts.push(too_large(read_name(TaskId::new(id))?));
-            break;
-        }
-        parts.push(arrival_of(text, &read_name(TaskId::new(id))?));
-    }
-    Ok((parts, bytes))
-}
-
-fn too_large(group: TaskId) -> Arrival {
-    let text = format!("the results of group {group} are more than {MAX_BYTES} bytes together: return less");
-    Arrival::Failed { exception: Exception::new(exc_module::BUILTINS, "ValueError", text), task: group }
+/// The parts of a join in their order.
+fn parts(db: &Connection, joint: i64, id: &TaskId) -> rusqlite::Result<Vec<Arrival>> {
+    let mut keys = db.prepare_cached(PARTS)?;
+    let keys = keys.query_map([joint], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    let mut part = db.prepare_cached(PART)?;
+    keys.into_iter().map(|key| part.query_row([key], |row| Ok(arrival_of(row.get_ref(0)?.as_str()?, id)))).collect()
 }
 
 /// Those whose messages cannot be read are left out: they end with the last step, see [`super::follow`].

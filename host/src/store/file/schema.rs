@@ -264,6 +264,10 @@ CREATE INDEX task_odd ON task (tenant, state, seq) WHERE state NOT IN ('PENDING'
 -- The name of its bucket counts for each value, too.
 UPDATE value_room SET bytes = bytes + (SELECT sum(octet_length(bucket)) FROM value AS v WHERE v.tenant = value_room.tenant)
     WHERE tenant IN (SELECT tenant FROM value);
+", "
+-- How long all its parts are together; of those beyond what can be read again only the number is kept.
+ALTER TABLE joint ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE joint SET bytes = (SELECT coalesce(sum(octet_length(arrival)), 0) FROM part WHERE joint = joint.key);
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use lovage_model::{Arrival, Digest, Message, ModuleName, Plan, Room, State, TenantId};
+use lovage_model::{Arrival, Digest, Message, ModuleName, Plan, Room, Settlement, State, TenantId};
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
@@ -128,6 +128,47 @@ fn what_is_given_back_costs_what_was_leased_however_many_tasks_there_are() {
         let steps: Vec<_> = steps.map(std::result::Result::unwrap).collect();
         assert!(!steps.iter().any(|step| step.starts_with("SCAN task")), "{sql}: {steps:?}");
     }
+}
+
+/// What SQLite does for a statement.
+fn steps_of(sql: &str) -> Vec<String> {
+    let db = Connection::open_in_memory().unwrap();
+    schema::STEPS.iter().for_each(|step| db.execute_batch(step).unwrap());
+    let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let nothing = vec![rusqlite::types::Null; plan.parameter_count()];
+    let steps = plan.query_map(rusqlite::params_from_iter(nothing), |row| row.get("detail")).unwrap();
+    steps.map(std::result::Result::unwrap).collect()
+}
+
+#[test]
+fn the_parts_of_a_join_are_read_one_by_one() {
+    let sorts = |sql| steps_of(sql).iter().any(|step| step.contains("TEMP B-TREE"));
+    assert!(sorts(super::joins::PARTS) && !super::joins::PARTS.contains("arrival"), "their keys are sorted");
+    assert!(!sorts(super::joins::PART));
+}
+
+#[tokio::test]
+async fn of_a_join_as_much_is_kept_as_fits_into_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let part = |index: u32| {
+        let then = Some(lovage_model::Then::Part { group: id("g"), index });
+        lovage_model::Planned { message: Message { then, ..message(&format!("t{index}")) }, awaits: None }
+    };
+    let join = lovage_model::Join { group: id("g"), size: 3, then: lovage_model::Then::Next };
+    let plan = Plan { tasks: (0..3).map(part).collect(), joins: vec![join] };
+    store.submit(&tenant(), vec![plan], at(0), Room::UNLIMITED).await.unwrap();
+    let large = crate::store::suite::json(&format!("\"{}\"", "x".repeat(33 << 20)));
+    for lease in store.lease(ask(9, at(0))).await.unwrap().leases {
+        let arrival = Some(Arrival::Value(large.clone()));
+        store.commit(lease.key, Settlement { arrival, ..settlement(success("1"), at(1)) }).await.unwrap();
+    }
+    let kept = |db: &Connection| {
+        let mut statement = db.prepare("SELECT octet_length(arrival) > 0 FROM part ORDER BY place")?;
+        statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<bool>>>()
+    };
+    assert_eq!(store.readers.run(kept).await.unwrap(), [true, false, false]);
+    assert_eq!(check(dir.path()).unwrap().problems, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use lovage_model::{Arrival, Followed, Join, Message, Plan, TaskId, TenantId, The
 
 use super::MemoryStore;
 use super::tasks::{Owned, Tasks};
-use crate::store::advance::is_complete;
+use crate::store::advance::{MAX_PARTS_BYTES, is_complete, too_large};
 use crate::store::record::Place;
 use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result};
 
@@ -24,12 +24,20 @@ pub(super) struct OpenJoins {
 struct OpenJoin {
     size: u64,
     then: Then,
-    /// By their place in the list, then by when they came.
+    /// By their place in the list, then by when they came; none, if they are more than anybody could read.
     parts: BTreeMap<(u32, u64), Arrival>,
+    /// How long they are together.
+    bytes: usize,
     /// The tasks, and the inner joins, whose part has come. One counts once, however often it ends.
     counted: HashSet<TaskId>,
     /// Whether all parts have come. Nothing is added from then on.
     complete: bool,
+}
+
+impl OpenJoin {
+    fn is_too_large(&self) -> bool {
+        self.bytes > MAX_PARTS_BYTES
+    }
 }
 
 struct Left {
@@ -47,7 +55,7 @@ impl OpenJoins {
     pub(super) fn insert(&mut self, tenant: &TenantId, join: Join) {
         let owned = (tenant.clone(), join.group);
         let (parts, counted) = (BTreeMap::new(), HashSet::new());
-        let open = OpenJoin { size: u64::from(join.size), then: join.then, parts, counted, complete: false };
+        let open = OpenJoin { size: u64::from(join.size), then: join.then, parts, bytes: 0, counted, complete: false };
         self.open.insert(owned.clone(), open);
         self.complete(owned);
     }
@@ -63,14 +71,19 @@ impl OpenJoins {
         let Some(join) = self.open.get_mut(owned).filter(|join| !join.complete) else { return };
         if join.counted.insert(part) {
             self.parts += 1;
-            join.parts.insert((index, self.parts), arrival);
+            join.bytes = join.bytes.saturating_add(arrival.bytes());
+            if join.is_too_large() {
+                join.parts.clear();
+            } else {
+                join.parts.insert((index, self.parts), arrival);
+            }
             self.complete(owned.clone());
         }
     }
 
     fn complete(&mut self, owned: Owned) {
         let Some(join) = self.open.get_mut(&owned) else { return };
-        if is_complete(join.parts.len() as u64, join.size) {
+        if is_complete(join.counted.len() as u64, join.size) {
             join.complete = true;
             self.leave(Left { of: owned, arrival: None });
         }
@@ -99,7 +112,9 @@ impl OpenJoins {
             (Some(arrival), _) => Completed::Task(arrival.clone()),
             (None, join) => {
                 let join = join?;
-                Completed::Join { parts: join.parts.values().cloned().collect(), then: join.then.clone() }
+                let parts = join.parts.values().cloned();
+                let parts = if join.is_too_large() { vec![too_large(of.1.clone())] } else { parts.collect() };
+                Completed::Join { parts, then: join.then.clone() }
             }
         };
         let (tenant, id) = of.clone();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use lovage_model::{Arrival, Exception, Followed, Message, Sender, TaskId, TenantId, Then, Timestamp, exc_module};
+use lovage_model::{Arrival, Followed, Message, Sender, TaskId, TenantId, Then, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::broker::Answer;
@@ -17,6 +17,7 @@ use super::settle::{Ending, Of};
 use super::settling::{Waiter, follower};
 use super::wire::Blob;
 use super::{RedisStore, Rings};
+use crate::store::advance::too_large;
 use crate::store::record::MAX_LEASED_BYTES;
 use crate::store::{ChordEnd, Completed, Ended, Fenced, FollowUp, Joins, Result, StoreError};
 
@@ -227,12 +228,6 @@ impl RedisStore {
         };
         Ok(Ended { key, tenant, id, outcome })
     }
-}
-
-/// Stands for the parts that do not fit into memory.
-fn too_large(group: TaskId) -> Arrival {
-    let text = format!("the results of group {group} are more than {MAX_LEASED_BYTES} bytes together: return less");
-    Arrival::Failed { exception: Exception::new(exc_module::BUILTINS, "ValueError", text), task: group }
 }
 
 /// What is to be done if an answer is none of those there are.

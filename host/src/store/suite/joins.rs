@@ -1,6 +1,6 @@
 //! Joins: the headers of chords, whose values come together.
 
-use lovage_model::{State, Then};
+use lovage_model::{Arrival, State, Then};
 
 use super::plans::*;
 use super::*;
@@ -11,6 +11,7 @@ for_each_backend!(
     a_failure_is_a_part_as_well,
     an_order_counts_as_a_part,
     a_task_counts_once,
+    of_parts_that_do_not_fit_into_memory_that_alone_is_told,
     a_join_can_grow,
     what_comes_after_the_last_part_is_passed_over,
     a_join_may_be_a_part_itself,
@@ -79,6 +80,25 @@ async fn a_task_counts_once(mut bench: Bench) {
     assert!(bench.ended().await.is_empty());
     bench.run_next("b", "2", at(4)).await;
     assert_eq!(parts(&bench.ended_one().await), [failed("a"), value("2")], "what came first counts");
+}
+
+async fn of_parts_that_do_not_fit_into_memory_that_alone_is_told(mut bench: Bench) {
+    bench.plan(chord("g", &["a", "b", "c", "d"], "body"), at(0)).await;
+    bench.plan(header("small", &["e"], Then::Next), at(0)).await;
+    let large = value(&format!("\"{}\"", "x".repeat(25 << 20)));
+    let leases = bench.lease(9, at(1)).await;
+    assert_eq!(ids(&leases), ["a", "b", "c", "d", "e"]);
+    for lease in &leases {
+        let arrival = if lease.message.id == id("e") { value("5") } else { large.clone() };
+        bench.store.commit(lease.key, arriving(success("1"), arrival, at(1))).await.unwrap();
+    }
+    bench.restart().await;
+    let ended = bench.ended().await;
+    let told = |arrival: &Arrival| matches!(arrival, Arrival::Failed { exception, task } if exception.message().contains("return less") && *task == id("g"));
+    assert!(matches!(parts(&ended[0]), [one] if told(one)), "it is told, and no part with it");
+    assert_eq!(parts(&ended[1]), [value("5")], "it keeps no other from being followed");
+    bench.follow(ended[0].key, last(vec![(id("body"), fails_with(None, at(2)))]), at(2)).await;
+    assert_eq!(bench.ended_one().await.id, id("small"));
 }
 
 async fn a_join_can_grow(mut bench: Bench) {
