@@ -1,5 +1,6 @@
 //! What does an error of SQLite mean to a caller, and whom does it hit?
 
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Error, ErrorCode, ffi};
@@ -9,6 +10,9 @@ use crate::store::StoreError;
 /// What to do about a store that cannot be read.
 pub(super) const CURE: &str =
     "`lovage store check` says what is broken; to go on, stop lovage and put a backup in place";
+
+/// As much as is written to know whether there is room: more than a page.
+const PROBE_BYTES: usize = 64 * 1024;
 
 /// Explains errors about one database.
 #[derive(Debug, Clone)]
@@ -33,23 +37,49 @@ impl Faults {
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::Failed(
                 format!("{db}: {error}: check that the directory is there, and that lovage may write to it"),
             ),
-            Some(ErrorCode::SystemIoFailure) if is_out_of_space(error) => {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Away(format!(
+                "{db} is locked by another program ({error}): end what has it open, such as a VACUUM; nothing needs a restart"
+            )),
+            Some(ErrorCode::SystemIoFailure) if lost_data(error) => {
+                StoreError::Failed(format!("{db}: {error}: check the disk"))
+            }
+            Some(ErrorCode::SystemIoFailure) if self.is_out_of_space(error) => {
                 StoreError::Full(format!("no space left beside {db}: free some, nothing needs a restart"))
             }
-            Some(ErrorCode::SystemIoFailure) => StoreError::Failed(format!("{db}: {error}: check the disk")),
+            Some(ErrorCode::SystemIoFailure) => {
+                StoreError::Away(format!("{db}: {error}: check the disk; nothing needs a restart"))
+            }
             _ => StoreError::Failed(format!("{db}: {error}")),
         }
     }
 
     /// An error of the file system about a path.
     pub(super) fn io(path: &Path, error: &std::io::Error) -> StoreError {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                StoreError::Full(format!("no space left for {}", path.display()))
-            }
-            _ => StoreError::Failed(format!("{}: {error}", path.display())),
+        if is_full(error) {
+            StoreError::Full(format!("no space left for {}", path.display()))
+        } else {
+            StoreError::Failed(format!("{}: {error}", path.display()))
         }
     }
+
+    /// SQLite tells of a quota that is used up as of anything else that keeps it from writing: whether it is that, a file beside
+    /// the database shows.
+    fn is_out_of_space(&self, error: &Error) -> bool {
+        match extended(error) {
+            ffi::SQLITE_IOERR_SHMSIZE => true,
+            ffi::SQLITE_IOERR_WRITE => self.probe().is_err_and(|error| is_full(&error)),
+            _ => false,
+        }
+    }
+
+    fn probe(&self) -> std::io::Result<()> {
+        let dir = self.db.parent().unwrap_or(&self.db);
+        tempfile::tempfile_in(dir)?.write_all(&vec![0; PROBE_BYTES])
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Whether the error is about the disk or the whole database, so that no call of a batch can fare better alone.
@@ -58,6 +88,8 @@ pub(super) fn hits_all(error: &Error) -> bool {
         error.sqlite_error_code(),
         Some(
             ErrorCode::DiskFull
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
                 | ErrorCode::SystemIoFailure
                 | ErrorCode::DatabaseCorrupt
                 | ErrorCode::NotADatabase
@@ -74,10 +106,40 @@ pub(super) fn lost_data(error: &Error) -> bool {
     matches!(extended(error), ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)
 }
 
-fn is_out_of_space(error: &Error) -> bool {
-    matches!(extended(error), ffi::SQLITE_IOERR_SHMSIZE)
-}
-
 fn extended(error: &Error) -> i32 {
     error.sqlite_error().map_or(0, |inner| inner.extended_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: i32) -> Error {
+        Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    fn explained(code: i32) -> StoreError {
+        let dir = tempfile::tempdir().unwrap();
+        Faults::of(&dir.path().join("lovage.db")).explain(&error(code))
+    }
+
+    #[test]
+    fn what_may_be_over_soon_is_asked_again_and_hits_all_of_a_batch() {
+        for code in [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_WRITE] {
+            assert!(matches!(explained(code), StoreError::Away(_)), "{code}");
+            assert!(hits_all(&error(code)), "{code}");
+        }
+        assert!(matches!(explained(ffi::SQLITE_IOERR_SHMSIZE), StoreError::Full(_)));
+        for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC, ffi::SQLITE_CONSTRAINT] {
+            assert!(matches!(explained(code), StoreError::Failed(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_quota_that_is_used_up_is_a_full_disk() {
+        let path = Path::new("lovage.db");
+        for kind in [ErrorKind::QuotaExceeded, ErrorKind::StorageFull] {
+            assert!(matches!(Faults::io(path, &kind.into()), StoreError::Full(_)));
+        }
+    }
 }

@@ -350,6 +350,24 @@ async fn a_full_disk_loses_nothing_and_heals() {
 }
 
 #[tokio::test]
+async fn an_outcome_is_recorded_once_whoever_has_the_database_lets_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["a"]).await.unwrap();
+    let key = store.lease(ask(1, at(0))).await.unwrap().leases[0].key;
+    store.inject("PRAGMA busy_timeout = 1").await.unwrap();
+    let other = Connection::open(dir.path().join(DATABASE)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let end = || settlement(success("1"), at(1));
+    assert!(matches!(store.commit(key, end()).await, Err(StoreError::Away(why)) if why.contains("another program")));
+    assert!(matches!(store.commit_all(&[(key, end())]).await, Err(StoreError::Away(_))));
+    assert!(matches!(store.healthy().await, Err(StoreError::Away(_))));
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.commit(key, end()).await.unwrap(), Fenced::Applied);
+    assert_eq!(store.commit(key, end()).await.unwrap(), Fenced::Refused, "it ends once");
+}
+
+#[tokio::test]
 async fn only_the_guilty_one_of_a_batch_fails() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path(), at(0)).unwrap();
