@@ -187,8 +187,11 @@ impl Book {
 
     fn set_paused(&mut self, tenant: i64, queue: &QueueName, paused: bool) {
         let key = (tenant, queue.clone());
-        if let Some(line) = self.line_numbers.get(&key).and_then(|id| self.lines.get_mut(id)) {
+        if let Some(&id) = self.line_numbers.get(&key)
+            && let Some(line) = self.lines.get_mut(&id)
+        {
             line.paused = paused;
+            self.heads.touch(id);
         }
         if paused {
             self.paused.insert(key);

@@ -1,7 +1,7 @@
 //! Which is the first message of each line? So that a lease reads the lines that it takes from, and no others, however many there
 //! are.
 //!
-//! Invariant: a line that is not stale has its first ready message here, under its tenant; or none, if it has none.
+//! Invariant: a line that is not stale has its first ready message here, under its tenant; or none, if it has none or is paused.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    /// Notes that messages came to a line, or left it.
+    /// Notes that messages came to a line, or left it, or that it was paused or goes on.
     pub(super) fn touch(&mut self, line: i64) {
         self.stale.insert(line);
     }
@@ -29,13 +29,14 @@ impl Heads {
         self.remove(line);
     }
 
-    /// The lines that must be looked at, which are not stale any more.
-    pub(super) fn take_stale(&mut self) -> BTreeSet<i64> {
-        std::mem::take(&mut self.stale)
+    /// A line that must be looked at.
+    pub(super) fn stale(&self) -> Option<i64> {
+        self.stale.first().copied()
     }
 
-    /// Notes what is first in a line of a tenant's.
+    /// Notes what is first in a line of a tenant's, which is not stale any more.
     pub(super) fn set(&mut self, line: i64, tenant: i64, first: Option<Order>) {
+        self.stale.remove(&line);
         self.remove(line);
         if let Some(first) = first {
             self.by_line.insert(line, (tenant, first));
@@ -51,6 +52,11 @@ impl Heads {
                 self.by_tenant.remove(&tenant);
             }
         }
+    }
+
+    /// What is first in a line, if anything is.
+    pub(super) fn first(&self, line: i64) -> Option<Order> {
+        self.by_line.get(&line).map(|(_, first)| *first)
     }
 
     /// The tenants that have ready messages, each with how many of its lines do, and these in the order of their first ones.
@@ -89,7 +95,9 @@ mod tests {
         heads.touch(1);
         heads.touch(2);
         heads.forget(2);
-        assert_eq!(heads.take_stale(), BTreeSet::from([1]));
-        assert!(heads.take_stale().is_empty());
+        assert_eq!(heads.stale(), Some(1));
+        assert_eq!(heads.stale(), Some(1), "until it is known what is first");
+        heads.set(1, 7, None);
+        assert_eq!(heads.stale(), None);
     }
 }

@@ -105,14 +105,11 @@ impl Ledger {
 
     /// The first messages of the wanted lines: a merge of the lines, each read in chunks.
     fn first(&self, ask: &Ask) -> rusqlite::Result<Vec<Waiting>> {
-        let is_wanted = |&(_, id): &(Order, i64)| {
-            let line = self.book.line(id);
-            !line.paused && ask.queues.as_ref().is_none_or(|wanted| wanted.contains(&line.queue))
-        };
         let mut turns = Turns::default();
         for (tenant, count, lines) in self.book.heads.tenants() {
             let chunk = ask.max.div_ceil(count);
-            let mut queue = Queue { unread: lines.filter(is_wanted).peekable(), heads: BinaryHeap::new(), chunk };
+            let unread = self.wanted(ask, tenant, count, lines).peekable();
+            let mut queue = Queue { unread, heads: BinaryHeap::new(), chunk };
             if let Some(next) = queue.next() {
                 turns.add(ask.shares.get(&self.book.tenant_name(tenant)), next, queue);
             }
@@ -129,13 +126,34 @@ impl Ledger {
         Ok(chosen)
     }
 
-    /// Finds the first message of each line where something has changed.
+    /// Those of a tenant's lines that are wanted, by their first messages. Of more lines than are wanted only these are looked at.
+    pub(super) fn wanted<'a>(
+        &'a self,
+        ask: &'a Ask,
+        tenant: i64,
+        count: usize,
+        lines: impl Iterator<Item = (Order, i64)> + 'a,
+    ) -> Box<dyn Iterator<Item = (Order, i64)> + 'a> {
+        let Some(queues) = &ask.queues else { return Box::new(lines) };
+        if queues.len() >= count {
+            return Box::new(lines.filter(move |&(_, id)| queues.contains(&self.book.line(id).queue)));
+        }
+        let first = |queue| {
+            let line = self.book.line_number(tenant, queue)?;
+            Some((self.book.heads.first(line)?, line))
+        };
+        let mut found: Vec<_> = queues.iter().filter_map(first).collect();
+        found.sort_unstable();
+        Box::new(found.into_iter())
+    }
+
+    /// Finds the first message of each line where something has changed. What was found holds also if a later one cannot be read.
     fn look_at_heads(&mut self) -> rusqlite::Result<()> {
         let sql = "SELECT priority, pos FROM ready WHERE line = ?1 ORDER BY priority, pos LIMIT 1";
-        for id in self.book.heads.take_stale() {
+        while let Some(id) = self.book.heads.stale() {
             let line = self.book.line(id);
-            let (tenant, ready) = (line.tenant, line.ready);
-            let first = if ready > 0 {
+            let (tenant, is_open) = (line.tenant, line.ready > 0 && !line.paused);
+            let first = if is_open {
                 let mut statement = self.db.prepare_cached(sql)?;
                 statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?
             } else {

@@ -9,13 +9,16 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use lovage_model::{Arrival, Digest, Message, ModuleName, Plan, Room, Settlement, State, TenantId};
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::store::suite::{ask, at, failure, id, ids, message, settlement, success, tenant};
-use crate::store::{Broker, Completed, Fenced, Filter, Joins, Modules, Page, Results, Schedules, Submitted, Upload};
+use crate::store::{
+    Broker, Completed, Fenced, Filter, Joins, Modules, Orders, Page, Results, Schedules, Submitted, Upload,
+};
 
 impl FileStore {
     /// Runs any SQL in the writer, for faults that nothing else makes.
@@ -621,4 +624,49 @@ async fn a_lease_reads_the_lines_that_it_takes_from_and_no_others() {
     reads().await;
     assert_eq!(ids(&store.lease(ask(2, at(0))).await.unwrap().leases), ["urgent", "t2"]);
     assert!(reads().await <= 4, "of 2,000 lines");
+}
+
+#[tokio::test]
+async fn a_lease_looks_at_no_line_that_is_paused_or_not_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let queued = |n: usize| {
+        let queue = format!("q{n}").parse().unwrap();
+        Plan::of(lovage_model::Message { queue, ..message(&format!("t{n}")) })
+    };
+    store.submit(&tenant(), (0..4001).map(queued).collect(), at(0), Room::UNLIMITED).await.unwrap();
+    let pause = |n: usize, paused| {
+        let (store, queue) = (&store, crate::store::suite::queue(&format!("q{n}")));
+        async move { store.pause(&tenant(), &queue, paused).await.unwrap() }
+    };
+    assert!(join_all((0..2000).map(|n| pause(n, true))).await.into_iter().all(|is_new| is_new));
+    let looked_at = async |ask: crate::store::Ask| {
+        let count = move |ledger: &mut Ledger| {
+            let looked = std::cell::Cell::new(0);
+            for (tenant, count, lines) in ledger.book.heads.tenants() {
+                let lines = lines.inspect(|_| looked.set(looked.get() + 1));
+                ledger.wanted(&ask, tenant, count, lines).for_each(drop);
+            }
+            Ok(looked.get())
+        };
+        store.writer.run(Need::BRIEF, count).await.unwrap()
+    };
+    let few = || crate::store::suite::ask_of(&["q1", "q3999", "q4000", "nowhere"], 9, at(0));
+    assert_eq!(ids(&store.lease(few()).await.unwrap().leases), ["t3999", "t4000"]);
+    assert_eq!(looked_at(few()).await, 0, "they are found by their names");
+    assert!(looked_at(ask(9, at(0))).await <= 2001, "those that are paused are passed over");
+    assert!(pause(1, false).await);
+    assert_eq!(ids(&store.lease(few()).await.unwrap().leases), ["t1"], "it goes on");
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_read_loses_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let of = |name: &str| Plan::of(crate::store::suite::in_queue(name, name));
+    store.submit(&tenant(), ["a", "b", "c"].map(of).into(), at(0), Room::UNLIMITED).await.unwrap();
+    store.inject("UPDATE ready SET priority = 1000 WHERE seq = 2").await.unwrap();
+    assert!(store.lease(ask(9, at(0))).await.is_err());
+    store.inject("UPDATE ready SET priority = 4 WHERE seq = 2").await.unwrap();
+    assert_eq!(ids(&store.lease(ask(9, at(0))).await.unwrap().leases), ["a", "b", "c"]);
 }
