@@ -3,17 +3,28 @@
 //! Names and their numbers, how much waits where, and who holds what. All of it is in the database too, and is read
 //! from there when the store is opened.
 //!
-//! Invariant: every change is noted, so that [`Book::undo`] leads back to the last commit when a batch fails.
+//! Invariants:
+//! - Every change is noted, so that [`Book::undo`] leads back to the last commit when a batch fails.
+//! - Each line is of a tenant that is there. A database where that is not so is refused.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use lovage_model::{QueueName, TenantId};
-use rusqlite::{Connection, types::Type};
+use rusqlite::{Connection, ffi, types::Type};
 
 use super::draft::Marks;
 use super::heads::Heads;
 use crate::store::admission::Backlog;
+
+/// Whether a message is scheduled in a line that is not there. It looks at one of each line.
+const LOST: &str = "
+    WITH RECURSIVE used (line) AS (
+        SELECT min(line) FROM scheduled
+        UNION ALL SELECT (SELECT min(line) FROM scheduled WHERE line > used.line) FROM used WHERE used.line IS NOT NULL)
+    SELECT EXISTS (SELECT 1 FROM used WHERE line NOT IN (SELECT id FROM line))";
+
+const NO_LINE: &str = "a message waits in a queue that is not there";
 
 /// The places of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,11 +146,17 @@ impl Book {
         let mut lines = db.prepare("SELECT id, tenant, queue, ready, scheduled, blocked, leased FROM line")?;
         let mut rows = lines.query([])?;
         while let Some(row) = rows.next()? {
-            let id = row.get(0)?;
-            self.note_line(id, row.get(1)?, read_name(QueueName::try_from(row.get::<_, String>(2)?))?);
-            for (spot, column) in [(Spot::Ready, 3), (Spot::Scheduled, 4), (Spot::Blocked, 5), (Spot::Leased, 6)] {
-                self.count(id, spot, row.get(column)?);
+            let (id, tenant): (i64, i64) = (row.get(0)?, row.get(1)?);
+            if !self.tenant_names.contains_key(&tenant) {
+                return Err(inconsistent("a queue is of a tenant that is not there"));
             }
+            self.note_line(id, tenant, read_name(QueueName::try_from(row.get::<_, String>(2)?))?);
+            for (spot, column) in [(Spot::Ready, 3), (Spot::Scheduled, 4), (Spot::Blocked, 5), (Spot::Leased, 6)] {
+                self.count(id, spot, row.get(column)?)?;
+            }
+        }
+        if db.query_row(LOST, [], |row| row.get(0))? {
+            return Err(inconsistent(NO_LINE));
         }
         self.journal.clear();
         Ok(())
@@ -206,15 +223,19 @@ impl Book {
         Backlog { tasks: tasks.unsigned_abs(), scheduled: scheduled.unsigned_abs() }
     }
 
-    /// Notes that messages came to a place of a line, or left it.
-    pub(super) fn count(&mut self, line: i64, spot: Spot, delta: i64) {
-        self.add(line, spot, delta);
+    /// Notes that messages came to a place of a line, or left it. Fails if the row of one names a line that is not there.
+    pub(super) fn count(&mut self, line: i64, spot: Spot, delta: i64) -> rusqlite::Result<()> {
+        if !self.add(line, spot, delta) {
+            return Err(inconsistent(NO_LINE));
+        }
         self.put |= delta > 0 && matches!(spot, Spot::Ready | Spot::Scheduled);
         self.journal.push(Change::Count(line, spot, delta));
+        Ok(())
     }
 
-    fn add(&mut self, id: i64, spot: Spot, delta: i64) {
-        let line = self.lines.get_mut(&id).expect("a line that was noted");
+    /// Whether there is that line.
+    fn add(&mut self, id: i64, spot: Spot, delta: i64) -> bool {
+        let Some(line) = self.lines.get_mut(&id) else { return false };
         if spot == Spot::Ready && delta != 0 {
             self.heads.touch(id);
         }
@@ -229,6 +250,7 @@ impl Book {
             *tasks += delta;
             *scheduled += if spot == Spot::Scheduled { delta } else { 0 };
         }
+        true
     }
 
     pub(super) fn token(&mut self) -> i64 {
@@ -283,10 +305,10 @@ impl Book {
         (self.next != self.saved).then_some(self.next)
     }
 
-    /// Takes note that all changes have been committed. Empty lines are gone.
-    pub(super) fn committed(&mut self) {
-        for id in self.touched() {
-            if self.lines[&id].is_empty() {
+    /// Takes note that all changes have been committed, those of these lines among them. Empty lines are gone.
+    pub(super) fn committed(&mut self, touched: &BTreeSet<i64>) {
+        for &id in touched {
+            if self.lines.get(&id).is_some_and(Line::is_empty) {
                 self.forget_line(id);
             }
         }
@@ -303,7 +325,7 @@ impl Book {
                     number.map(|number| self.tenant_names.remove(&number));
                 }
                 Change::Line(id) => self.forget_line(id),
-                Change::Count(line, spot, delta) => self.add(line, spot, -delta),
+                Change::Count(line, spot, delta) => _ = self.add(line, spot, -delta),
                 Change::Lease(task, before) => _ = self.swap_lease(task, before),
                 Change::Pause(tenant, queue, paused) => self.set_paused(tenant, &queue, !paused),
             }
@@ -327,4 +349,9 @@ impl Line {
 /// A name that was checked when it was stored.
 pub(super) fn read_name<T>(name: Result<T, lovage_model::NameError>) -> rusqlite::Result<T> {
     name.map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))
+}
+
+/// What is whole for SQLite, and cannot be for us.
+fn inconsistent(what: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(what.to_owned()))
 }

@@ -252,7 +252,7 @@ impl Ledger {
         let mut purged = Vec::new();
         for (spot, sql) in takes {
             let taken = self.take_some(sql, [line, bound, PURGE])?;
-            taken.iter().for_each(|_| self.book.count(line, spot, -1));
+            self.book.count(line, spot, -i64::try_from(taken.len()).unwrap_or(i64::MAX))?;
             purged.extend(taken);
         }
         // The older ones are told first.

@@ -68,8 +68,8 @@ impl Ledger {
         }
         let last = self.last_to_promote(now)?;
         for (line, due) in self.due_by_line(last)? {
-            self.book.count(line, Spot::Scheduled, -due);
-            self.book.count(line, Spot::Ready, due);
+            self.book.count(line, Spot::Scheduled, -due)?;
+            self.book.count(line, Spot::Ready, due)?;
         }
         self.run(
             "INSERT INTO ready (line, priority, pos, seq, since, deliveries, marks)
@@ -195,7 +195,7 @@ impl Ledger {
                 "DELETE FROM ready WHERE line = ?1 AND (priority, pos) <= (?2, ?3)",
                 params![line, last.priority, last.pos],
             )?;
-            self.book.count(line, Spot::Ready, -taken);
+            self.book.count(line, Spot::Ready, -taken)?;
         }
         Ok(())
     }

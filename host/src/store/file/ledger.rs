@@ -51,7 +51,8 @@ impl Ledger {
 
     /// Ends it; who is to be told.
     pub(super) fn commit(&mut self) -> rusqlite::Result<Rung> {
-        for id in self.book.touched() {
+        let touched = self.book.touched();
+        for &id in &touched {
             let line = self.book.line(id);
             if line.is_empty() {
                 self.run("DELETE FROM line WHERE id = ?1", [id])?;
@@ -65,7 +66,7 @@ impl Ledger {
             self.run("UPDATE store SET next_task = ?1, next_pos = ?2", [next.task, next.pos])?;
         }
         self.run("COMMIT", [])?;
-        self.book.committed();
+        self.book.committed(&touched);
         Ok(self.rung())
     }
 

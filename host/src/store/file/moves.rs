@@ -117,8 +117,7 @@ impl Ledger {
             "INSERT INTO ready (line, priority, pos, seq, since, deliveries, marks) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![to.line, to.priority, to.pos, to.seq, to.since, to.deliveries, to.marks],
         )?;
-        self.book.count(to.line, Spot::Ready, 1);
-        Ok(())
+        self.book.count(to.line, Spot::Ready, 1)
     }
 
     pub(super) fn put_scheduled(&mut self, to: Waiting) -> rusqlite::Result<()> {
@@ -127,8 +126,7 @@ impl Ledger {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![to.since, to.pos, to.seq, to.line, to.priority, to.deliveries, to.marks],
         )?;
-        self.book.count(to.line, Spot::Scheduled, 1);
-        Ok(())
+        self.book.count(to.line, Spot::Scheduled, 1)
     }
 
     fn put_blocked(&mut self, to: Waiting, tenant: i64, awaits: &TaskId) -> rusqlite::Result<()> {
@@ -138,8 +136,7 @@ impl Ledger {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![to.seq, tenant, awaits.as_str(), of_join, to.line, to.pos, to.deliveries, to.marks],
         )?;
-        self.book.count(to.line, Spot::Blocked, 1);
-        Ok(())
+        self.book.count(to.line, Spot::Blocked, 1)
     }
 
     /// Takes the message of a task that waits, wherever it is.
@@ -171,7 +168,7 @@ impl Ledger {
             |row: &rusqlite::Row<'_>| Ok(Taken { line: row.get(0)?, deliveries: row.get(1)?, marks: row.get(2)? });
         let taken = self.db.prepare_cached(sql)?.query_row(what, read).optional()?;
         if let Some(taken) = taken {
-            self.book.count(taken.line, spot, -1);
+            self.book.count(taken.line, spot, -1)?;
         }
         Ok(taken)
     }
@@ -194,7 +191,7 @@ impl Ledger {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![seq, token, until, &**worker, line, priority, pos, since, deliveries, marks],
         )?;
-        self.book.count(line, Spot::Leased, 1);
+        self.book.count(line, Spot::Leased, 1)?;
         let held = Held { token, until, worker: worker.clone(), line, priority, pos, since, deliveries, marks };
         self.book.set_lease(seq, Some(held));
         Ok(token)
@@ -203,7 +200,7 @@ impl Ledger {
     /// Ends a lease; the caller knows where its message goes.
     pub(super) fn take_lease(&mut self, seq: i64, held: &Held) -> rusqlite::Result<()> {
         self.run("DELETE FROM leased WHERE seq = ?1", [seq])?;
-        self.book.count(held.line, Spot::Leased, -1);
+        self.book.count(held.line, Spot::Leased, -1)?;
         self.book.set_lease(seq, None);
         Ok(())
     }

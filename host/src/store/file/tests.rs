@@ -428,6 +428,34 @@ async fn a_message_that_cannot_be_read_ends_its_task() {
 }
 
 #[tokio::test]
+async fn what_is_whole_and_cannot_be_is_refused_with_the_cure() {
+    for sql in ["DELETE FROM tenant", "UPDATE line SET tenant = 9", "UPDATE scheduled SET line = 9"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::open(dir.path(), at(0)).unwrap();
+        let due = Plan::of(Message { eta: Some(at(50)), ..message("a") });
+        store.submit(&tenant(), vec![due], at(0), Room::UNLIMITED).await.unwrap();
+        store.inject(sql).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        let Err(StoreError::Corrupt(why)) = FileStore::open(dir.path(), at(1)) else { panic!("{sql}: it was opened") };
+        assert!(why.contains("not there") && why.contains("lovage store check"), "{sql}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_in_a_line_that_is_not_there_stops_no_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["a"]).await.unwrap();
+    let waits = lovage_model::Planned { message: message("b"), awaits: Some(id("a")) };
+    store.submit(&tenant(), vec![Plan { tasks: vec![waits], joins: vec![] }], at(0), Room::UNLIMITED).await.unwrap();
+    store.inject("UPDATE blocked SET line = 9").await.unwrap();
+    let revoked = store.revoke(&tenant(), &id("b"), at(1)).await;
+    assert!(matches!(revoked, Err(StoreError::Corrupt(why)) if why.contains("not there")));
+    assert_eq!(submit(&store, &["c"]).await.unwrap(), [Submitted::Stored]);
+}
+
+#[tokio::test]
 async fn a_check_finds_what_is_wrong() {
     let faults = [
         ("DELETE FROM ready WHERE seq = 1", "must have one place"),

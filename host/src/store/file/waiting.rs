@@ -53,7 +53,7 @@ impl Ledger {
             })
         });
         let Some(waiting) = taken.optional()? else { return Ok(false) };
-        self.book.count(waiting.line, Spot::Scheduled, -1);
+        self.book.count(waiting.line, Spot::Scheduled, -1)?;
         self.run("UPDATE task SET eta = NULL WHERE seq = ?1", [seq])?;
         self.put_ready(waiting)?;
         Ok(true)
