@@ -326,7 +326,8 @@ pub trait Results: Send + Sync {
     /// Drops a task that has ended, with its result and log.
     async fn forget(&self, tenant: &TenantId, id: &TaskId) -> Result<Redone>;
 
-    /// Drops up to `max` tasks that ended before `before`, the oldest first; returns how many.
+    /// Drops up to `max` tasks that ended before `before`, the oldest first; returns how many. What is counted of calls whose first
+    /// task is gone, and of which nothing has come since then, goes with them.
     async fn expire(&self, before: Timestamp, max: usize) -> Result<u64>;
 }
 

@@ -177,7 +177,7 @@ pub static KEYS: &[Key] = &[
         "limits.lineage_tasks",
         "100000",
         Kind::Number(0, u64::MAX >> 1),
-        "Tasks that come from one submit, besides its own: what its tasks send, what those send, ...",
+        "Tasks that come from one submit, besides its own: what its tasks send, what those send, ... They are counted anew once its first task is forgotten or has expired.",
     ),
     key(
         "limits.streams",

@@ -88,12 +88,29 @@ impl Ledger {
         Ok(Some(Family { root, published: published.unwrap_or(0).unsigned_abs() }))
     }
 
-    pub(super) fn count_descendants(&self, tenant: i64, family: &Family, more: usize) -> rusqlite::Result<()> {
+    pub(super) fn count_descendants(
+        &self,
+        tenant: i64,
+        family: &Family,
+        more: usize,
+        at: Timestamp,
+    ) -> rusqlite::Result<()> {
         self.run(
-            "INSERT INTO lineage (tenant, root, published) VALUES (?1, ?2, ?3)
-             ON CONFLICT DO UPDATE SET published = published + excluded.published",
-            params![tenant, family.root.as_str(), number(more)],
+            "INSERT INTO lineage (tenant, root, published, orphaned)
+             VALUES (?1, ?2, ?3, iif(EXISTS (SELECT 1 FROM task WHERE tenant = ?1 AND id = ?2), NULL, ?4))
+             ON CONFLICT DO UPDATE SET published = published + excluded.published, orphaned = excluded.orphaned",
+            params![tenant, family.root.as_str(), number(more), at.as_micros()],
         )
+    }
+
+    /// Forgets what is counted of calls whose first task is gone, and of which nothing has come since then.
+    pub(super) fn drop_orphans(&self, before: Timestamp, max: usize) -> rusqlite::Result<()> {
+        let mut old = self.db.prepare_cached("SELECT tenant, root FROM lineage WHERE orphaned < ?1 LIMIT ?2")?;
+        let old = old.query_map([before.as_micros(), number(max)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (tenant, root) in old.collect::<rusqlite::Result<Vec<(i64, String)>>>()? {
+            self.run("DELETE FROM lineage WHERE tenant = ?1 AND root = ?2", params![tenant, root])?;
+        }
+        Ok(())
     }
 
     /// The message of a task, if it can be read.

@@ -54,6 +54,7 @@ impl Results for FileStore {
         let expire = move |ledger: &mut Ledger| {
             let old = ended_before(&ledger.db, before, max)?;
             old.iter().try_for_each(|&seq| ledger.delete_ended(seq))?;
+            ledger.drop_orphans(before, max)?;
             Ok(old.len() as u64)
         };
         self.writer.run(Need { durable: true, weight: max }, expire).await

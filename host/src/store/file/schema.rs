@@ -268,6 +268,12 @@ UPDATE value_room SET bytes = bytes + (SELECT sum(octet_length(bucket)) FROM val
 -- How long all its parts are together; of those beyond what can be read again only the number is kept.
 ALTER TABLE joint ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 UPDATE joint SET bytes = (SELECT coalesce(sum(octet_length(arrival)), 0) FROM part WHERE joint = joint.key);
+", "
+-- Set once the task that was submitted is gone, with which its row goes else: when something was last counted.
+ALTER TABLE lineage ADD COLUMN orphaned INTEGER;
+UPDATE lineage SET orphaned = (SELECT opened FROM store)
+    WHERE NOT EXISTS (SELECT 1 FROM task WHERE task.tenant = lineage.tenant AND task.id = lineage.root);
+CREATE INDEX lineage_orphaned ON lineage (orphaned) WHERE orphaned IS NOT NULL;
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

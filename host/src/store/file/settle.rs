@@ -17,6 +17,10 @@ use crate::store::record::{MAX_LOGS, more_children};
 use crate::store::transition::{Next, Transition, planned_only};
 use crate::store::{Fenced, LeaseKey, Result, Revoked};
 
+/// Drops what is counted under the id of a task. (As a pair SQLite would look for it among all that its tenant has.)
+pub(super) const UNCOUNT: &str = "DELETE FROM lineage WHERE tenant = (SELECT tenant FROM task WHERE seq = ?1)
+    AND root = (SELECT id FROM task WHERE seq = ?1)";
+
 /// A settlement, with all its texts made before it comes to the writer.
 pub(super) struct Ending {
     outcome: Transition,
@@ -124,7 +128,7 @@ impl Ledger {
             self.grow(tenant, group, *parts)?;
         }
         if let Some(family) = family {
-            self.count_descendants(tenant, &family, ending.publish.weight())?;
+            self.count_descendants(tenant, &family, ending.publish.weight(), ending.at)?;
         }
         self.add_joins(tenant, &ending.publish.plan)?;
         match (&ending.outcome.next, &ending.swap) {
@@ -251,11 +255,7 @@ impl Ledger {
 
     /// Forgets a task that has ended, and what is counted under its id.
     pub(super) fn delete_ended(&self, seq: i64) -> rusqlite::Result<()> {
-        for sql in [
-            "DELETE FROM lineage WHERE (tenant, root) IN (SELECT tenant, id FROM task WHERE seq = ?1)",
-            "DELETE FROM task WHERE seq = ?1",
-            "DELETE FROM message WHERE seq = ?1",
-        ] {
+        for sql in [UNCOUNT, "DELETE FROM task WHERE seq = ?1", "DELETE FROM message WHERE seq = ?1"] {
             self.run(sql, [seq])?;
         }
         self.delete_outcome(seq)

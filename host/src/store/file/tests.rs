@@ -150,6 +150,12 @@ fn the_parts_of_a_join_are_read_one_by_one() {
     assert!(!sorts(super::joins::PART));
 }
 
+#[test]
+fn a_task_is_forgotten_without_a_look_at_others() {
+    let steps = steps_of(settle::UNCOUNT);
+    assert!(steps[0].contains("tenant=? AND root=?"), "{steps:?}");
+}
+
 #[tokio::test]
 async fn of_a_join_as_much_is_kept_as_fits_into_memory() {
     let dir = tempfile::tempdir().unwrap();

@@ -61,6 +61,7 @@ impl Results for MemoryStore {
         for &(_, number) in &old {
             tasks.drop_ended(number);
         }
+        tasks.drop_orphans(before);
         Ok(old.len() as u64)
     }
 }

@@ -31,7 +31,7 @@ impl Tasks {
         if let Some(clash) = self.clash(&tenant, plan) {
             return clash.into();
         }
-        let published = self.descendants.get(&self.root(key.task)).copied().unwrap_or(0);
+        let published = self.descendants.get(&self.root(key.task)).map_or(0, |(published, _)| *published);
         let more = Backlog::of(plan, settlement.at);
         if let Some(quota) = full(settlement.room, more, self.backlog(&tenant), Some(published)) {
             return Fenced::Full(quota);
@@ -75,7 +75,8 @@ impl Tasks {
         }
         let published = publish.tasks.len() as u64;
         if published > 0 {
-            *self.descendants.entry(root).or_default() += published;
+            let (before, last) = self.descendants.entry(root).or_insert((0, at));
+            (*before, *last) = (*before + published, at);
         }
         // A place in the line before what is published with it, but a join to wait for is in the plan.
         self.store_joins(&tenant, &publish);

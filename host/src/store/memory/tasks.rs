@@ -32,8 +32,8 @@ pub(super) struct Tasks {
     pub(super) paused: BTreeSet<(TenantId, QueueName)>,
     /// What each tenant has that waits.
     pub(super) backlogs: HashMap<TenantId, Backlog>,
-    /// How many tasks were published by what comes from a call; until its task is dropped.
-    pub(super) descendants: HashMap<Owned, u64>,
+    /// How many tasks were published by what comes from a call, and when the last; until its task is dropped.
+    pub(super) descendants: HashMap<Owned, (u64, Timestamp)>,
     /// What each tenant has used on each day.
     pub(super) metered: BTreeMap<(TenantId, i64), Used>,
     pub(super) joins: OpenJoins,
@@ -155,6 +155,12 @@ impl Tasks {
             self.by_id.remove(&task.owned());
             self.descendants.remove(&task.owned());
         }
+    }
+
+    /// Forgets what is counted of calls whose first task is gone, and of which nothing has come since then.
+    pub(super) fn drop_orphans(&mut self, before: Timestamp) {
+        let by_id = &self.by_id;
+        self.descendants.retain(|root, (_, last)| *last >= before || by_id.contains_key(root));
     }
 
     /// The state of a task that is not ready for an order that needs its end.

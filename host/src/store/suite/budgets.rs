@@ -201,6 +201,30 @@ async fn descendants_of_a_call_are_counted(mut bench: Bench) {
     assert_eq!(publishing(&bench, e.key, tree(&["g", "h"]), room(2)).await, Fenced::Applied);
 }
 
+/// (Redis drops it by its own clock.)
+#[tokio::test]
+async fn what_is_counted_of_a_call_goes_when_nothing_comes_of_it_any_more() {
+    for bench in [Bench::memory(), Bench::file()] {
+        let child = |name: &str| Message { root_id: id("root"), ..message(name) };
+        let ends = async |key, publish, descendants, now| {
+            let room = Room { descendants, ..Room::UNLIMITED };
+            bench.store.commit(key, Settlement { publish, room, ..settlement(success("1"), now) }).await.unwrap()
+        };
+        bench.submit(vec![message("root")], at(0)).await;
+        assert_eq!(ends(bench.lease_one(at(0)).await.key, Plan::of(child("a")), 1, at(1)).await, Fenced::Applied);
+        assert_eq!(bench.store.expire(at(2), 9).await.unwrap(), 1, "the task that was submitted");
+        assert_eq!(ends(bench.lease_one(at(2)).await.key, Plan::of(child("b")), 1, at(5)).await, Fenced::Applied);
+        assert_eq!(bench.store.expire(at(4), 9).await.unwrap(), 0);
+        let b = bench.lease_one(at(6)).await.key;
+        let full = Fenced::Full(Quota::Descendants);
+        assert_eq!(ends(b, Plan::of(child("c")), 1, at(6)).await, full, "what came last is counted");
+        assert_eq!(ends(b, Plan::default(), 1, at(6)).await, Fenced::Applied);
+        assert_eq!(bench.store.expire(at(9), 9).await.unwrap(), 2);
+        bench.submit(vec![child("x")], at(10)).await;
+        assert_eq!(ends(bench.lease_one(at(10)).await.key, Plan::of(child("y")), 1, at(11)).await, Fenced::Applied);
+    }
+}
+
 async fn the_newest_logs_and_children_are_kept(mut bench: Bench) {
     bench.submit(vec![message("a")], at(0)).await;
     let sent = |from: usize, to: usize| (from..to).map(|n| ResultTuple::of(id(&n.to_string()))).collect::<Vec<_>>();
