@@ -21,6 +21,9 @@ use crate::store::{Ask, Broker, Fenced, Lease, LeaseKey, Leased, Redone, Result,
 /// Messages purged in one transaction, so that others get their turn.
 const PURGE: i64 = 1000;
 
+/// Queues that are read at once.
+const QUEUES: usize = 1000;
+
 #[async_trait]
 impl Broker for FileStore {
     async fn submit(&self, tenant: &TenantId, plans: Vec<Plan>, now: Timestamp, room: Room) -> Result<Vec<Submitted>> {
@@ -111,8 +114,19 @@ impl Broker for FileStore {
     }
 
     async fn queues(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<QueueView>> {
-        let tenant = tenant.clone();
-        self.lists.run(move |db| super::results::queues(db, &tenant, now)).await
+        let mut all: Vec<QueueView> = Vec::new();
+        loop {
+            let after = all.last().map(|view| view.name.clone()).unwrap_or_default();
+            let tenant = tenant.clone();
+            // By parts: between them it is the turn of others that want lists.
+            let part =
+                self.lists.run(move |db| super::results::queues(db, &tenant, (after.as_str(), QUEUES), now)).await?;
+            let is_last = part.len() < QUEUES;
+            all.extend(part);
+            if is_last {
+                return Ok(all);
+            }
+        }
     }
 
     async fn purge(&self, tenant: &TenantId, queue: &QueueName, now: Timestamp) -> Result<u64> {

@@ -48,7 +48,7 @@ const FAULTS: &[(&str, &str)] = &[
         "is in scheduled without being the task of that place",
         "
         SELECT s.seq FROM scheduled AS s LEFT JOIN line AS q ON q.id = s.line LEFT JOIN task AS t ON t.seq = s.seq
-        WHERE (t.pos = s.pos AND t.eta = s.eta AND t.tenant = q.tenant AND t.queue = q.queue) IS NOT TRUE",
+        WHERE (t.pos = s.pos AND t.eta = s.eta AND t.tenant = s.tenant AND t.tenant = q.tenant AND t.queue = q.queue) IS NOT TRUE",
     ),
     (
         "is leased without being the task of that place",

@@ -121,10 +121,11 @@ impl Ledger {
     }
 
     pub(super) fn put_scheduled(&mut self, to: Waiting) -> rusqlite::Result<()> {
+        let tenant = self.book.line(to.line).tenant;
         self.run(
-            "INSERT INTO scheduled (eta, pos, seq, line, priority, deliveries, marks)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![to.since, to.pos, to.seq, to.line, to.priority, to.deliveries, to.marks],
+            "INSERT INTO scheduled (eta, pos, seq, line, priority, deliveries, marks, tenant)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![to.since, to.pos, to.seq, to.line, to.priority, to.deliveries, to.marks, tenant],
         )?;
         self.book.count(to.line, Spot::Scheduled, 1)
     }

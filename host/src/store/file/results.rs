@@ -218,16 +218,25 @@ pub(super) fn rows_of(filter: &Filter) -> String {
     Query::of(filter).rows
 }
 
-/// Every queue of a tenant. The oldest ready message is one of the first of each priority.
-pub(super) fn queues(db: &Connection, tenant: &TenantId, now: Timestamp) -> rusqlite::Result<Vec<QueueView>> {
+/// Some queues of a tenant, by their names.
+pub(super) const QUEUES: &str = "
+    SELECT l.id, l.queue, ready, scheduled, blocked, leased, p.queue IS NOT NULL AS paused
+    FROM line AS l LEFT JOIN paused AS p ON p.tenant = l.tenant AND p.queue = l.queue
+    WHERE l.tenant = ?1 AND l.queue > ?2
+    UNION ALL SELECT 0, queue, 0, 0, 0, 0, 1 FROM paused
+    WHERE tenant = ?1 AND queue > ?2
+    AND NOT EXISTS (SELECT 1 FROM line AS l WHERE l.tenant = ?1 AND l.queue = paused.queue) ORDER BY queue LIMIT ?3";
+
+/// The first queues of a tenant after a name. The oldest ready message is one of the first of each priority.
+pub(super) fn queues(
+    db: &Connection,
+    tenant: &TenantId,
+    (after, max): (&str, usize),
+    now: Timestamp,
+) -> rusqlite::Result<Vec<QueueView>> {
     let Some(tenant) = number_of(db, tenant)? else { return Ok(Vec::new()) };
-    let mut statement = db.prepare_cached(
-        "SELECT l.id, l.queue, ready, scheduled, blocked, leased, p.queue IS NOT NULL AS paused
-         FROM line AS l LEFT JOIN paused AS p ON p.tenant = l.tenant AND p.queue = l.queue WHERE l.tenant = ?1
-         UNION ALL SELECT 0, queue, 0, 0, 0, 0, 1 FROM paused
-         WHERE tenant = ?1 AND queue NOT IN (SELECT queue FROM line WHERE tenant = ?1) ORDER BY queue",
-    )?;
-    let mut rows = statement.query([tenant])?;
+    let mut statement = db.prepare_cached(QUEUES)?;
+    let mut rows = statement.query(params![tenant, after, i64::try_from(max).unwrap_or(i64::MAX)])?;
     let mut views = Vec::new();
     while let Some(row) = rows.next()? {
         let count = |column: &str| row.get::<_, i64>(column).map(i64::unsigned_abs);

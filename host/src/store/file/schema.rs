@@ -274,6 +274,11 @@ ALTER TABLE lineage ADD COLUMN orphaned INTEGER;
 UPDATE lineage SET orphaned = (SELECT opened FROM store)
     WHERE NOT EXISTS (SELECT 1 FROM task WHERE task.tenant = lineage.tenant AND task.id = lineage.root);
 CREATE INDEX lineage_orphaned ON lineage (orphaned) WHERE orphaned IS NOT NULL;
+", "
+-- A list of what a tenant has scheduled reads as much as it shows.
+ALTER TABLE scheduled ADD COLUMN tenant INTEGER NOT NULL DEFAULT 0;
+UPDATE scheduled SET tenant = coalesce((SELECT tenant FROM line WHERE line.id = scheduled.line), 0);
+CREATE INDEX scheduled_tenant ON scheduled (tenant, eta, pos);
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

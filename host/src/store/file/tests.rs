@@ -151,6 +151,30 @@ fn the_parts_of_a_join_are_read_one_by_one() {
 }
 
 #[test]
+fn lists_are_read_in_order() {
+    for sql in [waiting::SCHEDULED, results::QUEUES] {
+        let steps = steps_of(sql);
+        assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE") || step.starts_with("SCAN")), "{steps:?}");
+    }
+}
+
+#[tokio::test]
+async fn many_queues_are_listed_part_by_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let name = |n: usize| format!("q{n:04}");
+    let queued = |n: usize| Plan::of(crate::store::suite::in_queue(&name(n), &name(n)));
+    store.submit(&tenant(), (0..2000).map(queued).collect(), at(0), Room::UNLIMITED).await.unwrap();
+    for paused in [500, 2000, 2001] {
+        store.pause(&tenant(), &crate::store::suite::queue(&name(paused)), true).await.unwrap();
+    }
+    let all = store.queues(&tenant(), at(1)).await.unwrap();
+    assert_eq!(all.iter().map(|view| view.name.clone()).collect::<Vec<_>>(), (0..2002).map(name).collect::<Vec<_>>());
+    let paused: Vec<_> = all.iter().filter(|view| view.paused).map(|view| (view.name.as_str(), view.ready)).collect();
+    assert_eq!(paused, [("q0500", 1), ("q2000", 0), ("q2001", 0)]);
+}
+
+#[test]
 fn a_task_is_forgotten_without_a_look_at_others() {
     let steps = steps_of(settle::UNCOUNT);
     assert!(steps[0].contains("tenant=? AND root=?"), "{steps:?}");

@@ -16,6 +16,10 @@ use crate::store::{Result, Waiting};
 /// Messages that are hastened in one transaction, so that others get their turn.
 const AT_ONCE: usize = 1000;
 
+/// What a tenant has scheduled, the earliest first.
+pub(super) const SCHEDULED: &str = "SELECT seq, eta FROM scheduled
+    WHERE tenant = (SELECT id FROM tenant WHERE name = ?1) ORDER BY eta, pos LIMIT ?2";
+
 #[async_trait]
 impl Waiting for FileStore {
     async fn scheduled(&self, tenant: &TenantId, max: usize) -> Result<Vec<(Timestamp, Message)>> {
@@ -61,11 +65,8 @@ impl Ledger {
 }
 
 fn scheduled(db: &Connection, tenant: &TenantId, max: usize) -> rusqlite::Result<Vec<(Timestamp, Message)>> {
-    let sql =
-        "SELECT s.seq, s.eta FROM scheduled AS s JOIN line ON line.id = s.line JOIN tenant ON tenant.id = line.tenant
-        WHERE tenant.name = ?1 ORDER BY s.eta, s.pos LIMIT ?2";
     let max = i64::try_from(max).unwrap_or(i64::MAX);
-    let mut places = db.prepare_cached(sql)?;
+    let mut places = db.prepare_cached(SCHEDULED)?;
     let places = places.query_map(params![tenant.as_str(), max], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut record = db.prepare_cached(&format!("{COLUMNS} {JOINS} WHERE t.seq = ?1"))?;
     let (mut found, mut bytes) = (Vec::new(), 0);
