@@ -1,5 +1,7 @@
 //! Modules: every version of every module of every tenant.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use lovage_model::{Digest, ModuleName, ModuleVersion, TenantId, Timestamp};
@@ -83,25 +85,30 @@ impl FileStore {
     }
 }
 
+/// The active version of a module.
+pub(super) const ACTIVE: &str = "SELECT name, version, digest, size, pushed, active, tasks
+    FROM module INDEXED BY module_active WHERE tenant = ?1 AND name = ?2 AND active";
+
+/// The version before one.
+pub(super) const OLDER: &str = "SELECT name, version, digest, size, pushed, active, tasks
+    FROM module WHERE tenant = ?1 AND name = ?2 AND version < ?3 ORDER BY version DESC LIMIT 1";
+
 impl Ledger {
     fn push(&mut self, tenant: &TenantId, new: &ModuleVersion, definitions: &str) -> rusqlite::Result<ModuleVersion> {
-        let known = versions(
-            &self.db,
-            &format!("{VERSION} AND m.name = ?2 ORDER BY m.version DESC"),
-            [tenant.as_str(), new.name.as_str()],
-        )?;
-        if let Some(same) = known.iter().find(|version| version.active && version.digest == new.digest) {
-            return Ok(same.clone());
+        let (number, name) = (self.tenant(tenant)?, new.name.as_str());
+        if let Some(same) = self.active(number, name)?.filter(|active| active.digest == new.digest) {
+            return Ok(same);
         }
-        let number = self.tenant(tenant)?;
-        let version = known.first().map_or(1, |last| last.version + 1);
-        self.run("UPDATE module SET active = 0 WHERE tenant = ?1 AND name = ?2", params![number, new.name.as_str()])?;
+        let sql = "SELECT coalesce(max(version), 0) + 1 FROM module WHERE tenant = ?1 AND name = ?2";
+        let version: u32 = self.db.prepare_cached(sql)?.query_row(params![number, name], |row| row.get(0))?;
+        let sql = "UPDATE module INDEXED BY module_active SET active = 0 WHERE tenant = ?1 AND name = ?2 AND active";
+        self.run(sql, params![number, name])?;
         self.run(
             "INSERT INTO module (tenant, name, version, digest, size, pushed, active, tasks)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)",
             params![
                 number,
-                new.name.as_str(),
+                name,
                 version,
                 new.digest.as_str(),
                 i64::try_from(new.size_bytes).unwrap_or(i64::MAX),
@@ -113,31 +120,38 @@ impl Ledger {
     }
 
     fn rollback(&mut self, tenant: &TenantId, name: &ModuleName) -> rusqlite::Result<Option<ModuleVersion>> {
-        let sql = format!("{VERSION} AND m.name = ?2 ORDER BY m.version DESC");
-        let known = versions(&self.db, &sql, [tenant.as_str(), name.as_str()])?;
-        let older = known.into_iter().skip_while(|version| !version.active).nth(1);
+        let Some(number) = self.book.tenant(tenant) else { return Ok(None) };
+        let Some(active) = self.active(number, name.as_str())? else { return Ok(None) };
+        let mut statement = self.db.prepare_cached(OLDER)?;
+        let older = statement.query_row(params![number, name.as_str(), active.version], version).optional()?;
         if let Some(older) = &older {
-            let number = self.tenant(tenant)?;
-            let sql = "UPDATE module SET active = (version = ?3) WHERE tenant = ?1 AND name = ?2";
-            self.run(sql, params![number, name.as_str(), older.version])?;
+            let sql =
+                "UPDATE module SET active = (version = ?3) WHERE tenant = ?1 AND name = ?2 AND version IN (?3, ?4)";
+            self.run(sql, params![number, name.as_str(), older.version, active.version])?;
         }
         Ok(older.map(|older| ModuleVersion { active: true, ..older }))
     }
 
+    fn active(&self, tenant: i64, name: &str) -> rusqlite::Result<Option<ModuleVersion>> {
+        self.db.prepare_cached(ACTIVE)?.query_row(params![tenant, name], version).optional()
+    }
+
     /// Drops a module; whether there was one, and the components that nobody has any more.
     fn remove(&mut self, tenant: &TenantId, name: &ModuleName) -> rusqlite::Result<(bool, Vec<Digest>)> {
-        let sql = format!("{VERSION} AND m.name = ?2");
-        let known = versions(&self.db, &sql, [tenant.as_str(), name.as_str()])?;
         let Some(number) = self.book.tenant(tenant) else { return Ok((false, Vec::new())) };
+        let sql = "DELETE FROM module WHERE tenant = ?1 AND name = ?2 RETURNING digest";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let read = |row: &Row<'_>| digest(row, 0);
         let removed =
-            self.count("DELETE FROM module WHERE tenant = ?1 AND name = ?2", params![number, name.as_str()])?;
+            statement.query_map(params![number, name.as_str()], read)?.collect::<rusqlite::Result<BTreeSet<_>>>()?;
+        let is_there = !removed.is_empty();
         let mut unused = Vec::new();
-        for version in known {
-            if !is_used(&self.db, &version.digest)? {
-                unused.push(version.digest);
+        for digest in removed {
+            if !is_used(&self.db, &digest)? {
+                unused.push(digest);
             }
         }
-        Ok((removed > 0, unused))
+        Ok((is_there, unused))
     }
 }
 
@@ -146,16 +160,23 @@ fn versions(db: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqli
 }
 
 fn version(row: &Row<'_>) -> rusqlite::Result<ModuleVersion> {
-    let broken = |column, why: String| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into());
     Ok(ModuleVersion {
         name: read_name(ModuleName::try_from(row.get::<_, String>(0)?))?,
         version: row.get(1)?,
-        digest: Digest::try_from(row.get::<_, String>(2)?).map_err(|why| broken(2, why))?,
+        digest: digest(row, 2)?,
         size_bytes: row.get::<_, i64>(3)?.unsigned_abs(),
         pushed_at: Timestamp::from_micros(row.get(4)?),
         active: row.get(5)?,
         tasks: serde_json::from_str(&row.get::<_, String>(6)?).map_err(|error| broken(6, error.to_string()))?,
     })
+}
+
+fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    Digest::try_from(row.get::<_, String>(column)?).map_err(|why| broken(column, why))
+}
+
+fn broken(column: usize, why: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into())
 }
 
 fn is_used(db: &Connection, digest: &Digest) -> rusqlite::Result<bool> {

@@ -279,6 +279,9 @@ CREATE INDEX lineage_orphaned ON lineage (orphaned) WHERE orphaned IS NOT NULL;
 ALTER TABLE scheduled ADD COLUMN tenant INTEGER NOT NULL DEFAULT 0;
 UPDATE scheduled SET tenant = coalesce((SELECT tenant FROM line WHERE line.id = scheduled.line), 0);
 CREATE INDEX scheduled_tenant ON scheduled (tenant, eta, pos);
+", "
+-- The active version of a module is found without its others.
+CREATE INDEX module_active ON module (tenant, name) WHERE active;
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

@@ -78,6 +78,23 @@ async fn a_killed_daemon_loses_nothing_it_promised() {
 }
 
 #[tokio::test]
+async fn a_push_reads_no_older_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    push(&store, b"one").await;
+    let two = push(&store, b"two").await;
+    store.inject("UPDATE module SET tasks = '{' WHERE version = 1").await.unwrap();
+    push(&store, b"three").await;
+    let tour = ModuleName::new("tour").unwrap();
+    let now = store.rollback(&tenant(), &tour).await.unwrap().unwrap();
+    assert_eq!((now.version, &now.digest, now.active), (2, &two, true));
+    assert!(check(dir.path()).unwrap().is_sound());
+    assert!(store.remove(&tenant(), &tour).await.unwrap());
+    assert!(steps_of(modules::ACTIVE)[0].contains("module_active"));
+    assert!(steps_of(modules::OLDER)[0].contains("version<?"));
+}
+
+#[tokio::test]
 async fn half_a_push_is_swept_away() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path(), at(0)).unwrap();
