@@ -175,8 +175,8 @@ pub enum KeyValueDo {
     Delete,
     /// Adds to it.
     Increment(u64),
-    /// A page of all keys, without the first so many.
-    ListKeys(u64),
+    /// A page of all keys: the first ones, or those after one.
+    ListKeys(Option<String>),
 }
 
 /// What a bucket has to say.

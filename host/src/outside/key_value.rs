@@ -12,7 +12,8 @@ impl Outside {
             return Err(KeyValueFault::AccessDenied);
         }
         let KeyValueCall { bucket, key, call } = asked;
-        if bucket.len().max(key.len()) > MAX_KEY_BYTES {
+        let after = if let KeyValueDo::ListKeys(Some(after)) = &call { after.len() } else { 0 };
+        if bucket.len().max(key.len()).max(after) > MAX_KEY_BYTES {
             return Err(KeyValueFault::Other(format!("a bucket's name and a key have at most {MAX_KEY_BYTES} bytes")));
         }
         let most_bytes = self.most_bytes(may.key_value_bytes);
@@ -46,9 +47,9 @@ impl Outside {
                 let added = self.store.add_to_value(place, by, most_bytes).await.map_err(failed)?;
                 added.map(KeyValueFound::Sum).map_err(unkept)
             }
-            KeyValueDo::ListKeys(skip) => {
+            KeyValueDo::ListKeys(after) => {
                 let Place { tenant, bucket, .. } = place;
-                let keys = self.store.keys_of_values(tenant, bucket, skip, KEYS_IN_A_PAGE).await.map_err(failed)?;
+                let keys = self.store.keys_of_values(tenant, bucket, after, KEYS_IN_A_PAGE).await.map_err(failed)?;
                 Ok(KeyValueFound::Keys(keys))
             }
         }

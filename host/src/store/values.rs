@@ -60,8 +60,14 @@ pub trait Values: Send + Sync {
     /// Drops all values of a tenant, of every bucket.
     async fn drop_values(&self, tenant: TenantId) -> Result<()>;
 
-    /// The keys of a bucket in the order of their bytes, without the first `skip`, `max` at most.
-    async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>>;
+    /// The keys of a bucket in the order of their bytes, those after one, `max` at most.
+    async fn keys_of_values(
+        &self,
+        tenant: TenantId,
+        bucket: String,
+        after: Option<String>,
+        max: usize,
+    ) -> Result<Vec<String>>;
 }
 
 /// How much a value takes. The name of its bucket is kept with each.

@@ -392,8 +392,14 @@ impl Values for Fake {
         self.memory.drop_values(tenant).await
     }
 
-    async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
-        self.memory.keys_of_values(tenant, bucket, skip, max).await
+    async fn keys_of_values(
+        &self,
+        tenant: TenantId,
+        bucket: String,
+        after: Option<String>,
+        max: usize,
+    ) -> Result<Vec<String>> {
+        self.memory.keys_of_values(tenant, bucket, after, max).await
     }
 }
 

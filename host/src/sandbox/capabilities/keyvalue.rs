@@ -1,5 +1,7 @@
 //! `wasi:keyvalue` for guests: what a bucket is asked goes to the host, which has the store.
 
+use std::collections::VecDeque;
+
 use wasmtime::component::Resource;
 use wasmtime_wasi::WasiView;
 
@@ -13,6 +15,32 @@ use crate::attempt::{
 #[allow(unreachable_pub, reason = "the bindings name it, which are public in their module")]
 pub struct Bucket {
     name: String,
+    cursors: Cursors,
+}
+
+/// The most cursors of a bucket that hold: those that were given last.
+const CURSORS: usize = 16;
+
+/// Where the pages of keys end that a guest was given. To the guest they are numbers.
+#[derive(Debug, Default)]
+struct Cursors {
+    given: u64,
+    ends: VecDeque<(u64, String)>,
+}
+
+impl Cursors {
+    fn give(&mut self, end: String) -> u64 {
+        self.given += 1;
+        if self.ends.len() == CURSORS {
+            self.ends.pop_front();
+        }
+        self.ends.push_back((self.given, end));
+        self.given
+    }
+
+    fn end(&self, cursor: u64) -> Option<String> {
+        self.ends.iter().find(|(given, _)| *given == cursor).map(|(_, end)| end.clone())
+    }
 }
 
 type Answered<T> = wasmtime::Result<Result<T, store::Error>>;
@@ -25,7 +53,7 @@ impl store::Host for Guest {
         if identifier.len() > MAX_KEY_BYTES {
             return Ok(Err(store::Error::NoSuchStore));
         }
-        Ok(Ok(self.ctx().table.push(Bucket { name: identifier })?))
+        Ok(Ok(self.ctx().table.push(Bucket { name: identifier, cursors: Cursors::default() })?))
     }
 }
 
@@ -55,15 +83,24 @@ impl store::HostBucket for Guest {
     }
 
     async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Answered<store::KeyResponse> {
-        let from = cursor.unwrap_or_default();
-        let found = self.ask_bucket(&bucket, String::new(), KeyValueDo::ListKeys(from)).await?;
-        Ok(found.and_then(|found| match found {
-            KeyValueFound::Keys(keys) => {
-                let cursor = (keys.len() == KEYS_IN_A_PAGE).then(|| from.saturating_add(KEYS_IN_A_PAGE as u64));
-                Ok(store::KeyResponse { keys, cursor })
-            }
-            _ => Err(unexpected()),
-        }))
+        let after = match cursor {
+            None => None,
+            Some(cursor) => match self.ctx().table.get(&bucket)?.cursors.end(cursor) {
+                None => return Ok(Err(no_cursor(cursor))),
+                end => end,
+            },
+        };
+        let keys = match self.ask_bucket(&bucket, String::new(), KeyValueDo::ListKeys(after)).await? {
+            Ok(KeyValueFound::Keys(keys)) => keys,
+            Ok(_) => return Ok(Err(unexpected())),
+            Err(error) => return Ok(Err(error)),
+        };
+        let end = keys.last().filter(|_| keys.len() == KEYS_IN_A_PAGE).cloned();
+        let cursor = match end {
+            Some(end) => Some(self.ctx().table.get_mut(&bucket)?.cursors.give(end)),
+            None => None,
+        };
+        Ok(Ok(store::KeyResponse { keys, cursor }))
     }
 
     fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
@@ -112,6 +149,26 @@ impl Guest {
     }
 }
 
+fn no_cursor(cursor: u64) -> store::Error {
+    let text = format!("{cursor} is none of the last {CURSORS} cursors of this bucket: begin again without one");
+    store::Error::Other(text)
+}
+
 fn unexpected() -> store::Error {
     store::Error::Other("the host gave another answer than it was asked for".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_cursors_hold() {
+        let mut cursors = Cursors::default();
+        let given: Vec<u64> = (0..=CURSORS).map(|n| cursors.give(format!("k{n}"))).collect();
+        assert_eq!(cursors.end(given[0]), None);
+        assert_eq!(cursors.end(given[1]).as_deref(), Some("k1"));
+        assert_eq!(cursors.end(given[CURSORS]), Some(format!("k{CURSORS}")));
+        assert_eq!((cursors.end(0), cursors.end(u64::MAX)), (None, None));
+    }
 }

@@ -169,7 +169,7 @@ fn the_parts_of_a_join_are_read_one_by_one() {
 
 #[test]
 fn lists_are_read_in_order() {
-    for sql in [waiting::SCHEDULED, results::QUEUES] {
+    for sql in [waiting::SCHEDULED, results::QUEUES, values::KEYS, values::KEYS_AFTER] {
         let steps = steps_of(sql);
         assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE") || step.starts_with("SCAN")), "{steps:?}");
     }

@@ -14,6 +14,14 @@ use crate::store::{Place, Result, Unkept, Values};
 const VALUE: &str = "SELECT body FROM value
                      WHERE tenant = (SELECT id FROM tenant WHERE name = ?1) AND bucket = ?2 AND key = ?3";
 
+/// The first keys of a bucket.
+pub(super) const KEYS: &str = "SELECT key FROM value
+    WHERE tenant = (SELECT id FROM tenant WHERE name = ?1) AND bucket = ?2 AND key >= ?3 ORDER BY key LIMIT ?4";
+
+/// The first keys of a bucket after one.
+pub(super) const KEYS_AFTER: &str = "SELECT key FROM value
+    WHERE tenant = (SELECT id FROM tenant WHERE name = ?1) AND bucket = ?2 AND key > ?3 ORDER BY key LIMIT ?4";
+
 #[async_trait]
 impl Values for FileStore {
     async fn value(&self, place: Place) -> Result<Option<Bytes>> {
@@ -66,15 +74,21 @@ impl Values for FileStore {
         self.writer.run(Need::DURABLE, drop).await
     }
 
-    async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
-        let sql = "SELECT key FROM value WHERE tenant = (SELECT id FROM tenant WHERE name = ?1) AND bucket = ?2
-                   ORDER BY key LIMIT ?3 OFFSET ?4";
+    async fn keys_of_values(
+        &self,
+        tenant: TenantId,
+        bucket: String,
+        after: Option<String>,
+        max: usize,
+    ) -> Result<Vec<String>> {
         let read = move |db: &rusqlite::Connection| {
-            let (max, skip) = (signed(max as u64), signed(skip));
-            let mut statement = db.prepare_cached(sql)?;
-            statement.query_map(params![tenant.as_str(), bucket, max, skip], |row| row.get(0))?.collect()
+            let mut statement = db.prepare_cached(if after.is_some() { KEYS_AFTER } else { KEYS })?;
+            let after = after.unwrap_or_default();
+            statement
+                .query_map(params![tenant.as_str(), bucket, after, signed(max as u64)], |row| row.get(0))?
+                .collect()
         };
-        self.readers.run(read).await
+        self.lists.run(read).await
     }
 }
 

@@ -39,13 +39,19 @@ impl Values for MemoryStore {
         Ok(())
     }
 
-    async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
+    async fn keys_of_values(
+        &self,
+        tenant: TenantId,
+        bucket: String,
+        after: Option<String>,
+        max: usize,
+    ) -> Result<Vec<String>> {
         let inner = self.open()?;
-        let first = Place { tenant, bucket, key: String::new() };
-        let from = inner.values.range(&first..).map(|(place, _)| place);
+        let is_first = after.is_none();
+        let first = Place { tenant, bucket, key: after.unwrap_or_default() };
+        let from = inner.values.range(&first..).map(|(place, _)| place).filter(|place| is_first || **place != first);
         let of_bucket = from.take_while(|place| place.tenant == first.tenant && place.bucket == first.bucket);
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        Ok(of_bucket.skip(skip).take(max).map(|place| place.key.clone()).collect())
+        Ok(of_bucket.take(max).map(|place| place.key.clone()).collect())
     }
 }
 

@@ -18,14 +18,15 @@ struct Args<'a> {
     /// As a text: the server's scripts know no large numbers.
     by: String,
     most_bytes: u64,
-    skip: u64,
+    /// Of keys: all of them, not those after `key`.
+    is_first: bool,
     max: u64,
 }
 
 impl<'a> Args<'a> {
     fn of(what: &'a str, place: &'a Place) -> Self {
         let Place { tenant, bucket, key } = place;
-        Self { what, tenant, bucket, key, by: String::new(), most_bytes: 0, skip: 0, max: 0 }
+        Self { what, tenant, bucket, key, by: String::new(), most_bytes: 0, is_first: false, max: 0 }
     }
 }
 
@@ -66,9 +67,16 @@ impl Values for RedisStore {
         self.link.ask::<i64>(Script::Values, &Args::of("clear", &place)).await.map(drop)
     }
 
-    async fn keys_of_values(&self, tenant: TenantId, bucket: String, skip: u64, max: usize) -> Result<Vec<String>> {
-        let place = Place { tenant, bucket, key: String::new() };
-        let args = Args { skip: skip.min(MOST), max: (max as u64).min(MOST), ..Args::of("keys", &place) };
+    async fn keys_of_values(
+        &self,
+        tenant: TenantId,
+        bucket: String,
+        after: Option<String>,
+        max: usize,
+    ) -> Result<Vec<String>> {
+        let is_first = after.is_none();
+        let place = Place { tenant, bucket, key: after.unwrap_or_default() };
+        let args = Args { is_first, max: (max as u64).min(MOST), ..Args::of("keys", &place) };
         if args.max == 0 { Ok(Vec::new()) } else { self.link.ask(Script::Values, &args).await }
     }
 }

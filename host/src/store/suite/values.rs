@@ -8,6 +8,7 @@ use crate::store::{Place, Unkept, VALUE_OVERHEAD_BYTES};
 for_each_backend!(
     a_value_is_found_where_it_was_kept_and_nowhere_else,
     keys_come_in_order_page_by_page,
+    keys_that_go_meanwhile_hide_no_others,
     numbers_add_up_and_others_do_not,
     a_tenant_keeps_as_much_as_it_may,
     all_values_of_a_tenant_are_dropped_together
@@ -51,12 +52,33 @@ async fn keys_come_in_order_page_by_page(bench: Bench) {
     }
     keep(&bench, &place("other", "d"), b"x", u64::MAX).await.unwrap();
     bench.store.drop_value(place("b", "c")).await.unwrap();
-    let keys = async |skip, max| bench.store.keys_of_values(tenant(), "b".to_owned(), skip, max).await.unwrap();
-    assert_eq!(keys(0, 99).await, ["", "B", "a", "a b", "b", "é"]);
-    assert_eq!(keys(2, 2).await, ["a", "a b"]);
-    assert_eq!(keys(6, 2).await, [""; 0]);
-    assert_eq!(keys(u64::MAX, 2).await, [""; 0]);
-    assert_eq!(keys(0, 0).await, [""; 0]);
+    let keys = async |after: Option<&str>, max| {
+        bench.store.keys_of_values(tenant(), "b".to_owned(), after.map(str::to_owned), max).await.unwrap()
+    };
+    assert_eq!(keys(None, 99).await, ["", "B", "a", "a b", "b", "é"]);
+    assert_eq!(keys(Some(""), 2).await, ["B", "a"]);
+    assert_eq!(keys(Some("B"), 2).await, ["a", "a b"]);
+    assert_eq!(keys(Some("a c"), 9).await, ["b", "é"], "none that is there");
+    assert_eq!(keys(Some("é"), 2).await, [""; 0]);
+    assert_eq!(keys(None, 0).await, [""; 0]);
+}
+
+async fn keys_that_go_meanwhile_hide_no_others(bench: Bench) {
+    let all: Vec<String> = (0..9).map(|n| format!("k{n}")).collect();
+    for key in &all {
+        keep(&bench, &place("b", key), b"x", u64::MAX).await.unwrap();
+    }
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = bench.store.keys_of_values(tenant(), "b".to_owned(), after.clone(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.clone());
+        for key in &page {
+            assert!(bench.store.drop_value(place("b", key)).await.unwrap());
+        }
+        found.extend(page);
+    }
+    assert_eq!(found, all);
 }
 
 async fn numbers_add_up_and_others_do_not(mut bench: Bench) {
@@ -108,7 +130,7 @@ async fn all_values_of_a_tenant_are_dropped_together(mut bench: Bench) {
     for gone in [place("b", "k"), place("c", "k")] {
         assert_eq!(found(&bench, &gone).await, None);
     }
-    assert_eq!(bench.store.keys_of_values(tenant(), "b".to_owned(), 0, 9).await.unwrap(), [""; 0]);
+    assert_eq!(bench.store.keys_of_values(tenant(), "b".to_owned(), None, 9).await.unwrap(), [""; 0]);
     assert_eq!(found(&bench, &other).await.as_deref(), Some(&b"x"[..]));
     assert_eq!(keep(&bench, &place("b", "k"), b"x", VALUE_OVERHEAD_BYTES + 3).await, Ok(()), "and their room is free");
 }

@@ -4,7 +4,9 @@ local buckets, room = K.value_buckets(A.tenant), K.value_room(A.tenant)
 local values, keys = K.values(A.tenant, A.bucket), K.value_keys(A.tenant, A.bucket)
 
 if A.what == 'get' then return call('HGET', values, A.key) end
-if A.what == 'keys' then return call('ZRANGE', keys, int(A.skip), int(A.skip + A.max - 1)) end
+if A.what == 'keys' then
+  return call('ZRANGEBYLEX', keys, A.is_first and '-' or '(' .. A.key, '+', 'LIMIT', 0, int(A.max))
+end
 
 if A.what == 'clear' then
   for _, bucket in ipairs(call('SMEMBERS', buckets)) do
