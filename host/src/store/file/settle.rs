@@ -38,6 +38,15 @@ pub(super) struct Ending {
     room: Room,
 }
 
+/// What of a settlement is kept as it is; the rest becomes text.
+struct Whole {
+    verdict: Verdict,
+    publish: Plan,
+    children: Vec<ResultTuple>,
+    grown: Vec<(TaskId, u32)>,
+    arrival: Option<Arrival>,
+}
+
 /// A task whose message has been taken, so that its end can be written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ender {
@@ -62,20 +71,35 @@ impl Ender {
 
 impl Ending {
     pub(super) fn of(mut settlement: Settlement) -> Result<Self> {
-        let publish = std::mem::take(&mut settlement.publish);
-        Self::publishing(publish, &settlement)
+        planned_only(&settlement)?;
+        let whole = Whole {
+            verdict: std::mem::replace(&mut settlement.verdict, Verdict::Requeued),
+            publish: std::mem::take(&mut settlement.publish),
+            children: std::mem::take(&mut settlement.children),
+            grown: std::mem::take(&mut settlement.grown),
+            arrival: settlement.arrival.take(),
+        };
+        Self::with(whole, &settlement)
     }
 
     /// Of one that is needed afterwards. What is not written of it, such as its events, is not copied.
     pub(super) fn of_kept(settlement: &Settlement) -> Result<Self> {
-        Self::publishing(settlement.publish.clone(), settlement)
+        planned_only(settlement)?;
+        let whole = Whole {
+            verdict: settlement.verdict.clone(),
+            publish: settlement.publish.clone(),
+            children: settlement.children.clone(),
+            grown: settlement.grown.clone(),
+            arrival: settlement.arrival.clone(),
+        };
+        Self::with(whole, settlement)
     }
 
-    fn publishing(publish: Plan, settlement: &Settlement) -> Result<Self> {
-        planned_only(settlement)?;
+    fn with(whole: Whole, settlement: &Settlement) -> Result<Self> {
+        let Whole { verdict, publish, children, grown, arrival } = whole;
         let used = Used::by(settlement);
         let worker = Some(&settlement.worker).filter(|worker| !worker.is_empty()).cloned();
-        let outcome = Transition::of(settlement.verdict.clone(), settlement.ignore_result, settlement.ignore_errors);
+        let outcome = Transition::of(verdict, settlement.ignore_result, settlement.ignore_errors);
         let swap = match &outcome.next {
             Next::Swap(next) => Some(Written::of((**next).clone())?),
             Next::End | Next::Requeue | Next::Leave => None,
@@ -89,9 +113,9 @@ impl Ending {
             used,
             log: if settlement.log.is_empty() { None } else { Some(text(&settlement.log)?) },
             publish: WrittenPlan::of(publish)?,
-            children: settlement.children.clone(),
-            grown: settlement.grown.clone(),
-            arrival: settlement.arrival.clone(),
+            children,
+            grown,
+            arrival,
             room: settlement.room,
         })
     }
