@@ -8,7 +8,7 @@ use lovage_model::{Arrival, Followed, Join, Message, Plan, TaskId, TenantId, The
 use super::MemoryStore;
 use super::tasks::{Owned, Tasks};
 use crate::store::advance::{MAX_PARTS_BYTES, is_complete, too_large};
-use crate::store::record::Place;
+use crate::store::record::{MAX_LEASED_BYTES, Place};
 use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result};
 
 #[derive(Default)]
@@ -106,6 +106,12 @@ impl OpenJoins {
         self.rings = !self.ended.is_empty();
     }
 
+    /// How long that is which somebody is told.
+    fn bytes(&self, left: &Left) -> usize {
+        let of_join = || self.open.get(&left.of).filter(|join| !join.is_too_large()).map_or(0, |join| join.bytes);
+        left.arrival.as_ref().map_or_else(of_join, Arrival::bytes)
+    }
+
     fn read(&self, key: i64) -> Option<Ended> {
         let Left { of, arrival } = self.ended.get(&key)?;
         let outcome = match (arrival, self.open.get(of)) {
@@ -133,7 +139,15 @@ impl OpenJoins {
 impl Joins for MemoryStore {
     async fn ended(&self, max: usize) -> Result<Vec<Ended>> {
         let joins = &self.open()?.tasks.joins;
-        Ok(joins.ended.keys().take(max).filter_map(|&key| joins.read(key)).collect())
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for (&key, left) in joins.ended.iter().take(max) {
+            bytes += joins.bytes(left);
+            if bytes > MAX_LEASED_BYTES && !found.is_empty() {
+                break;
+            }
+            found.extend(joins.read(key));
+        }
+        Ok(found)
     }
 
     async fn any_ended(&self) {

@@ -12,6 +12,7 @@ for_each_backend!(
     an_order_counts_as_a_part,
     a_task_counts_once,
     of_parts_that_do_not_fit_into_memory_that_alone_is_told,
+    as_many_ends_are_read_as_fit_into_memory,
     a_join_can_grow,
     what_comes_after_the_last_part_is_passed_over,
     a_join_may_be_a_part_itself,
@@ -99,6 +100,20 @@ async fn of_parts_that_do_not_fit_into_memory_that_alone_is_told(mut bench: Benc
     assert_eq!(parts(&ended[1]), [value("5")], "it keeps no other from being followed");
     bench.follow(ended[0].key, last(vec![(id("body"), fails_with(None, at(2)))]), at(2)).await;
     assert_eq!(bench.ended_one().await.id, id("small"));
+}
+
+async fn as_many_ends_are_read_as_fit_into_memory(bench: Bench) {
+    let large = value(&format!("\"{}\"", "x".repeat(40 << 20)));
+    for (group, name) in [("g", "a"), ("h", "b")] {
+        bench.plan(header(group, &[name], Then::Next), at(0)).await;
+        let key = bench.lease_one(at(1)).await.key;
+        bench.store.commit(key, arriving(success("1"), large.clone(), at(1))).await.unwrap();
+    }
+    for group in ["g", "h"] {
+        let ended = bench.ended_one().await;
+        assert_eq!((&ended.id, parts(&ended).len()), (&id(group), 1));
+        bench.follow(ended.key, last(vec![]), at(2)).await;
+    }
 }
 
 async fn a_join_can_grow(mut bench: Bench) {
