@@ -37,8 +37,8 @@ impl Used {
     pub(super) fn add(&mut self, other: Self) {
         self.attempts += other.attempts;
         self.fuel = self.fuel.saturating_add(other.fuel);
-        self.cpu_micros += other.cpu_micros;
-        self.kib_millis += other.kib_millis;
+        self.cpu_micros = self.cpu_micros.saturating_add(other.cpu_micros);
+        self.kib_millis = self.kib_millis.saturating_add(other.kib_millis);
     }
 
     /// What it is to people.

@@ -16,6 +16,7 @@ use rusqlite::{Connection, ffi, types::Type};
 use super::draft::Marks;
 use super::heads::Heads;
 use crate::store::admission::Backlog;
+use crate::store::metering::Used;
 
 /// Whether a message is scheduled in a line that is not there. It looks at one of each line.
 const LOST: &str = "
@@ -90,6 +91,8 @@ pub(super) struct Book {
     waiting: HashMap<i64, (i64, i64)>,
     leases: HashMap<i64, Held>,
     lapses: BTreeSet<(i64, i64)>,
+    /// What attempts that have ended since the last commit have used, by tenant and day.
+    pub(super) used: BTreeMap<(i64, i64), Used>,
     pub(super) next: Counters,
     saved: Counters,
     next_token: i64,
@@ -119,6 +122,7 @@ impl Book {
             waiting: HashMap::new(),
             leases: HashMap::new(),
             lapses: BTreeSet::new(),
+            used: BTreeMap::new(),
             next,
             saved: next,
             // Each opening has a range of tokens of its own, so none is given twice.
@@ -313,11 +317,13 @@ impl Book {
             }
         }
         self.saved = self.next;
+        self.used.clear();
         self.journal.clear();
     }
 
     /// Goes back to what it was at the last commit. (Numbers that were given out stay unused.)
     pub(super) fn undo(&mut self) {
+        self.used.clear();
         while let Some(change) = self.journal.pop() {
             match change {
                 Change::Tenant(name) => {

@@ -51,6 +51,7 @@ impl Ledger {
 
     /// Ends it; who is to be told.
     pub(super) fn commit(&mut self) -> rusqlite::Result<Rung> {
+        self.write_used()?;
         let touched = self.book.touched();
         for &id in &touched {
             let line = self.book.line(id);

@@ -42,22 +42,24 @@ impl Metering for FileStore {
     }
 }
 
+/// Adds what a tenant has used to a day. Sums end at the largest number that there is: in SQLite they would become floats.
+pub(super) const ADD: &str = "
+    INSERT INTO metered VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET attempts = attempts + ?3,
+    fuel = min(fuel, 9223372036854775807 - ?4) + ?4, cpu_micros = cpu_micros + ?5, kib_millis = kib_millis + ?6";
+
 impl Ledger {
-    /// Adds what an attempt used to the day on which it ended.
-    pub(super) fn meter(&self, tenant: i64, at: Timestamp, used: Used) -> rusqlite::Result<()> {
+    /// Counts what an attempt used on the day on which it ended.
+    pub(super) fn meter(&mut self, tenant: i64, at: Timestamp, used: Used) {
+        self.book.used.entry((tenant, day(at))).or_default().add(used);
+    }
+
+    /// Writes what was counted in this transaction: one row for each tenant, however many attempts ended.
+    pub(super) fn write_used(&self) -> rusqlite::Result<()> {
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        // Sums end at the largest number that there is: in SQLite they would become floats.
-        self.run(
-            "INSERT INTO metered VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET attempts = attempts + ?3,
-             fuel = min(fuel, 9223372036854775807 - ?4) + ?4, cpu_micros = cpu_micros + ?5, kib_millis = kib_millis + ?6",
-            params![
-                tenant,
-                day(at),
-                signed(used.attempts),
-                signed(used.fuel),
-                signed(used.cpu_micros),
-                signed(used.kib_millis)
-            ],
-        )
+        for ((tenant, day), Used { attempts, fuel, cpu_micros, kib_millis }) in &self.book.used {
+            let sums = [*attempts, *fuel, *cpu_micros, *kib_millis].map(signed);
+            self.run(ADD, params![tenant, day, sums[0], sums[1], sums[2], sums[3]])?;
+        }
+        Ok(())
     }
 }

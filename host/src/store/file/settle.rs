@@ -162,7 +162,7 @@ impl Ledger {
             (Next::End | Next::Leave | Next::Swap(_), None) => {}
         }
         if let Some(used) = ending.used {
-            self.meter(tenant, ending.at, used)?;
+            self.meter(tenant, ending.at, used);
         }
         self.write_state(ender, ending)?;
         self.write_result(ender, ending)?;

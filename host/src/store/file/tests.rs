@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 use crate::store::suite::{ask, at, failure, id, ids, message, settlement, success, tenant};
 use crate::store::{
-    Broker, Completed, Fenced, Filter, Joins, Modules, Orders, Page, Results, Schedules, Submitted, Upload,
+    Broker, Completed, Fenced, Filter, Joins, Metering, Modules, Orders, Page, Results, Schedules, Submitted, Upload,
 };
 
 impl FileStore {
@@ -415,6 +415,40 @@ async fn an_outcome_is_recorded_once_whoever_has_the_database_lets_go() {
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(store.commit(key, end()).await.unwrap(), Fenced::Applied);
     assert_eq!(store.commit(key, end()).await.unwrap(), Fenced::Refused, "it ends once");
+}
+
+#[tokio::test]
+async fn what_a_batch_has_used_is_one_row_and_goes_with_the_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["a", "b", "c"]).await.unwrap();
+    let leases = store.lease(ask(9, at(0))).await.unwrap().leases;
+    let batch: Vec<_> = leases.iter().map(|lease| (lease.key, settlement(success("1"), at(1)))).collect();
+    let failed = |ledger: &mut Ledger| {
+        ledger.meter(1, at(1), crate::store::metering::Used { attempts: 9, ..Default::default() });
+        Err::<(), _>(rusqlite::Error::InvalidQuery)
+    };
+    assert!(store.writer.run(Need::BRIEF, failed).await.is_err());
+    assert_eq!(store.commit_all(&batch).await.unwrap(), [Fenced::Applied, Fenced::Applied, Fenced::Applied]);
+    let written =
+        |ledger: &mut Ledger| Ok(ledger.db.prepare_cached(metering::ADD)?.reset_status(rusqlite::StatementStatus::Run));
+    assert_eq!(store.writer.run(Need::BRIEF, written).await.unwrap(), 1);
+    let days = store.metered(&tenant(), at(0)).await.unwrap();
+    assert_eq!(days.iter().map(|day| (day.attempts, day.fuel)).collect::<Vec<_>>(), [(3, 21)]);
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_without_a_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["a"]).await.unwrap();
+    let key = store.lease(ask(1, at(0))).await.unwrap().leases[0].key;
+    let changes = async || store.writer.run(Need::BRIEF, |ledger| Ok(ledger.db.total_changes())).await.unwrap();
+    let before = changes().await;
+    assert!(store.renew(vec![key], at(60)).await.unwrap().is_empty());
+    assert_eq!(changes().await, before);
+    assert!(store.lease(ask(1, at(50))).await.unwrap().leases.is_empty(), "it holds");
+    assert_eq!(ids(&store.lease(ask(1, at(60))).await.unwrap().leases), ["a"], "as long as it was renewed for");
 }
 
 #[tokio::test]
