@@ -140,12 +140,8 @@ async fn a_database_that_was_moved_away_finds_its_components_when_it_is_back() {
 
 #[test]
 fn what_is_given_back_costs_what_was_leased_however_many_tasks_there_are() {
-    let db = Connection::open_in_memory().unwrap();
-    schema::STEPS.iter().for_each(|step| db.execute_batch(step).unwrap());
     for sql in schema::GIVE_BACK.split(';') {
-        let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let steps = plan.query_map([], |row| row.get::<_, String>("detail")).unwrap();
-        let steps: Vec<_> = steps.map(std::result::Result::unwrap).collect();
+        let steps = steps_of(sql);
         assert!(!steps.iter().any(|step| step.starts_with("SCAN task")), "{sql}: {steps:?}");
     }
 }
@@ -244,14 +240,10 @@ async fn a_filter_that_few_pass_is_walked_in_pieces_and_finds_all_of_them() {
 
 #[test]
 fn a_list_of_what_runs_looks_at_what_runs() {
-    let db = Connection::open_in_memory().unwrap();
-    schema::STEPS.iter().for_each(|step| db.execute_batch(step).unwrap());
     let running = Filter { state: Some(State::Started), limit: 1, ..Filter::default() };
     let values = [(":tenant", "1"), (":before", "9"), (":state", "'STARTED'"), (":limit", "1")];
     let sql = values.iter().fold(results::rows_of(&running), |sql, (name, value)| sql.replace(name, value));
-    let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-    let steps = plan.query_map([], |row| row.get::<_, String>("detail")).unwrap();
-    let steps: Vec<_> = steps.map(std::result::Result::unwrap).collect();
+    let steps = steps_of(&sql);
     assert!(steps.iter().any(|step| step.starts_with("SEARCH t USING INTEGER PRIMARY KEY")), "{steps:?}");
 }
 
