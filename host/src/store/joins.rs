@@ -25,7 +25,8 @@ pub struct Ended {
 pub enum Completed {
     /// A task.
     Task(Arrival),
-    /// All parts of a join, by their place in the list, the older first within one place.
+    /// All parts of a join, by their place in the list, the older first within one place. Where they are more than fits into memory
+    /// one failure stands for all of them.
     Join {
         /// What they ended with.
         parts: Vec<Arrival>,
