@@ -7,7 +7,8 @@
 //! it stands behind those that came too late before it, and those whose time is after that stand behind it.
 //!
 //! Times that were promised to messages that are gone, or by a limit that holds no more, would keep all that come later waiting for
-//! nothing: such a line is found [stale](Rates::stale), and begins anew with those who are there.
+//! nothing: such a line is found [stale](Rates::stale), and begins anew with those who are there. So does one of a clock that was
+//! set back since: its times are further away than they were meant to be.
 //!
 //! Absent: what is in force (the caller says for each message), and other hosts.
 
@@ -62,6 +63,8 @@ struct Bucket {
     limit: Option<RateLimit>,
     /// Nobody starts before this time.
     next: Timestamp,
+    /// So long after the last start that is; nothing: none has started in this line.
+    apart: Duration,
     /// The next time for who came too late for its own.
     behind: Timestamp,
     /// The next time that is nobody's.
@@ -97,7 +100,7 @@ impl Rates {
     ) -> Turn {
         let Some(per_second) = limits.message.per_second() else { return Turn::Now };
         self.forget_old(now);
-        let new = || Bucket::new(limits.task, now, now);
+        let new = || Bucket::new(limits.task, now, Duration::ZERO, now);
         let bucket = self.buckets.entry((tenant.clone(), task.clone())).or_insert_with(new);
         let before = bucket.promised.len();
         let turn = bucket.turn(number, interval(per_second), now);
@@ -117,17 +120,18 @@ impl Rates {
     }
 
     /// The tasks whose lines are to begin anew: their limit is another now, or nobody has come for a time though the store had
-    /// nothing more to give at `emptied`.
+    /// nothing more to give at `emptied`, or the clock was set back.
     pub(super) fn stale(
         &self,
         emptied: Timestamp,
         now: Timestamp,
         limit: impl Fn(&TenantId, &TaskName) -> Option<RateLimit>,
     ) -> Vec<(TenantId, TaskName)> {
-        let buckets = self.buckets.iter().filter(|(_, bucket)| bucket.may_begin_anew(now));
-        let stale = buckets
-            .filter(|((tenant, task), bucket)| bucket.stands_still(emptied) || bucket.limit != limit(tenant, task));
-        stale.map(|(of, _)| of.clone()).collect()
+        let is_stale = |((tenant, task), bucket): &(&(TenantId, TaskName), &Bucket)| {
+            let has_changed = || bucket.stands_still(emptied) || bucket.limit != limit(tenant, task);
+            bucket.is_set_back(now) || (bucket.may_begin_anew(now) && has_changed())
+        };
+        self.buckets.iter().filter(is_stale).map(|(of, _)| of.clone()).collect()
     }
 
     /// What was promised about a task and is not due yet.
@@ -144,7 +148,8 @@ impl Rates {
         self.promised -= old.promised.len();
         if old.limit == limit {
             // What has started counts.
-            self.buckets.insert(of, Bucket::new(limit, old.next, now));
+            let next = old.next.min(now.after(old.apart));
+            self.buckets.insert(of, Bucket::new(limit, next, old.apart, now));
         }
     }
 
@@ -163,16 +168,20 @@ impl Rates {
 }
 
 impl Bucket {
-    fn new(limit: Option<RateLimit>, next: Timestamp, now: Timestamp) -> Self {
-        Self { since: now, limit, next, behind: next, free: next, promised: HashMap::new() }
+    fn new(limit: Option<RateLimit>, next: Timestamp, apart: Duration, now: Timestamp) -> Self {
+        Self { since: now, limit, next, apart, behind: next, free: next, promised: HashMap::new() }
     }
 
     fn turn(&mut self, number: i64, interval: Duration, now: Timestamp) -> Turn {
+        // Those that wait in a line are looked at again together, once it is found stale.
+        if self.promised.is_empty() && self.is_set_back(now) {
+            *self = Self::new(self.limit, now.after(self.apart), self.apart, now);
+        }
         let Some(&promise) = self.promised.get(&number) else {
             let at = self.free.max(self.behind).max(self.next).max(now);
             self.free = at.after(interval);
             if at <= now {
-                self.next = self.free;
+                self.start(at, interval);
                 return Turn::Now;
             }
             return self.promise(number, at, false);
@@ -184,13 +193,17 @@ impl Bucket {
         let at = promise.at.max(now.before(IN_TIME)).max(self.next);
         // Those that came too late before it go first.
         if at <= now && (promise.again || self.behind <= now) {
-            self.next = at.after(interval);
+            self.start(at, interval);
             self.promised.remove(&number);
             return Turn::Now;
         }
         let at = self.behind.max(self.next);
         self.behind = at.after(interval);
         self.promise(number, at, true)
+    }
+
+    fn start(&mut self, at: Timestamp, apart: Duration) {
+        (self.next, self.apart) = (at.after(apart), apart);
     }
 
     fn promise(&mut self, number: i64, at: Timestamp, again: bool) -> Turn {
@@ -202,6 +215,11 @@ impl Bucket {
     fn stands_still(&self, emptied: Timestamp) -> bool {
         let gone = emptied.before(GONE_AFTER);
         self.promised.values().any(|promise| promise.at >= self.next && promise.at < gone)
+    }
+
+    /// Whether its last start is yet to come: it was by a clock that was set back since.
+    fn is_set_back(&self, now: Timestamp) -> bool {
+        self.next > now.after(self.apart)
     }
 
     fn may_begin_anew(&self, now: Timestamp) -> bool {
@@ -347,6 +365,28 @@ mod tests {
         // What has started by the same limit counts.
         void(&mut rates, "100/s", 1000);
         assert_eq!(turn(&mut rates, 8, "100/s", 1000), Turn::At(at(1010)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_waiting_for_longer_than_its_turn() {
+        let mut rates = Rates::default();
+        assert_eq!(turn(&mut rates, 1, "1/s", 3_600_000), Turn::Now);
+        assert_eq!(turn(&mut rates, 2, "1/s", 0), Turn::At(at(1000)), "its start counts");
+        assert_eq!(turn(&mut rates, 2, "1/s", 1000), Turn::Now);
+        // Of a line that has promised times those are all void.
+        let mut rates = Rates::default();
+        for number in 0..3 {
+            turn(&mut rates, number, "1/s", 3_600_000);
+        }
+        assert!(!is_stale(&rates, "1/s", 0, 3_600_000));
+        assert!(is_stale(&rates, "1/s", 0, 0));
+        assert_eq!(void(&mut rates, "1/s", 0), [(1, at(3_601_000)), (2, at(3_602_000))]);
+        assert!(!is_stale(&rates, "1/s", 0, 0));
+        assert_eq!(turn(&mut rates, 1, "1/s", 0), Turn::At(at(1000)));
+        assert_eq!(turn(&mut rates, 2, "1/s", 0), Turn::At(at(2000)));
+        // A line that is long is none of those.
+        let rates = waited_for(100, "1/h");
+        assert!(!is_stale(&rates, "1/h", 0, 1000));
     }
 
     #[test]
