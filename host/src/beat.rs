@@ -16,6 +16,7 @@ mod sending;
 mod timetable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lovage_model::{EntryName, PeriodicTask, ResultTuple, TaskId, TenantId, Timestamp};
@@ -93,8 +94,8 @@ pub struct Beat {
     hub: Arc<Hub>,
     access: Arc<Access>,
     limits: queue::Limits,
-    /// Since when this daemon runs.
-    awake: Timestamp,
+    /// Since when this daemon runs, in microseconds since 1970.
+    awake: AtomicI64,
     changed: Notify,
     failing: Mutex<HashMap<(TenantId, EntryName), Failing>>,
     /// What there is, as it was read last.
@@ -112,7 +113,7 @@ impl Beat {
         access: Arc<Access>,
         limits: queue::Limits,
     ) -> Self {
-        let awake = clock::now();
+        let awake = AtomicI64::new(clock::now().as_micros());
         let (changed, failing, known, declared) = Default::default();
         Self { store, modules, hub, access, limits, awake, changed, failing, known, declared }
     }
@@ -236,11 +237,17 @@ impl Beat {
     fn shown(&self, periodic: Periodic, now: Timestamp) -> Shown {
         let key = (periodic.tenant.clone(), periodic.name.clone());
         let last_error = self.failing().get(&key).map(|failing| failing.why.clone());
-        let next_run_at = match due(&periodic, self.awake, now) {
+        let next_run_at = match due(&periodic, self.awake(now), now) {
             Due::Now(slot) => Some(slot),
             other => other.later(),
         };
         Shown { periodic, next_run_at, last_error }
+    }
+
+    /// Since when this daemon runs, by the clock as it is: it may have been set back since.
+    fn awake(&self, now: Timestamp) -> Timestamp {
+        let now = now.as_micros();
+        Timestamp::from_micros(self.awake.fetch_min(now, Ordering::Relaxed).min(now))
     }
 
     fn forget_error(&self, tenant: &TenantId, name: &EntryName) {
@@ -267,7 +274,8 @@ fn changed(
         entry,
         of_config,
         declared_by: old.filter(|_| of_config).map(|old| old.declared_by.clone()).unwrap_or_default(),
-        since: kept.map_or(now, |old| old.since),
+        // Not one of a clock that was ahead.
+        since: kept.map_or(now, |old| old.since.min(now)),
         last_run: old.and_then(|old| old.last_run),
         total_run_count: old.map_or(0, |old| old.total_run_count),
     }

@@ -47,7 +47,7 @@ pub use fanout::Fanout;
 pub use joins::{ChordEnd, Completed, Ended, FollowUp, Joins};
 pub use metering::Metering;
 pub use record::{MAX_LISTED_BYTES, json_bytes};
-pub use schedules::{LastRun, Periodic, Schedules};
+pub use schedules::{LastRun, Periodic, Schedules, wrong_from};
 pub use sharing::{Share, Shares};
 pub use values::{Place, Unkept, VALUE_OVERHEAD_BYTES, Values};
 pub use waiting::Waiting;

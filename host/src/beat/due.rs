@@ -3,7 +3,7 @@
 use lovage_model::{PeriodicTask, Timestamp};
 
 use super::Timetable;
-use crate::store::Periodic;
+use crate::store::{Periodic, wrong_from};
 
 /// What a look at a periodic task says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +23,17 @@ impl Due {
     }
 }
 
-/// Whether a periodic task is due, by a daemon that runs since `awake`.
+/// Whether a periodic task is due, by a daemon that runs since `awake`. Of times that were noted by a clock which was far ahead nothing
+/// is known but that: what counts then is since when the daemon runs.
 pub fn due(periodic: &Periodic, awake: Timestamp, now: Timestamp) -> Due {
     let Periodic { entry, since, last_run, .. } = periodic;
     let table = match Timetable::of(&entry.schedule) {
         Ok(table) if entry.enabled => table,
         _ => return Due::Never,
     };
-    let done = last_run.map_or(*since, |last| last.slot.max(*since));
+    let known = |noted: Timestamp| if noted < wrong_from(now) { noted } else { awake };
+    let since = known(*since);
+    let done = last_run.map_or(since, |last| known(last.slot).max(since));
     let done = if entry.catch_up { done } else { done.max(awake) };
     match table.latest(now) {
         Some(slot) if slot > done => Due::Now(slot),

@@ -116,7 +116,7 @@ impl Beat {
             let due = match kept.due {
                 Some(Due::Never) => Due::Never,
                 Some(Due::Later(later)) if later > now && !is_set_back => Due::Later(later),
-                _ => due(&kept.periodic, self.awake, now),
+                _ => due(&kept.periodic, self.awake(now), now),
             };
             kept.due = Some(due);
             match due {

@@ -79,7 +79,7 @@ async fn beat(store: &Arc<MemoryStore>, awake: i64) -> Beat {
     let rules = Rules { message_bytes: 1000, canvas_tasks: 100, lineage_depth: 100, replacements: 100 };
     let limits = Limits { rules, room: Room { queued_tasks: 3, ..Room::UNLIMITED } };
     let hub = Arc::new(Hub::new(at(0)));
-    Beat { awake: at(awake), ..Beat::new(store, modules, hub, access, limits) }
+    Beat { awake: AtomicI64::new(at(awake).as_micros()), ..Beat::new(store, modules, hub, access, limits) }
 }
 
 async fn sent(store: &MemoryStore) -> usize {
@@ -107,6 +107,29 @@ fn what_is_due_is_the_latest_time_that_was_not_dealt_with() {
     let strict = periodic(PeriodicTask { catch_up: false, ..entry(10.0) }, 5, Some(10));
     assert_eq!(due(&strict, at(35), at(39)), Due::Later(at(40)), "missed while no daemon ran");
     assert_eq!(due(&strict, at(25), at(39)), Due::Now(at(30)), "missed by the daemon that runs");
+}
+
+#[tokio::test]
+async fn what_was_noted_by_a_clock_that_was_far_ahead_keeps_nothing_from_being_sent() {
+    const YEARS: i64 = 400_000_000;
+    let store = store().await;
+    store.set_periodic(periodic(entry(10.0), YEARS, None)).await.unwrap();
+    let (tenant, name) = (TenantId::default(), name("a"));
+    store.note_run(&tenant, &name, LastRun { slot: at(YEARS), at: at(YEARS) }).await.unwrap();
+    let beat = beat(&store, 11).await;
+    assert_eq!(beat.tick(at(12)).await, at(20));
+    beat.tick(at(20)).await;
+    assert_eq!((beat.tick(at(20)).await, sent(&store).await), (at(30), 1));
+    let shown = beat.show(&tenant, &name, at(20)).await.unwrap();
+    assert_eq!(shown.periodic.last_run, Some(LastRun { slot: at(20), at: at(20) }));
+    let strict = PeriodicTask { catch_up: false, ..entry(10.0) };
+    beat.set(&tenant, &name, strict, at(21)).await.unwrap();
+    assert_eq!(beat.show(&tenant, &name, at(21)).await.unwrap().periodic.since, at(21), "set again, it is as new");
+    // Its own clock was ahead when it started, and was set back.
+    let beat = self::beat(&store, YEARS).await;
+    beat.tick(at(29)).await;
+    beat.tick(at(30)).await;
+    assert_eq!(sent(&store).await, 2);
 }
 
 #[tokio::test]

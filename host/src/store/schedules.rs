@@ -1,6 +1,7 @@
 //! What is sent again and again, and which of its times have been dealt with.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lovage_model::{EntryName, PeriodicTask, TenantId, Timestamp};
@@ -37,6 +38,15 @@ pub struct LastRun {
     pub at: Timestamp,
 }
 
+/// What is noted for times further ahead of now than this was noted by a clock that was wrong, and counts no more. If it is less the
+/// clock was set, and what was sent is not sent again; cron draws the line there, too.
+const WRONG_CLOCK: Duration = Duration::from_secs(3 * 3600);
+
+/// From which time on what is noted is of a clock that was wrong.
+pub fn wrong_from(now: Timestamp) -> Timestamp {
+    now.after(WRONG_CLOCK)
+}
+
 /// Periodic tasks: what beat goes by.
 #[async_trait]
 pub trait Schedules: Send + Sync {
@@ -53,8 +63,8 @@ pub trait Schedules: Send + Sync {
     /// Drops a periodic task; whether there was one.
     async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool>;
 
-    /// Notes that a periodic task was sent for one of its times, and counts it; unless that time, or a later one, has
-    /// been noted before. Whether it was noted now.
+    /// Notes that a periodic task was sent for one of its times, and counts it; unless that time, or a later one before
+    /// [`wrong_from`] of when it was sent, has been noted before. Whether it was noted now.
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool>;
 }
 

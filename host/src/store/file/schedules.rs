@@ -13,7 +13,7 @@ use super::book::read_name;
 use super::ledger::Ledger;
 use super::writer::Need;
 use crate::store::schedules::skipped;
-use crate::store::{LastRun, Periodic, Result, Schedules, StoreError};
+use crate::store::{LastRun, Periodic, Result, Schedules, StoreError, wrong_from};
 
 #[async_trait]
 impl Schedules for FileStore {
@@ -52,8 +52,9 @@ impl Schedules for FileStore {
             .run(Need::DURABLE, move |ledger| {
                 let Some(number) = ledger.book.tenant(&tenant) else { return Ok(false) };
                 let sql = "UPDATE periodic SET slot = ?3, sent = ?4, count = count + 1
-                    WHERE tenant = ?1 AND name = ?2 AND (slot IS NULL OR slot < ?3)";
-                let of = params![number, name.as_str(), run.slot.as_micros(), run.at.as_micros()];
+                    WHERE tenant = ?1 AND name = ?2 AND (slot IS NULL OR slot < ?3 OR slot >= ?5)";
+                let (slot, at, wrong) = (run.slot.as_micros(), run.at.as_micros(), wrong_from(run.at).as_micros());
+                let of = params![number, name.as_str(), slot, at, wrong];
                 Ok(ledger.count(sql, of)? > 0)
             })
             .await

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use lovage_model::{EntryName, TenantId};
 
 use super::MemoryStore;
-use crate::store::{LastRun, Periodic, Result, Schedules};
+use crate::store::{LastRun, Periodic, Result, Schedules, wrong_from};
 
 #[async_trait]
 impl Schedules for MemoryStore {
@@ -37,7 +37,7 @@ impl Schedules for MemoryStore {
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
         let mut inner = self.open()?;
         let Some(periodic) = inner.periodic.get_mut(&(tenant.clone(), name.clone())) else { return Ok(false) };
-        let is_news = periodic.last_run.is_none_or(|last| last.slot < run.slot);
+        let is_news = periodic.last_run.is_none_or(|last| last.slot < run.slot || last.slot >= wrong_from(run.at));
         if is_news {
             periodic.last_run = Some(run);
             periodic.total_run_count += 1;

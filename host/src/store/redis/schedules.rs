@@ -11,7 +11,7 @@ use super::draft::text;
 use super::row::micros;
 use super::script::Script;
 use crate::store::schedules::skipped;
-use crate::store::{LastRun, Periodic, Result, Schedules};
+use crate::store::{LastRun, Periodic, Result, Schedules, wrong_from};
 
 #[derive(Default, Serialize)]
 struct Args<'a> {
@@ -21,6 +21,8 @@ struct Args<'a> {
     entry: Option<String>,
     slot: i64,
     at: i64,
+    /// From which time on what is noted does not count.
+    wrong: i64,
     /// Where the server is to go on.
     cursor: String,
 }
@@ -97,7 +99,8 @@ impl Schedules for RedisStore {
 
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
         let (slot, at) = (run.slot.as_micros(), run.at.as_micros());
-        let args = Args { what: "run", tenant: Some(tenant), name: Some(name), slot, at, ..Args::default() };
+        let wrong = wrong_from(run.at).as_micros();
+        let args = Args { what: "run", tenant: Some(tenant), name: Some(name), slot, at, wrong, ..Args::default() };
         self.link.ask(Script::Schedules, &args).await
     }
 }

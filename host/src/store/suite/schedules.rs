@@ -74,6 +74,11 @@ async fn a_time_counts_once(bench: Bench) {
     }
     let kept = only(&bench).await;
     assert_eq!((kept.last_run, kept.total_run_count), (Some(run(30)), 2));
+    // By a clock that was hours ahead: it counts no more once that is right.
+    for (slot, is_news) in [(400_000_000, true), (30, true), (30, false)] {
+        assert_eq!(bench.store.note_run(&tenant(), &new.name, run(slot)).await.unwrap(), is_news, "{slot}");
+    }
+    assert_eq!(only(&bench).await.last_run, Some(run(30)));
     let unknown = EntryName::new("unknown").unwrap();
     assert!(!bench.store.note_run(&tenant(), &unknown, run(40)).await.unwrap());
 }

@@ -36,7 +36,7 @@ local runs = 0
 local known = call('HGET', K.runs, field)
 if known then
   local slot, n = known:match('^(%S+) %S+ (%S+)$')
-  if tonumber(slot) >= A.slot then return 0 end
+  if tonumber(slot) >= A.slot and tonumber(slot) < A.wrong then return 0 end
   runs = tonumber(n)
 end
 call('HSET', K.runs, field, int(A.slot) .. ' ' .. int(A.at) .. ' ' .. int(runs + 1))
