@@ -197,7 +197,7 @@ pub struct Limits {
     pub lineage_depth: u32,
     /// Tasks that come from one submit, besides its own.
     pub lineage_tasks: u64,
-    /// What the tasks of a tenant keep in buckets, and its secrets, in bytes.
+    /// What the tasks of a tenant keep in buckets, its secrets and its saved groups, in bytes.
     pub key_value_bytes: u64,
     /// Event streams that a tenant may hold open.
     pub streams: u32,

@@ -106,7 +106,8 @@ impl Outside {
         self.store.drop_value(Place::of_secret(tenant, module, name)).await
     }
 
-    fn most_bytes(&self, own: Option<u64>) -> u64 {
+    /// How much the values and saved groups of a tenant may take together: what it may itself, or all: the least of these.
+    pub fn most_bytes(&self, own: Option<u64>) -> u64 {
         own.map_or(self.key_value_bytes, |own| own.min(self.key_value_bytes))
     }
 

@@ -334,8 +334,16 @@ pub trait Results: Send + Sync {
 /// Results of groups that somebody asked to keep, so that who has the id alone can find the members again.
 #[async_trait]
 pub trait Groups: Send + Sync {
-    /// Keeps the result of a group under its id, instead of what is there.
-    async fn save_group(&self, tenant: &TenantId, id: &TaskId, group: &ResultTuple, now: Timestamp) -> Result<()>;
+    /// Keeps the result of a group under its id, instead of what is there; whether there was room for it: groups and values of the
+    /// tenant together may then take `most_bytes`. One that takes no more than what it replaces is always kept.
+    async fn save_group(
+        &self,
+        tenant: &TenantId,
+        id: &TaskId,
+        group: &ResultTuple,
+        most_bytes: u64,
+        now: Timestamp,
+    ) -> Result<bool>;
 
     /// What was kept under an id.
     async fn group(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<ResultTuple>>;

@@ -176,7 +176,7 @@ pub struct TenantPolicy {
     /// Event streams that may be open at once on each host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams: Option<u32>,
-    /// What its tasks keep in buckets, and its secrets, keys included, in bytes.
+    /// What its tasks keep in buckets, its secrets and its saved groups, keys included, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_value_bytes: Option<u64>,
     /// Modules, by name.

@@ -9,7 +9,7 @@ use lovage_model::{ResultTuple, TaskId};
 use super::Shared;
 use super::body::{self, Cap};
 use super::input::{Named, Reads, Submits};
-use super::problem::{Failure, INVALID_REQUEST, Reply};
+use super::problem::{Failure, INVALID_REQUEST, QUOTA_EXCEEDED, Reply};
 use crate::clock;
 
 /// Keeps the result of a group as long as results are kept.
@@ -32,7 +32,13 @@ pub(crate) async fn save_group(
     }
     let now = clock::now();
     rooms.api.access.may_submit(&tenant, 1, now)?;
-    rooms.api.store.save_group(&tenant, &id, &group, now).await?;
+    let most_bytes = rooms.api.outside.most_bytes(rooms.api.access.policy(&tenant).key_value_bytes);
+    if !rooms.api.store.save_group(&tenant, &id, &group, most_bytes, now).await? {
+        return Err(QUOTA_EXCEEDED.because(format!(
+            "what the tenant's tasks keep, its secrets and its saved groups may take {most_bytes} bytes together (its \
+             key_value_bytes, or limits.key_value_bytes): take away some first"
+        )));
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -35,8 +35,8 @@ pub(crate) async fn set_secret(
     let own = rooms.api.access.policy(&tenant).key_value_bytes;
     rooms.api.outside.set_secret(tenant, &module, &name, secret, own).await?.map_err(|most_bytes| {
         QUOTA_EXCEEDED.because(format!(
-            "what the tenant's tasks keep and its secrets may take {most_bytes} bytes together (its key_value_bytes, or \
-             limits.key_value_bytes): take away some first"
+            "what the tenant's tasks keep, its secrets and its saved groups may take {most_bytes} bytes together (its \
+             key_value_bytes, or limits.key_value_bytes): take away some first"
         ))
     })?;
     Ok(StatusCode::NO_CONTENT)

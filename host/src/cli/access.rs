@@ -94,7 +94,7 @@ pub(crate) struct Add {
     /// Event streams that may be open at once on each host
     #[arg(long, value_name = "N")]
     streams: Option<u32>,
-    /// What its tasks keep in buckets, and its secrets
+    /// What its tasks keep in buckets, its secrets and its saved groups
     #[arg(long, value_name = "BYTES")]
     key_value_bytes: Option<u64>,
     /// Modules, by name

@@ -189,7 +189,7 @@ pub static KEYS: &[Key] = &[
         "limits.key_value_bytes",
         "67108864",
         Kind::Number(0, 1 << 50),
-        "What the tasks of a tenant keep in buckets, and its secrets, may take together, keys, names of buckets and 64 bytes for each included.",
+        "What the tasks of a tenant keep in buckets, its secrets and its saved groups may take together, keys, names of buckets and 64 bytes for each included.",
     ),
     key(
         "limits.deliveries",

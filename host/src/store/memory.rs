@@ -46,8 +46,8 @@ pub struct MemoryStore {
 struct Inner {
     closed: bool,
     tasks: Tasks,
-    /// When each was saved, and what.
-    groups: BTreeMap<(TenantId, TaskId), (Timestamp, ResultTuple)>,
+    /// When each was saved, what, and how much that takes.
+    groups: BTreeMap<(TenantId, TaskId), (Timestamp, ResultTuple, u64)>,
     /// Versions of each module, the oldest first.
     modules: BTreeMap<(TenantId, ModuleName), Vec<ModuleVersion>>,
     components: BTreeMap<Digest, Bytes>,
@@ -56,7 +56,7 @@ struct Inner {
     tenants: BTreeMap<TenantId, TenantView>,
     tokens: BTreeMap<TokenId, Token>,
     values: BTreeMap<Place, Bytes>,
-    /// How much each tenant's take.
+    /// How much each tenant's take, with its saved groups.
     value_room: BTreeMap<TenantId, u64>,
 }
 

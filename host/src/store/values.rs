@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lovage_model::{ModuleName, SecretName, TenantId};
+use lovage_model::{ModuleName, ResultTuple, SecretName, TaskId, TenantId};
 
-use super::Result;
+use super::{Result, StoreError};
 
 /// What each value counts beside its key and its bytes, so that empty ones are not free.
 pub const VALUE_OVERHEAD_BYTES: u64 = 64;
@@ -48,7 +48,8 @@ pub trait Values: Send + Sync {
     async fn value(&self, place: Place) -> Result<Option<Bytes>>;
 
     /// Keeps a value instead of what is there. The values of the tenant together, with their keys, the names of
-    /// their buckets and [`VALUE_OVERHEAD_BYTES`] for each, may then take `most_bytes`; one that takes no more than what it replaces is always kept.
+    /// their buckets and [`VALUE_OVERHEAD_BYTES`] for each, and its saved groups may then take `most_bytes`; one that takes no more than
+    /// what it replaces is always kept.
     async fn keep_value(&self, place: Place, value: Bytes, most_bytes: u64) -> Result<std::result::Result<(), Unkept>>;
 
     /// Adds to a number; none counts as 0. Returns the sum.
@@ -57,7 +58,7 @@ pub trait Values: Send + Sync {
     /// Drops a value; whether there was one.
     async fn drop_value(&self, place: Place) -> Result<bool>;
 
-    /// Drops all values of a tenant, of every bucket.
+    /// Drops all that a tenant keeps: the values of every bucket, and its saved groups.
     async fn drop_values(&self, tenant: TenantId) -> Result<()>;
 
     /// The keys of a bucket in the order of their bytes, those after one, `max` at most.
@@ -73,6 +74,13 @@ pub trait Values: Send + Sync {
 /// How much a value takes. The name of its bucket is kept with each.
 pub(super) fn size_of(place: &Place, value: &[u8]) -> u64 {
     (place.bucket.len() + place.key.len() + value.len()) as u64 + VALUE_OVERHEAD_BYTES
+}
+
+/// A group as it is kept, and how much it takes.
+pub(super) fn written_group(id: &TaskId, group: &ResultTuple) -> Result<(String, u64)> {
+    let body = serde_json::to_string(group).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let size = (id.as_str().len() + body.len()) as u64 + VALUE_OVERHEAD_BYTES;
+    Ok((body, size))
 }
 
 /// What a number becomes.

@@ -250,10 +250,20 @@ impl Results for Fake {
 
 #[async_trait]
 impl Groups for Fake {
-    async fn save_group(&self, _: &TenantId, id: &TaskId, group: &ResultTuple, _: Timestamp) -> Result<()> {
+    async fn save_group(
+        &self,
+        _: &TenantId,
+        id: &TaskId,
+        group: &ResultTuple,
+        most: u64,
+        _: Timestamp,
+    ) -> Result<bool> {
         drop(self.tasks()?);
-        self.groups.lock().unwrap().insert(id.clone(), group.clone());
-        Ok(())
+        let has_room = serde_json::to_vec(group).unwrap().len() as u64 <= most;
+        if has_room {
+            self.groups.lock().unwrap().insert(id.clone(), group.clone());
+        }
+        Ok(has_room)
     }
 
     async fn group(&self, _: &TenantId, id: &TaskId) -> Result<Option<ResultTuple>> {

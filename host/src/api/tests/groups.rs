@@ -27,3 +27,15 @@ async fn what_is_no_group_of_that_id_is_refused() {
     }
     assert_eq!(site.call("GET", "/v1/groups/g").await.0, 404);
 }
+
+#[tokio::test]
+async fn a_group_for_which_there_is_no_room_is_refused() {
+    let site = site().await;
+    site.send("PUT", "/v1/tenants/default", json!({"key_value_bytes": 1})).await;
+    let (status, refused) = site.send("PUT", "/v1/groups/g", json!([["g", null], []])).await;
+    assert_eq!((status, &refused["code"]), (429, &json!("quota_exceeded")));
+    assert!(
+        refused["detail"].as_str().unwrap().contains("1 bytes together (its key_value_bytes, or limits.key"),
+        "{refused}"
+    );
+}

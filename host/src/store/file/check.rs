@@ -119,13 +119,15 @@ const COUNTS: &str = "
 /// Modules without exactly one active version.
 const ACTIVE: &str = "SELECT name FROM module GROUP BY tenant, name HAVING sum(active) <> 1";
 
-/// Tenants whose values take something else than is counted; of each value what it counts beside its bytes.
+/// Tenants whose values and saved groups take something else than is counted; of each what it counts beside its bytes.
 const ROOM: &str = "
     SELECT t.name FROM tenant AS t
     LEFT JOIN value_room AS r ON r.tenant = t.id
     LEFT JOIN (SELECT tenant, sum(octet_length(bucket) + octet_length(key) + length(body) + :overhead) AS bytes FROM value GROUP BY tenant) AS v
         ON v.tenant = t.id
-    WHERE coalesce(r.bytes, 0) <> coalesce(v.bytes, 0)";
+    LEFT JOIN (SELECT tenant, sum(octet_length(id) + octet_length(body) + :overhead) AS bytes FROM saved_group GROUP BY tenant) AS g
+        ON g.tenant = t.id
+    WHERE coalesce(r.bytes, 0) <> coalesce(v.bytes, 0) + coalesce(g.bytes, 0)";
 
 /// Looks through a whole store. Fails only if it cannot be read at all.
 pub fn check(dir: &Path) -> Result<CheckReport> {

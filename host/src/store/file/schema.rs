@@ -282,6 +282,10 @@ CREATE INDEX scheduled_tenant ON scheduled (tenant, eta, pos);
 ", "
 -- The active version of a module is found without its others.
 CREATE INDEX module_active ON module (tenant, name) WHERE active;
+", "
+-- Saved groups take of the same room, as values do.
+INSERT INTO value_room SELECT tenant, sum(octet_length(id) + octet_length(body) + 64) FROM saved_group WHERE true GROUP BY tenant
+    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
 "];
 
 /// A database up to this size is looked through when it is opened; a larger one by `store check`, so that a restart

@@ -69,6 +69,7 @@ impl Values for FileStore {
         let drop = move |ledger: &mut Ledger| {
             let tenant = ledger.tenant(&tenant)?;
             ledger.run("DELETE FROM value WHERE tenant = ?1", [tenant])?;
+            ledger.run("DELETE FROM saved_group WHERE tenant = ?1", [tenant])?;
             ledger.run("DELETE FROM value_room WHERE tenant = ?1", [tenant])
         };
         self.writer.run(Need::DURABLE, drop).await
@@ -106,10 +107,7 @@ impl Ledger {
     ) -> rusqlite::Result<std::result::Result<(), Unkept>> {
         let before = self.value(place)?.map_or(0, |there| size_of(place, &there));
         let (tenant, after) = (self.tenant(&place.tenant)?, size_of(place, value));
-        let mut statement = self.db.prepare_cached("SELECT bytes FROM value_room WHERE tenant = ?1")?;
-        let taken = statement.query_row([tenant], |row| row.get::<_, i64>(0)).optional()?.unwrap_or_default();
-        drop(statement);
-        if after > before && taken.unsigned_abs() - before + after > most_bytes {
+        if !self.has_room(tenant, before, after, most_bytes)? {
             return Ok(Err(Unkept::Full));
         }
         self.run(
@@ -117,11 +115,22 @@ impl Ledger {
              ON CONFLICT (tenant, bucket, key) DO UPDATE SET body = excluded.body",
             params![tenant, place.bucket, place.key, value],
         )?;
-        self.take_room(tenant, signed(after) - signed(before))?;
         Ok(Ok(()))
     }
 
-    fn take_room(&self, tenant: i64, bytes: i64) -> rusqlite::Result<()> {
+    /// Whether there is room for something instead of what took so much before; then it is taken.
+    pub(super) fn has_room(&self, tenant: i64, before: u64, after: u64, most_bytes: u64) -> rusqlite::Result<bool> {
+        let mut statement = self.db.prepare_cached("SELECT bytes FROM value_room WHERE tenant = ?1")?;
+        let taken = statement.query_row([tenant], |row| row.get::<_, i64>(0)).optional()?.unwrap_or_default();
+        drop(statement);
+        let has_room = after <= before || taken.unsigned_abs() - before + after <= most_bytes;
+        if has_room {
+            self.take_room(tenant, signed(after) - signed(before))?;
+        }
+        Ok(has_room)
+    }
+
+    pub(super) fn take_room(&self, tenant: i64, bytes: i64) -> rusqlite::Result<()> {
         let sql = "INSERT INTO value_room VALUES (?1, ?2) ON CONFLICT DO UPDATE SET bytes = bytes + ?2";
         self.run(sql, [tenant, bytes])
     }

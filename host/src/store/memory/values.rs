@@ -35,6 +35,7 @@ impl Values for MemoryStore {
     async fn drop_values(&self, tenant: TenantId) -> Result<()> {
         let inner = &mut *self.open()?;
         inner.values.retain(|place, _| place.tenant != tenant);
+        inner.groups.retain(|(of, _), _| *of != tenant);
         inner.value_room.remove(&tenant);
         Ok(())
     }
@@ -58,13 +59,20 @@ impl Values for MemoryStore {
 impl Inner {
     fn keep(&mut self, place: Place, value: Bytes, most_bytes: u64) -> std::result::Result<(), Unkept> {
         let before = self.values.get(&place).map_or(0, |there| size_of(&place, there));
-        let after = size_of(&place, &value);
-        let room = self.value_room.entry(place.tenant.clone()).or_default();
-        if after > before && *room - before + after > most_bytes {
+        if !self.has_room(&place.tenant, before, size_of(&place, &value), most_bytes) {
             return Err(Unkept::Full);
         }
-        *room = *room - before + after;
         self.values.insert(place, value);
         Ok(())
+    }
+
+    /// Whether there is room for something instead of what took so much before; then it is taken.
+    pub(super) fn has_room(&mut self, tenant: &TenantId, before: u64, after: u64, most_bytes: u64) -> bool {
+        let room = self.value_room.entry(tenant.clone()).or_default();
+        let has_room = after <= before || *room - before + after <= most_bytes;
+        if has_room {
+            *room = *room - before + after;
+        }
+        has_room
     }
 }

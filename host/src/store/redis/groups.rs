@@ -7,6 +7,8 @@ use serde::Serialize;
 use super::RedisStore;
 use super::script::Script;
 use super::texts;
+use super::values::MOST;
+use crate::store::values::written_group;
 use crate::store::{Groups, Result};
 
 #[derive(Default, Serialize)]
@@ -15,6 +17,9 @@ struct Args<'a> {
     tenant: Option<&'a TenantId>,
     id: Option<&'a TaskId>,
     text: Option<String>,
+    /// What it takes of what its tenant may keep, and how much that is.
+    size: u64,
+    most_bytes: u64,
     now: i64,
     before: i64,
     max: usize,
@@ -22,11 +27,18 @@ struct Args<'a> {
 
 #[async_trait]
 impl Groups for RedisStore {
-    async fn save_group(&self, tenant: &TenantId, id: &TaskId, group: &ResultTuple, now: Timestamp) -> Result<()> {
-        let text = Some(texts::group(group)?);
-        let (tenant, id) = (Some(tenant), Some(id));
-        let args = Args { what: "save", tenant, id, text, now: now.as_micros(), ..Args::default() };
-        self.link.ask::<i64>(Script::Groups, &args).await.map(drop)
+    async fn save_group(
+        &self,
+        tenant: &TenantId,
+        id: &TaskId,
+        group: &ResultTuple,
+        most_bytes: u64,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let (text, (_, size)) = (Some(texts::group(group)?), written_group(id, group)?);
+        let (tenant, id, most_bytes) = (Some(tenant), Some(id), most_bytes.min(MOST));
+        let args = Args { what: "save", tenant, id, text, size, most_bytes, now: now.as_micros(), ..Args::default() };
+        self.link.ask(Script::Groups, &args).await
     }
 
     async fn group(&self, tenant: &TenantId, id: &TaskId) -> Result<Option<ResultTuple>> {
@@ -48,5 +60,14 @@ impl Groups for RedisStore {
         }
         let args = Args { what: "expire", before: before.as_micros(), max, ..Args::default() };
         self.link.ask(Script::Groups, &args).await
+    }
+}
+
+impl RedisStore {
+    /// Drops the groups of a tenant, in pieces: others get their turn in between.
+    pub(super) async fn drop_groups(&self, tenant: &TenantId) -> Result<()> {
+        let args = Args { what: "clear", tenant: Some(tenant), ..Args::default() };
+        while self.link.ask::<bool>(Script::Groups, &args).await? {}
+        Ok(())
     }
 }

@@ -31,7 +31,7 @@ impl<'a> Args<'a> {
 }
 
 /// The largest number that the server's scripts can hold exactly; no tenant has so many bytes.
-const MOST: u64 = 1 << 53;
+pub(super) const MOST: u64 = 1 << 53;
 
 #[async_trait]
 impl Values for RedisStore {
@@ -63,6 +63,7 @@ impl Values for RedisStore {
     }
 
     async fn drop_values(&self, tenant: TenantId) -> Result<()> {
+        self.drop_groups(&tenant).await?;
         let place = Place { tenant, bucket: String::new(), key: String::new() };
         self.link.ask::<i64>(Script::Values, &Args::of("clear", &place)).await.map(drop)
     }

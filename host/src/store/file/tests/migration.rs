@@ -3,6 +3,7 @@
 use lovage_model::ResultTuple;
 
 use super::*;
+use crate::store::Groups as _;
 use crate::store::suite::{ids, in_queue};
 
 /// What version 1 left behind: a task that has ended with a child, one that runs, one that waits, one that waits for a time.
@@ -59,4 +60,25 @@ fn a_store_of_version_1_is_not_checked_before_it_was_opened() {
     assert!(check(dir.path()).unwrap_err().to_string().contains("start lovage on it once"));
     drop(FileStore::open(dir.path(), at(0)).unwrap());
     assert!(check(dir.path()).unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn groups_that_were_saved_before_they_counted_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let groups =
+        schema::STEPS.iter().position(|step| step.starts_with("\n-- Saved groups take of the same room")).unwrap();
+    let db = Connection::open(dir.path().join(DATABASE)).unwrap();
+    schema::STEPS[..groups].iter().for_each(|step| db.execute_batch(step).unwrap());
+    db.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    db.pragma_update(None, "user_version", groups as u32).unwrap();
+    let saved = "INSERT INTO saved_group VALUES (1, 'g', 5, '[[\"g\", null], []]'), (2, 'g', 5, '[[\"g\", null], []]');
+        INSERT INTO value VALUES (1, 'b', 'k', x'00'); INSERT INTO value_room VALUES (1, 67);
+        INSERT INTO tenant VALUES (1, 'default'), (2, 'other');";
+    db.execute_batch(saved).unwrap();
+    drop(db);
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    assert_eq!(check(dir.path()).unwrap().problems, Vec::<String>::new());
+    assert!(store.delete_group(&tenant(), &id("g")).await.unwrap());
+    assert_eq!(store.expire_groups(at(0), 9).await.unwrap(), 1);
+    assert_eq!(check(dir.path()).unwrap().problems, Vec::<String>::new());
 }

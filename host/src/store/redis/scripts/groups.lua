@@ -1,22 +1,37 @@
 -- Results of groups that somebody asked to keep, under Celery's keys.
 
-local member = A.tenant and A.tenant .. '\0' .. A.id
+-- Drops a group, with its part of its tenant's room; whether it was there.
+local function drop(t, id)
+  local size = call('HGET', K.group_sizes(t), id)
+  if size then
+    call('HDEL', K.group_sizes(t), id)
+    call('DECRBY', K.value_room(t), size)
+  end
+  call('ZREM', K.groups, t .. '\0' .. id)
+  return call('DEL', K.group(t, id))
+end
+
 if A.what == 'save' then
-  local key = K.group(A.tenant, A.id)
+  local key, sizes, room = K.group(A.tenant, A.id), K.group_sizes(A.tenant), K.value_room(A.tenant)
+  local before, taken = tonumber(call('HGET', sizes, A.id) or 0), tonumber(call('GET', room) or 0)
+  if A.size > before and taken - before + A.size > A.most_bytes then return 0 end
   call('SETEX', key, TTL, A.text)
   call('PUBLISH', key, A.text)
-  call('ZADD', K.groups, int(A.now), member)
+  call('ZADD', K.groups, int(A.now), A.tenant .. '\0' .. A.id)
+  call('HSET', sizes, A.id, int(A.size))
+  call('INCRBY', room, int(A.size - before))
   return 1
 elseif A.what == 'read' then
   return lenient('GET', K.group(A.tenant, A.id))
 elseif A.what == 'delete' then
-  call('ZREM', K.groups, member)
-  return call('DEL', K.group(A.tenant, A.id))
+  return drop(A.tenant, A.id)
+elseif A.what == 'clear' then
+  -- Some of them; whether there may be more.
+  for _, id in ipairs(call('HRANDFIELD', K.group_sizes(A.tenant), 1000)) do drop(A.tenant, id) end
+  return call('EXISTS', K.group_sizes(A.tenant))
 end
 local old = call('ZRANGE', K.groups, '-inf', '(' .. int(A.before), 'BYSCORE', 'LIMIT', 0, A.max)
 for _, one in ipairs(old) do
-  local t, id = one:match('^([^%z]+)%z(.*)$')
-  call('DEL', K.group(t, id))
-  call('ZREM', K.groups, one)
+  drop(one:match('^([^%z]+)%z(.*)$'))
 end
 return #old

@@ -76,7 +76,7 @@ async fn results_are_where_the_backend_of_celery_looks_for_them() {
     let lease = bench.lease_one(at(1)).await;
     assert_eq!(bench.commit(lease.key, success("5", at(2))).await, Fenced::Applied);
     let (acme, saved) = (TenantId::new("acme").unwrap(), lovage_model::ResultTuple::of("g".parse().unwrap()));
-    bench.store.save_group(&acme, &saved.id, &saved, at(2)).await.unwrap();
+    assert!(bench.store.save_group(&acme, &saved.id, &saved, u64::MAX, at(2)).await.unwrap());
     bench.store.revoke_unseen(&["b".parse().unwrap()], at(3)).await.unwrap();
     for key in ["celery-task-meta-a", "lovage:{acme}:celery-taskset-meta-g", "celery-task-meta-b"] {
         assert_eq!(bench.ask::<u64>("EXISTS", key, &[]).await, 0, "{key}");
