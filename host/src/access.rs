@@ -304,7 +304,7 @@ impl Access {
         self.refresh().await?;
         let known = self.book().tenants.get(&name).cloned();
         if known.is_none() && name != TenantId::default() {
-            self.check_nothing_is_left(&name).await?;
+            self.check_nothing_is_left(&name, now).await?;
         }
         let created_at = known.as_ref().map_or(now, |known| known.created_at);
         let tenant = TenantView { name, created_at, policy };
@@ -314,19 +314,28 @@ impl Access {
     }
 
     /// Who gets a name must not find what one before it has left there.
-    async fn check_nothing_is_left(&self, name: &TenantId) -> Result<(), AccessError> {
+    async fn check_nothing_is_left(&self, name: &TenantId, now: Timestamp) -> Result<(), AccessError> {
+        let busy = |what: &str, cure| AccessError::TenantBusy { tenant: name.clone(), what: what.to_owned(), cure };
         let any = Filter { limit: 1, ..Filter::default() };
-        if self.store.list(name, any).await?.tasks.is_empty() {
-            return Ok(());
+        if !self.store.list(name, any).await?.tasks.is_empty() {
+            let cure = "take another name, or wait until they have expired (results.expires_seconds)";
+            return Err(busy("results of one that had its name before", cure));
         }
-        Err(AccessError::TenantBusy {
-            tenant: name.clone(),
-            what: "results of one that had its name before".to_owned(),
-            cure: "take another name, or wait until they have expired (results.expires_seconds)",
-        })
+        // What was used is kept by the day: of this one it could not be told whose it is.
+        if !self.store.metered(name, now).await?.is_empty() {
+            let cure = "take another name, or wait until the next day, by UTC";
+            return Err(busy("usage of today, of one that had its name before", cure));
+        }
+        Ok(())
     }
 
-    /// Takes a tenant away that has nothing left; its tokens are revoked, and what its tasks kept and its secrets are dropped.
+    /// Since when there is a tenant; none: since ever.
+    pub fn created(&self, tenant: &TenantId) -> Option<Timestamp> {
+        self.book().tenants.get(tenant).filter(|_| *tenant != TenantId::default()).map(|tenant| tenant.created_at)
+    }
+
+    /// Takes a tenant away that has nothing left; its tokens are revoked; what its tasks kept, its secrets, its saved groups and its
+    /// periodic tasks are dropped.
     pub async fn remove_tenant(&self, name: &TenantId, now: Timestamp) -> Result<(), AccessError> {
         if *name == TenantId::default() {
             return Err(AccessError::Invalid(
@@ -360,9 +369,7 @@ impl Access {
             self.store.pause(name, &queue, false).await?;
         }
         self.store.drop_values(name.clone()).await?;
-        for periodic in self.store.periodic(Some(name)).await? {
-            self.store.remove_periodic(name, &periodic.name).await?;
-        }
+        self.store.drop_periodic(name).await?;
         self.store.unregister(name).await?;
         self.refresh().await?;
         Ok(())

@@ -175,6 +175,21 @@ async fn of_several_tenants_none_has_all_uploads() {
     assert!(access.open_upload(&TenantId::default(), 4).is_ok());
 }
 
+/// A task of the tenant's has run to its end, and a group is saved.
+async fn leave_something(store: &MemoryStore, tenant: &TenantId) {
+    use crate::store::{Ask, Broker as _, Groups as _, Shares};
+    use lovage_model::{Json, Message, Plan, ResultTuple, Room, Settlement, Verdict};
+    let plans = vec![Plan::of(Message::new("b".parse().unwrap(), "t.a".parse().unwrap()))];
+    store.submit(tenant, plans, NOW, Room::UNLIMITED).await.unwrap();
+    let until = NOW.after(Duration::from_secs(60));
+    let ask = Ask { worker: "w".to_owned(), queues: None, max: 1, shares: Shares::default(), now: NOW, until };
+    let lease = store.lease(ask).await.unwrap().leases.remove(0);
+    let verdict = Verdict::Success { result: Json::parse("1".to_owned()).unwrap() };
+    store.commit(lease.key, Settlement { worker: "w".to_owned(), ..Settlement::of(verdict, NOW) }).await.unwrap();
+    let group = ResultTuple::of("g".parse().unwrap());
+    assert!(store.save_group(tenant, &group.id, &group, u64::MAX, NOW).await.unwrap());
+}
+
 #[tokio::test]
 async fn a_tenant_is_taken_away_with_its_tokens_once_it_has_nothing_left() {
     let store = Arc::new(MemoryStore::new());
@@ -195,6 +210,7 @@ async fn a_tenant_is_taken_away_with_its_tokens_once_it_has_nothing_left() {
     use crate::store::Values as _;
     store.keep_value(secret(), "hush".into(), u64::MAX).await.unwrap().unwrap();
     store.purge(&acme, &lovage_model::QueueName::default(), NOW).await.unwrap();
+    leave_something(&store, &acme).await;
     use crate::store::{Periodic, Schedules as _};
     let entry = serde_json::from_value(serde_json::json!({"task": "t.a", "every": 10})).unwrap();
     let periodic = Periodic {
@@ -208,19 +224,28 @@ async fn a_tenant_is_taken_away_with_its_tokens_once_it_has_nothing_left() {
         total_run_count: 0,
     };
     store.set_periodic(periodic).await.unwrap();
-    use crate::store::{Orders as _, Results as _};
+    use crate::store::{Groups as _, Metering as _, Orders as _, Results as _};
     let slow = "slow".parse().unwrap();
     store.pause(&acme, &slow, true).await.unwrap();
     access.remove_tenant(&acme, NOW).await.unwrap();
     assert!(!store.queues(&acme, NOW).await.unwrap().iter().any(|queue| queue.paused), "nor has its queues paused");
     assert_eq!(store.periodic(None).await.unwrap(), [], "nor has it sent");
     assert_eq!(store.value(secret()).await.unwrap(), None, "who gets the name next does not find it");
+    assert_eq!(store.group(&acme, &"g".parse().unwrap()).await.unwrap(), None, "nor what it has saved");
     assert_eq!(access.identify(Some(&token.token), Scope::Submit, NOW), Err(Denied::Unknown));
     assert!(access.tenants().is_empty() && access.policy(&acme) == TenantPolicy::default());
     assert!(matches!(access.remove_tenant(&acme, NOW).await, Err(AccessError::UnknownTenant(_))));
     // Its last results are still there, and are nobody else's.
     let error = access.set_tenant(acme.clone(), TenantPolicy::default(), NOW).await.unwrap_err().to_string();
     assert!(error.contains("results of one that had its name before"), "{error}");
-    store.forget(&acme, &"a".parse().unwrap()).await.unwrap();
-    assert!(access.set_tenant(acme.clone(), TenantPolicy::default(), NOW).await.unwrap().1);
+    for id in ["a", "b"] {
+        store.forget(&acme, &id.parse().unwrap()).await.unwrap();
+    }
+    // Nor does anybody pay for what it has used today.
+    let error = access.set_tenant(acme.clone(), TenantPolicy::default(), NOW).await.unwrap_err().to_string();
+    assert!(error.contains("usage of today"), "{error}");
+    let tomorrow = NOW.after(Duration::from_secs(86_400));
+    assert!(access.set_tenant(acme.clone(), TenantPolicy::default(), tomorrow).await.unwrap().1);
+    assert_eq!(access.created(&acme), Some(tomorrow), "it sees its own days");
+    assert_eq!(store.metered(&acme, NOW).await.unwrap().len(), 1, "and the operator all");
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use lovage_model::api::Problem;
-use lovage_model::{DailyUsage, TenantId};
+use lovage_model::{DailyUsage, TenantId, Timestamp};
 use serde::Deserialize;
 
 use super::Shared;
@@ -23,10 +23,12 @@ pub(crate) struct UsageQuery {
 }
 
 impl UsageQuery {
-    async fn of(&self, rooms: &Shared, tenant: &TenantId) -> Reply<Json<Vec<DailyUsage>>> {
+    /// Of the days since that of a time, or of all.
+    async fn of(&self, rooms: &Shared, tenant: &TenantId, created: Option<Timestamp>) -> Reply<Json<Vec<DailyUsage>>> {
         const DAYS: u16 = 30;
         let before = u32::from(self.days.unwrap_or(DAYS).saturating_sub(1));
         let since = clock::now().before(DAY * before);
+        let since = created.map_or(since, |created| created.max(since));
         let _place = rooms.reading(tenant).await;
         Ok(Json(rooms.api.store.metered(tenant, since).await?))
     }
@@ -41,10 +43,12 @@ pub(crate) async fn own_usage(
     Reads(tenant): Reads,
     Asked(query): Asked<UsageQuery>,
 ) -> Reply<Json<Vec<DailyUsage>>> {
-    query.of(&rooms, &tenant).await
+    // One that had its name before is somebody else.
+    let created = rooms.api.access.created(&tenant);
+    query.of(&rooms, &tenant, created).await
 }
 
-/// The same of any tenant; of one that is gone, too.
+/// The same of any tenant; of one that is gone, too, and of all that have had its name.
 #[utoipa::path(get, path = "/v1/tenants/{name}/usage", tag = "access",
     params(("name" = String, Path, description = "Its name"), UsageQuery),
     responses((status = 200, body = Vec<DailyUsage>),
@@ -55,5 +59,5 @@ pub(crate) async fn usage_of_tenant(
     Named(name): Named<TenantId>,
     Asked(query): Asked<UsageQuery>,
 ) -> Reply<Json<Vec<DailyUsage>>> {
-    query.of(&rooms, &name).await
+    query.of(&rooms, &name, None).await
 }

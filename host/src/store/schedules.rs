@@ -63,6 +63,9 @@ pub trait Schedules: Send + Sync {
     /// Drops a periodic task; whether there was one.
     async fn remove_periodic(&self, tenant: &TenantId, name: &EntryName) -> Result<bool>;
 
+    /// Drops all periodic tasks of a tenant, also those that cannot be read.
+    async fn drop_periodic(&self, tenant: &TenantId) -> Result<()>;
+
     /// Notes that a periodic task was sent for one of its times, and counts it; unless that time, or a later one before
     /// [`wrong_from`] of when it was sent, has been noted before. Whether it was noted now.
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool>;

@@ -345,6 +345,10 @@ impl Schedules for Fake {
         self.memory.remove_periodic(tenant, name).await
     }
 
+    async fn drop_periodic(&self, tenant: &TenantId) -> Result<()> {
+        self.memory.drop_periodic(tenant).await
+    }
+
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
         self.memory.note_run(tenant, name, run).await
     }

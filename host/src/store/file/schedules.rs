@@ -46,6 +46,17 @@ impl Schedules for FileStore {
             .await
     }
 
+    async fn drop_periodic(&self, tenant: &TenantId) -> Result<()> {
+        let tenant = tenant.clone();
+        self.writer
+            .run(Need::DURABLE, move |ledger| {
+                let Some(number) = ledger.book.tenant(&tenant) else { return Ok(()) };
+                ledger.book.periodic |= ledger.count("DELETE FROM periodic WHERE tenant = ?1", [number])? > 0;
+                Ok(())
+            })
+            .await
+    }
+
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
         let (tenant, name) = (tenant.clone(), name.clone());
         self.writer

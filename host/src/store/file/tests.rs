@@ -664,6 +664,10 @@ async fn a_periodic_task_that_cannot_be_read_keeps_no_other_from_being_sent() {
     let all = store.periodic(None).await.unwrap();
     assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["good"]);
     assert!(store.remove_periodic(&tenant(), &"spoilt".parse().unwrap()).await.unwrap());
+    // A tenant that goes has none any more, readable or not.
+    store.inject("UPDATE periodic SET entry = '{\"task\": 1}'").await.unwrap();
+    store.drop_periodic(&tenant()).await.unwrap();
+    assert!(!store.remove_periodic(&tenant(), &"good".parse().unwrap()).await.unwrap());
 }
 
 #[tokio::test]

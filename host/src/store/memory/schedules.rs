@@ -34,6 +34,13 @@ impl Schedules for MemoryStore {
         Ok(inner.periodic.remove(&(tenant.clone(), name.clone())).is_some())
     }
 
+    async fn drop_periodic(&self, tenant: &TenantId) -> Result<()> {
+        let mut inner = self.open()?;
+        inner.periodic_version += 1;
+        inner.periodic.retain(|(of, _), _| of != tenant);
+        Ok(())
+    }
+
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
         let mut inner = self.open()?;
         let Some(periodic) = inner.periodic.get_mut(&(tenant.clone(), name.clone())) else { return Ok(false) };

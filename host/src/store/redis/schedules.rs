@@ -97,6 +97,17 @@ impl Schedules for RedisStore {
         self.link.ask(Script::Schedules, &args).await
     }
 
+    async fn drop_periodic(&self, tenant: &TenantId) -> Result<()> {
+        let mut cursor = "0".to_owned();
+        loop {
+            let args = Args { what: "clear", tenant: Some(tenant), cursor, ..Args::default() };
+            cursor = self.link.ask(Script::Schedules, &args).await?;
+            if cursor == "0" {
+                return Ok(());
+            }
+        }
+    }
+
     async fn note_run(&self, tenant: &TenantId, name: &EntryName, run: LastRun) -> Result<bool> {
         let (slot, at) = (run.slot.as_micros(), run.at.as_micros());
         let wrong = wrong_from(run.at).as_micros();

@@ -9,6 +9,7 @@ for_each_backend!(
     entries_are_kept_by_tenant_and_name,
     a_time_counts_once,
     a_change_keeps_what_was_run,
+    those_of_a_tenant_are_dropped_together,
     all_of_it_survives_a_restart,
 );
 
@@ -90,6 +91,22 @@ async fn a_change_keeps_what_was_run(bench: Bench) {
     let changed = Periodic { since: at(25), of_config: false, ..entry("a", &tenant(), 60.0) };
     bench.store.set_periodic(changed.clone()).await.unwrap();
     assert_eq!(only(&bench).await, Periodic { last_run: Some(run(20)), total_run_count: 1, ..changed });
+}
+
+async fn those_of_a_tenant_are_dropped_together(bench: Bench) {
+    let other = TenantId::new("other").unwrap();
+    for one in [entry("a", &tenant(), 30.0), entry("b", &tenant(), 30.0), entry("a", &other, 7.0)] {
+        bench.store.set_periodic(one.clone()).await.unwrap();
+        bench.store.note_run(&one.tenant, &one.name, run(20)).await.unwrap();
+    }
+    let before = bench.store.periodic_version().await.unwrap();
+    bench.store.drop_periodic(&TenantId::new("nobody").unwrap()).await.unwrap();
+    bench.store.drop_periodic(&tenant()).await.unwrap();
+    assert_ne!(bench.store.periodic_version().await.unwrap(), before);
+    assert_eq!(only(&bench).await.tenant, other);
+    bench.store.set_periodic(entry("a", &tenant(), 30.0)).await.unwrap();
+    let new = bench.store.periodic(Some(&tenant())).await.unwrap();
+    assert_eq!((new.len(), new[0].last_run), (1, None), "nothing is known of who had the name before");
 }
 
 async fn all_of_it_survives_a_restart(mut bench: Bench) {

@@ -22,6 +22,15 @@ elseif A.what == 'some' then
 elseif A.what == 'version' then
   return tonumber(call('HGET', K.counters, 'periodic') or 0)
 end
+if A.what == 'clear' then
+  call('HINCRBY', K.counters, 'periodic', 1)
+  local found = call('HSCAN', K.periodic, A.cursor, 'MATCH', A.tenant .. '\0*', 'COUNT', 1000)
+  for i = 1, #found[2], 2 do
+    call('HDEL', K.runs, found[2][i])
+    call('HDEL', K.periodic, found[2][i])
+  end
+  return found[1]
+end
 local field = A.tenant .. '\0' .. A.name
 if A.what == 'set' then
   call('HINCRBY', K.counters, 'periodic', 1)

@@ -165,6 +165,10 @@ async fn a_periodic_task_that_cannot_be_read_keeps_no_other_from_being_sent() {
     let all = bench.store.periodic(None).await.unwrap();
     assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["good"]);
     assert!(bench.store.remove_periodic(&tenant(), &"spoilt".parse().unwrap()).await.unwrap());
+    // A tenant that goes has none any more, readable or not.
+    bench.ask::<u64>("HSET", "lovage:periodic", &[&spoilt.replace("spoilt", "good"), "{}"]).await;
+    bench.store.drop_periodic(&tenant()).await.unwrap();
+    assert_eq!(bench.ask::<u64>("HLEN", "lovage:periodic", &[]).await, 0);
 }
 
 /// What a script can read and this host cannot: text that is no UTF-8.
