@@ -28,9 +28,10 @@ impl Line {
     }
 }
 
-/// How far each attempt's log was shown.
+/// How far each attempt's log was shown: by its number of retries, and by how many of that number came before it, since one that was
+/// given back to its queue begins again under the same number.
 #[derive(Debug, Default)]
-pub(crate) struct Tail(BTreeMap<u32, Seen>);
+pub(crate) struct Tail(BTreeMap<(u32, usize), Seen>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
@@ -45,11 +46,17 @@ impl Tail {
     pub(crate) fn news(&mut self, logs: &TaskLogs) -> Vec<Line> {
         let ended = logs.attempts.iter().map(|log| (log, true));
         let running = logs.running.iter().map(|log| (log, false));
-        ended.chain(running).flat_map(|(log, whole)| self.attempt(log, whole)).collect()
+        let mut before = BTreeMap::<u32, usize>::new();
+        let numbered = ended.chain(running).map(|(log, whole)| {
+            let count = before.entry(log.retries).or_default();
+            *count += 1;
+            (log, *count, whole)
+        });
+        numbered.flat_map(|(log, count, whole)| self.attempt(log, count, whole)).collect()
     }
 
-    fn attempt(&mut self, log: &AttemptLog, whole: bool) -> Vec<Line> {
-        let seen = self.0.entry(log.retries).or_default();
+    fn attempt(&mut self, log: &AttemptLog, count: usize, whole: bool) -> Vec<Line> {
+        let seen = self.0.entry((log.retries, count)).or_default();
         if log.stdout.len() < seen.stdout || log.stderr.len() < seen.stderr || log.records.len() < seen.records {
             // The host was killed and the attempt started over: another run's log.
             *seen = Seen::default();
@@ -115,6 +122,17 @@ mod tests {
         let mut tail = Tail::default();
         shown(&mut tail, &[], Some(log(0, "first\nrun\n", &[])));
         assert_eq!(shown(&mut tail, &[], Some(log(0, "second\n", &[]))), ["[stdout] second"]);
+    }
+
+    #[test]
+    fn an_attempt_that_was_given_back_and_begins_again_has_a_log_of_its_own() {
+        let mut tail = Tail::default();
+        let (first, second) = (log(0, "a\n", &[]), log(0, "b\n", &[]));
+        let both = [first.clone(), second.clone()];
+        assert_eq!(shown(&mut Tail::default(), &both, None), ["[stdout] a", "[stdout] b"]);
+        assert_eq!(shown(&mut tail, std::slice::from_ref(&first), Some(second)), ["[stdout] a", "[stdout] b"]);
+        assert!(shown(&mut tail, &both, None).is_empty());
+        assert_eq!(shown(&mut tail, &both, Some(log(0, "c\n", &[]))), ["[stdout] c"]);
     }
 
     #[test]
