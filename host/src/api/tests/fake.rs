@@ -165,8 +165,13 @@ impl Broker for Fake {
 
     async fn queues(&self, _: &TenantId, _: Timestamp) -> Result<Vec<QueueView>> {
         let ready = self.tasks()?.values().filter(|meta| meta.status == State::Pending).count() as u64;
-        let name = QueueName::default().into();
-        Ok(vec![QueueView { name, ready, scheduled: 0, blocked: 0, leased: 0, paused: false, oldest_seconds: None }])
+        let view = |name: &QueueName, ready, paused| {
+            let (scheduled, blocked, leased, oldest_seconds) = Default::default();
+            QueueView { name: name.to_string(), ready, scheduled, blocked, leased, paused, oldest_seconds }
+        };
+        let paused = self.paused.lock().unwrap();
+        let paused = paused.iter().map(|queue| view(queue, 0, true));
+        Ok(std::iter::once(view(&QueueName::default(), ready, false)).chain(paused).collect())
     }
 
     async fn purge(&self, _: &TenantId, queue: &QueueName, _: Timestamp) -> Result<u64> {

@@ -22,6 +22,20 @@ async fn several_tasks_are_revoked_at_once() {
 }
 
 #[tokio::test]
+async fn a_tenant_has_so_many_queues_paused_and_no_more() {
+    let site = site().await;
+    let order = async |queue: &str, order: &str| site.call("POST", &format!("/v1/queues/{queue}/{order}")).await;
+    for n in 0..1000 {
+        assert_eq!(order(&format!("q{n}"), "pause").await.0, 200, "{n}");
+    }
+    let (status, refused) = order("more", "pause").await;
+    assert_eq!((status, &refused["code"]), (429, &json!("quota_exceeded")));
+    assert!(refused["detail"].as_str().unwrap().contains("1000 queues"), "{refused}");
+    assert_eq!(order("q7", "pause").await.0, 200, "it is paused already");
+    assert_eq!((order("q7", "resume").await.0, order("more", "pause").await.0), (200, 200));
+}
+
+#[tokio::test]
 async fn queues_are_paused_and_resumed() {
     let site = site().await;
     for (order, paused, changed) in [("pause", true, true), ("pause", true, false), ("resume", false, true)] {
