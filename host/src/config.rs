@@ -8,6 +8,7 @@
 //! Absent: what the settings do. The one secret, the password in the URL of a Redis store, is never shown.
 
 mod granted;
+mod idle;
 mod keys;
 mod periodic;
 mod read;

@@ -338,7 +338,9 @@ pub(crate) fn store(command: StoreCommand, screen: Screen) -> anyhow::Result<Exi
 pub(crate) fn config(command: ConfigCommand, screen: Screen) -> anyhow::Result<Exit> {
     match command {
         ConfigCommand::Check(flags) => {
-            load(*flags)?;
+            for idle in load(*flags)?.idle() {
+                screen.note(&format!("warning: {idle}"));
+            }
             screen.note("the configuration is right");
         }
         ConfigCommand::Show(flags) => {

@@ -324,3 +324,23 @@ fn the_sample_of_grants_can_be_read_once_it_is_no_comment() {
     assert!(granted.key_value && granted.http_private && granted.fine_clock, "{granted:?}");
     assert_eq!((granted.tcp.len(), granted.http.len(), granted.directories.len(), granted.env.len()), (1, 1, 1, 1));
 }
+
+#[test]
+fn what_does_nothing_beside_the_rest_is_told() {
+    let file =
+        "[worker]\nisolation = \"in-process\"\nexecutors = 4\n[redis]\nsep = \"-\"\n[results]\nextended = \"yes\"
+        [limits]\nmessage_bytes = 4096\nbatch_bytes = 2048";
+    let told = from_file(file).unwrap().idle();
+    assert_eq!(told.len(), 4, "{told:?}");
+    for says in [
+        "worker.executors (lovage.toml) does nothing: worker.isolation is",
+        "redis.sep (lovage.toml) does nothing: store.url is no",
+        "results.extended (lovage.toml) does nothing",
+        "limits.batch_bytes is 2048, less than limits.message_bytes, 4096",
+    ] {
+        assert!(told.iter().any(|line| line.starts_with(says)), "{says} in {told:?}");
+    }
+    assert_eq!(from_file("").unwrap().idle(), [""; 0]);
+    let redis = "[store]\nurl = \"redis://localhost/0\"\n[redis]\nsep = \"-\"\n[results]\ntrack_started = \"yes\"";
+    assert_eq!(from_file(redis).unwrap().idle(), [""; 0]);
+}

@@ -53,6 +53,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Runs a daemon until it is told to stop: once, and it drains; twice, and it stops at once.
 pub fn serve(config: &Config, ready: impl FnOnce(Ready)) -> anyhow::Result<()> {
     telemetry::start(&config.log);
+    config.idle().iter().for_each(|idle| tracing::warn!("{idle}"));
     files::raise(config.http.max_connections);
     let runtime = runtime()?;
     let served = runtime.block_on(async {
