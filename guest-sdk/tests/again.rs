@@ -83,7 +83,10 @@ fn grows(ctx: &Context) -> TaskResult<AsyncResult> {
 #[test]
 fn only_a_part_of_a_chord_can_add_to_it() {
     let alone = FakeHost::new().run::<grows>(());
-    assert!(alone.exception().to_string().starts_with("ValueError: the task is not a part of a chord"), "{alone:?}");
+    assert!(
+        alone.exception().to_string().starts_with("ValueError: add_to_chord: the task is not a part of a"),
+        "{alone:?}"
+    );
     let host = FakeHost::new().request(|request| request.chord = "g".parse().ok());
     assert_eq!(host.run::<grows>(()).value::<String>(), "subtask-1");
     assert_eq!((host.subtasks().len(), host.added_to_chord()[0].task.as_str()), (1, "again.shaky"));

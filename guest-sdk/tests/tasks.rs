@@ -339,7 +339,7 @@ fn asks(ctx: &Context, what: String) -> TaskResult<()> {
 fn the_fake_host_refuses_what_a_host_refuses() {
     let told = |what: &str| FakeHost::new().run::<asks>((what,)).exception().to_string();
     for what in ["spaces", "long"] {
-        assert!(told(what).contains("is not a state: 1 to 50 characters, no spaces"), "{}", told(what));
+        assert!(told(what).contains("is not a state: 1 to 50 bytes, no spaces"), "{}", told(what));
     }
     assert!(told("large").starts_with("ValueError: send_event: fields has 16"), "{}", told("large"));
     assert!(told("nameless").contains("a name of 1 to 100 bytes"), "{}", told("nameless"));

@@ -103,7 +103,7 @@ fn is_in_task_names(c: char) -> bool {
 
 name!(
     /// The name of a task, such as `tour.add`: what a message asks for.
-    TaskName, "task name", "1 to 255 letters, digits, '_', '.', '-' or ':'",
+    TaskName, "task name", "1 to 255 bytes of letters, digits, '_', '.', '-' or ':'",
     |t| of(t, TASK_NAME_BYTES, |_| true, is_in_task_names)
 );
 name!(
@@ -214,6 +214,8 @@ mod tests {
             assert!(TaskId::new(bad).is_err(), "{bad:?}");
             assert!(QueueName::new(bad).is_err(), "{bad:?}");
         }
+        let error = TaskName::new("\u{e9}".repeat(128)).unwrap_err().to_string();
+        assert!(error.contains("1 to 255 bytes of letters"), "{error}");
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl State {
             return Err(format!("{name} is one of Celery's own states: use a name such as PROGRESS"));
         }
         if !(1..=50).contains(&name.len()) || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(format!("{name:?} is not a state: 1 to 50 characters, no spaces"));
+            return Err(format!("{name:?} is not a state: 1 to 50 bytes, no spaces"));
         }
         Ok(())
     }
@@ -160,8 +160,8 @@ mod tests {
             assert_eq!(State::check_own(name), Ok(()));
         }
         assert!(State::check_own("SUCCESS").unwrap_err().contains("one of Celery's own states"));
-        for name in ["", "HALF WAY", "A\n", &"X".repeat(51)] {
-            assert!(State::check_own(name).unwrap_err().contains("1 to 50 characters"), "{name:?}");
+        for name in ["", "HALF WAY", "A\n", &"X".repeat(51), &"\u{e9}".repeat(26)] {
+            assert!(State::check_own(name).unwrap_err().contains("1 to 50 bytes"), "{name:?}");
         }
     }
 

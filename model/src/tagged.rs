@@ -61,6 +61,9 @@ impl<'de> Visitor<'de> for Text {
         match value {
             _ if tag != self.tag => Err(A::Error::custom(format_args!("a value of {tag:?} is no {}", self.tag))),
             Value::Text(text) => Ok(text),
+            Value::Uuid { .. } if self.tag != "uuid" => {
+                Err(A::Error::custom(format_args!("a {} is written as a text, not as the digits of a UUID", self.tag)))
+            }
             Value::Uuid { hex } => hyphenated(&hex).ok_or_else(|| {
                 let shown: String = hex.chars().take(80).collect();
                 A::Error::custom(format_args!("{shown:?} is no UUID: 32 hexadecimal digits"))

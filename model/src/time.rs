@@ -163,6 +163,9 @@ mod tests {
         ] {
             assert_eq!(read(value).ok(), is_time.then_some(noon), "{value}");
         }
+        let digits = r#"{"__type__":"datetime","__value__":{"hex":"2026"}}"#;
+        let error = read(digits).unwrap_err().to_string();
+        assert!(error.contains("a datetime is written as a text"), "{error}");
     }
 
     #[test]

@@ -69,7 +69,11 @@ fn value_error(text: impl ToString) -> Raised {
 }
 
 fn signature(json: &Json) -> Result<Signature, Raised> {
-    json.read().map_err(|error| value_error(format!("not a signature: {error}")))
+    let signature: Signature = json.read().map_err(|error| value_error(format!("not a signature: {error}")))?;
+    if !signature.args.is_array() || !signature.kwargs.is_object() {
+        return Err(value_error("a signature's args must be a JSON array and its kwargs a JSON object"));
+    }
+    Ok(signature)
 }
 
 impl Host for FakeHost {
@@ -118,7 +122,7 @@ impl Host for FakeHost {
 
     fn add_to_chord(&self, json: &Json) -> Result<String, Raised> {
         if self.inner.borrow().request.chord.is_none() {
-            return Err(value_error("the task is not a part of a chord's header: use apply_async"));
+            return Err(value_error("add_to_chord: the task is not a part of a chord's header: use apply_async"));
         }
         let id = self.apply_async(json)?;
         self.inner.borrow_mut().records.added_to_chord.push(signature(json)?);
@@ -245,5 +249,21 @@ impl HostBucket for FakeBucket {
     fn keys(&self) -> Result<Vec<String>, Raised> {
         let inner = self.host.inner.borrow();
         Ok(inner.values.keys().filter(|(bucket, _)| *bucket == self.name).map(|(_, key)| key.clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_a_signature_are_a_list_and_a_map() {
+        let host = FakeHost::new();
+        let sent = |text: &str| host.apply_async(&Json::parse(text.to_owned()).unwrap());
+        assert!(sent(r#"{"task": "t.a", "args": [1], "kwargs": {"x": 1}}"#).is_ok());
+        for odd in [r#"{"task": "t.a", "args": {"x": 1}}"#, r#"{"task": "t.a", "args": [], "kwargs": [1]}"#] {
+            let refused = sent(odd).unwrap_err().exception.to_string();
+            assert!(refused.contains("args must be a JSON array and its kwargs a JSON object"), "{refused}");
+        }
     }
 }

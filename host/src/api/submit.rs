@@ -40,6 +40,7 @@ const SMALL_BYTES: usize = 16 << 10;
 fn bytes(message: &Message) -> usize {
     EACH_BYTES + message.args.as_str().len() + message.kwargs.as_str().len() + message.named_bytes()
 }
+
 /// The longest Idempotency-Key, in bytes.
 const KEY_BYTES: usize = 255;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -89,7 +89,7 @@ pub(super) fn task_name(value: &Expr) -> Result<String> {
     };
     let fits = |c: char| c.is_alphanumeric() || "_.-:".contains(c);
     if name.is_empty() || name.len() > 255 || !name.chars().all(fits) {
-        return Err(Error::new(value.span(), "a task name is 1 to 255 letters, digits, '_', '.', '-' or ':'"));
+        return Err(Error::new(value.span(), "a task name is 1 to 255 bytes of letters, digits, '_', '.', '-' or ':'"));
     }
     Ok(name)
 }
