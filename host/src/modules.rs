@@ -7,11 +7,12 @@
 mod loading;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use lovage_model::{Digest, ModuleName, ModuleVersion, TaskDefinition, TaskName, TenantId, Timestamp};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 
 use crate::access::Access;
 use crate::aside::aside;
@@ -114,6 +115,13 @@ pub struct Code {
     pub definition: Arc<TaskDefinition>,
 }
 
+/// How often what is active of a tenant was read, and how often it had become something else.
+#[derive(Debug, Clone, Copy, Default)]
+struct Looks {
+    count: u64,
+    changes: u64,
+}
+
 type Table = HashMap<TenantId, HashMap<TaskName, Arc<Code>>>;
 
 /// The modules of all tenants.
@@ -126,8 +134,9 @@ pub struct Modules {
     pushing: tokio::sync::Mutex<()>,
     /// Whether other hosts may push as well.
     is_shared: bool,
-    /// How often what is active of each tenant was read.
-    looks: Mutex<HashMap<TenantId, u64>>,
+    looks: Mutex<HashMap<TenantId, Looks>>,
+    /// Rings when what is active has become something else.
+    changed: Notify,
     /// One compilation of each tenant's at a time, where several share this host: no one's pushes have all compilers.
     compiling: Rooms,
     /// One load of each component at a time: a hundred messages for a module that is not loaded must not compile it a hundred times.
@@ -139,9 +148,10 @@ pub struct Modules {
 impl Modules {
     /// Reads what is active. Nothing is compiled: artifacts are loaded at first use.
     pub async fn open(store: Arc<dyn Store>, sandbox: Arc<Sandbox>, access: Arc<Access>) -> Result<Self, StoreError> {
-        let (table, pushing, looks, troubles) = Default::default();
+        let (table, pushing, looks, changed, troubles) = Default::default();
         let (compiling, loading, is_shared) = (Rooms::of(1), Rooms::of(1), store.is_shared());
-        let modules = Self { store, sandbox, access, table, pushing, is_shared, looks, compiling, loading, troubles };
+        let modules =
+            Self { store, sandbox, access, table, pushing, is_shared, looks, changed, compiling, loading, troubles };
         for tenant in modules.store.tenants().await? {
             modules.refresh(&tenant).await?;
         }
@@ -254,10 +264,10 @@ impl Modules {
         if known.is_some() || !self.is_shared {
             return known;
         }
-        let seen = self.looks_at(tenant);
+        let seen = self.looks_at(tenant).count;
         let _one_at_a_time = self.pushing.lock().await;
         // Whoever waited here need not look again if somebody has begun to after it came.
-        if self.looks_at(tenant) == seen
+        if self.looks_at(tenant).count == seen
             && let Err(error) = self.refresh(tenant).await
         {
             tracing::error!(%task, %error, "whether another host has pushed a task cannot be read");
@@ -314,13 +324,26 @@ impl Modules {
         Ok(())
     }
 
-    fn looks_at(&self, tenant: &TenantId) -> u64 {
-        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.get(tenant).copied().unwrap_or_default()
+    /// How often what is active of a tenant has become something else, as far as this host knows.
+    pub fn changes(&self, tenant: &TenantId) -> u64 {
+        self.looks_at(tenant).changes
+    }
+
+    /// Returns when what is active of some tenant has become something else since the last call returned.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn looks_at(&self, tenant: &TenantId) -> Looks {
+        self.looks().get(tenant).copied().unwrap_or_default()
+    }
+
+    fn looks(&self) -> MutexGuard<'_, HashMap<TenantId, Looks>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn refresh(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        *self.looks.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant.clone()).or_default() += 1;
+        self.looks().entry(tenant.clone()).or_default().count += 1;
         let mut tasks = HashMap::new();
         for version in self.store.active(tenant).await? {
             for definition in version.tasks {
@@ -331,13 +354,18 @@ impl Modules {
                 );
             }
         }
-        let superseded = {
+        let (superseded, is_change) = {
             let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
             let before = table.insert(tenant.clone(), tasks).unwrap_or_default();
+            let is_change = before != table[tenant];
             let active: HashSet<&Digest> = table.values().flat_map(HashMap::values).map(|code| &code.digest).collect();
             let before: HashSet<Digest> = before.into_values().map(|code| code.digest.clone()).collect();
-            before.into_iter().filter(|digest| !active.contains(digest)).collect::<Vec<_>>()
+            (before.into_iter().filter(|digest| !active.contains(digest)).collect::<Vec<_>>(), is_change)
         };
+        if is_change {
+            self.looks().entry(tenant.clone()).or_default().changes += 1;
+            self.changed.notify_one();
+        }
         superseded.iter().for_each(|digest| self.sandbox.unload(digest));
         Ok(())
     }

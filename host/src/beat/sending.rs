@@ -56,6 +56,8 @@ pub(super) struct Failing {
     again: Timestamp,
     /// How long after the last time that is.
     pause: Duration,
+    /// How often the tenant's modules had changed: another one may have what was missing.
+    modules: u64,
 }
 
 #[cfg(test)]
@@ -80,7 +82,11 @@ impl Beat {
             let wake = self.tick(clock::now()).await;
             let wait = wake.since(clock::now()).min(LOOK_AT_CLOCK);
             // Whichever comes first: the next time, or a change of what there is.
-            let _ = tokio::time::timeout(wait, self.changed.notified()).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.changed.notified() => {}
+                () = self.modules.changed() => {}
+            }
         }
     }
 
@@ -134,9 +140,13 @@ impl Beat {
     /// Sends what is due, if its tenant's share lets it; when to look again.
     async fn try_one(&self, kept: &mut Kept, slot: Timestamp, share: &mut Share, now: Timestamp) -> Timestamp {
         let Periodic { tenant, name, entry, .. } = &kept.periodic;
-        let again = self.failing().get(&(tenant.clone(), name.clone())).map(|failing| failing.again);
+        let failing = self.failing().get(&(tenant.clone(), name.clone())).map(|it| (it.again, it.modules));
         // One that is further away than that is of a clock that was set back.
-        if let Some(again) = again.filter(|again| *again > now && *again <= now.after(AGAIN_AT_LAST)) {
+        if let Some((again, modules)) = failing
+            && again > now
+            && again <= now.after(AGAIN_AT_LAST)
+            && modules == self.modules.changes(tenant)
+        {
             return again;
         }
         if let Some(why) = &share.full {
@@ -262,8 +272,8 @@ impl Beat {
         }
         let grown = before.map_or(AGAIN, |before| (2 * before.pause).min(AGAIN_AT_LAST));
         let pause = pause.unwrap_or(grown);
-        let again = now.after(pause);
-        failing.insert(key, Failing { why, again, pause });
+        let (again, modules) = (now.after(pause), self.modules.changes(tenant));
+        failing.insert(key, Failing { why, again, pause, modules });
         again
     }
 

@@ -47,8 +47,14 @@ fn periodic(entry: PeriodicTask, since: i64, last: Option<i64>) -> Periodic {
 /// A store with a module that exports `tour.add`.
 async fn store() -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new());
+    push(&store, "tour").await;
+    store
+}
+
+/// Has a module that exports one task, `add`.
+async fn push(store: &MemoryStore, module: &str) {
     let task = TaskDefinition {
-        name: "tour.add".parse().unwrap(),
+        name: format!("{module}.add").parse().unwrap(),
         doc: String::new(),
         parameters: vec![lovage_model::Parameter::one("x", true)],
         options: Default::default(),
@@ -56,10 +62,9 @@ async fn store() -> Arc<MemoryStore> {
     };
     let component = bytes::Bytes::from_static(b"a");
     let digest = lovage_model::Digest::from_bytes(&[7; 32]);
-    let upload = Upload { name: ModuleName::new("tour").unwrap(), digest, component, tasks: vec![task] };
-    let store_of_modules: &dyn crate::store::Modules = &*store;
+    let upload = Upload { name: ModuleName::new(module).unwrap(), digest, component, tasks: vec![task] };
+    let store_of_modules: &dyn crate::store::Modules = store;
     store_of_modules.push(&TenantId::default(), upload, at(0)).await.unwrap();
-    store
 }
 
 /// A daemon's beat, that runs since a time.
@@ -229,6 +234,28 @@ async fn what_never_fits_keeps_nothing_else_from_being_sent_and_is_tried_less_an
     }
     assert_eq!(tried, [at(4), at(8), at(16), at(32), at(64)], "each time after a pause twice as long");
     assert_eq!(beat.show(&tenant, &name("b"), at(40)).await.unwrap().periodic.total_run_count, 39);
+}
+
+#[tokio::test]
+async fn what_waits_for_its_module_is_sent_once_that_is_pushed() {
+    let store = store().await;
+    let beat = beat(&store, 0).await;
+    let tenant = TenantId::default();
+    let late = PeriodicTask { task: "late.add".parse().unwrap(), ..entry(5.0) };
+    store.set_periodic(periodic(late, 0, None)).await.unwrap();
+    for second in [5, 6, 8, 12] {
+        beat.tick(at(second)).await;
+    }
+    assert_eq!(beat.failing()[&(tenant.clone(), name("a"))].again(), at(20));
+    // Of what there was at the start it has been told.
+    beat.modules.changed().await;
+    push(&store, "late").await;
+    // Whatever is done with modules, they are read anew.
+    beat.modules.remove(&tenant, &"none".parse().unwrap()).await.unwrap();
+    beat.modules.changed().await;
+    beat.tick(at(13)).await;
+    assert_eq!(sent(&store).await, 1);
+    assert_eq!(beat.show(&tenant, &name("a"), at(13)).await.unwrap().last_error, None);
 }
 
 #[tokio::test]
