@@ -182,7 +182,8 @@ impl Beat {
 
     /// Drops a periodic task. One that the configuration of another host declares is back when that starts again.
     pub async fn remove(&self, tenant: &TenantId, name: &EntryName) -> Result<(), BeatError> {
-        if self.find(tenant, name).await?.is_some_and(|found| found.of_config) && self.declares(name) {
+        let found = self.store.periodic_one(tenant, name).await?;
+        if found.is_some_and(|found| found.of_config) && self.declares(name) {
             return Err(BeatError::OfConfig(name.clone()));
         }
         // Also one that is there and cannot be read.
@@ -221,12 +222,8 @@ impl Beat {
         Ok((others.into_iter().map(|one| one.entry).collect(), own.pop()))
     }
 
-    async fn find(&self, tenant: &TenantId, name: &EntryName) -> Result<Option<Periodic>, StoreError> {
-        Ok(self.store.periodic(Some(tenant)).await?.into_iter().find(|one| one.name == *name))
-    }
-
     async fn get(&self, tenant: &TenantId, name: &EntryName) -> Result<Periodic, BeatError> {
-        self.find(tenant, name).await?.ok_or_else(|| BeatError::Unknown(name.clone()))
+        self.store.periodic_one(tenant, name).await?.ok_or_else(|| BeatError::Unknown(name.clone()))
     }
 
     /// Whether the configuration of this host does.

@@ -53,6 +53,9 @@ pub trait Schedules: Send + Sync {
     /// Every periodic task of a tenant, or of all of them, by tenant and name.
     async fn periodic(&self, of: Option<&TenantId>) -> Result<Vec<Periodic>>;
 
+    /// One periodic task; none: there is none, or it cannot be read.
+    async fn periodic_one(&self, tenant: &TenantId, name: &EntryName) -> Result<Option<Periodic>>;
+
     /// A number that is another one after each change of what periodic tasks there are, by whatever host. That one was sent is
     /// no such change.
     async fn periodic_version(&self) -> Result<u64>;

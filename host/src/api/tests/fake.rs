@@ -338,6 +338,10 @@ impl Schedules for Fake {
         self.memory.periodic(of).await
     }
 
+    async fn periodic_one(&self, tenant: &TenantId, name: &EntryName) -> Result<Option<Periodic>> {
+        self.memory.periodic_one(tenant, name).await
+    }
+
     async fn periodic_version(&self) -> Result<u64> {
         self.memory.periodic_version().await
     }

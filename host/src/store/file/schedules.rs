@@ -21,7 +21,12 @@ impl Schedules for FileStore {
         let of = of.cloned();
         // What beat goes by does not wait for lists.
         let readers = if of.is_some() { &self.lists } else { &self.readers };
-        readers.run(move |db| read_all(db, of.as_ref())).await
+        readers.run(move |db| read(db, of.as_ref(), None)).await
+    }
+
+    async fn periodic_one(&self, tenant: &TenantId, name: &EntryName) -> Result<Option<Periodic>> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        Ok(self.readers.run(move |db| read(db, Some(&tenant), Some(&name))).await?.pop())
     }
 
     async fn periodic_version(&self) -> Result<u64> {
@@ -85,15 +90,18 @@ impl Ledger {
     }
 }
 
-fn read_all(db: &Connection, of: Option<&TenantId>) -> rusqlite::Result<Vec<Periodic>> {
+/// Those of all tenants, of one, or one of those.
+fn read(db: &Connection, of: Option<&TenantId>, name: Option<&EntryName>) -> rusqlite::Result<Vec<Periodic>> {
     const ROWS: &str = "SELECT t.name, p.name, p.entry, p.of_config, p.since, p.slot, p.sent, p.count
         FROM periodic AS p JOIN tenant AS t ON t.id = p.tenant";
-    let sql = match of {
-        Some(_) => format!("{ROWS} WHERE t.name = ?1 ORDER BY p.name"),
-        None => format!("{ROWS} ORDER BY t.name, p.name"),
+    let sql = match (of, name) {
+        (Some(_), Some(_)) => format!("{ROWS} WHERE t.name = ?1 AND p.name = ?2"),
+        (Some(_), None) => format!("{ROWS} WHERE t.name = ?1 ORDER BY p.name"),
+        (None, _) => format!("{ROWS} ORDER BY t.name, p.name"),
     };
     let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(of.map(TenantId::as_str)))?;
+    let mut rows =
+        statement.query(params_from_iter(of.map(TenantId::as_str).into_iter().chain(name.map(EntryName::as_str))))?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
         // One that cannot be read must not keep the others from being sent.

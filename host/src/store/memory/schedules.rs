@@ -14,6 +14,10 @@ impl Schedules for MemoryStore {
         Ok(inner.periodic.values().filter(wanted).cloned().collect())
     }
 
+    async fn periodic_one(&self, tenant: &TenantId, name: &EntryName) -> Result<Option<Periodic>> {
+        Ok(self.open()?.periodic.get(&(tenant.clone(), name.clone())).cloned())
+    }
+
     async fn periodic_version(&self) -> Result<u64> {
         Ok(self.open()?.periodic_version)
     }

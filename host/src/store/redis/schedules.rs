@@ -40,6 +40,22 @@ struct Kept {
     since: i64,
 }
 
+/// An entry, of what is written of it and of its runs. One that cannot be read must not keep the others from being sent.
+fn read((tenant, name): (&str, &str), written: &str, runs: Option<&str>) -> Option<Periodic> {
+    let kept = serde_json::from_str::<Kept>(written).inspect_err(|error| skipped(tenant, name, error)).ok()?;
+    let run = runs.and_then(run);
+    Some(Periodic {
+        tenant: kept.tenant,
+        name: kept.name,
+        entry: kept.entry,
+        of_config: kept.of_config,
+        declared_by: kept.declared_by,
+        since: Timestamp::from_micros(kept.since),
+        last_run: run.map(|(last, _)| last),
+        total_run_count: run.map_or(0, |(_, count)| count),
+    })
+}
+
 /// The last run and how many there were.
 fn run(text: &str) -> Option<(LastRun, u64)> {
     let mut words = text.split(' ');
@@ -52,31 +68,19 @@ fn run(text: &str) -> Option<(LastRun, u64)> {
 impl Schedules for RedisStore {
     async fn periodic(&self, of: Option<&TenantId>) -> Result<Vec<Periodic>> {
         let (entries, runs) = self.written(of).await?;
-        let read = |(field, written): (String, String)| {
-            let kept: Kept = match serde_json::from_str(&written) {
-                Ok(kept) => kept,
-                // One that cannot be read must not keep the others from being sent.
-                Err(error) => {
-                    let (tenant, name) = field.split_once('\0').unwrap_or(("", &field));
-                    skipped(tenant, name, &error);
-                    return None;
-                }
-            };
-            let run = runs.get(&field).and_then(|text| run(text));
-            Some(Periodic {
-                tenant: kept.tenant,
-                name: kept.name,
-                entry: kept.entry,
-                of_config: kept.of_config,
-                declared_by: kept.declared_by,
-                since: Timestamp::from_micros(kept.since),
-                last_run: run.map(|(last, _)| last),
-                total_run_count: run.map_or(0, |(_, count)| count),
-            })
+        let one = |(field, written): (String, String)| {
+            let (tenant, name) = field.split_once('\0').unwrap_or(("", &field));
+            read((tenant, name), &written, runs.get(&field).map(String::as_str))
         };
-        let mut all: Vec<_> = entries.into_iter().filter_map(read).collect();
+        let mut all: Vec<_> = entries.into_iter().filter_map(one).collect();
         all.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
         Ok(all)
+    }
+
+    async fn periodic_one(&self, tenant: &TenantId, name: &EntryName) -> Result<Option<Periodic>> {
+        let args = Args { what: "one", tenant: Some(tenant), name: Some(name), ..Args::default() };
+        let (written, run): (Option<String>, Option<String>) = self.link.ask(Script::Schedules, &args).await?;
+        Ok(written.and_then(|written| read((tenant.as_str(), name.as_str()), &written, run.as_deref())))
     }
 
     async fn periodic_version(&self) -> Result<u64> {

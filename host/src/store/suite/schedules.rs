@@ -60,7 +60,13 @@ async fn entries_are_kept_by_tenant_and_name(bench: Bench) {
     assert_eq!(bench.store.periodic(None).await.unwrap(), all);
     assert_eq!(bench.store.periodic(Some(&tenant())).await.unwrap(), all[..2]);
     assert_eq!(bench.store.periodic(Some(&other)).await.unwrap(), all[2..]);
-    let [a, ..] = &all;
+    for one in &all {
+        assert_eq!(bench.store.periodic_one(&one.tenant, &one.name).await.unwrap().as_ref(), Some(one));
+    }
+    let [a, b, _] = &all;
+    for (tenant, name) in [(&other, &b.name), (&TenantId::new("nobody").unwrap(), &a.name)] {
+        assert_eq!(bench.store.periodic_one(tenant, name).await.unwrap(), None);
+    }
     assert!(bench.store.remove_periodic(&tenant(), &a.name).await.unwrap());
     assert!(!bench.store.remove_periodic(&tenant(), &a.name).await.unwrap());
     assert!(!bench.store.remove_periodic(&TenantId::new("nobody").unwrap(), &a.name).await.unwrap());
@@ -90,7 +96,9 @@ async fn a_change_keeps_what_was_run(bench: Bench) {
     assert!(bench.store.note_run(&tenant(), &first.name, run(20)).await.unwrap());
     let changed = Periodic { since: at(25), of_config: false, ..entry("a", &tenant(), 60.0) };
     bench.store.set_periodic(changed.clone()).await.unwrap();
-    assert_eq!(only(&bench).await, Periodic { last_run: Some(run(20)), total_run_count: 1, ..changed });
+    let kept = Periodic { last_run: Some(run(20)), total_run_count: 1, ..changed };
+    assert_eq!(bench.store.periodic_one(&tenant(), &first.name).await.unwrap().as_ref(), Some(&kept));
+    assert_eq!(only(&bench).await, kept);
 }
 
 async fn those_of_a_tenant_are_dropped_together(bench: Bench) {

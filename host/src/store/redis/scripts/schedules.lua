@@ -32,7 +32,9 @@ if A.what == 'clear' then
   return found[1]
 end
 local field = A.tenant .. '\0' .. A.name
-if A.what == 'set' then
+if A.what == 'one' then
+  return { call('HGET', K.periodic, field), call('HGET', K.runs, field) }
+elseif A.what == 'set' then
   call('HINCRBY', K.counters, 'periodic', 1)
   return call('HSET', K.periodic, field, A.entry)
 elseif A.what == 'remove' then
