@@ -1,6 +1,7 @@
 //! Does every store do what the reference does? Random histories, with restarts, are told to both; every answer and every
 //! list must be the same.
 
+mod kept;
 mod pair;
 mod steps;
 

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::steps::*;
 use super::*;
-use crate::store::{Completed, Ended, Filter, FollowUp, Leased, Revoked, Upload};
+use crate::store::{Completed, Ended, Filter, FollowUp, Leased, Revoked, Share, Shares, Upload};
 
 /// Both stores, and what they have been told.
 pub(super) struct Pair {
@@ -63,9 +63,11 @@ impl Pair {
                 let room = Room { queued_tasks: *queued_tasks, scheduled_tasks: *scheduled_tasks, ..Room::UNLIMITED };
                 agree!(self, store => store.submit(&tenant_of(*t), plans.clone(), now, room));
             }
-            Step::Lease { queues, max, hold } => self.lease(queues.as_deref(), *max, *hold).await,
+            Step::Lease { queues, max, hold, shares } => self.lease(queues.as_deref(), (*max, *hold), shares).await,
             Step::Renew(indices, hold) => self.renew(indices, *hold).await,
             Step::Report(..) | Step::Commit(..) | Step::Release(..) | Step::Postpone(..) => self.tell(step).await,
+            Step::Hasten(index, later) => self.hasten(index, *later).await,
+            Step::Keep(step) => self.keep(step).await,
             Step::Follow(index, outcomes, done) => self.follow(index, outcomes, *done).await,
             Step::Pause(t, queue, paused) => {
                 agree!(self, store => store.pause(&tenant_of(*t), &queue_of(*queue), *paused));
@@ -91,11 +93,12 @@ impl Pair {
         }
     }
 
-    async fn lease(&mut self, queues: Option<&[u8]>, max: usize, hold: i64) {
+    async fn lease(&mut self, queues: Option<&[u8]>, (max, hold): (usize, i64), shares: &[(u64, u64, usize)]) {
         let queues = queues.map(|some| some.iter().copied().map(queue_of).collect());
         let (now, until) = (at(self.now), at(self.now + hold));
-        let ask =
-            Ask { worker: format!("host-{max}"), queues, max, shares: crate::store::Shares::default(), now, until };
+        let shares = (0..).zip(shares).map(|(t, &(used, step, max))| (tenant_of(t), Share { used, step, max }));
+        let shares = Shares { of: shares.collect(), ..Shares::default() };
+        let ask = Ask { worker: format!("host-{max}"), queues, max, shares, now, until };
         let expected = self.memory.store.lease(ask.clone()).await.unwrap();
         let got = self.other.store.lease(ask).await.unwrap();
         let seen = |leased: &Leased| -> Vec<_> {
@@ -147,6 +150,17 @@ impl Pair {
             answer.map_err(|error| error.to_string())
         };
         same(&format!("{step:?}"), answer(&self.memory, a).await, answer(&self.other, b).await);
+    }
+
+    async fn hasten(&self, index: &Index, later: i64) {
+        let Some((a, b, _)) = self.lease_of(index).cloned() else { return };
+        let (now, until) = (at(self.now), at(self.now + later));
+        let answer = async |bench: &Bench, key: LeaseKey| {
+            let fenced = bench.store.postpone(key, until).await.unwrap();
+            let postponed = if fenced == Fenced::Applied { vec![(key.task, until)] } else { vec![] };
+            (fenced, bench.store.hasten(postponed, now).await.unwrap())
+        };
+        same("hasten", answer(&self.memory, a).await, answer(&self.other, b).await);
     }
 
     fn settlement(&self, outcome: &Outcome, of: &Message) -> Settlement {
@@ -287,6 +301,7 @@ impl Pair {
             }
             let tenant = tenant_of(number);
             agree!(self, store => store.queues(&tenant, now));
+            agree!(self, store => store.scheduled(&tenant, 99));
             agree!(self, store => store.versions(&tenant, &ModuleName::new("tour").unwrap()));
             agree!(self, store => store.active(&tenant));
             for task in (0..12).map(task_of) {
@@ -299,6 +314,7 @@ impl Pair {
             }
         }
         self.ended().await;
+        self.compare_kept().await;
         agree!(self, store => store.tenants());
         for byte in 0..3 {
             agree!(self, store => store.component(&digest(byte)));

@@ -4,6 +4,7 @@ use lovage_model::{Seconds, Then};
 use proptest::prelude::*;
 
 use super::super::plans::{header, join};
+use super::kept::{Keep, keep};
 use super::*;
 
 #[derive(Debug, Clone)]
@@ -14,12 +15,16 @@ pub(super) enum Step {
         queues: Option<Vec<u8>>,
         max: usize,
         hold: i64,
+        /// What some tenants have used, use with each message, and may get.
+        shares: Vec<(u64, u64, usize)>,
     },
     Renew(Vec<Index>, i64),
     Report(Index, bool),
     Commit(Index, Box<Outcome>),
     Release(Index, bool),
     Postpone(Index, i64),
+    /// Postpones, and lets it be leased at once all the same.
+    Hasten(Index, i64),
     Follow(Index, Vec<Outcome>, bool),
     Pause(u8, u8, bool),
     Revoke(u8, u8),
@@ -31,6 +36,7 @@ pub(super) enum Step {
     Push(u8, u8),
     Rollback(u8),
     Remove(u8),
+    Keep(Keep),
     Wait(i64),
     Restart,
 }
@@ -150,18 +156,22 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let key = any::<Index>;
-    let lease = (prop::option::weighted(0.3, prop::collection::vec(0..3_u8, 0..3)), 0..5_usize, 1..20_i64);
+    let share = (0..4_u64, 0..3_u64, prop_oneof![2 => Just(99_usize), 1 => 0..3_usize]);
+    let shares = prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(share, 1..3)];
+    let lease = (prop::option::weighted(0.3, prop::collection::vec(0..3_u8, 0..3)), 0..5_usize, 1..20_i64, shares);
     let room = (prop_oneof![3 => Just(99_u64), 1 => 1..12_u64], prop_oneof![3 => Just(99_u64), 1 => 0..5_u64]);
     let follow = (key(), prop::collection::vec(outcome(), 0..4), prop::bool::weighted(0.8));
     prop_oneof![
         8 => (0..2_u8, prop::collection::vec(canvas(), 1..3), room)
             .prop_map(|(t, plans, room)| Step::Submit(t, plans, room)),
-        10 => lease.prop_map(|(queues, max, hold)| Step::Lease { queues, max, hold }),
+        10 => lease.prop_map(|(queues, max, hold, shares)| Step::Lease { queues, max, hold, shares }),
         2 => (prop::collection::vec(key(), 0..4), 1..20_i64).prop_map(|(keys, hold)| Step::Renew(keys, hold)),
         2 => (key(), any::<bool>()).prop_map(|(key, legal)| Step::Report(key, legal)),
         14 => (key(), outcome()).prop_map(|(key, outcome)| Step::Commit(key, Box::new(outcome))),
         2 => (key(), any::<bool>()).prop_map(|(key, begun)| Step::Release(key, begun)),
         2 => (key(), -2..15_i64).prop_map(|(key, later)| Step::Postpone(key, later)),
+        1 => (key(), 1..15_i64).prop_map(|(key, later)| Step::Hasten(key, later)),
+        4 => keep().prop_map(Step::Keep),
         8 => follow.prop_map(|(key, outcomes, done)| Step::Follow(key, outcomes, done)),
         1 => (0..2_u8, 0..3_u8, any::<bool>()).prop_map(|(t, queue, paused)| Step::Pause(t, queue, paused)),
         2 => (0..3_u8, 0..12_u8).prop_map(|(t, id)| Step::Revoke(t, id)),
