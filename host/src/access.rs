@@ -119,6 +119,13 @@ pub enum AccessError {
 struct Book {
     tokens: HashMap<TokenId, Token>,
     tenants: BTreeMap<TenantId, TenantView>,
+    /// Those of them that do not share as all others do.
+    limited: Arc<Vec<TenantView>>,
+}
+
+/// Whether a policy says anything of how tenants share what is leased.
+fn is_limited(TenantPolicy { weight, running_tasks, fuel_per_day, .. }: &TenantPolicy) -> bool {
+    weight.is_some() || running_tasks.is_some() || fuel_per_day.is_some()
 }
 
 /// Tenants and tokens.
@@ -380,6 +387,11 @@ impl Access {
         self.book().tenants.values().cloned().collect()
     }
 
+    /// Those of them that may run only so much, or have a weight: found when they were read, since messages are leased often.
+    pub fn limited(&self) -> Arc<Vec<TenantView>> {
+        Arc::clone(&self.book().limited)
+    }
+
     /// Whether any were: then several share this host.
     pub fn is_shared(&self) -> bool {
         !self.book().tenants.is_empty()
@@ -411,8 +423,8 @@ impl Access {
 
     /// Looks at how much fuel each tenant has left of what it may use in a day: what [`Access::fuel_left`] says from then on.
     pub async fn look_at_fuel(&self, now: Timestamp) -> Result<(), StoreError> {
-        let book = self.book();
-        self.fuel.look(&*self.store, book.tenants.values(), now).await
+        let limited = self.limited();
+        self.fuel.look(&*self.store, limited.iter(), now).await
     }
 
     /// How much fuel a tenant had left when that was last looked at; none: it has no such limit.
@@ -454,8 +466,10 @@ impl Access {
     async fn refresh(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.looking.lock().await;
         let tokens = self.store.tokens().await?.into_iter().map(|token| (token.view.id.clone(), token)).collect();
-        let tenants = self.store.registered().await?.into_iter().map(|it| (it.name.clone(), it)).collect();
-        *self.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Book { tokens, tenants });
+        let tenants = self.store.registered().await?;
+        let limited = Arc::new(tenants.iter().filter(|tenant| is_limited(&tenant.policy)).cloned().collect());
+        let tenants = tenants.into_iter().map(|it| (it.name.clone(), it)).collect();
+        *self.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Book { tokens, tenants, limited });
         self.changed.send_modify(|count| *count += 1);
         Ok(())
     }

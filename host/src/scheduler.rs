@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lovage_model::{TaskName, TenantId, TenantView, Timestamp};
+use lovage_model::{TaskName, TenantId, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
@@ -304,13 +304,9 @@ impl Scheduler {
     /// What each tenant may have of what is leased next.
     fn shares(&self) -> Shares {
         let access = &self.pipeline.access;
-        let mut tenants = access.tenants();
-        for TenantView { name, policy, .. } in &mut tenants {
-            if access.fuel_left(name) == Some(0) {
-                policy.running_tasks = Some(0);
-            }
-        }
-        self.accounts.shares(&tenants, slots_of(&self.pipeline, &self.settings))
+        let limited = access.limited();
+        let limited = limited.iter().map(|tenant| (tenant, access.fuel_left(&tenant.name) == Some(0)));
+        self.accounts.shares(limited, access.is_shared(), slots_of(&self.pipeline, &self.settings))
     }
 
     fn weight(&self, tenant: &TenantId) -> u32 {

@@ -163,6 +163,22 @@ async fn what_cannot_be_is_refused_with_its_field() {
 }
 
 #[tokio::test]
+async fn those_whose_share_is_their_own_are_known_apart() {
+    let access = access(true).await;
+    for (name, policy) in [
+        ("plain", TenantPolicy { streams: Some(1), ..TenantPolicy::default() }),
+        ("heavy", TenantPolicy { weight: Some(2), ..TenantPolicy::default() }),
+        ("frugal", TenantPolicy { fuel_per_day: Some(5), ..TenantPolicy::default() }),
+        ("single", TenantPolicy { running_tasks: Some(1), ..TenantPolicy::default() }),
+    ] {
+        access.set_tenant(TenantId::new(name).unwrap(), policy, NOW).await.unwrap();
+    }
+    let limited = access.limited();
+    let names: Vec<_> = limited.iter().map(|tenant| tenant.name.as_str()).collect();
+    assert_eq!(names, ["frugal", "heavy", "single"]);
+}
+
+#[tokio::test]
 async fn of_several_tenants_none_has_all_uploads() {
     let access = access(true).await;
     let acme = TenantId::new("acme").unwrap();

@@ -50,13 +50,19 @@ struct Account {
 }
 
 impl Accounts {
-    /// How the next lease call is shared, with the tenants that were added, on a host with so many slots.
-    pub(super) fn shares(&self, added: &[TenantView], slots: usize) -> Shares {
+    /// How the next lease call is shared, on a host with so many slots: with the tenants that do not share as all others do, each with
+    /// whether it may run nothing now. Of all others those alone are looked at that have used something.
+    pub(super) fn shares<'a>(
+        &self,
+        limited: impl Iterator<Item = (&'a TenantView, bool)>,
+        is_shared: bool,
+        slots: usize,
+    ) -> Shares {
         let mut book = self.book();
         book.forget();
         let (mut shares, floor) = (Shares::default(), book.floor);
         let free = slots.saturating_sub(book.of.values().map(|account| account.held).sum());
-        let leaves = |held: usize| match added.is_empty() || slots < FEW_SLOTS {
+        let leaves = |held: usize| match !is_shared || slots < FEW_SLOTS {
             true => usize::MAX,
             // With the first so many of them held + n = TIMES_FREE * (free - n).
             false => ((TIMES_FREE * free).saturating_sub(held) / (TIMES_FREE + 1)).max(usize::from(held == 0)),
@@ -72,8 +78,10 @@ impl Accounts {
         };
         let unlimited = TenantPolicy::default();
         shares.of.extend(book.of.iter().map(|(tenant, account)| (tenant.clone(), share(Some(account), &unlimited))));
-        for TenantView { name, policy, .. } in added {
-            shares.of.insert(name.clone(), share(book.of.get(name), policy));
+        for (TenantView { name, policy, .. }, is_barred) in limited {
+            let share = share(book.of.get(name), policy);
+            let max = if is_barred { 0 } else { share.max };
+            shares.of.insert(name.clone(), Share { max, ..share });
         }
         shares.others = share(None, &unlimited);
         shares
@@ -135,12 +143,17 @@ mod tests {
         TenantView { name: of(name), created_at: Timestamp::from_micros(0), policy }
     }
 
+    /// With these tenants beside the default one, of whom none has spent its fuel.
+    fn shares(accounts: &Accounts, added: &[TenantView], slots: usize) -> Shares {
+        accounts.shares(added.iter().map(|tenant| (tenant, false)), !added.is_empty(), slots)
+    }
+
     /// Runs messages one by one, always of who has used least, each as long as its tenant's take; how often each ran.
     fn run(accounts: &Accounts, tenants: &[(&str, u32, u64)], times: usize) -> Vec<usize> {
         let mut ran = vec![0; tenants.len()];
         for _ in 0..times {
-            let shares = accounts.shares(&[], 256);
-            let next = (0..tenants.len()).min_by_key(|&it| shares.get(&of(tenants[it].0)).used).unwrap();
+            let now = shares(accounts, &[], 256);
+            let next = (0..tenants.len()).min_by_key(|&it| now.get(&of(tenants[it].0)).used).unwrap();
             let (name, weight, micros) = tenants[next];
             accounts.begin(&of(name), weight);
             accounts.end(&of(name), weight, Some(Duration::from_micros(micros)));
@@ -174,7 +187,7 @@ mod tests {
             accounts.begin(&of("a"), 1);
             accounts.end(&of("a"), 1, Some(Duration::MAX));
         }
-        assert_eq!(accounts.shares(&[], 256).get(&of("a")).used, u64::MAX);
+        assert_eq!(shares(&accounts, &[], 256).get(&of("a")).used, u64::MAX);
     }
 
     #[test]
@@ -188,11 +201,11 @@ mod tests {
         let accounts = Accounts::default();
         for _ in 0..1000 {
             accounts.begin(&of("a"), 1);
-            accounts.shares(&[], 256);
+            shares(&accounts, &[], 256);
             accounts.end(&of("a"), 1, Some(Duration::from_millis(50)));
         }
-        let shares = accounts.shares(&[], 256);
-        assert!(shares.get(&of("new")).used < shares.get(&of("a")).used, "it comes next");
+        let next = shares(&accounts, &[], 256);
+        assert!(next.get(&of("new")).used < next.get(&of("a")).used, "it comes next");
         let ran = run(&accounts, &[("a", 1, 1000), ("new", 1, 1000)], 100);
         assert!((25..=50).contains(&ran[0]), "at most one of the old long ones is made up for: {ran:?}");
     }
@@ -211,30 +224,41 @@ mod tests {
     fn a_cap_counts_what_is_held() {
         let accounts = Accounts::default();
         let two = [added("a", TenantPolicy { running_tasks: Some(2), ..TenantPolicy::default() })];
-        assert_eq!(accounts.shares(&two, 256).get(&of("a")).max, 2);
+        assert_eq!(shares(&accounts, &two, 256).get(&of("a")).max, 2);
         accounts.begin(&of("a"), 1);
         accounts.begin(&of("a"), 1);
-        assert_eq!(accounts.shares(&two, 256).get(&of("a")).max, 0);
+        assert_eq!(shares(&accounts, &two, 256).get(&of("a")).max, 0);
         accounts.end(&of("a"), 1, None);
-        assert_eq!(accounts.shares(&two, 256).get(&of("a")).max, 1);
-        assert_eq!(accounts.shares(&[], 256).get(&of("b")).max, usize::MAX);
+        assert_eq!(shares(&accounts, &two, 256).get(&of("a")).max, 1);
+        assert_eq!(shares(&accounts, &[], 256).get(&of("b")).max, usize::MAX);
     }
 
     #[test]
     fn whoever_comes_next_finds_an_empty_slot() {
         let (accounts, added) = (Accounts::default(), [added("a", TenantPolicy::default())]);
         let take_all = |name: &str| {
-            let most = accounts.shares(&added, 256).get(&of(name)).max;
+            let most = shares(&accounts, &added, 256).get(&of(name)).max;
             (0..most).for_each(|_| accounts.begin(&of(name), 1));
             // What it may have, it has got.
-            assert_eq!(accounts.shares(&added, 256).get(&of(name)).max, 0);
+            assert_eq!(shares(&accounts, &added, 256).get(&of(name)).max, 0);
             most
         };
         assert_eq!(["a", "b", "c"].map(take_all), [192, 48, 12]);
-        assert_eq!(accounts.shares(&added, 256).get(&of("d")).max, 3);
+        assert_eq!(shares(&accounts, &added, 256).get(&of("d")).max, 3);
         // On a small host, or one that is not shared, nothing is kept free.
         for (added, slots) in [(&added[..], 4), (&[], 256)] {
-            assert_eq!(Accounts::default().shares(added, slots).get(&of("a")).max, usize::MAX);
+            assert_eq!(shares(&Accounts::default(), added, slots).get(&of("a")).max, usize::MAX);
         }
+    }
+
+    #[test]
+    fn of_those_that_share_as_others_do_only_those_that_have_used_something_are_told_apart() {
+        let accounts = Accounts::default();
+        let heavy = added("heavy", TenantPolicy { weight: Some(4), ..TenantPolicy::default() });
+        accounts.begin(&of("a"), 1);
+        let all = accounts.shares([(&heavy, false)].into_iter(), true, 256);
+        assert_eq!(all.of.keys().map(TenantId::as_str).collect::<Vec<_>>(), ["a", "heavy"]);
+        assert_eq!(all.get(&of("new")), all.others);
+        assert_eq!(accounts.shares([(&heavy, true)].into_iter(), true, 256).get(&of("heavy")).max, 0);
     }
 }
