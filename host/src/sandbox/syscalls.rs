@@ -55,8 +55,6 @@ const CALLS: &[i64] = &[
     libc::SYS_readv,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
     libc::SYS_shutdown,
     libc::SYS_write,
     libc::SYS_writev,
@@ -157,6 +155,9 @@ pub(super) fn filter(networked: bool) -> anyhow::Result<bool> {
     if networked {
         allowed.insert(libc::SYS_socket, tcp()?);
     }
+    // What is sent may not connect first: Landlock looks at `connect` alone.
+    allowed.insert(libc::SYS_sendto, connected(3)?);
+    allowed.insert(libc::SYS_sendmsg, connected(2)?);
     // The names of threads.
     allowed.insert(libc::SYS_prctl, only(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?);
     // What it asks for is in memory, where no filter can look. Who is told that there is none calls `clone`.
@@ -195,6 +196,12 @@ fn stream() -> anyhow::Result<SeccompCondition> {
     Ok(SeccompCondition::new(1, SeccompCmpArgLen::Dword, kind, libc::SOCK_STREAM as u64)?)
 }
 
+/// This argument, the flags of what is sent, does not say that a connection comes about with it.
+fn connected(argument: u8) -> anyhow::Result<Vec<SeccompRule>> {
+    let fast_open = SeccompCmpOp::MaskedEq(libc::MSG_FASTOPEN as u64);
+    Ok(vec![SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, fast_open, 0)?])?])
+}
+
 /// An argument that the kernel takes for a number of 32 bits, whatever is above them.
 fn int(argument: u8, value: u64) -> anyhow::Result<SeccompCondition> {
     Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?)
@@ -212,9 +219,12 @@ fn only(argument: u8, is: SeccompCmpOp, value: u64) -> anyhow::Result<Vec<Seccom
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind::PermissionDenied;
+    use std::io::IoSlice;
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    use rustix::net::{AddressFamily, SendAncillaryBuffer, SendFlags, SocketType, sendmsg_addr, sendto, socket};
 
     use super::*;
 
@@ -254,6 +264,31 @@ mod tests {
             for denied in signalling.into_iter().chain(sockets) {
                 assert_eq!(denied.unwrap_err().kind(), PermissionDenied);
             }
+        });
+        filtered.join().unwrap();
+    }
+
+    #[test]
+    fn nothing_that_is_sent_connects_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // It holds for a thread, so this one alone is lost to it.
+        let filtered = std::thread::spawn(move || {
+            if !filter(true).unwrap() {
+                eprintln!("there are no filters here");
+                return;
+            }
+            let fast_open = SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32) | SendFlags::NOSIGNAL;
+            let stream = || socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            let sent = [
+                sendto(stream(), b"x", fast_open, &address),
+                sendmsg_addr(stream(), &address, &[IoSlice::new(b"x")], &mut SendAncillaryBuffer::default(), fast_open),
+            ];
+            assert_eq!(sent, [Err(rustix::io::Errno::PERM); 2]);
+            let connected = TcpStream::connect(address).unwrap();
+            assert_eq!(rustix::net::send(&connected, b"x", SendFlags::NOSIGNAL), Ok(1));
+            let (slices, mut beside) = ([IoSlice::new(b"x")], SendAncillaryBuffer::default());
+            assert_eq!(rustix::net::sendmsg(&connected, &slices, &mut beside, SendFlags::NOSIGNAL), Ok(1));
         });
         filtered.join().unwrap();
     }
