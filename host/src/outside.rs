@@ -6,6 +6,7 @@
 mod addresses;
 mod http;
 mod key_value;
+mod names;
 
 use std::sync::Arc;
 

@@ -6,10 +6,10 @@
 
 use std::error::Error;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use lovage_model::TenantId;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, redirect};
@@ -17,6 +17,7 @@ use url::Url;
 
 use super::May;
 use super::addresses::is_public;
+use super::names::Names;
 use crate::attempt::{Bytes, Capabilities, HttpFault, HttpRequest, HttpResponse};
 use crate::held::{Held, Holdings};
 
@@ -42,11 +43,17 @@ const OF_CONNECTION: [HeaderName; 10] = [
     HeaderName::from_static("keep-alive"),
 ];
 
+tokio::task_local! {
+    /// Whose request it is that is being sent: no client says so to who looks up its name.
+    static WHOSE: TenantId;
+}
+
 /// Who sends requests. Its clients are made when the first task needs one.
 #[derive(Default)]
 pub(super) struct Http {
     public: OnceLock<Client>,
     any: OnceLock<Client>,
+    names: Arc<Names>,
     /// The bodies of each tenant, in bytes.
     under_way: Holdings,
 }
@@ -73,13 +80,14 @@ impl Http {
             return Err(HttpFault::HttpRequestBodySize);
         }
         let client = if *http_private { &self.any } else { &self.public };
-        let client = client.get_or_init(|| client_for(*http_private));
+        let client = client.get_or_init(|| client_for(*http_private, Arc::clone(&self.names)));
         let mut sent = client.request(method, url).headers(headers(&request.headers)?);
         if !request.body.0.is_empty() {
             sent = sent.body(request.body.0);
         }
         let time = request.timeout_millis.map_or(MOST_TIME, Duration::from_millis).min(MOST_TIME);
         let exchange = async { read(sent.send().await.map_err(|error| fault(&error))?, most_bytes, &mut held).await };
+        let exchange = WHOSE.scope(may.tenant.clone(), exchange);
         tokio::time::timeout(time, exchange).await.map_err(|_| HttpFault::ConnectionTimeout)?
     }
 }
@@ -112,14 +120,14 @@ async fn read(mut response: Response, most_bytes: usize, held: &mut Held) -> Res
     Ok(HttpResponse { status, headers, body: Bytes(body) })
 }
 
-fn client_for(private: bool) -> Client {
+fn client_for(private: bool, names: Arc<Names>) -> Client {
     let client = Client::builder()
         .redirect(redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT)
         .pool_max_idle_per_host(IDLE)
         .tls_backend_preconfigured(tls())
-        .dns_resolver(Lookup { private });
+        .dns_resolver(Lookup { private, names });
     // It fails for TLS that is not rustls'.
     client.build().expect("a client is made of settings that go together")
 }
@@ -143,17 +151,20 @@ fn tls() -> rustls::ClientConfig {
         .with_no_client_auth()
 }
 
-/// Looks up names.
+/// Has names looked up.
 struct Lookup {
     private: bool,
+    names: Arc<Names>,
 }
 
 impl Resolve for Lookup {
     fn resolve(&self, name: Name) -> Resolving {
-        let private = self.private;
+        let (private, names) = (self.private, Arc::clone(&self.names));
+        // Looked at now: a connection that is begun may come about after its request has ended.
+        let whose = WHOSE.try_with(TenantId::clone);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| NotFound::Nowhere)?;
-            let found: Vec<SocketAddr> = found.collect();
+            let whose = whose.map_err(|_| NotFound::Nowhere)?;
+            let found = names.find(&whose, name.as_str().to_owned()).await.map_err(|_| NotFound::Nowhere)?;
             if !private && found.iter().any(|address| !is_public(address.ip())) {
                 return Err(NotFound::NotPublic.into());
             }
@@ -202,3 +213,6 @@ fn fault(error: &reqwest::Error) -> HttpFault {
         () => HttpFault::HttpProtocolError,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! What requests take of their host: threads, sockets and memory, of which each tenant has so many.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+
+use lovage_model::ModuleName;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::attempt::HTTP_AT_ONCE;
+
+fn may(origin: &str) -> May {
+    let http = vec![origin.parse().unwrap()];
+    May {
+        tenant: TenantId::default(),
+        module: ModuleName::new("m").unwrap(),
+        capabilities: Arc::new(Capabilities { http, ..Capabilities::default() }),
+        payload_bytes: 1 << 20,
+        key_value_bytes: None,
+        under_way: Semaphore::new(HTTP_AT_ONCE),
+    }
+}
+
+fn get(url: &str, timeout_millis: Option<u64>) -> HttpRequest {
+    let (method, url) = ("GET".to_owned(), url.to_owned());
+    HttpRequest { method, url, headers: Vec::new(), body: Bytes::default(), timeout_millis }
+}
+
+#[test]
+fn names_that_are_slow_to_look_up_leave_threads_to_others() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(8).build().unwrap();
+    let (begun, (let_go, held_up)) = (Arc::new(AtomicUsize::new(0)), mpsc::channel::<()>());
+    let (count, held_up) = (Arc::clone(&begun), Mutex::new(held_up));
+    let names = Names::found_by(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        // It ends when the other side is dropped.
+        let _ = held_up.lock().unwrap().recv();
+        Ok(Vec::new())
+    });
+    let (http, may) = (Http { names: Arc::new(names), ..Http::default() }, may("http://slow.example"));
+    runtime.block_on(async {
+        for _ in 0..32 {
+            let sent = http.send(&may, get("http://slow.example/", Some(1))).await;
+            assert_eq!(sent, Err(HttpFault::ConnectionTimeout), "nobody waits for the lookup any more");
+        }
+        assert_eq!(tokio::task::spawn_blocking(|| 7).await.unwrap(), 7, "there is a thread for something else");
+        assert!(begun.load(Ordering::Relaxed) <= 4);
+        drop(let_go);
+        assert!(http.send(&may, get("http://slow.example/", None)).await.is_err(), "it has no address");
+        assert!((2..=5).contains(&begun.load(Ordering::Relaxed)), "what has ended makes room");
+    });
+}
