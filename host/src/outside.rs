@@ -22,6 +22,9 @@ use http::Http;
 /// The longest secret, in bytes.
 pub const MAX_SECRET_BYTES: usize = 64 << 10;
 
+/// Connections at once that are opened for tasks. Each is an open file.
+pub const MOST_CONNECTIONS: usize = 512;
+
 /// Calls of a tenant's tasks to the store at once; others of it wait, so that they are no line for another tenant's messages.
 const STORE_CALLS: u32 = 4;
 

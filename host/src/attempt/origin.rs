@@ -29,6 +29,11 @@ impl Origins {
         };
         is_host && url.scheme() == self.scheme && url.port_or_known_default() == Some(self.port)
     }
+
+    /// Whether it stands for one server, not for as many as there are names.
+    pub fn is_of_one(&self) -> bool {
+        !self.below
+    }
 }
 
 impl FromStr for Origins {
@@ -106,6 +111,7 @@ mod tests {
         for (grant, url, allowed) in cases {
             let origins: Origins = grant.parse().unwrap();
             assert_eq!(Url::parse(url).is_ok_and(|url| origins.admit(&url)), allowed, "{grant} {url}");
+            assert_eq!(origins.is_of_one(), !grant.contains('*'));
             assert_eq!(origins.to_string().parse(), Ok(origins));
         }
     }

@@ -3,8 +3,10 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What is open besides connections: the store, the pipes of processes, what tasks have others do.
-const BESIDE: u64 = 256;
+use crate::outside::MOST_CONNECTIONS;
+
+/// What is open besides connections to this daemon: the store, the pipes of processes, what tasks have others do.
+const BESIDE: u64 = 256 + MOST_CONNECTIONS as u64;
 
 /// Raises the limit as far as it goes, and warns if that is not far enough.
 pub(super) fn raise(max_connections: usize) {
@@ -33,7 +35,8 @@ mod tests {
     #[test]
     fn a_limit_is_too_low_that_has_no_room_for_more_than_connections() {
         assert_eq!(too_few(Some(1024), 1024), Some(1024));
-        assert_eq!(too_few(Some(1280), 1024), None);
+        assert_eq!(too_few(Some(1791), 1024), Some(1791));
+        assert_eq!(too_few(Some(1792), 1024), None);
         assert_eq!(too_few(None, usize::MAX), None);
     }
 

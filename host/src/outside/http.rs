@@ -13,13 +13,14 @@ use lovage_model::TenantId;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, redirect};
+use tokio::sync::Semaphore;
 use url::Url;
 
-use super::May;
 use super::addresses::is_public;
 use super::names::Names;
+use super::{MOST_CONNECTIONS, May};
 use crate::attempt::{Bytes, Capabilities, HttpFault, HttpRequest, HttpResponse};
-use crate::held::{Held, Holdings};
+use crate::held::{Held, Holdings, Rooms};
 
 /// How long any request may take, its response included.
 const MOST_TIME: Duration = Duration::from_secs(300);
@@ -27,8 +28,11 @@ const MOST_TIME: Duration = Duration::from_secs(300);
 const CONNECT: Duration = Duration::from_secs(10);
 /// What the bodies of one tenant may take that are under way.
 const MOST_UNDER_WAY_BYTES: u64 = 64 << 20;
-/// Connections to one server that are kept for later.
-const IDLE: usize = 8;
+/// Connections of one tenant's requests at once; others of it wait.
+const OF_EACH: u32 = 64;
+/// Connections to one server that are kept for later, and for how long. They are beside those that are counted.
+const IDLE: usize = 2;
+const KEPT: Duration = Duration::from_secs(10);
 /// What says how a message is sent over one connection: whoever has the connection says it.
 const OF_CONNECTION: [HeaderName; 10] = [
     header::CONNECTION,
@@ -49,13 +53,22 @@ tokio::task_local! {
 }
 
 /// Who sends requests. Its clients are made when the first task needs one.
-#[derive(Default)]
 pub(super) struct Http {
-    public: OnceLock<Client>,
-    any: OnceLock<Client>,
+    /// By whether names may stand for addresses that are not public, and whether connections are kept.
+    clients: [[OnceLock<Client>; 2]; 2],
     names: Arc<Names>,
     /// The bodies of each tenant, in bytes.
     under_way: Holdings,
+    connections: Rooms,
+    all_connections: Semaphore,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        let (clients, names, under_way) = Default::default();
+        let (connections, all_connections) = (Rooms::of(OF_EACH), Semaphore::new(MOST_CONNECTIONS));
+        Self { clients, names, under_way, connections, all_connections }
+    }
 }
 
 impl Http {
@@ -70,23 +83,27 @@ impl Http {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(HttpFault::HttpRequestUriInvalid);
         }
-        if !http.iter().any(|origins| origins.admit(&url)) {
-            return Err(HttpFault::HttpRequestDenied);
-        }
+        let origins = http.iter().find(|origins| origins.admit(&url)).ok_or(HttpFault::HttpRequestDenied)?;
         let method = Method::from_bytes(request.method.as_bytes());
         let method = method.ok().filter(|method| ![Method::CONNECT, Method::TRACE].contains(method));
         let method = method.ok_or(HttpFault::HttpRequestMethodInvalid)?;
         if request.body.0.len() > most_bytes {
             return Err(HttpFault::HttpRequestBodySize);
         }
-        let client = if *http_private { &self.any } else { &self.public };
-        let client = client.get_or_init(|| client_for(*http_private, Arc::clone(&self.names)));
+        // Of servers that a task may have as many of as it likes no connections are kept.
+        let (private, keeps) = (*http_private, origins.is_of_one());
+        let client = &self.clients[usize::from(private)][usize::from(keeps)];
+        let client = client.get_or_init(|| client_for(private, keeps, Arc::clone(&self.names)));
         let mut sent = client.request(method, url).headers(headers(&request.headers)?);
         if !request.body.0.is_empty() {
             sent = sent.body(request.body.0);
         }
         let time = request.timeout_millis.map_or(MOST_TIME, Duration::from_millis).min(MOST_TIME);
-        let exchange = async { read(sent.send().await.map_err(|error| fault(&error))?, most_bytes, &mut held).await };
+        let exchange = async {
+            let _own = self.connections.enter(&may.tenant, 1).await;
+            let _of_all = self.all_connections.acquire().await;
+            read(sent.send().await.map_err(|error| fault(&error))?, most_bytes, &mut held).await
+        };
         let exchange = WHOSE.scope(may.tenant.clone(), exchange);
         tokio::time::timeout(time, exchange).await.map_err(|_| HttpFault::ConnectionTimeout)?
     }
@@ -120,12 +137,13 @@ async fn read(mut response: Response, most_bytes: usize, held: &mut Held) -> Res
     Ok(HttpResponse { status, headers, body: Bytes(body) })
 }
 
-fn client_for(private: bool, names: Arc<Names>) -> Client {
+fn client_for(private: bool, keeps: bool, names: Arc<Names>) -> Client {
     let client = Client::builder()
         .redirect(redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT)
-        .pool_max_idle_per_host(IDLE)
+        .pool_max_idle_per_host(if keeps { IDLE } else { 0 })
+        .pool_idle_timeout(KEPT)
         .tls_backend_preconfigured(tls())
         .dns_resolver(Lookup { private, names });
     // It fails for TLS that is not rustls'.

@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use lovage_model::ModuleName;
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::attempt::HTTP_AT_ONCE;
@@ -24,6 +26,25 @@ fn may(origin: &str) -> May {
 fn get(url: &str, timeout_millis: Option<u64>) -> HttpRequest {
     let (method, url) = ("GET".to_owned(), url.to_owned());
     HttpRequest { method, url, headers: Vec::new(), body: Bytes::default(), timeout_millis }
+}
+
+#[tokio::test]
+async fn the_requests_of_one_tenant_have_so_many_connections_at_once() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", server.local_addr().unwrap());
+    let (http, may) = (Http::default(), may(&origin));
+    let requests = join_all((0..2 * OF_EACH).map(|_| http.send(&may, get(&origin, None))));
+    let served = async {
+        for _ in 0..2 {
+            let mut silent = Vec::new();
+            for _ in 0..OF_EACH {
+                silent.push(server.accept().await.unwrap());
+            }
+            assert!(tokio::task::unconstrained(server.accept()).now_or_never().is_none(), "others wait");
+        }
+    };
+    let (sent, ()) = tokio::join!(requests, served);
+    assert!(sent.iter().all(Result::is_err), "it closes without a word");
 }
 
 #[test]
