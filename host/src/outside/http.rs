@@ -26,8 +26,10 @@ use crate::held::{Held, Holdings, Rooms};
 const MOST_TIME: Duration = Duration::from_secs(300);
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
-/// What the bodies of one tenant may take that are under way.
+/// What the bodies of one tenant may take that are under way, and the headers of what is answered.
 const MOST_UNDER_WAY_BYTES: u64 = 64 << 20;
+/// What a header takes besides its name and value.
+const HEADER_BYTES: usize = 64;
 /// Connections of one tenant's requests at once; others of it wait.
 const OF_EACH: u32 = 64;
 /// Connections to one server that are kept for later, and for how long. They are beside those that are counted.
@@ -57,7 +59,7 @@ pub(super) struct Http {
     /// By whether names may stand for addresses that are not public, and whether connections are kept.
     clients: [[OnceLock<Client>; 2]; 2],
     names: Arc<Names>,
-    /// The bodies of each tenant, in bytes.
+    /// What is under way of each tenant's, in bytes.
     under_way: Holdings,
     connections: Rooms,
     all_connections: Semaphore,
@@ -122,6 +124,11 @@ fn headers(written: &[(String, Bytes)]) -> Result<HeaderMap, HttpFault> {
 }
 
 async fn read(mut response: Response, most_bytes: usize, held: &mut Held) -> Result<HttpResponse, HttpFault> {
+    let size = response.headers().iter().map(|(name, value)| HEADER_BYTES + name.as_str().len() + value.len());
+    let size = size.sum::<usize>();
+    if !held.more(size as u64, MOST_UNDER_WAY_BYTES) {
+        return Err(HttpFault::ConnectionLimitReached);
+    }
     let headers = response.headers().iter().filter(|(name, _)| !OF_CONNECTION.contains(name));
     let headers = headers.map(|(name, value)| (name.as_str().to_owned(), Bytes(value.as_bytes().to_vec()))).collect();
     let (status, mut body) = (response.status().as_u16(), Vec::new());

@@ -6,6 +6,7 @@ use std::sync::{Mutex, mpsc};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use lovage_model::ModuleName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -45,6 +46,29 @@ async fn the_requests_of_one_tenant_have_so_many_connections_at_once() {
     };
     let (sent, ()) = tokio::join!(requests, served);
     assert!(sent.iter().all(Result::is_err), "it closes without a word");
+}
+
+#[tokio::test]
+async fn headers_of_a_response_take_room_as_its_body_does() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", server.local_addr().unwrap());
+    let (http, may) = (Http::default(), may(&origin));
+    let mut others = http.under_way.of(&may.tenant);
+    assert!(others.more(MOST_UNDER_WAY_BYTES - 1000, MOST_UNDER_WAY_BYTES));
+    let answered = async |bytes: usize| {
+        let (mut stream, _) = server.accept().await.unwrap();
+        // All of it is read before it is closed.
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            stream.read_buf(&mut asked).await.unwrap();
+        }
+        let head = format!("HTTP/1.1 204 No Content\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(bytes));
+        stream.write_all(head.as_bytes()).await.unwrap();
+    };
+    let (few, ()) = tokio::join!(http.send(&may, get(&origin, None)), answered(100));
+    assert_eq!(few.unwrap().headers, [("x".to_owned(), Bytes(b"y".repeat(100)))]);
+    let (many, ()) = tokio::join!(http.send(&may, get(&origin, None)), answered(1000));
+    assert_eq!(many, Err(HttpFault::ConnectionLimitReached));
 }
 
 #[test]
