@@ -14,8 +14,8 @@ use bytes::Bytes;
 use lovage_model::{ModuleName, SecretName, TenantId, TenantPolicy};
 use tokio::sync::Semaphore;
 
-use crate::attempt::{Answer, Ask, Capabilities, Grants, HTTP_AT_ONCE, HttpFault};
-use crate::held::Rooms;
+use crate::attempt::{Answer, Ask, Capabilities, Grants, HTTP_AT_ONCE, HttpFault, KeyValueDo, KeyValueFault};
+use crate::held::{Holdings, Rooms};
 use crate::store::{self, Place, Store};
 use http::Http;
 
@@ -28,10 +28,15 @@ pub const MOST_CONNECTIONS: usize = 512;
 /// Calls of a tenant's tasks to the store at once; others of it wait, so that they are no line for another tenant's messages.
 const STORE_CALLS: u32 = 4;
 
+/// What the values of one tenant may take that wait to be kept, in bytes.
+const MOST_WAITING_BYTES: u64 = 64 << 20;
+
 /// Who does it.
 pub struct Outside {
     store: Arc<dyn Store>,
     store_calls: Rooms,
+    /// The values of each tenant that wait to be kept, in bytes.
+    waiting: Holdings,
     http: Http,
     /// What a tenant's values may take, in bytes, if it is not said of the tenant.
     key_value_bytes: u64,
@@ -67,7 +72,8 @@ impl May {
 impl Outside {
     /// On a store, where the values of each tenant may take so many bytes.
     pub fn new(store: Arc<dyn Store>, key_value_bytes: u64) -> Self {
-        Self { store, store_calls: Rooms::of(STORE_CALLS), http: Http::default(), key_value_bytes }
+        let (store_calls, waiting, http) = (Rooms::of(STORE_CALLS), Holdings::default(), Http::default());
+        Self { store, store_calls, waiting, http, key_value_bytes }
     }
 
     /// Does what is asked, or says why not.
@@ -80,6 +86,13 @@ impl Outside {
                 Answer::Http(self.http.send(may, request).await)
             }
             Ask::KeyValue(call) => {
+                let mut waits = self.waiting.of(&may.tenant);
+                if let KeyValueDo::Set(value) = &call.call
+                    && !waits.more(value.0.len() as u64, MOST_WAITING_BYTES)
+                {
+                    let why = "the tenant's tasks keep too much at once: try again when some of it is kept";
+                    return Answer::KeyValue(Err(KeyValueFault::Other(why.to_owned())));
+                }
                 let _place = self.store_calls.enter(&may.tenant, 1).await;
                 Answer::KeyValue(self.key_value(may, call).await)
             }
@@ -124,5 +137,42 @@ impl Outside {
             "the secret cannot be read now: the daemon's log says why".to_owned()
         })?;
         Ok(found.map(|secret| String::from_utf8_lossy(&secret).into_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::attempt::{self, KeyValueCall, KeyValueFound};
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn values_that_wait_to_be_kept_take_so_much_and_no_more() {
+        let outside = Outside::new(Arc::new(MemoryStore::new()), 1 << 40);
+        let quarter = MOST_WAITING_BYTES as usize / 4;
+        let may = May {
+            tenant: TenantId::default(),
+            module: ModuleName::new("m").unwrap(),
+            capabilities: Arc::new(Capabilities { key_value: true, ..Capabilities::default() }),
+            payload_bytes: quarter,
+            key_value_bytes: None,
+            under_way: Semaphore::new(HTTP_AT_ONCE),
+        };
+        let set = |bytes: usize| {
+            let call = KeyValueDo::Set(attempt::Bytes(vec![0; bytes]));
+            Ask::KeyValue(KeyValueCall { bucket: "b".to_owned(), key: "k".to_owned(), call })
+        };
+        let busy = outside.store_calls.enter(&may.tenant, STORE_CALLS).await;
+        let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(outside.answer(&may, set(quarter)))).collect();
+        assert!(waiting.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
+        let refused = outside.answer(&may, set(1)).now_or_never();
+        assert!(matches!(refused, Some(Answer::KeyValue(Err(KeyValueFault::Other(_))))), "{refused:?}");
+        drop(busy);
+        for one in waiting {
+            assert_eq!(one.await, Answer::KeyValue(Ok(KeyValueFound::Done)));
+        }
+        assert_eq!(outside.answer(&may, set(1)).await, Answer::KeyValue(Ok(KeyValueFound::Done)));
     }
 }
