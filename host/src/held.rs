@@ -87,6 +87,11 @@ impl<K: Clone + Eq + Hash> Rooms<K> {
         self.room(whose).acquire_many_owned(places.min(self.size)).await.ok()
     }
 
+    /// A place of a room, if there is one at once.
+    pub fn try_enter(&self, whose: &K) -> Option<OwnedSemaphorePermit> {
+        self.room(whose).try_acquire_owned().ok()
+    }
+
     fn room(&self, whose: &K) -> Arc<Semaphore> {
         let mut rooms = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(room) = rooms.get(whose) {
@@ -114,8 +119,9 @@ mod tests {
         let enter = |tenant: &TenantId, places| rooms.enter(tenant, places).now_or_never().flatten();
         let (three, one) = (enter(&own, 3).unwrap(), enter(&own, 1).unwrap());
         assert!(enter(&own, 1).is_none() && enter(&other, 9).is_some(), "more than there is is all there is");
+        assert!(rooms.try_enter(&own).is_none() && rooms.try_enter(&other).is_some());
         drop(one);
-        assert!(enter(&own, 2).is_none() && enter(&own, 1).is_some());
+        assert!(enter(&own, 2).is_none() && enter(&own, 1).is_some() && rooms.try_enter(&own).is_some());
         for n in 0..2 * KEPT_ROOMS {
             assert!(enter(&TenantId::new(format!("t{n}")).unwrap(), 1).is_some());
         }

@@ -140,6 +140,7 @@ pub struct Modules {
     /// One compilation of each tenant's at a time, where several share this host: no one's pushes have all compilers.
     compiling: Rooms,
     /// One load of each component at a time: a hundred messages for a module that is not loaded must not compile it a hundred times.
+    /// Whoever forgets one is there alone, too: another may be pushing the same. Taken before `pushing`, never after it.
     loading: Rooms<Digest>,
     /// What could not be loaded.
     troubles: Troubles,
@@ -193,6 +194,8 @@ impl Modules {
         // Before it is compiled, which costs far more; and again below, when nobody else pushes here.
         self.refuse_full(tenant, name, component.len() as u64, &digest).await?;
         let turn = if self.access.is_shared() { self.compiling.enter(tenant, 1).await } else { None };
+        // Until it is stored or forgotten.
+        let _alone = self.loading.enter(&digest, 1).await;
         let tasks = self.sandbox.admit(&digest, &component).await?;
         drop(turn);
         let _one_at_a_time = self.pushing.lock().await;
@@ -242,11 +245,13 @@ impl Modules {
 
     /// Drops a module; whether there was one.
     pub async fn remove(&self, tenant: &TenantId, name: &ModuleName) -> Result<bool, StoreError> {
-        let _one_at_a_time = self.pushing.lock().await;
+        let one_at_a_time = self.pushing.lock().await;
         let versions = self.store.versions(tenant, name).await?;
         let removed = self.store.remove(tenant, name).await?;
         self.refresh(tenant).await?;
+        drop(one_at_a_time);
         for version in versions {
+            let _alone = self.loading.enter(&version.digest, 1).await;
             self.forget_unless_stored(&version.digest).await?;
         }
         Ok(removed)
@@ -366,7 +371,12 @@ impl Modules {
             self.looks().entry(tenant.clone()).or_default().changes += 1;
             self.changed.notify_one();
         }
-        superseded.iter().for_each(|digest| self.sandbox.unload(digest));
+        for digest in &superseded {
+            // Not what somebody is just loading, or pushes again: they have a use for it.
+            if let Some(_alone) = self.loading.try_enter(digest) {
+                self.sandbox.unload(digest);
+            }
+        }
         Ok(())
     }
 
@@ -496,6 +506,35 @@ mod tests {
         assert!(modules.remove(&tenant, &name).await.unwrap());
         assert_eq!(compiled(), 0, "a removed module leaves nothing");
         assert!(!modules.sandbox.has(&first, false));
+    }
+
+    #[tokio::test]
+    async fn pushes_of_the_same_bytes_do_not_disturb_each_other() {
+        let cache = tempfile::tempdir().unwrap();
+        let (modules, name) = (modules(cache.path()).await, ModuleName::new("it").unwrap());
+        let [one, other, third] = ["one", "other", "third"].map(|name| TenantId::new(name).unwrap());
+        let push = async |tenant: &TenantId, pages: u32, dry_run: bool| {
+            let pushed = modules.push(tenant, &name, component(pages), dry_run, Timestamp::from_micros(0)).await;
+            pushed.expect("nothing is wrong with it");
+        };
+        let tries = async {
+            for _ in 0..8 {
+                push(&one, 1, true).await;
+            }
+        };
+        let pushes = async {
+            for _ in 0..4 {
+                push(&other, 1, false).await;
+                modules.remove(&other, &name).await.unwrap();
+            }
+        };
+        let changes = async {
+            for _ in 0..4 {
+                push(&third, 1, false).await;
+                push(&third, 2, false).await;
+            }
+        };
+        tokio::join!(tries, pushes, changes);
     }
 
     #[tokio::test]

@@ -82,7 +82,7 @@ impl Troubles {
 
 /// Whether a component that was admitted once may be refused so by a host that is in trouble.
 fn may_pass(refusal: &Refusal) -> bool {
-    ["compile_failed", "compile_too_long", "too_demanding"].contains(&refusal.code)
+    ["compile_failed", "compile_too_long", "removed", "too_demanding"].contains(&refusal.code)
 }
 
 impl Modules {

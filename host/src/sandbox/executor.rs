@@ -90,7 +90,11 @@ impl Executor {
     pub(super) unsafe fn load(&self, digest: &Digest, path: &Path) -> Result<(), Refusal> {
         // SAFETY: the caller's promise is the one asked for.
         let component = unsafe { Component::deserialize_file(&self.engine, path) };
-        let component = component.map_err(|error| admission::unloadable(&error))?;
+        // What is not there says nothing about the component.
+        let refusal = |error: wasmtime::Error| {
+            if path.exists() { admission::unloadable(&error) } else { admission::vanished() }
+        };
+        let component = component.map_err(refusal)?;
         admission::check_interface(&self.engine, &component)?;
         let linked = self.linker.instantiate_pre(&component).and_then(Linked::new);
         self.loaded().insert(digest.clone(), linked.map_err(|error| admission::mismatch(&error))?);
@@ -225,6 +229,16 @@ mod tests {
             handler_fuel: None,
             capabilities: Arc::default(),
         }
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_said_to_demand_too_much() {
+        let places = Pool { instances: 1, memory_bytes: 1 << 20 };
+        let executor = Executor::new(Flavour::Fuel, places, Arc::new(Turns::new(1))).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        // SAFETY: there is no such file, so none of it is run.
+        let loaded = unsafe { executor.load(&Digest::from_bytes(&[7; 32]), &home.path().join("gone")) };
+        assert_eq!(loaded.unwrap_err().code, "removed");
     }
 
     #[tokio::test]
