@@ -93,6 +93,11 @@ impl Refusal {
         self.code == "invalid_component"
     }
 
+    /// Whether it says that the component was taken away meanwhile.
+    fn is_of_absence(&self) -> bool {
+        self.code == "removed"
+    }
+
     /// Whether it says nothing about the component: this host has no working compiler, cache or engine.
     pub fn is_of_host(&self) -> bool {
         ["cache_unusable", "compiler_unavailable", "disk_full", "no_engine"].contains(&self.code)

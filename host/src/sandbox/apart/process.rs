@@ -320,11 +320,11 @@ impl Process {
             Word::Loaded { digest, flavour, refusal } => {
                 let key = (digest, flavour);
                 let mut open = self.open();
-                if refusal.is_some() {
-                    open.loaded.remove(&key);
-                }
-                if let Some(first) = open.loading.iter().position(|(loading, _)| *loading == key) {
-                    let _ = open.loading.remove(first).1.send(refusal);
+                let was_told = refusal.is_some() && open.loaded.remove(&key);
+                match (open.loading.iter().position(|(loading, _)| *loading == key), refusal) {
+                    (Some(first), refusal) => _ = open.loading.remove(first).1.send(refusal),
+                    (None, Some(refusal)) if was_told => self.refuses(&key.0, &refusal),
+                    (None, _) => {}
                 }
             }
             Word::State { turn, state, meta } => {
@@ -368,6 +368,15 @@ impl Process {
             }
         }
         Ok(())
+    }
+
+    /// It refuses a component that an attempt needs, and that another process could load: no attempt of it would ever begin here.
+    fn refuses(&self, module: &Digest, refusal: &Refusal) {
+        tracing::warn!(executor = self.id, %module, %refusal, "an executor refuses a component that another took");
+        // What was taken away meanwhile is nowhere.
+        if !refusal.is_of_absence() {
+            self.breaks("it refuses a component that another took");
+        }
     }
 
     /// Who is to be told what an attempt does, if it may.

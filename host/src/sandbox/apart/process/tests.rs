@@ -48,6 +48,27 @@ async fn who_says_more_of_an_attempt_than_it_may_is_not_heard() {
 }
 
 #[tokio::test]
+async fn who_refuses_what_another_took_is_broken() {
+    let (process, _theirs, _answered) = process();
+    let code = (Digest::from_bytes(&[7; 32]), Flavour::Epoch);
+    let refuses = |code: &'static str| {
+        let refusal = Some(Refusal { code, message: "it is so".to_owned() });
+        process.hear(Word::Loaded { digest: Digest::from_bytes(&[7; 32]), flavour: Flavour::Epoch, refusal }).unwrap();
+        process.why.get().copied()
+    };
+    let (answer, mut answered) = oneshot::channel();
+    process.open().loading.push((code.clone(), answer));
+    assert_eq!(refuses("too_demanding"), None, "somebody waits for it, who knows better");
+    assert!(answered.try_recv().is_ok_and(|refusal| refusal.is_some()));
+    assert_eq!(refuses("too_demanding"), None, "it was not told to load it");
+    process.open().loaded.insert(code.clone());
+    assert_eq!(refuses("removed"), None, "it is nowhere");
+    assert!(!process.has(&code));
+    process.open().loaded.insert(code);
+    assert_eq!(refuses("too_demanding"), Some("it refuses a component that another took"));
+}
+
+#[tokio::test]
 async fn a_process_that_breaks_says_why() {
     let (process, ..) = process();
     process.breaks("it does not read what it asks for");
