@@ -31,7 +31,7 @@ use crate::attempt::{Attempt, Capabilities, Effects, Fault, FaultKind, Grants, O
 use crate::clock;
 use blame::{Blame, DEATHS, REMEMBERED, Standing};
 use door::{Begin, Walls};
-use process::{Died, Loading, Process, Started, ordered};
+use process::{Died, Loading, NotRun, Process, Started, Work, ordered};
 
 /// A process that dies sooner is not started again at once.
 const SOON: Duration = Duration::from_secs(1);
@@ -197,16 +197,42 @@ impl Apart {
             // It was unloaded (its module removed) between the check and here: the task goes back.
             return Report::stopped(Stop::Interrupted);
         };
-        let standing_of = || lock(&self.shared.blame).standing(&attempt.module, clock::instant());
-        let mut stopped = stop.clone();
-        let (place, _own) = loop {
+        let code = (attempt.module.clone(), Flavour::of(&grants));
+        let mut work = Work { attempt: Box::new(attempt), grants, progress };
+        loop {
+            let (place, _own) = match self.place(&code.0, stop.clone()).await {
+                Ok(found) => found,
+                Err(report) => return *report,
+            };
+            if !place.process.has(&code) && !artifact.exists() {
+                tracing::warn!(module = %code.0, artifact = %artifact.display(), "what was compiled is gone: it is compiled again");
+                lock(&self.ready).remove(&code);
+                return Report::stopped(Stop::Interrupted);
+            }
+            match place.process.run(&artifact, work, stop.clone()).await {
+                Ok(report) => return report,
+                Err(NotRun::Died) => return Report::stopped(Stop::Lost),
+                Err(NotRun::Unbegun(same)) => work = *same,
+            }
+        }
+    }
+
+    /// Waits for room for an attempt of a module, in a process of the module's own if it is suspected. An error is what becomes of
+    /// the attempt without.
+    async fn place(
+        &self,
+        module: &Digest,
+        mut stop: watch::Receiver<Option<Stop>>,
+    ) -> Result<(Place, Option<Arc<Slot>>), Box<Report>> {
+        let standing_of = || lock(&self.shared.blame).standing(module, clock::instant());
+        let found = loop {
             let standing = standing_of();
             if standing == Standing::Quarantined {
-                return poisoned(&attempt.module);
+                return Err(Box::new(poisoned(module)));
             }
             let place = async {
                 let own = match standing {
-                    Standing::Suspected => Some(self.set_apart(&attempt.module).await),
+                    Standing::Suspected => Some(self.set_apart(module).await),
                     _ => None,
                 };
                 let slots = own.as_ref().map_or(self.common.as_slice(), std::slice::from_ref);
@@ -214,24 +240,17 @@ impl Apart {
             };
             tokio::select! {
                 biased;
-                place = place => break place,
-                Some(stop) = ordered(&mut stopped) => return Report::stopped(stop),
+                found = place => break found,
+                Some(stop) = ordered(&mut stop) => return Err(Box::new(Report::stopped(stop))),
                 // Others may hold all such processes for longer than anybody suspects this one.
                 () = tokio::time::sleep(LOOK_AGAIN), if standing == Standing::Suspected => {}
             }
         };
         if standing_of() == Standing::Quarantined {
             // It was not yet when this began to wait.
-            return poisoned(&attempt.module);
+            return Err(Box::new(poisoned(module)));
         }
-        let code = (attempt.module.clone(), Flavour::of(&grants));
-        if !place.process.has(&code) && !artifact.exists() {
-            tracing::warn!(module = %code.0, artifact = %artifact.display(), "what was compiled is gone: it is compiled again");
-            lock(&self.ready).remove(&code);
-            return Report::stopped(Stop::Interrupted);
-        }
-        let ended = place.process.run(&artifact, attempt, grants, progress, stop).await;
-        ended.unwrap_or_else(|Died| Report::stopped(Stop::Lost))
+        Ok(found)
     }
 
     /// The process of a module that is set apart; there are few of them at once.
@@ -349,8 +368,9 @@ impl Slot {
         slot
     }
 
+    /// Its process, unless that takes nothing any more.
     fn process(&self) -> Option<Arc<Process>> {
-        lock(&self.process).clone()
+        lock(&self.process).clone().filter(|process| !process.is_gone())
     }
 }
 
@@ -418,6 +438,23 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+
+    #[tokio::test]
+    async fn whose_process_dies_before_it_has_begun_runs_in_another() {
+        let slot = |process: &Arc<Process>| {
+            let (process, places) = (Mutex::new(Some(Arc::clone(process))), Arc::new(Semaphore::new(1)));
+            Arc::new(Slot { process, places, supervisor: Mutex::default(), own: None })
+        };
+        let [(broken, ..), (other, ..)] = [process::tests::process(), process::tests::process()];
+        let slots = [&broken, &other].map(slot);
+        let artifacts = PathBuf::new();
+        let begin = Begin { places: 1, memory_bytes: 1, threads: 1, artifacts, granted: Vec::new() };
+        let (program, blame, changed) = Default::default();
+        let shared = Arc::new(Shared { program, begin, blame, changed });
+        broken.breaks("an attempt did not end at its limit");
+        let place = shared.place(&slots).await;
+        assert!(Arc::ptr_eq(&place.process, &other), "nobody is sent to one that is broken");
+    }
 
     #[test]
     fn two_who_look_at_the_same_place_at_once_both_find_one() {

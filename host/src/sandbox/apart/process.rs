@@ -1,19 +1,17 @@
 //! One process that runs guests, as its daemon sees it: orders go in, words come out, and it may die at any time.
 
+mod started;
+
 use std::collections::{HashMap, HashSet};
 use std::io::Result;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lovage_model::Digest;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::unix::OwnedReadHalf;
-use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
 
@@ -21,13 +19,13 @@ use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
 use super::super::engines::{Code, Described};
 use super::allowed::Allowed;
-use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
+use super::door::{self, LENGTH, Order, Turn, Walls, Word};
 use super::orders::Orders;
 use crate::attempt::{Answer, Ask, Attempt, Grants, Progress, Report, Stop};
 use crate::clock;
 
-/// How long a process may take to be ready.
-const START_TIME: Duration = Duration::from_secs(30);
+pub(super) use started::Started;
+
 /// How long after its last limit an attempt must have ended; then the process is broken.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -40,6 +38,21 @@ const MOST_ASKED: usize = 64;
 /// It is gone, or broken.
 #[derive(Debug)]
 pub(super) struct Died;
+
+/// An attempt, and what it is run with.
+pub(super) struct Work {
+    pub(super) attempt: Box<Attempt>,
+    pub(super) grants: Grants,
+    pub(super) progress: Arc<dyn Progress>,
+}
+
+/// Why there is no report of an attempt.
+pub(super) enum NotRun {
+    /// It died before the attempt came to it, which may run elsewhere.
+    Unbegun(Box<Work>),
+    /// It died with the attempt.
+    Died,
+}
 
 /// A process that is ready.
 pub(super) struct Process {
@@ -57,7 +70,6 @@ pub(super) struct Process {
 /// What it has been asked and has not answered.
 #[derive(Default)]
 struct Open {
-    dead: bool,
     runs: HashMap<Turn, Run>,
     questions: HashMap<Turn, oneshot::Sender<std::result::Result<Described, Refusal>>>,
     /// What it has been told to load.
@@ -85,92 +97,6 @@ impl Drop for Errand {
     }
 }
 
-/// A process that runs, and what is held until it dies.
-pub(super) struct Started {
-    pub(super) process: Arc<Process>,
-    child: Child,
-    words: BufReader<OwnedReadHalf>,
-}
-
-impl Started {
-    /// Starts a process and waits until it is ready. Dropped, it is killed.
-    pub(super) async fn of(program: &Path, begin: Begin) -> Result<Self> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let mut child = Command::new(program)
-            .arg("executor-child")
-            .env_clear()
-            .current_dir("/")
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            // What a terminal tells the daemon, such as to end, is not for its children.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
-        let id = child.id().unwrap_or_default();
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(relay(id, stderr));
-        }
-        let (words, mut orders) = UnixStream::from_std(ours)?.into_split();
-        let mut words = BufReader::with_capacity(1 << 16, words);
-        let mut first = Vec::new();
-        door::write(&mut first, &Order::Begin(begin));
-        let ready = async {
-            orders.write_all(&first).await?;
-            next(&mut words, &mut Vec::new()).await
-        };
-        let late = || std::io::Error::other(format!("it was not ready within {} s", START_TIME.as_secs()));
-        let Word::Ready { allocator, walls } = tokio::time::timeout(START_TIME, ready).await.map_err(|_| late())??
-        else {
-            return Err(std::io::Error::other("it did not say that it is ready"));
-        };
-        let process = Process {
-            id,
-            allocator,
-            walls,
-            turns: AtomicU64::new(0),
-            open: Mutex::default(),
-            orders: Orders::to(orders),
-            why: OnceLock::new(),
-            broken: Notify::new(),
-        };
-        Ok(Self { process: Arc::new(process), child, words })
-    }
-
-    /// Passes orders and words until the process dies.
-    pub(super) async fn dies(mut self) -> Death {
-        let process = Arc::clone(&self.process);
-        let why = tokio::select! {
-            error = process.listen(&mut self.words) => error.err(),
-            error = process.orders.pass() => error.err(),
-            () = process.broken.notified() => process.why.get().map(|why| std::io::Error::other(*why)),
-        };
-        // If it is dead already, it stays so.
-        let _ = self.child.start_kill();
-        let status = match self.child.wait().await {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        };
-        let why = why.filter(|error| error.kind() != std::io::ErrorKind::UnexpectedEof);
-        let text = why.map_or_else(|| status.clone(), |error| format!("{status}: {error}"));
-        Death { how: text, lost: process.ended() }
-    }
-}
-
-/// How a process died. Who waits for its attempts hears of it when this is dropped.
-pub(super) struct Death {
-    pub(super) how: String,
-    lost: Vec<Run>,
-}
-
-impl Death {
-    /// The module of each attempt that ran.
-    pub(super) fn running(&self) -> Vec<&Digest> {
-        self.lost.iter().map(|run| &run.module).collect()
-    }
-}
-
 impl Process {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -182,6 +108,11 @@ impl Process {
         self.broken.notify_one();
     }
 
+    /// Whether it takes nothing any more: it is dead, or will be.
+    pub(super) fn is_gone(&self) -> bool {
+        self.why.get().is_some()
+    }
+
     fn turn(&self) -> Turn {
         self.turns.fetch_add(1, Ordering::Relaxed)
     }
@@ -191,7 +122,7 @@ impl Process {
         let (answer, mut answered) = oneshot::channel();
         {
             let mut open = self.open();
-            if open.dead {
+            if self.is_gone() {
                 return Err(Loading::Died(Died));
             }
             open.loaded.insert(key.clone());
@@ -222,7 +153,7 @@ impl Process {
         let mut open = self.open();
         let before = open.loaded.len();
         open.loaded.retain(|(loaded, _)| loaded != digest);
-        if open.loaded.len() < before && !open.dead {
+        if open.loaded.len() < before && !self.is_gone() {
             self.orders.give(&Order::Unload { digest: digest.clone() });
         }
     }
@@ -237,7 +168,7 @@ impl Process {
         let (answer, mut answered) = oneshot::channel();
         {
             let mut open = self.open();
-            if open.dead {
+            if self.is_gone() {
                 return Err(Died);
             }
             open.questions.insert(turn, answer);
@@ -254,11 +185,10 @@ impl Process {
     pub(super) async fn run(
         &self,
         artifact: &Path,
-        attempt: Attempt,
-        grants: Grants,
-        progress: Arc<dyn Progress>,
+        work: Work,
         mut stop: watch::Receiver<Option<Stop>>,
-    ) -> std::result::Result<Report, Died> {
+    ) -> std::result::Result<Report, NotRun> {
+        let Work { attempt, grants, progress } = work;
         let handlers = u32::try_from(attempt.handlers.len()).unwrap_or(u32::MAX);
         // What may follow the run, or an order to stop.
         let after = grants.handler_limit.saturating_mul(handlers).saturating_add(GRACE);
@@ -269,15 +199,15 @@ impl Process {
         let (answer, mut answered) = oneshot::channel();
         {
             let mut open = self.open();
-            if open.dead {
-                return Err(Died);
+            if self.is_gone() {
+                return Err(NotRun::Unbegun(Box::new(Work { attempt, grants, progress })));
             }
             if !open.loaded.contains(&key) {
                 self.orders.give(&load(&key, artifact));
                 open.loaded.insert(key.clone());
             }
             open.runs.insert(turn, Run { module: key.0, progress, answer, allowed, asked: HashMap::new() });
-            self.orders.give(&Order::Run { turn, attempt: Box::new(attempt), grants });
+            self.orders.give(&Order::Run { turn, attempt, grants });
         }
         let _asked = Asked { process: self, turn };
         let broken = tokio::time::sleep(most);
@@ -286,7 +216,7 @@ impl Process {
         loop {
             tokio::select! {
                 biased;
-                report = &mut answered => return report.map_err(|_| Died),
+                report = &mut answered => return report.map_err(|_| NotRun::Died),
                 ordered = ordered(&mut stop), if !told => {
                     told = true;
                     if let Some(stop) = ordered {
@@ -299,7 +229,7 @@ impl Process {
                 }
                 () = &mut broken => {
                     self.breaks("an attempt did not end at its limit");
-                    return answered.await.map_err(|_| Died);
+                    return answered.await.map_err(|_| NotRun::Died);
                 }
             }
         }
@@ -412,7 +342,9 @@ impl Process {
 
     /// It is dead: nothing is answered any more. What ran in it.
     fn ended(&self) -> Vec<Run> {
-        let Open { runs, .. } = std::mem::replace(&mut *self.open(), Open { dead: true, ..Open::default() });
+        // First of all, so that nobody who hears of it comes back here.
+        let _ = self.why.set("it has ended");
+        let Open { runs, .. } = std::mem::take(&mut *self.open());
         runs.into_values().collect()
     }
 }
@@ -432,7 +364,7 @@ struct Asked<'a> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         let mut open = self.process.open();
-        if open.runs.remove(&self.turn).is_some() && !open.dead {
+        if open.runs.remove(&self.turn).is_some() && !self.process.is_gone() {
             self.process.orders.give(&Order::Stop { turn: self.turn, stop: Stop::Interrupted });
         }
     }
@@ -465,15 +397,5 @@ async fn next(words: &mut BufReader<OwnedReadHalf>, frame: &mut Vec<u8>) -> Resu
     door::read(frame)
 }
 
-/// What it says on its way out goes to the log.
-async fn relay(id: u32, stderr: ChildStderr) {
-    const MOST_LINES: usize = 100;
-    let mut lines = BufReader::new(stderr.take(64 << 10)).lines();
-    for _ in 0..MOST_LINES {
-        let Ok(Some(line)) = lines.next_line().await else { return };
-        tracing::error!(executor = id, "{line}");
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,13 +1,15 @@
 //! What a process is not believed: words that no honest one says.
 
 use lovage_model::Json;
+use tokio::net::UnixStream;
 
+use super::super::super::admission::question;
 use super::super::allowed::tests::few;
 use super::*;
 use crate::attempt::Outcome;
 
 /// A process in which one attempt runs, what its daemon has read of it, and where the report comes.
-fn process() -> (Arc<Process>, UnixStream, oneshot::Receiver<Report>) {
+pub(in super::super) fn process() -> (Arc<Process>, UnixStream, oneshot::Receiver<Report>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (_, orders) = ours.into_split();
     let process = Process {
@@ -66,6 +68,25 @@ async fn who_refuses_what_another_took_is_broken() {
     assert!(!process.has(&code));
     process.open().loaded.insert(code);
     assert_eq!(refuses("too_demanding"), Some("it refuses a component that another took"));
+}
+
+#[tokio::test]
+async fn who_comes_when_it_is_gone_has_not_begun_and_is_not_lost() {
+    let (process, _theirs, _answered) = process();
+    process.breaks("it does not read what it asks for");
+    let module = Digest::from_bytes(&[8; 32]);
+    let attempt = Box::new(question(&module));
+    let (_order, stop) = watch::channel(None);
+    let work = Work { attempt, grants: few(), progress: Arc::new(()) };
+    let Err(NotRun::Unbegun(same)) = process.run(Path::new("/nowhere"), work, stop).await else {
+        panic!("it is not run")
+    };
+    assert_eq!(same.attempt.module, module, "it may run elsewhere");
+    let (lost, death) = (process.ended(), process.why.get());
+    assert!(lost.iter().all(|run| run.module != module) && lost.len() == 1);
+    assert_eq!(death, Some(&"it does not read what it asks for"));
+    let code = (module, Flavour::Epoch);
+    assert!(matches!(process.load(&code, Path::new("/nowhere")).await, Err(Loading::Died(Died))));
 }
 
 #[tokio::test]
