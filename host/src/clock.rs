@@ -53,9 +53,40 @@ impl Logical {
     }
 }
 
+/// What may happen often, and is told of once in a while.
+#[derive(Debug, Default)]
+pub struct Seldom(std::sync::Mutex<Option<std::time::Instant>>);
+
+impl Seldom {
+    /// How long nothing is told of after something was.
+    const PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+
+    /// Of something of which nothing was told yet.
+    pub const fn new() -> Self {
+        Self(std::sync::Mutex::new(None))
+    }
+
+    /// Whether to tell of it now.
+    pub fn is_due(&self, now: std::time::Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= Self::PAUSE);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Logical;
+    use super::{Logical, Seldom};
+
+    #[test]
+    fn what_happens_often_is_told_of_once_in_a_while() {
+        let (seldom, now) = (Seldom::new(), super::instant());
+        assert!(seldom.is_due(now) && !seldom.is_due(now) && !seldom.is_due(now + Seldom::PAUSE / 2));
+        assert!(seldom.is_due(now + Seldom::PAUSE) && !seldom.is_due(now + Seldom::PAUSE));
+    }
 
     #[test]
     fn hours_west_are_as_celery_counts_them() {

@@ -16,11 +16,14 @@ use super::{Arrived, Interrupted, Listed, Pipeline};
 use crate::attempt::{Attempt, Grants, Outcome, Report, Stop};
 use crate::canvas::inline::{self, ChordParts};
 use crate::canvas::{Rules, Scope, builtin};
-use crate::clock;
+use crate::clock::{self, Seldom};
 use crate::modules::{Code, NotReady};
 use crate::outside::May;
 use crate::store::{ChordEnd, Lease};
 use crate::trace::{self, Attempted, Awaited, Unrun, Unsent};
+
+/// Tasks that went back though nobody had stopped them.
+static UNRUN: Seldom = Seldom::new();
 
 /// Why there is no report of an attempt.
 pub(super) enum Unattempted {
@@ -84,6 +87,9 @@ impl Pipeline {
         };
         // Without an order to stop it was the sandbox that could not begin, or was lost.
         let begun = lost || stopped.is_none() && listed.stopped.borrow().is_some();
+        if settlement.is_none() && stopped.is_none() && !begun && UNRUN.is_due(clock::instant()) {
+            tracing::warn!(task_id = %message.id, "no sandbox ran a task, though nobody stopped it: it goes back to its queue");
+        }
         let settlement = settlement.ok_or(Interrupted { begun })?;
         // Whoever asked for that one is told by himself.
         if self.eager.as_ref() != Some(&message.id) {

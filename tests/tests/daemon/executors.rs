@@ -157,6 +157,18 @@ fn grants_hold_in_an_executor() {
     }
 }
 
+#[test]
+fn what_an_executor_lacks_is_in_the_log_of_its_daemon() {
+    let granted = TempDir::new().unwrap();
+    let granted_at = granted.path().display().to_string();
+    let settings = format!("[grants.reaching]\ndirectories = [{{host = \"{granted_at}\", guest = \"/granted\"}}]\n");
+    let mut daemon = Daemon::configured(&[guests::reaching()], &settings);
+    granted.close().unwrap();
+    assert_eq!(daemon.lovage(["task", "run", "reaching.read", "/granted/file"]).code, Some(1));
+    let said = daemon.process().wait_for("a directory that was granted cannot be opened");
+    assert!(said.contains(&granted_at) && said.contains("executor="), "{said}");
+}
+
 /// Nothing of it has run before, so nobody else is where it runs first; and it waits for nobody's end.
 #[tokio::test]
 async fn a_module_is_asked_for_its_tasks_where_nobody_else_is() {

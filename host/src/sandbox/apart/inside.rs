@@ -36,6 +36,9 @@ pub fn executor_child() -> ExitCode {
         hook(panic);
         std::process::abort();
     }));
+    // What it has to say otherwise, the daemon reads and puts into its own log, with the time.
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr);
+    let _ = log.with_target(false).with_ansi(false).without_time().try_init();
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

@@ -1,5 +1,6 @@
 //! A process from its start to its death.
 
+use std::cmp::Ordering;
 use std::io::Result;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -9,18 +10,24 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use lovage_model::Digest;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 
 use super::super::door::{self, Begin, Order, Word};
 use super::super::orders::Orders;
 use super::{Process, Run, next};
+use crate::clock;
 
 /// How long a process may take to be ready.
 const START_TIME: Duration = Duration::from_secs(30);
+/// What is logged of what a process says in a minute.
+const MOST_LINES: u32 = 100;
+const MINUTE: Duration = Duration::from_secs(60);
+/// A longer line is several.
+const MOST_LINE_BYTES: u64 = 4 << 10;
 
 /// A process that runs, and what is held until it dies.
 pub(in super::super) struct Started {
@@ -110,12 +117,45 @@ impl Death {
     }
 }
 
-/// What it says on its way out goes to the log.
-async fn relay(id: u32, stderr: ChildStderr) {
-    const MOST_LINES: usize = 100;
-    let mut lines = BufReader::new(stderr.take(64 << 10)).lines();
-    for _ in 0..MOST_LINES {
-        let Ok(Some(line)) = lines.next_line().await else { return };
-        tracing::error!(executor = id, "{line}");
+/// What it says goes to the log: no more of it than so many lines in a minute, and the rest to nowhere, so that it never waits.
+async fn relay(id: u32, stderr: impl AsyncRead + Unpin) {
+    let (mut stderr, mut line) = (BufReader::new(stderr), Vec::new());
+    let (mut since, mut lines) = (clock::instant(), 0_u32);
+    while let Ok(1..) = (&mut stderr).take(MOST_LINE_BYTES).read_until(b'\n', &mut line).await {
+        let now = clock::instant();
+        if now.saturating_duration_since(since) >= MINUTE {
+            (since, lines) = (now, 0);
+        }
+        lines = lines.saturating_add(1);
+        match lines.cmp(&MOST_LINES) {
+            Ordering::Less => pass_on(id, String::from_utf8_lossy(&line).trim()),
+            Ordering::Equal => tracing::warn!(executor = id, "an executor says more in a minute than is logged of it"),
+            Ordering::Greater => {}
+        }
+        line.clear();
+    }
+}
+
+fn pass_on(id: u32, line: &str) {
+    match line.strip_prefix("WARN ") {
+        Some(warning) => tracing::warn!(executor = id, "{warning}"),
+        None => tracing::error!(executor = id, "{}", line.strip_prefix("ERROR ").unwrap_or(line)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_says_very_much_is_read_to_the_end() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+        let relayed = tokio::spawn(relay(1, ours));
+        for _ in 0..10 * MOST_LINES {
+            theirs.write_all(b"WARN it is so\n").await.unwrap();
+        }
+        theirs.write_all(&vec![b'x'; 1 << 20]).await.unwrap();
+        drop(theirs);
+        relayed.await.unwrap();
     }
 }
