@@ -3,14 +3,30 @@
 
 use std::time::{Duration, Instant};
 
-use lovage_model::{AttemptLog, EventKind, Exception, Json, LogRecord, Usage};
+use lovage_model::{AttemptLog, EventKind, Exception, Json, LogRecord, SecretName, Usage};
 
-use crate::attempt::{Effects, Fault, Grants, LOSSY, Outcome, RECORD_BYTES, Report, RetryRequest};
+use super::super::capabilities::http::{FIELDS_BYTES, METHOD_BYTES};
+use crate::attempt::{
+    Ask, Effects, Fault, Grants, HttpRequest, KeyValueCall, KeyValueDo, LOSSY, MAX_KEY_BYTES, Outcome, RECORD_BYTES,
+    Report, RetryRequest,
+};
 
 /// What an exception says, or where it was raised: a sixteenth is kept of either, but a character may be six in JSON.
 const FAILURE_BYTES: usize = 1 << 20;
 /// The longest names of a state and of an event, in bytes.
 const NAME_BYTES: usize = 100;
+/// What a header is counted as besides its name and value. Where a guest makes them it is more.
+const HEADER_BYTES: usize = 64;
+/// What a request's server and scheme may be of its URL, and what passes in the call that says the rest besides a payload.
+const URL_ROOM_BYTES: usize = 128 << 10;
+/// What passes as payloads besides what is sent: the value, a replacement, and the arguments of a retry.
+const OTHER_PAYLOADS: usize = 4;
+/// A byte may be so many in JSON.
+const ESCAPED: usize = 6;
+/// What is said of one subtask besides its call.
+const SUBTASK_BYTES: usize = 256;
+/// The longest frame where attempts may say little: what they raise, a request's headers, what a component says of its tasks.
+pub(super) const FRAME_BYTES: usize = 16 << 20;
 /// How much longer an attempt may have taken there than it has here.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -68,6 +84,34 @@ impl Allowed {
     /// Whether it may send such an event.
     pub(super) fn event(&self, name: &str, fields: &Json) -> bool {
         name.len() <= NAME_BYTES && fields.as_str().len() <= EventKind::MAX_BYTES
+    }
+
+    /// Whether it may ask for that.
+    pub(super) fn may_ask_for(&self, ask: &Ask) -> bool {
+        match ask {
+            Ask::Http(HttpRequest { method, url, headers, body, .. }) => {
+                let size = headers.iter().map(|(name, value)| name.len() + value.0.len() + HEADER_BYTES).sum::<usize>();
+                method.len() <= METHOD_BYTES
+                    && url.len() <= self.payload_bytes.saturating_add(URL_ROOM_BYTES)
+                    // The name of its server is one that no guest has made.
+                    && size <= 2 * FIELDS_BYTES
+                    && body.0.len() <= self.payload_bytes
+            }
+            Ask::KeyValue(KeyValueCall { bucket, key, call }) => {
+                let value = if let KeyValueDo::Set(value) = call { value.0.len() } else { 0 };
+                bucket.len().max(key.len()) <= MAX_KEY_BYTES && value <= self.payload_bytes
+            }
+            Ask::Secret(name) => name.parse::<SecretName>().is_ok(),
+        }
+    }
+
+    /// How long the longest frame is that an honest process has of it, with room.
+    pub(super) fn frame_bytes(&self) -> usize {
+        let payloads = self.payload_bytes.saturating_mul(SENT_PAYLOADS + OTHER_PAYLOADS);
+        // On stdout, on stderr, and in records.
+        let written = self.output_bytes.saturating_mul(3 * ESCAPED);
+        let subtasks = self.subtasks.saturating_mul(SUBTASK_BYTES);
+        FRAME_BYTES.saturating_add(payloads).saturating_add(written).saturating_add(subtasks)
     }
 
     /// A report as it counts: an attempt has used no more than there was. None: it says more than it may.
@@ -142,7 +186,7 @@ pub(super) mod tests {
     use lovage_model::{LogLevel, Seconds, TaskId, Timestamp};
 
     use super::*;
-    use crate::attempt::Stop;
+    use crate::attempt::{Bytes, Stop};
     use crate::clock;
 
     /// An attempt that may say little.
@@ -221,6 +265,25 @@ pub(super) mod tests {
         assert!(left(AttemptLog { stdout: "x".repeat(300), ..quiet.clone() }));
         assert!(!left(AttemptLog { stderr: "x".repeat(301), ..quiet.clone() }));
         assert!(!left(AttemptLog { records: vec![record(0); 2], ..quiet.clone() }));
+    }
+
+    #[test]
+    fn what_is_asked_for_is_no_larger_than_an_honest_guest_can_ask() {
+        let allowed = Allowed::by(&few(), 0, clock::instant());
+        let request = |headers: usize, body: usize| {
+            let headers = vec![("a".to_owned(), Bytes(b"b".to_vec())); headers];
+            let (method, url, body) = ("GET".to_owned(), "http://a".to_owned(), Bytes(vec![0; body]));
+            allowed.may_ask_for(&Ask::Http(HttpRequest { method, url, headers, body, timeout_millis: None }))
+        };
+        assert!(request(400, 10) && !request(400, 11) && !request(1000, 0));
+        let value = |key: usize, call| {
+            let (bucket, key) = ("b".to_owned(), "k".repeat(key));
+            allowed.may_ask_for(&Ask::KeyValue(KeyValueCall { bucket, key, call }))
+        };
+        assert!(value(MAX_KEY_BYTES, KeyValueDo::Get) && !value(MAX_KEY_BYTES + 1, KeyValueDo::Get));
+        assert!(value(1, KeyValueDo::Set(Bytes(vec![0; 10]))) && !value(1, KeyValueDo::Set(Bytes(vec![0; 11]))));
+        let secret = |name: &str| allowed.may_ask_for(&Ask::Secret(name.to_owned()));
+        assert!(secret("key") && !secret("") && !secret(&"k".repeat(64)));
     }
 
     #[test]

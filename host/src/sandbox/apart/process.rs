@@ -5,12 +5,12 @@ mod started;
 use std::collections::{HashMap, HashSet};
 use std::io::Result;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lovage_model::Digest;
-use tokio::io::{AsyncReadExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
 use super::super::engines::{Code, Described};
-use super::allowed::Allowed;
+use super::allowed::{Allowed, FRAME_BYTES};
 use super::door::{self, LENGTH, Order, Turn, Walls, Word};
 use super::orders::Orders;
 use crate::attempt::{Answer, Ask, Attempt, Grants, Progress, Report, Stop};
@@ -60,6 +60,8 @@ pub(super) struct Process {
     pub(super) allocator: Allocator,
     pub(super) walls: Walls,
     turns: AtomicU64,
+    /// How long a word may be: as long as any attempt's that came here.
+    longest: AtomicUsize,
     open: Mutex<Open>,
     orders: Orders,
     /// Why it is.
@@ -196,6 +198,7 @@ impl Process {
         let key = (attempt.module.clone(), Flavour::of(&grants));
         let turn = self.turn();
         let allowed = Allowed::by(&grants, handlers, clock::instant());
+        self.longest.fetch_max(allowed.frame_bytes(), Ordering::Relaxed);
         let (answer, mut answered) = oneshot::channel();
         {
             let mut open = self.open();
@@ -238,7 +241,7 @@ impl Process {
     async fn listen(self: &Arc<Self>, words: &mut BufReader<OwnedReadHalf>) -> Result<()> {
         let mut frame = Vec::new();
         loop {
-            let word = next(words, &mut frame).await?;
+            let word = next(words, &mut frame, &self.longest).await?;
             self.hear(word)?;
         }
     }
@@ -277,7 +280,7 @@ impl Process {
                     progress.event(&name, fields);
                 }
             }
-            Word::Ask { turn, number, ask } => self.ask(turn, number, ask),
+            Word::Ask { turn, number, ask } => self.ask(turn, number, ask)?,
             Word::Unask { turn, number } => {
                 if let Some(run) = self.open().runs.get_mut(&turn) {
                     run.asked.remove(&number);
@@ -323,11 +326,15 @@ impl Process {
     }
 
     /// Has done what an attempt asks for, unless it ends before, or does not want it any more.
-    fn ask(self: &Arc<Self>, turn: Turn, number: u64, ask: Ask) {
+    fn ask(self: &Arc<Self>, turn: Turn, number: u64, ask: Ask) -> Result<()> {
         let mut open = self.open();
-        let Some(run) = open.runs.get_mut(&turn) else { return };
+        let Some(run) = open.runs.get_mut(&turn) else { return Ok(()) };
+        if !run.allowed.may_ask_for(&ask) {
+            return Err(excessive());
+        }
         if run.asked.len() >= MOST_ASKED {
-            return self.answer(turn, number, Answer::Refused);
+            self.answer(turn, number, Answer::Refused);
+            return Ok(());
         }
         let (process, answered) = (Arc::clone(self), run.progress.ask(ask));
         let errand = tokio::spawn(async move {
@@ -338,6 +345,7 @@ impl Process {
             }
         });
         run.asked.insert(number, Errand(errand.abort_handle()));
+        Ok(())
     }
 
     /// It is dead: nothing is answered any more. What ran in it.
@@ -383,12 +391,16 @@ fn excessive() -> std::io::Error {
     door::broken("it says more of an attempt than the attempt may".to_owned())
 }
 
-async fn next(words: &mut BufReader<OwnedReadHalf>, frame: &mut Vec<u8>) -> Result<Word> {
+/// The next word, which is no longer than the longest may be when it begins.
+async fn next(words: &mut (impl AsyncRead + Unpin), frame: &mut Vec<u8>, longest: &AtomicUsize) -> Result<Word> {
     let mut head = [0; LENGTH];
     words.read_exact(&mut head).await?;
     frame.clear();
     frame.shrink_to(door::KEPT_BYTES);
     let length = door::length(head)?;
+    if length > longest.load(Ordering::Relaxed) {
+        return Err(excessive());
+    }
     // Not taken before it is there: a length is only a promise.
     let read = words.take(length as u64).read_to_end(frame).await?;
     if read < length {

@@ -27,9 +27,9 @@ use crate::attempt::{self, Answer, Ask, HTTP_AT_ONCE, HttpFault, HttpRequest, Pr
 /// What waits of a body that is written and not sent.
 const CHUNK_BYTES: usize = 16 << 10;
 /// The headers of one message, as they are in memory.
-const FIELDS_BYTES: usize = 32 << 10;
+pub(in super::super) const FIELDS_BYTES: usize = 32 << 10;
 /// The longest name of a method.
-const METHOD_BYTES: usize = 64;
+pub(in super::super) const METHOD_BYTES: usize = 64;
 /// The longest name of a server, with its port.
 const AUTHORITY_BYTES: usize = 255;
 /// The interface, as the linker has it.

@@ -5,7 +5,7 @@ use std::io::Result;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 
+use super::super::allowed::FRAME_BYTES;
 use super::super::door::{self, Begin, Order, Word};
 use super::super::orders::Orders;
 use super::{Process, Run, next};
@@ -62,7 +63,7 @@ impl Started {
         door::write(&mut first, &Order::Begin(begin));
         let ready = async {
             orders.write_all(&first).await?;
-            next(&mut words, &mut Vec::new()).await
+            next(&mut words, &mut Vec::new(), &AtomicUsize::new(FRAME_BYTES)).await
         };
         let late = || std::io::Error::other(format!("it was not ready within {} s", START_TIME.as_secs()));
         let Word::Ready { allocator, walls } = tokio::time::timeout(START_TIME, ready).await.map_err(|_| late())??
@@ -74,6 +75,7 @@ impl Started {
             allocator,
             walls,
             turns: AtomicU64::new(0),
+            longest: AtomicUsize::new(FRAME_BYTES),
             open: Mutex::default(),
             orders: Orders::to(orders),
             why: OnceLock::new(),

@@ -6,7 +6,7 @@ use tokio::net::UnixStream;
 use super::super::super::admission::question;
 use super::super::allowed::tests::few;
 use super::*;
-use crate::attempt::Outcome;
+use crate::attempt::{Bytes, HttpRequest, Outcome};
 
 /// A process in which one attempt runs, what its daemon has read of it, and where the report comes.
 pub(in super::super) fn process() -> (Arc<Process>, UnixStream, oneshot::Receiver<Report>) {
@@ -17,6 +17,7 @@ pub(in super::super) fn process() -> (Arc<Process>, UnixStream, oneshot::Receive
         allocator: Allocator::Pool,
         walls: Walls { landlock: true, seccomp: true },
         turns: AtomicU64::new(0),
+        longest: AtomicUsize::new(FRAME_BYTES),
         open: Mutex::default(),
         orders: Orders::to(orders),
         why: OnceLock::new(),
@@ -47,6 +48,32 @@ async fn who_says_more_of_an_attempt_than_it_may_is_not_heard() {
     assert!(process.hear(ended("1234567890")).is_ok());
     assert!(answered.try_recv().is_ok_and(|report| report.usage.cpu_seconds == 0.0));
     assert!(process.hear(ended("12345678901")).is_ok(), "nobody waits for it any more");
+}
+
+#[tokio::test]
+async fn who_asks_for_more_than_a_guest_can_is_not_heard() {
+    let (process, _theirs, _answered) = process();
+    let asks = |headers: usize| {
+        let headers = vec![("a".to_owned(), Bytes::default()); headers];
+        let (method, url) = ("GET".to_owned(), "http://a".to_owned());
+        let request = HttpRequest { method, url, headers, body: Bytes::default(), timeout_millis: None };
+        process.hear(Word::Ask { turn: 1, number: 1, ask: Ask::Http(request) })
+    };
+    assert!(asks(400).is_ok() && asks(100_000).is_err());
+}
+
+#[tokio::test]
+async fn a_word_that_is_longer_than_any_attempt_may_have_is_not_read() {
+    let longest = AtomicUsize::new(100);
+    let read = async |bytes: usize| {
+        let (mut words, mut frame) = (Vec::new(), Vec::new());
+        door::write(&mut words, &Word::Wrote { turn: 1, stderr: false, text: "x".repeat(bytes) });
+        next(&mut words.as_slice(), &mut frame, &longest).await.map(|_| frame.len())
+    };
+    assert!(read(10).await.is_ok_and(|length| length < 100));
+    assert!(read(100).await.is_err());
+    longest.fetch_max(200, Ordering::Relaxed);
+    assert!(read(100).await.is_ok());
 }
 
 #[tokio::test]
