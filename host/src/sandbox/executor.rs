@@ -112,7 +112,8 @@ impl Executor {
 
     /// Who takes turns for a guest.
     pub(super) fn taker(&self, guest: &Guest) -> Taker<'_> {
-        Taker::new(&self.turns, guest.attempt.tenant.clone(), guest.grants.weight, Arc::clone(&guest.progress))
+        let (tenant, progress) = (guest.attempt.tenant.clone(), Arc::clone(&guest.progress));
+        Taker::new(&self.turns, tenant, guest.grants.weight, progress).interrupted_by(self.ticker.as_ref())
     }
 
     /// Runs an attempt in an instance of its own.
@@ -127,7 +128,6 @@ impl Executor {
             Ok(place) => place,
             Err(stop) => return Report::stopped(stop),
         };
-        let _ticking = self.ticker.as_ref().map(Ticker::tick);
         let started = clock::instant();
         let Some(linked) = self.loaded().get(&attempt.module).cloned() else {
             // It was unloaded (its module removed) between the check and here: the task goes back.
@@ -151,7 +151,6 @@ impl Executor {
     /// Asks a component for its tasks, in an instance of its own.
     pub(super) async fn describe(&self, digest: &Digest, grants: Grants) -> Result<String, Refusal> {
         let _place = self.asking.acquire().await;
-        let _ticking = self.ticker.as_ref().map(Ticker::tick);
         let ready = self.loaded().get(digest).cloned().ok_or_else(admission::vanished)?;
         let deadline = Deadline::start(&grants, clock::instant());
         let attempt = admission::question(digest);

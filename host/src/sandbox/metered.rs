@@ -38,6 +38,7 @@ impl<F: Future> Future for Metered<'_, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         if !*this.waits {
+            let _ticking = this.taker.ticking();
             let (result, spent) = timed(this.inner, cx);
             **this.spent += spent;
             return result;
@@ -45,7 +46,10 @@ impl<F: Future> Future for Metered<'_, F> {
         if this.taker.take(cx).is_pending() {
             return Poll::Pending;
         }
+        // No longer than the guest runs: while it waits nothing has to tick.
+        let ticking = this.taker.ticking();
         let (result, spent) = timed(this.inner, &mut Context::from_waker(this.taker.waker()));
+        drop(ticking);
         **this.spent += spent;
         this.taker.give_back(spent);
         result
@@ -62,4 +66,34 @@ fn timed<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> (Poll<F::Outpu
 pub(super) fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+    use lovage_model::TenantId;
+
+    use super::super::engine::{self, Flavour};
+    use super::super::ticker::Ticker;
+    use super::super::turns::Turns;
+    use super::*;
+
+    #[test]
+    fn nothing_ticks_while_a_guest_waits() {
+        let engine = engine::compiler(Flavour::Epoch).unwrap();
+        let (ticker, turns, mut spent) = (Ticker::start(&engine).unwrap(), Turns::new(1), Duration::ZERO);
+        let taker = Taker::new(&turns, TenantId::default(), 1, Arc::new(())).interrupted_by(Some(&ticker));
+        let waits = std::future::poll_fn(|_| {
+            assert_eq!(ticker.guests(), 1, "it runs");
+            Poll::<()>::Pending
+        });
+        let mut metered = std::pin::pin!(Metered::new(waits, &mut spent, taker));
+        assert!(metered.as_mut().now_or_never().is_none());
+        assert_eq!(ticker.guests(), 0, "it waits");
+        metered.as_mut().waits_no_more();
+        assert!(metered.now_or_never().is_none());
+        assert_eq!(ticker.guests(), 0);
+    }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use lovage_model::TenantId;
 
 use super::lock;
+use super::ticker::{Ticker, Ticking};
 use crate::attempt::Progress;
 use crate::fair::Fair;
 
@@ -110,13 +111,25 @@ pub(super) struct Taker<'a> {
     progress: Arc<dyn Progress>,
     place: Arc<Place>,
     waker: Waker,
+    ticker: Option<&'a Ticker>,
 }
 
 impl<'a> Taker<'a> {
     pub(super) fn new(turns: &'a Turns, tenant: TenantId, weight: u32, progress: Arc<dyn Progress>) -> Self {
         let place = Arc::new(Place { state: AtomicU8::new(AWAY), waker: Mutex::new(Waker::noop().clone()) });
         let waker = Waker::from(Arc::clone(&place));
-        Self { turns, tenant, weight, progress, place, waker }
+        Self { turns, tenant, weight, progress, place, waker, ticker: None }
+    }
+
+    /// With what interrupts the guest while it runs.
+    pub(super) fn interrupted_by(mut self, ticker: Option<&'a Ticker>) -> Self {
+        self.ticker = ticker;
+        self
+    }
+
+    /// Has it interrupted from now on, until this is dropped.
+    pub(super) fn ticking(&self) -> Option<Ticking<'a>> {
+        self.ticker.map(Ticker::tick)
     }
 
     /// Takes a turn, or waits for one, and for what it told to be heard. Who has taken it gives it [back](Self::give_back),
