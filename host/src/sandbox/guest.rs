@@ -78,7 +78,7 @@ impl Guest {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.stdout()).stderr(output.stderr()).max_random_size(MAX_RANDOM_BYTES);
         capabilities::give(&mut wasi, &grants.capabilities);
-        let outgoing = Outgoing::new(Arc::clone(&progress), grants.payload_bytes);
+        let outgoing = Outgoing::new(Arc::clone(&progress), &grants);
         Self {
             attempt,
             deadline,

@@ -22,7 +22,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Me
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpHooks, WasiHttpView};
 
 use super::super::guest::Guest;
-use crate::attempt::{self, Answer, Ask, HTTP_AT_ONCE, HttpFault, HttpRequest, Progress};
+use crate::attempt::{self, Answer, Ask, Grants, HTTP_AT_ONCE, HttpFault, HttpRequest, Progress};
 
 /// What waits of a body that is written and not sent.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -38,6 +38,8 @@ const TYPES: &str = "wasi:http/types@0.2.12";
 /// What sends requests for one guest.
 pub(in super::super) struct Outgoing {
     progress: Arc<dyn Progress>,
+    /// Whether there is any server that it may reach.
+    reaches: bool,
     most_bytes: usize,
     places: Arc<Semaphore>,
 }
@@ -76,16 +78,21 @@ type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Finished)>> + Se
 type Finished = Box<dyn Future<Output = Result<()>> + Send>;
 
 impl Outgoing {
-    pub(in super::super) fn new(progress: Arc<dyn Progress>, most_bytes: usize) -> Self {
-        Self { progress, most_bytes, places: Arc::new(Semaphore::new(HTTP_AT_ONCE)) }
+    pub(in super::super) fn new(progress: Arc<dyn Progress>, grants: &Grants) -> Self {
+        let (reaches, most_bytes) = (!grants.capabilities.http.is_empty(), grants.payload_bytes);
+        Self { progress, reaches, most_bytes, places: Arc::new(Semaphore::new(HTTP_AT_ONCE)) }
     }
 }
 
 impl WasiHttpHooks for Outgoing {
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _read: Finished) -> Sent {
-        let (progress, most_bytes) = (Arc::clone(&self.progress), self.most_bytes);
+        let (progress, reaches, most_bytes) = (Arc::clone(&self.progress), self.reaches, self.most_bytes);
         let place = Arc::clone(&self.places).try_acquire_owned();
         Box::new(async move {
+            if !reaches {
+                // Its body is not even taken.
+                return Err(Error::HttpRequestDenied);
+            }
             let place = place.map_err(|_| Error::ConnectionLimitReached)?;
             let asked = Ask::Http(collected(request, options.unwrap_or_default(), most_bytes).await?);
             let Answer::Http(answer) = progress.ask(asked).await else { return Err(Error::HttpRequestDenied) };
@@ -169,5 +176,31 @@ fn error(fault: HttpFault) -> Error {
         HttpFault::HttpResponseBodySize => Error::HttpResponseBodySize(None),
         HttpFault::HttpResponseIncomplete => Error::HttpResponseIncomplete,
         HttpFault::HttpProtocolError => Error::HttpProtocolError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Unasked, nothing};
+    use super::*;
+
+    /// A body that nobody may take.
+    struct Untaken;
+
+    impl Body for Untaken {
+        type Data = Bytes;
+        type Error = Error;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+            panic!("it is taken")
+        }
+    }
+
+    #[tokio::test]
+    async fn who_may_reach_no_server_is_denied_before_anything_is_carried() {
+        let mut outgoing = Outgoing::new(Arc::new(Unasked), &nothing());
+        let request = Request::builder().uri("http://a/").body(Untaken.boxed_unsync()).unwrap();
+        let sent = outgoing.send_request(request, None, Box::new(std::future::ready(Ok(()))));
+        assert!(matches!(Box::into_pin(sent).await, Err(Error::HttpRequestDenied)));
     }
 }

@@ -27,46 +27,18 @@ impl secrets::Host for Guest {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
-    use lovage_model::{Digest, Json, LogRecord};
+    use lovage_model::Digest;
 
+    use super::super::tests::{Unasked, nothing};
     use super::*;
-    use crate::attempt::{Answered, Grants, Progress};
     use crate::sandbox::admission::question;
     use crate::sandbox::guest::Deadline;
 
-    /// Whom nothing may be asked.
-    struct Unasked;
-
-    impl Progress for Unasked {
-        fn state(&self, _: &str, _: Json) {}
-        fn wrote(&self, _: &'static str, _: &[u8]) {}
-        fn logged(&self, _: &LogRecord) {}
-        fn event(&self, _: &str, _: Json) {}
-        fn ask(&self, ask: Ask) -> Answered {
-            panic!("it is asked for {ask:?}")
-        }
-    }
-
     #[tokio::test]
     async fn what_cannot_be_the_name_of_a_secret_is_not_asked_for() {
-        let grants = Grants {
-            fuel: None,
-            memory_bytes: 0,
-            soft_limit: None,
-            hard_limit: Duration::from_secs(60),
-            output_bytes: 0,
-            payload_bytes: 0,
-            subtasks: 0,
-            weight: 1,
-            overhead: Duration::ZERO,
-            handler_limit: Duration::ZERO,
-            handler_fuel: None,
-            capabilities: Arc::default(),
-        };
-        let deadline = Deadline::start(&grants, clock::instant());
-        let mut guest = Guest::new(question(&Digest::from_bytes(&[7; 32])), grants, Arc::new(Unasked), deadline);
+        let deadline = Deadline::start(&nothing(), clock::instant());
+        let mut guest = Guest::new(question(&Digest::from_bytes(&[7; 32])), nothing(), Arc::new(Unasked), deadline);
         for name in ["", "a b", &"a".repeat(1 << 20)] {
             assert!(matches!(secrets::Host::get(&mut guest, name.to_owned()).await, Ok(Ok(None))));
         }
