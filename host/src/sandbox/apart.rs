@@ -26,12 +26,13 @@ pub use inside::executor_child;
 
 use super::engine::{Flavour, Pool};
 use super::engines::{Code, Described};
+use super::until::ordered;
 use super::{Refusal, admission, guest_threads, lock};
 use crate::attempt::{Attempt, Capabilities, Effects, Fault, FaultKind, Grants, Outcome, Progress, Report, Stop};
 use crate::clock;
 use blame::{Blame, DEATHS, REMEMBERED, Standing};
 use door::{Begin, Walls};
-use process::{Died, Loading, NotRun, Process, Started, Work, ordered};
+use process::{Died, Loading, NotRun, Process, Started, Work};
 
 /// A process that dies sooner is not started again at once.
 const SOON: Duration = Duration::from_secs(1);
@@ -241,7 +242,7 @@ impl Apart {
             tokio::select! {
                 biased;
                 found = place => break found,
-                Some(stop) = ordered(&mut stop) => return Err(Box::new(Report::stopped(stop))),
+                order = ordered(&mut stop) => return Err(Box::new(Report::stopped(order))),
                 // Others may hold all such processes for longer than anybody suspects this one.
                 () = tokio::time::sleep(LOOK_AGAIN), if standing == Standing::Suspected => {}
             }

@@ -139,11 +139,15 @@ impl Executor {
     }
 
     /// A place for an attempt, unless it is told to stop before there is one, or there is none for so long.
-    async fn place(&self, stop: watch::Receiver<Option<Stop>>, most: Duration) -> Result<SemaphorePermit<'_>, Stop> {
+    async fn place(
+        &self,
+        mut stop: watch::Receiver<Option<Stop>>,
+        most: Duration,
+    ) -> Result<SemaphorePermit<'_>, Stop> {
         tokio::select! {
             biased;
             place = self.places.acquire() => place.map_err(|_closed| Stop::Interrupted),
-            order = ordered(stop) => Err(order),
+            order = ordered(&mut stop) => Err(order),
             () = tokio::time::sleep(most) => Err(Stop::Interrupted),
         }
     }

@@ -29,11 +29,11 @@ pub(super) async fn until<T>(
     cpu: &mut Duration,
     taker: Taker<'_>,
     hard: Instant,
-    stop: watch::Receiver<Option<Stop>>,
+    mut stop: watch::Receiver<Option<Stop>>,
 ) -> End<T> {
     let mut run = pin!(Metered::new(run, cpu, taker));
     let mut limit = pin!(tokio::time::sleep_until(hard.into()));
-    let mut stopped = pin!(ordered(stop));
+    let mut stopped = pin!(ordered(&mut stop));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(result) = run.as_mut().poll(cx) {
             return Poll::Ready(End::Ran(result));
@@ -53,7 +53,7 @@ pub(super) async fn until<T>(
 }
 
 /// Waits for an order to stop: for ever, if nobody can give one any more.
-pub(super) async fn ordered(mut stop: watch::Receiver<Option<Stop>>) -> Stop {
+pub(super) async fn ordered(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
     let order = stop.wait_for(Option::is_some).await.map(|order| *order);
     match order {
         Ok(order) => order.unwrap_or(Stop::Interrupted),

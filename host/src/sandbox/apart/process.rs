@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
 use super::super::engines::{Code, Described};
+use super::super::until::ordered;
 use super::allowed::{Allowed, FRAME_BYTES};
 use super::door::{self, LENGTH, Order, Turn, Walls, Word};
 use super::orders::Orders;
@@ -220,14 +221,12 @@ impl Process {
             tokio::select! {
                 biased;
                 report = &mut answered => return report.map_err(|_| NotRun::Died),
-                ordered = ordered(&mut stop), if !told => {
+                stop = ordered(&mut stop), if !told => {
                     told = true;
-                    if let Some(stop) = ordered {
-                        self.orders.give(&Order::Stop { turn, stop });
-                        let soon = tokio::time::Instant::from_std(clock::instant() + after);
-                        if soon < broken.deadline() {
-                            broken.as_mut().reset(soon);
-                        }
+                    self.orders.give(&Order::Stop { turn, stop });
+                    let soon = tokio::time::Instant::from_std(clock::instant() + after);
+                    if soon < broken.deadline() {
+                        broken.as_mut().reset(soon);
                     }
                 }
                 () = &mut broken => {
@@ -376,11 +375,6 @@ impl Drop for Asked<'_> {
             self.process.orders.give(&Order::Stop { turn: self.turn, stop: Stop::Interrupted });
         }
     }
-}
-
-/// Waits for an order to stop; none: there will never be one.
-pub(super) async fn ordered(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
-    stop.wait_for(Option::is_some).await.ok().and_then(|order| *order)
 }
 
 fn load((digest, flavour): &Code, artifact: &Path) -> Order {
