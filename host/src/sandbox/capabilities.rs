@@ -89,6 +89,7 @@ mod tests {
             output_bytes: 0,
             payload_bytes: 0,
             subtasks: 0,
+            sent_bytes: 0,
             weight: 1,
             overhead: Duration::ZERO,
             handler_limit: Duration::ZERO,

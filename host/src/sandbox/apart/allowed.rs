@@ -107,7 +107,7 @@ impl Allowed {
 
     /// How long the longest frame is that an honest process has of it, with room.
     pub(super) fn frame_bytes(&self) -> usize {
-        let payloads = self.payload_bytes.saturating_mul(SENT_PAYLOADS + OTHER_PAYLOADS);
+        let payloads = self.payload_bytes.saturating_mul(OTHER_PAYLOADS).saturating_add(self.sent_bytes);
         // On stdout, on stderr, and in records.
         let written = self.output_bytes.saturating_mul(3 * ESCAPED);
         let subtasks = self.subtasks.saturating_mul(SUBTASK_BYTES);

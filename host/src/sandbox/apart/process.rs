@@ -19,7 +19,7 @@ use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
 use super::super::engines::{Code, Described};
 use super::super::until::ordered;
-use super::allowed::{Allowed, FRAME_BYTES};
+use super::allowed::Allowed;
 use super::door::{self, LENGTH, Order, Turn, Walls, Word};
 use super::orders::Orders;
 use crate::attempt::{Answer, Ask, Attempt, Grants, Progress, Report, Stop};

@@ -4,6 +4,7 @@ use lovage_model::Json;
 use tokio::net::UnixStream;
 
 use super::super::super::admission::question;
+use super::super::allowed::FRAME_BYTES;
 use super::super::allowed::tests::few;
 use super::*;
 use crate::attempt::{Bytes, HttpRequest, Outcome};
