@@ -23,7 +23,7 @@ const LOST: &str = "
     WITH RECURSIVE used (line) AS (
         SELECT min(line) FROM scheduled
         UNION ALL SELECT (SELECT min(line) FROM scheduled WHERE line > used.line) FROM used WHERE used.line IS NOT NULL)
-    SELECT EXISTS (SELECT 1 FROM used WHERE line NOT IN (SELECT id FROM line))";
+    SELECT EXISTS (SELECT 1 FROM used WHERE line IS NOT NULL AND line NOT IN (SELECT id FROM line))";
 
 const NO_LINE: &str = "a message waits in a queue that is not there";
 
