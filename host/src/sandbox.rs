@@ -49,7 +49,7 @@ use tokio::sync::{Semaphore, watch};
 pub use apart::{Executors, executor_child};
 pub use compile::{Compiler, compile_child};
 pub use prescan::{Shape, check_shape};
-pub use threads::{guest_runtime, guest_threads};
+pub use threads::{GuestRuntime, guest_threads};
 
 use crate::aside::aside;
 use crate::attempt::{Attempt, Grants, Progress, Report, Stop};
@@ -184,7 +184,8 @@ enum Guests {
 }
 
 impl Sandbox {
-    /// Sets up the engine, or starts the processes that have it, and opens the cache. Processes need a runtime of tokio's.
+    /// Sets up the engine, or starts the processes that have it, and opens the cache. Processes are looked
+    /// after on the runtime of tokio's that this is called on.
     pub fn new(settings: Settings) -> Result<Self, SandboxError> {
         let cache = |source| SandboxError::Cache { path: settings.cache.clone(), source };
         let artifacts = Artifacts::open(&settings.cache).map_err(cache)?;

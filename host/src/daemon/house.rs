@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lovage_model::{EntryName, Message, PeriodicTask, Room, TaskId, TenantId, Timestamp};
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -23,7 +22,7 @@ use crate::modules::Modules;
 use crate::outside::Outside;
 use crate::pipeline::{Arrived, Caps, Committer, Following, Granted, Overhead, Pipeline, Running, Share, Standing};
 use crate::queue;
-use crate::sandbox::{Compiler, Executors, Sandbox, SandboxError, Settings, guest_runtime, guest_threads};
+use crate::sandbox::{Compiler, Executors, GuestRuntime, Sandbox, SandboxError, Settings, guest_threads};
 use crate::scheduler::{self, Scheduler};
 use crate::store::{Store, StoreError};
 
@@ -95,7 +94,7 @@ pub struct House {
     loops: JoinHandle<()>,
     /// Closed when the loops end, which only a panic in one of them brings about before the house is closed.
     ended: watch::Receiver<()>,
-    guests: Option<Runtime>,
+    guests: Option<GuestRuntime>,
 }
 
 impl Plan {
@@ -141,7 +140,12 @@ impl Plan {
 impl House {
     /// Builds every room and starts to take messages.
     pub async fn open(plan: Plan) -> Result<Self, HouseError> {
-        let sandbox = Arc::new(plan.sandbox()?);
+        let guests = GuestRuntime::new(guest_threads()).map_err(HouseError::Threads)?;
+        let sandbox = {
+            // What other processes say of an attempt is read where the attempt is waited for.
+            let _there = guests.handle().enter();
+            Arc::new(plan.sandbox()?)
+        };
         let Plan { store, worker, limits, results_expire, beat: declared, granted, tokens, eager, .. } = plan;
         let access = Arc::new(Access::open(Arc::clone(&store), tokens).await?);
         let modules = Arc::new(Modules::open(Arc::clone(&store), Arc::clone(&sandbox), Arc::clone(&access)).await?);
@@ -174,7 +178,6 @@ impl House {
         let beat = Arc::new(beat);
         let host = store.is_shared().then_some(worker.hostname.as_str());
         beat.declare(&declared, host, clock::now()).await?;
-        let guests = guest_runtime(guest_threads()).map_err(HouseError::Threads)?;
         let settings = scheduler::Settings { concurrency: worker.concurrency, lease: worker.lease };
         let scheduler = Scheduler::new(Arc::clone(&pipeline), settings, guests.handle().clone());
         let (alive, ended) = watch::channel(());
@@ -183,7 +186,6 @@ impl House {
             let _alive = alive;
             loops.run().await;
         });
-        let guests = Some(guests);
         Ok(Self {
             store,
             sandbox,
@@ -203,7 +205,7 @@ impl House {
             scheduler,
             loops,
             ended,
-            guests,
+            guests: Some(guests),
         })
     }
 
@@ -276,9 +278,7 @@ impl House {
         self.loops.abort();
         // Not before the loops are gone: they use the store.
         let _ = (&mut self.loops).await;
-        if let Some(guests) = self.guests.take() {
-            guests.shutdown_background();
-        }
+        drop(self.guests.take());
         self.store.close().await
     }
 
@@ -296,9 +296,6 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         self.loops.abort();
-        if let Some(guests) = self.guests.take() {
-            guests.shutdown_background();
-        }
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use lovage_model::{Digest, Exception, exc_module};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 
@@ -69,6 +70,8 @@ pub(super) struct Apart {
 
 /// What all processes share.
 struct Shared {
+    /// Where they are looked after, and what they say is read.
+    runtime: Handle,
     program: PathBuf,
     begin: Begin,
     blame: Mutex<Blame>,
@@ -104,7 +107,8 @@ impl Apart {
             artifacts,
             granted,
         };
-        let shared = Arc::new(Shared { program, begin, blame: Mutex::default(), changed: Notify::new() });
+        let (runtime, blame, changed) = (Handle::current(), Mutex::default(), Notify::new());
+        let shared = Arc::new(Shared { runtime, program, begin, blame, changed });
         let common = (0..count).map(|_| Slot::start(&shared, None)).collect();
         Self {
             shared,
@@ -364,7 +368,7 @@ impl Slot {
             supervisor: Mutex::default(),
             own,
         });
-        let supervisor = tokio::spawn(Arc::clone(shared).supervise(Arc::downgrade(&slot)));
+        let supervisor = shared.runtime.spawn(Arc::clone(shared).supervise(Arc::downgrade(&slot)));
         *lock(&slot.supervisor) = Some(supervisor.abort_handle());
         slot
     }
@@ -451,7 +455,7 @@ mod tests {
         let artifacts = PathBuf::new();
         let begin = Begin { places: 1, memory_bytes: 1, threads: 1, artifacts, granted: Vec::new() };
         let (program, blame, changed) = Default::default();
-        let shared = Arc::new(Shared { program, begin, blame, changed });
+        let shared = Arc::new(Shared { runtime: Handle::current(), program, begin, blame, changed });
         broken.breaks("an attempt did not end at its limit");
         let place = shared.place(&slots).await;
         assert!(Arc::ptr_eq(&place.process, &other), "nobody is sent to one that is broken");

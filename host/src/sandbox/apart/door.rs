@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use lovage_model::{Digest, Json, LogRecord};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
@@ -17,10 +18,10 @@ use crate::attempt::{Answer, Ask, Attempt, Capabilities, Grants, Report, Stop};
 /// Bytes of a length.
 pub(super) const LENGTH: usize = 4;
 /// The longest frame: what an attempt may send, with room. Who sends more is broken.
-const MOST_BYTES: usize = 512 << 20;
+pub(super) const MOST_BYTES: usize = 512 << 20;
 
 /// What a buffer keeps once it has been emptied.
-pub(super) const KEPT_BYTES: usize = 1 << 20;
+const KEPT_BYTES: usize = 1 << 20;
 
 /// Which of the attempts, or questions, that pass the door.
 pub(super) type Turn = u64;
@@ -144,6 +145,28 @@ pub(super) fn write<T: Serialize>(buffer: &mut Vec<u8>, word: &T) {
     serde_json::to_writer(&mut *buffer, word).expect("what passes the door is JSON");
     let length = u32::try_from(buffer.len() - start - LENGTH).expect("less than 4 GiB");
     buffer[start..start + LENGTH].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Reads the next frame by way of a buffer. It is refused if it is longer than the longest may be once it begins.
+pub(super) async fn next<T: DeserializeOwned>(
+    from: &mut (impl AsyncRead + Unpin),
+    frame: &mut Vec<u8>,
+    longest: impl FnOnce() -> usize,
+) -> Result<T> {
+    let mut head = [0; LENGTH];
+    from.read_exact(&mut head).await?;
+    frame.clear();
+    frame.shrink_to(KEPT_BYTES);
+    let length = length(head)?;
+    if length > longest() {
+        return Err(broken(format!("a frame of {length} bytes, longer than any that is due")));
+    }
+    // Not taken before it is there: a length is only a promise.
+    let read = from.take(length as u64).read_to_end(frame).await?;
+    if read < length {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    self::read(frame)
 }
 
 /// How long the frame is that follows.

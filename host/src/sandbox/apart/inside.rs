@@ -1,7 +1,7 @@
 //! The process that runs guests, as it is from inside: it does what its daemon orders, and ends with it.
 
 use std::collections::HashMap;
-use std::io::{BufReader, ErrorKind, Read};
+use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -11,13 +11,13 @@ use std::task::Waker;
 
 use lovage_model::{Json, LogRecord};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::runtime::Runtime;
+use tokio::io::BufReader;
 use tokio::sync::{oneshot, watch};
 
 use super::super::confined::close_inherited;
 use super::super::engine::Pool;
 use super::super::engines::Engines;
-use super::super::{guest_runtime, lock};
+use super::super::{GuestRuntime, lock};
 use super::door::{self, Begin, LENGTH, Order, Turn, Walls, Word};
 use super::outbox::{Outbox, Whose};
 use super::walls;
@@ -53,16 +53,27 @@ pub fn executor_child() -> ExitCode {
 fn serve() -> anyhow::Result<()> {
     use anyhow::Context as _;
     close_inherited();
-    let door = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    let mut orders = BufReader::with_capacity(1 << 16, door.try_clone()?);
-    let Some(Order::Begin(begin)) = next(&mut orders)? else { anyhow::bail!("an executor is started by a daemon") };
+    let mut door = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let Order::Begin(begin) = first(&mut door)? else { anyhow::bail!("an executor is started by a daemon") };
     let walls = confine(&begin).context("it could not be confined")?;
+    // Nobody waits at the door from here on but in the runtime, and who writes what was not taken at once.
+    door.set_nonblocking(true)?;
+    let (runtime, orders) = (GuestRuntime::new(begin.threads)?, door.try_clone()?);
     let inside = Inside::new(&begin, Outbox::to(door)?)?;
     inside.outbox.say(None, &Word::Ready { allocator: inside.engines.allocator(), walls });
-    while let Some(order) = next(&mut orders)? {
-        inside.obey(order);
-    }
+    // On a thread of the guests: whoever has to be woken up for an attempt runs it.
+    let served = runtime.handle().spawn(async move { inside.serve(orders).await });
+    runtime.handle().block_on(served)??;
     Ok(())
+}
+
+/// Waits for the first order, and reads no further: there is no runtime yet.
+fn first(door: &mut UnixStream) -> std::io::Result<Order> {
+    let mut head = [0; LENGTH];
+    door.read_exact(&mut head)?;
+    let mut frame = vec![0; door::length(head)?];
+    door.read_exact(&mut frame)?;
+    door::read(&frame)
 }
 
 /// Gives up what no guest needs. Before there are other threads: they would not be held to it.
@@ -73,26 +84,11 @@ fn confine(begin: &Begin) -> anyhow::Result<Walls> {
     walls::raise(begin)
 }
 
-/// The next order; none: the daemon is gone.
-fn next(orders: &mut impl Read) -> std::io::Result<Option<Order>> {
-    let mut head = [0; LENGTH];
-    match orders.read_exact(&mut head) {
-        Err(error) if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()) => {
-            return Ok(None);
-        }
-        read => read?,
-    }
-    let mut frame = vec![0; door::length(head)?];
-    orders.read_exact(&mut frame)?;
-    door::read(&frame).map(Some)
-}
-
 /// What runs here.
 struct Inside {
     engines: Arc<Engines>,
     outbox: Arc<Outbox>,
     running: Arc<Mutex<HashMap<Turn, Running>>>,
-    runtime: Option<Runtime>,
 }
 
 /// An attempt: how it is told to stop, and what it waits for.
@@ -111,18 +107,38 @@ struct Asked {
 impl Inside {
     fn new(begin: &Begin, outbox: Arc<Outbox>) -> anyhow::Result<Self> {
         let pool = Pool { instances: begin.places, memory_bytes: begin.memory_bytes };
-        let runtime = guest_runtime(begin.threads)?;
         let engines = Arc::new(Engines::new(pool, begin.threads)?);
-        Ok(Self { engines, outbox, running: Arc::default(), runtime: Some(runtime) })
+        Ok(Self { engines, outbox, running: Arc::default() })
     }
 
-    fn obey(&self, order: Order) {
+    /// Obeys until the daemon is gone.
+    async fn serve(&self, orders: UnixStream) -> std::io::Result<()> {
+        let mut orders = BufReader::with_capacity(1 << 16, tokio::net::UnixStream::from_std(orders)?);
+        let mut frame = Vec::new();
+        loop {
+            match door::next(&mut orders, &mut frame, || door::MOST_BYTES).await {
+                Ok(order) => self.obey(order).await,
+                Err(error) if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()) => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn obey(&self, order: Order) {
         match order {
             Order::Begin(_) => {}
             Order::Load { digest, flavour, artifact } => {
-                // SAFETY: the daemon has verified the file, which lies where only its user can write.
-                let loaded = unsafe { self.engines.load(&digest, flavour, &artifact) };
-                self.outbox.say(None, &Word::Loaded { digest, flavour, refusal: loaded.err() });
+                let (engines, outbox) = (Arc::clone(&self.engines), Arc::clone(&self.outbox));
+                // The orders that follow stand on it; guests go on meanwhile.
+                let load = move || {
+                    // SAFETY: the daemon has verified the file, which lies where only its user can write.
+                    let loaded = unsafe { engines.load(&digest, flavour, &artifact) };
+                    outbox.say(None, &Word::Loaded { digest, flavour, refusal: loaded.err() });
+                };
+                // (If it panics, so does the process.)
+                let _ = tokio::task::spawn_blocking(load).await;
             }
             Order::Unload { digest } => self.engines.unload(&digest),
             Order::Stop { turn, stop } => {
@@ -145,7 +161,7 @@ impl Inside {
                 let whose = Whose { tenant: attempt.tenant.clone(), weight: grants.weight };
                 let (talks, held) = (AtomicBool::new(false), Mutex::default());
                 let teller = Arc::new(Teller { turn, whose, outbox, talks, held, asked });
-                self.spawn(async move {
+                tokio::spawn(async move {
                     let progress = Arc::clone(&teller) as Arc<dyn Progress>;
                     let report = engines.run(*attempt, grants, progress, stopped).await;
                     lock(&running).remove(&turn);
@@ -155,24 +171,11 @@ impl Inside {
             }
             Order::Describe { turn, digest, grants } => {
                 let (engines, outbox) = (Arc::clone(&self.engines), Arc::clone(&self.outbox));
-                self.spawn(async move {
+                tokio::spawn(async move {
                     let described = engines.describe(&digest, grants).await;
                     outbox.say(None, &Word::Described { turn, described });
                 });
             }
-        }
-    }
-
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.as_ref().expect("there until the end").spawn(work);
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        // Guests need not end for the process to.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lovage_model::Digest;
-use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -20,7 +20,7 @@ use super::super::engine::{Allocator, Flavour};
 use super::super::engines::{Code, Described};
 use super::super::until::ordered;
 use super::allowed::Allowed;
-use super::door::{self, LENGTH, Order, Turn, Walls, Word};
+use super::door::{self, Order, Turn, Walls, Word};
 use super::orders::Orders;
 use crate::attempt::{Answer, Ask, Attempt, Grants, Progress, Report, Stop};
 use crate::clock;
@@ -240,7 +240,7 @@ impl Process {
     async fn listen(self: &Arc<Self>, words: &mut BufReader<OwnedReadHalf>) -> Result<()> {
         let mut frame = Vec::new();
         loop {
-            let word = next(words, &mut frame, &self.longest).await?;
+            let word = door::next(words, &mut frame, || self.longest.load(Ordering::Relaxed)).await?;
             self.hear(word)?;
         }
     }
@@ -383,24 +383,6 @@ fn load((digest, flavour): &Code, artifact: &Path) -> Order {
 
 fn excessive() -> std::io::Error {
     door::broken("it says more of an attempt than the attempt may".to_owned())
-}
-
-/// The next word, which is no longer than the longest may be when it begins.
-async fn next(words: &mut (impl AsyncRead + Unpin), frame: &mut Vec<u8>, longest: &AtomicUsize) -> Result<Word> {
-    let mut head = [0; LENGTH];
-    words.read_exact(&mut head).await?;
-    frame.clear();
-    frame.shrink_to(door::KEPT_BYTES);
-    let length = door::length(head)?;
-    if length > longest.load(Ordering::Relaxed) {
-        return Err(excessive());
-    }
-    // Not taken before it is there: a length is only a promise.
-    let read = words.take(length as u64).read_to_end(frame).await?;
-    if read < length {
-        return Err(std::io::ErrorKind::UnexpectedEof.into());
-    }
-    door::read(frame)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use super::super::allowed::FRAME_BYTES;
 use super::super::door::{self, Begin, Order, Word};
 use super::super::orders::Orders;
-use super::{Process, Run, next};
+use super::{Process, Run};
 use crate::clock;
 
 /// How long a process may take to be ready.
@@ -63,7 +63,7 @@ impl Started {
         door::write(&mut first, &Order::Begin(begin));
         let ready = async {
             orders.write_all(&first).await?;
-            next(&mut words, &mut Vec::new(), &AtomicUsize::new(FRAME_BYTES)).await
+            door::next(&mut words, &mut Vec::new(), || FRAME_BYTES).await
         };
         let late = || std::io::Error::other(format!("it was not ready within {} s", START_TIME.as_secs()));
         let Word::Ready { allocator, walls } = tokio::time::timeout(START_TIME, ready).await.map_err(|_| late())??
