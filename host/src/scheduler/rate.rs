@@ -8,7 +8,7 @@
 //!
 //! Times that were promised to messages that are gone, or by a limit that holds no more, would keep all that come later waiting for
 //! nothing: such a line is found [stale](Rates::stale), and begins anew with those who are there. So does one of a clock that was
-//! set back since: its times are further away than they were meant to be.
+//! set back since, by more than one interval of the limit: its times are further away than they were meant to be.
 //!
 //! Absent: what is in force (the caller says for each message), and other hosts.
 
