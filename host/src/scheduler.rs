@@ -344,8 +344,8 @@ impl Scheduler {
 
     /// A new limit holds for those that wait for their turn by the old one, too.
     async fn change_rate(&self, (tenant, task): TaskType) {
-        let now = clock::now();
-        let mut rates = self.rates.lock().await;
+        // The time is read once nobody else can start: by an earlier one the next would come too close to who started meanwhile.
+        let (mut rates, now) = (self.rates.lock().await, clock::now());
         match self.pipeline.store.hasten(rates.not_due(&tenant, &task, now), now).await {
             Ok(_) => rates.void(&tenant, &task, self.pipeline.rate_limit_of(&tenant, &task), now),
             // Their line is as it was, so that the next sweep finds it.

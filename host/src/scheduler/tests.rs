@@ -213,6 +213,28 @@ async fn a_line_that_the_store_does_not_hear_of_is_kept() {
 }
 
 #[tokio::test]
+async fn who_starts_just_before_a_line_begins_anew_counts() {
+    let (_store, scheduler, _cache) = limited(&["1/h"], &[]).await;
+    let of = (TenantId::default(), TaskName::new("a").unwrap());
+    let limits = Limits::of_task("1/h".parse().unwrap());
+    let mut rates = scheduler.rates.lock().await;
+    let (host, task) = (Arc::clone(&scheduler), of.clone());
+    let anew = tokio::spawn(async move { host.change_rate(task).await });
+    // It waits for the lock from here on.
+    tokio::task::yield_now().await;
+    let before = clock::now();
+    let mut now = before;
+    while now <= before {
+        now = clock::now();
+    }
+    assert_eq!(rates.turn(&of.0, &of.1, 1, limits, now), Turn::Now);
+    drop(rates);
+    anew.await.unwrap();
+    let next = scheduler.rates.lock().await.turn(&of.0, &of.1, 2, limits, now);
+    assert_eq!(next, Turn::At(now.after(Duration::from_secs(3600))));
+}
+
+#[tokio::test]
 async fn turns_that_were_promised_to_messages_that_are_gone_keep_nobody_waiting() {
     let (store, scheduler, _cache) = limited(&["1/m"], &[]).await;
     let (task, limits) = (TaskName::new("a").unwrap(), Limits::of_task("1/m".parse().unwrap()));
