@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use lovage_model::{QueueName, TenantId};
-use rusqlite::{Connection, ffi, types::Type};
+use rusqlite::{Connection, types::Type};
 
 use super::draft::Marks;
+use super::fault::inconsistent;
 use super::heads::Heads;
 use crate::store::admission::Backlog;
 use crate::store::metering::Used;
@@ -229,12 +230,17 @@ impl Book {
 
     /// Notes that messages came to a place of a line, or left it. Fails if the row of one names a line that is not there.
     pub(super) fn count(&mut self, line: i64, spot: Spot, delta: i64) -> rusqlite::Result<()> {
+        if self.note_count(line, spot, delta) { Ok(()) } else { Err(inconsistent(NO_LINE)) }
+    }
+
+    /// The same, and whether there is that line.
+    pub(super) fn note_count(&mut self, line: i64, spot: Spot, delta: i64) -> bool {
         if !self.add(line, spot, delta) {
-            return Err(inconsistent(NO_LINE));
+            return false;
         }
         self.put |= delta > 0 && matches!(spot, Spot::Ready | Spot::Scheduled);
         self.journal.push(Change::Count(line, spot, delta));
-        Ok(())
+        true
     }
 
     /// Whether there is that line.
@@ -355,9 +361,4 @@ impl Line {
 /// A name that was checked when it was stored.
 pub(super) fn read_name<T>(name: Result<T, lovage_model::NameError>) -> rusqlite::Result<T> {
     name.map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))
-}
-
-/// What is whole for SQLite, and cannot be for us.
-fn inconsistent(what: &str) -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(what.to_owned()))
 }

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Error, ErrorCode, ffi};
+use rusqlite::{Error, ErrorCode, ffi, types::Type};
 
 use crate::store::StoreError;
 
@@ -13,6 +13,11 @@ pub(super) const CURE: &str =
 
 /// As much as is written to know whether there is room: more than a page.
 const PROBE_BYTES: usize = 64 * 1024;
+
+/// What is whole for SQLite, and cannot be for us.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Inconsistent(&'static str);
 
 /// Explains errors about one database.
 #[derive(Debug, Clone)]
@@ -27,6 +32,9 @@ impl Faults {
 
     pub(super) fn explain(&self, error: &Error) -> StoreError {
         let db = self.db.display();
+        if let Some(Inconsistent(what)) = inconsistency(error) {
+            return StoreError::Corrupt(format!("{db}: {what}; {CURE}"));
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => {
                 StoreError::Full(format!("no space left for {db}: free some, nothing needs a restart"))
@@ -82,6 +90,15 @@ fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
+/// That what one call has come upon cannot be so. Other calls of its batch need not come upon it.
+pub(super) fn inconsistent(what: &'static str) -> Error {
+    Error::FromSqlConversionFailure(0, Type::Integer, Box::new(Inconsistent(what)))
+}
+
+fn inconsistency(error: &Error) -> Option<&Inconsistent> {
+    if let Error::FromSqlConversionFailure(_, _, why) = error { why.downcast_ref() } else { None }
+}
+
 /// Whether the error is about the disk or the whole database, so that no call of a batch can fare better alone.
 pub(super) fn hits_all(error: &Error) -> bool {
     matches!(
@@ -133,6 +150,16 @@ mod tests {
         for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC, ffi::SQLITE_CONSTRAINT] {
             assert!(matches!(explained(code), StoreError::Failed(_)), "{code}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_so_is_told_as_a_broken_store_and_hits_one_call() {
+        let explained = Faults::of(Path::new("lovage.db")).explain(&inconsistent("a queue is not there"));
+        assert!(
+            matches!(explained, StoreError::Corrupt(why) if why.contains("a queue is not there; `lovage store check`"))
+        );
+        assert!(!hits_all(&inconsistent("a queue is not there")));
+        assert!(hits_all(&error(ffi::SQLITE_CORRUPT)));
     }
 
     #[test]

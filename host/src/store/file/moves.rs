@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::book::{Held, Spot};
 use super::draft::{Draft, Marks};
+use super::fault::CURE;
 use super::ledger::{Ledger, Row};
 use crate::store::transition::due_later;
 
@@ -168,8 +169,11 @@ impl Ledger {
         let read =
             |row: &rusqlite::Row<'_>| Ok(Taken { line: row.get(0)?, deliveries: row.get(1)?, marks: row.get(2)? });
         let taken = self.db.prepare_cached(sql)?.query_row(what, read).optional()?;
-        if let Some(taken) = taken {
-            self.book.count(taken.line, spot, -1)?;
+        if let Some(Taken { line, .. }) = taken
+            && !self.book.note_count(line, spot, -1)
+        {
+            // The message is whole without it, and says where it goes: neither it nor who leads to it is to fail for that.
+            tracing::error!(line, "a message was found in a queue that is not there; {CURE}");
         }
         Ok(taken)
     }

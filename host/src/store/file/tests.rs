@@ -17,7 +17,8 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 use crate::store::suite::{ask, at, failure, id, ids, message, settlement, success, tenant};
 use crate::store::{
-    Broker, Completed, Fenced, Filter, Joins, Metering, Modules, Orders, Page, Results, Schedules, Submitted, Upload,
+    Broker, Completed, Fenced, Filter, Joins, Metering, Modules, Orders, Page, Results, Revoked, Schedules, Submitted,
+    Upload, Waiting,
 };
 
 impl FileStore {
@@ -443,11 +444,12 @@ async fn a_lease_is_renewed_without_a_write() {
     assert_eq!(ids(&store.lease(ask(1, at(60))).await.unwrap().leases), ["a"], "as long as it was renewed for");
 }
 
-#[tokio::test]
-async fn only_the_guilty_one_of_a_batch_fails() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = FileStore::open(dir.path(), at(0)).unwrap();
-    submit(&store, &["first"]).await.unwrap();
+/// Both, in one batch of the writer.
+async fn in_one_batch<A, B>(
+    store: &FileStore,
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) -> (A, B) {
     let (hold, held) = mpsc::channel::<()>();
     let (entered, inside) = mpsc::channel();
     let busy = store.writer.run(Need::BRIEF, move |_| {
@@ -461,16 +463,26 @@ async fn only_the_guilty_one_of_a_batch_fails() {
             // The others have been polled by now, so their jobs wait together.
             hold.send(()).unwrap();
         };
+        tokio::join!(first, second, release)
+    };
+    let (_, (first, second, ())) = tokio::join!(busy, batch);
+    (first, second)
+}
+
+#[tokio::test]
+async fn only_the_guilty_one_of_a_batch_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    submit(&store, &["first"]).await.unwrap();
+    let first = async {
         tokio::join!(
             submit(&store, &["before"]),
             store.inject(
                 "INSERT INTO line (tenant, queue) VALUES (9, 'half'); INSERT INTO message (seq, body) VALUES (1, x'')"
             ),
-            submit(&store, &["after"]),
-            release
         )
     };
-    let (_, (before, guilty, after, ())) = tokio::join!(busy, batch);
+    let ((before, guilty), after) = in_one_batch(&store, first, submit(&store, &["after"])).await;
     assert_eq!((before.unwrap(), after.unwrap()), (vec![Submitted::Stored], vec![Submitted::Stored]));
     assert!(matches!(guilty, Err(StoreError::Failed(why)) if why.contains("UNIQUE")));
     assert!(check(dir.path()).unwrap().is_sound(), "the guilty one left nothing");
@@ -516,16 +528,36 @@ async fn what_is_whole_and_cannot_be_is_refused_with_the_cure() {
 }
 
 #[tokio::test]
-async fn a_message_in_a_line_that_is_not_there_stops_no_writer() {
+async fn a_message_in_a_line_that_is_not_there_stops_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path(), at(0)).unwrap();
-    submit(&store, &["a"]).await.unwrap();
-    let waits = lovage_model::Planned { message: message("b"), awaits: Some(id("a")) };
-    store.submit(&tenant(), vec![Plan { tasks: vec![waits], joins: vec![] }], at(0), Room::UNLIMITED).await.unwrap();
+    let due = Plan::of(Message { eta: Some(at(50)), ..message("due") });
+    store.submit(&tenant(), vec![due], at(0), Room::UNLIMITED).await.unwrap();
+    store.inject("UPDATE scheduled SET line = 9").await.unwrap();
+    let (hastened, stored) =
+        in_one_batch(&store, store.hasten(vec![(1, at(50))], at(1)), submit(&store, &["other"])).await;
+    assert!(matches!(hastened, Err(StoreError::Corrupt(why)) if why.contains("not there")));
+    assert_eq!(stored.unwrap(), [Submitted::Stored]);
+}
+
+#[tokio::test]
+async fn who_waits_in_a_line_that_is_not_there_is_released_and_revoked_as_others_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path(), at(0)).unwrap();
+    let first = ["a", "d"].map(|name| Message { then: Some(lovage_model::Then::Next), ..message(name) });
+    let mut tasks: Vec<_> = first.into_iter().map(|message| lovage_model::Planned { message, awaits: None }).collect();
+    for (name, awaits) in [("b", "a"), ("e", "d")] {
+        tasks.push(lovage_model::Planned { message: message(name), awaits: Some(id(awaits)) });
+    }
+    store.submit(&tenant(), vec![Plan { tasks, joins: vec![] }], at(0), Room::UNLIMITED).await.unwrap();
     store.inject("UPDATE blocked SET line = 9").await.unwrap();
-    let revoked = store.revoke(&tenant(), &id("b"), at(1)).await;
-    assert!(matches!(revoked, Err(StoreError::Corrupt(why)) if why.contains("not there")));
-    assert_eq!(submit(&store, &["c"]).await.unwrap(), [Submitted::Stored]);
+    assert_eq!(store.revoke(&tenant(), &id("e"), at(1)).await.unwrap(), Revoked::Waiting);
+    let lease = store.lease(ask(1, at(1))).await.unwrap().leases.remove(0);
+    assert_eq!(lease.message.id, id("a"));
+    let end =
+        Settlement { arrival: Some(Arrival::Value(crate::store::suite::json("1"))), ..settlement(success("1"), at(2)) };
+    assert_eq!(store.commit(lease.key, end).await.unwrap(), Fenced::Applied);
+    assert_eq!(ids(&store.lease(ask(9, at(3))).await.unwrap().leases), ["d", "b"]);
 }
 
 #[tokio::test]
