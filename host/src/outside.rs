@@ -69,6 +69,14 @@ impl May {
     }
 }
 
+/// Why something of a tenant is not kept, where all of it may take so many bytes.
+pub fn no_room(most_bytes: u64) -> String {
+    format!(
+        "what the tenant's tasks keep, its secrets and its saved groups may take {most_bytes} bytes together (its \
+         key_value_bytes, or limits.key_value_bytes): take away some first"
+    )
+}
+
 impl Outside {
     /// On a store, where the values of each tenant may take so many bytes.
     pub fn new(store: Arc<dyn Store>, key_value_bytes: u64) -> Self {

@@ -11,6 +11,7 @@ use super::body::{self, Cap};
 use super::input::{Named, Reads, Submits};
 use super::problem::{Failure, INVALID_REQUEST, QUOTA_EXCEEDED, Reply};
 use crate::clock;
+use crate::outside::no_room;
 
 /// Keeps the result of a group as long as results are kept.
 #[utoipa::path(put, path = "/v1/groups/{id}", tag = "groups", request_body = Vec<Object>,
@@ -34,10 +35,7 @@ pub(crate) async fn save_group(
     rooms.api.access.may_submit(&tenant, 1, now)?;
     let most_bytes = rooms.api.outside.most_bytes(rooms.api.access.policy(&tenant).key_value_bytes);
     if !rooms.api.store.save_group(&tenant, &id, &group, most_bytes, now).await? {
-        return Err(QUOTA_EXCEEDED.because(format!(
-            "what the tenant's tasks keep, its secrets and its saved groups may take {most_bytes} bytes together (its \
-             key_value_bytes, or limits.key_value_bytes): take away some first"
-        )));
+        return Err(QUOTA_EXCEEDED.because(no_room(most_bytes)));
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -11,7 +11,7 @@ use super::Shared;
 use super::body::{Cap, read};
 use super::input::{Deploys, NamedIn};
 use super::problem::{INVALID_REQUEST, QUOTA_EXCEEDED, Reply, UNKNOWN_SECRET};
-use crate::outside::MAX_SECRET_BYTES;
+use crate::outside::{MAX_SECRET_BYTES, no_room};
 
 const CAP: Cap = Cap { bytes: MAX_SECRET_BYTES, limit: "the most of a secret", deadline: Duration::from_secs(30) };
 
@@ -33,12 +33,8 @@ pub(crate) async fn set_secret(
         return Err(INVALID_REQUEST.because("the secret is not UTF-8: send text, such as base64 of bytes"));
     }
     let own = rooms.api.access.policy(&tenant).key_value_bytes;
-    rooms.api.outside.set_secret(tenant, &module, &name, secret, own).await?.map_err(|most_bytes| {
-        QUOTA_EXCEEDED.because(format!(
-            "what the tenant's tasks keep, its secrets and its saved groups may take {most_bytes} bytes together (its \
-             key_value_bytes, or limits.key_value_bytes): take away some first"
-        ))
-    })?;
+    let set = rooms.api.outside.set_secret(tenant, &module, &name, secret, own).await?;
+    set.map_err(|most_bytes| QUOTA_EXCEEDED.because(no_room(most_bytes)))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

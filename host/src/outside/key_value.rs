@@ -20,10 +20,7 @@ impl Outside {
         let place = Place::of_tasks(may.tenant.clone(), &bucket, key);
         let unkept = |why| {
             KeyValueFault::Other(match why {
-                Unkept::Full => format!(
-                    "the tenant's values may take {most_bytes} bytes together (its key_value_bytes, or limits.key_value_bytes): drop \
-                 some first"
-                ),
+                Unkept::Full => super::no_room(most_bytes),
                 Unkept::NoCount => "what is there is no whole number, or would be too large for one".to_owned(),
             })
         };
@@ -60,4 +57,33 @@ impl Outside {
 fn failed(error: StoreError) -> KeyValueFault {
     tracing::error!(%error, "the key-value store failed a task");
     KeyValueFault::Other("the store failed: the daemon's log says why".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lovage_model::{ModuleName, TenantId};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::attempt::Capabilities;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_task_that_has_no_room_is_told_of_all_that_takes_it() {
+        let outside = Outside::new(Arc::new(MemoryStore::new()), 100);
+        let may = May {
+            tenant: TenantId::default(),
+            module: ModuleName::new("m").unwrap(),
+            capabilities: Arc::new(Capabilities { key_value: true, ..Capabilities::default() }),
+            payload_bytes: 1000,
+            key_value_bytes: None,
+            under_way: Semaphore::new(1),
+        };
+        let call = KeyValueDo::Set(Bytes(vec![0; 100]));
+        let asked = KeyValueCall { bucket: "b".to_owned(), key: "k".to_owned(), call };
+        let Err(KeyValueFault::Other(why)) = outside.key_value(&may, asked).await else { panic!("it is kept") };
+        assert!(why.contains("secrets") && why.contains("saved groups") && why.contains("100 bytes"), "{why}");
+    }
 }
