@@ -26,7 +26,7 @@ use crate::clock::Logical;
 use crate::events::Hub;
 use crate::modules::Modules;
 use crate::pipeline::{self, Running, Standing};
-use crate::store::{Quota, Redone, Result, Revoked, Store, StoreError};
+use crate::store::{Paused, Quota, Redone, Result, Revoked, Store, StoreError};
 
 pub use celeryev::Celeryev;
 pub use pidbox::Pidbox;
@@ -225,8 +225,8 @@ impl Control {
         Ok(Found::Elsewhere(self.state(tenant, id).await?))
     }
 
-    /// Stops leases from a queue, or lets them go on; whether that was a change.
-    pub async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<bool> {
+    /// Stops leases from a queue, or lets them go on.
+    pub async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<Paused> {
         self.store.pause(tenant, queue, paused).await
     }
 

@@ -194,6 +194,20 @@ pub enum Revoked {
     Unknown,
 }
 
+/// So many queues of a tenant may be paused: each is kept, and shown in each list, also if nothing is ever sent to it.
+pub const MOST_PAUSED: usize = 1000;
+
+/// What became of a queue that is to be paused, or to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paused {
+    /// It is so now.
+    Changed,
+    /// It was so before.
+    AsBefore,
+    /// It is not: [`MOST_PAUSED`] others of the tenant are paused.
+    Full,
+}
+
 /// What a resubmit or a forget found.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Redone {
@@ -297,8 +311,8 @@ pub trait Orders: Send + Sync {
     /// delivered: its lease does not count.
     async fn postpone(&self, key: LeaseKey, until: Timestamp) -> Result<Fenced>;
 
-    /// Stops leases from a queue, or lets them go on; whether that was a change. Survives a restart.
-    async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<bool>;
+    /// Stops leases from a queue, if [`MOST_PAUSED`] others of the tenant are not paused, or lets them go on. Survives a restart.
+    async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<Paused>;
 
     /// Revokes every task that has a stamp of this name and (one of) these values and has not ended: what [`Broker::revoke`]
     /// found for each, the older first. A stamp that is a list matches by any of its items.

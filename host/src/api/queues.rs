@@ -9,9 +9,7 @@ use super::input::{Deploys, Named, Reads};
 use super::problem::{QUOTA_EXCEEDED, Reply};
 use super::{Rooms, Shared};
 use crate::clock;
-
-/// So many queues of a tenant may be paused: each is kept, and shown in each list, also if nothing is ever sent to it.
-const MOST_PAUSED: usize = 1000;
+use crate::store::{MOST_PAUSED, Paused};
 
 /// Every queue that has a message.
 #[utoipa::path(get, path = "/v1/queues", tag = "queues", responses((status = 200, body = Vec<QueueView>),
@@ -61,15 +59,12 @@ pub(crate) async fn resume_queue(
 }
 
 async fn pause(rooms: &Rooms, tenant: &TenantId, queue: &QueueName, paused: bool) -> Reply<Json<PauseReply>> {
-    // Held until it is paused: of those who ask at the same moment few find the same number.
-    let _place = rooms.listing(tenant).await;
-    if paused {
-        let mut there = rooms.api.store.queues(tenant, clock::now()).await?;
-        there.retain(|view| view.paused && view.name != queue.as_str());
-        if there.len() >= MOST_PAUSED {
+    let changed = match rooms.control.pause(tenant, queue, paused).await? {
+        Paused::Changed => true,
+        Paused::AsBefore => false,
+        Paused::Full => {
             return Err(QUOTA_EXCEEDED.because(format!("the tenant may pause {MOST_PAUSED} queues: resume some first")));
         }
-    }
-    let changed = rooms.control.pause(tenant, queue, paused).await?;
+    };
     Ok(Json(PauseReply { name: queue.to_string(), paused, changed }))
 }

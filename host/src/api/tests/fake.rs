@@ -15,9 +15,9 @@ use tokio::sync::RwLock;
 
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Access, Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, Metering,
-    Modules, Orders, Page, Periodic, Place, Quota, Redone, Result, Results, Revoked, Schedules, Store, StoreError,
-    Submitted, Token, Unkept, Upload, Values, Waiting,
+    Access, Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, MOST_PAUSED,
+    Metering, Modules, Orders, Page, Paused, Periodic, Place, Quota, Redone, Result, Results, Revoked, Schedules,
+    Store, StoreError, Submitted, Token, Unkept, Upload, Values, Waiting,
 };
 
 #[derive(Default)]
@@ -187,10 +187,14 @@ impl Orders for Fake {
         Ok(Fenced::Refused)
     }
 
-    async fn pause(&self, _: &TenantId, queue: &QueueName, paused: bool) -> Result<bool> {
+    async fn pause(&self, _: &TenantId, queue: &QueueName, paused: bool) -> Result<Paused> {
         drop(self.tasks()?);
         let mut all = self.paused.lock().unwrap();
-        Ok(if paused { all.insert(queue.clone()) } else { all.remove(queue) })
+        if paused && !all.contains(queue) && all.len() >= MOST_PAUSED {
+            return Ok(Paused::Full);
+        }
+        let changed = if paused { all.insert(queue.clone()) } else { all.remove(queue) };
+        Ok(if changed { Paused::Changed } else { Paused::AsBefore })
     }
 
     async fn revoke_stamped(&self, _: &TenantId, _: &str, _: &[Json], _: Timestamp) -> Result<Vec<(TaskId, Revoked)>> {

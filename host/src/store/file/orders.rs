@@ -10,7 +10,7 @@ use super::ledger::Ledger;
 use super::moves::Waiting;
 use super::writer::Need;
 use crate::store::record::canonical;
-use crate::store::{Fenced, LeaseKey, Orders, Result, Revoked};
+use crate::store::{Fenced, LeaseKey, MOST_PAUSED, Orders, Paused, Result, Revoked};
 
 /// Tasks that are revoked in one transaction, so that others get their turn.
 const AT_ONCE: usize = 1000;
@@ -21,7 +21,7 @@ impl Orders for FileStore {
         self.writer.run(Need::BRIEF, move |ledger| ledger.postpone(key, until)).await
     }
 
-    async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<bool> {
+    async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<Paused> {
         let (tenant, queue) = (tenant.clone(), queue.clone());
         self.writer.run(Need::DURABLE, move |ledger| ledger.pause(&tenant, &queue, paused)).await
     }
@@ -62,10 +62,17 @@ impl Ledger {
         Ok(Fenced::Applied)
     }
 
-    fn pause(&mut self, tenant: &TenantId, queue: &QueueName, paused: bool) -> rusqlite::Result<bool> {
+    fn pause(&mut self, tenant: &TenantId, queue: &QueueName, paused: bool) -> rusqlite::Result<Paused> {
         let number = self.tenant(tenant)?;
         if self.book.is_paused(number, queue) == paused {
-            return Ok(false);
+            return Ok(Paused::AsBefore);
+        }
+        if paused {
+            let mut others = self.db.prepare_cached("SELECT count(*) FROM paused WHERE tenant = ?1")?;
+            let others: i64 = others.query_row([number], |row| row.get(0))?;
+            if usize::try_from(others).is_ok_and(|others| others >= MOST_PAUSED) {
+                return Ok(Paused::Full);
+            }
         }
         let sql = if paused {
             "INSERT INTO paused (tenant, queue) VALUES (?1, ?2)"
@@ -74,7 +81,7 @@ impl Ledger {
         };
         self.run(sql, params![number, queue.as_str()])?;
         self.book.pause(number, queue, paused);
-        Ok(true)
+        Ok(Paused::Changed)
     }
 
     /// Revokes some of the tasks with a stamp, after a number; what was found, and the number after which there are more.

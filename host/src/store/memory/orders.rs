@@ -6,7 +6,7 @@ use lovage_model::{Json, QueueName, TaskId, TenantId, Timestamp};
 use super::MemoryStore;
 use super::tasks::Tasks;
 use crate::store::record::canonical;
-use crate::store::{Fenced, LeaseKey, Orders, Result, Revoked};
+use crate::store::{Fenced, LeaseKey, MOST_PAUSED, Orders, Paused, Result, Revoked};
 
 #[async_trait]
 impl Orders for MemoryStore {
@@ -17,12 +17,21 @@ impl Orders for MemoryStore {
         Ok(fenced)
     }
 
-    async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<bool> {
+    async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<Paused> {
         let tasks = &mut self.open()?.tasks;
         let which = (tenant.clone(), queue.clone());
-        let changed = if paused { tasks.paused.insert(which) } else { tasks.paused.remove(&which) };
+        if tasks.paused.contains(&which) == paused {
+            return Ok(Paused::AsBefore);
+        }
+        if !paused {
+            tasks.paused.remove(&which);
+        } else if tasks.paused.iter().filter(|(owner, _)| owner == tenant).count() < MOST_PAUSED {
+            tasks.paused.insert(which);
+        } else {
+            return Ok(Paused::Full);
+        }
         self.ring(tasks);
-        Ok(changed)
+        Ok(Paused::Changed)
     }
 
     async fn revoke_stamped(

@@ -10,7 +10,7 @@ use super::revoking::Texts;
 use super::script::Script;
 use super::{RedisStore, Rings};
 use crate::store::record::canonical;
-use crate::store::{Fenced, LeaseKey, Orders, Result, Revoked};
+use crate::store::{Fenced, LeaseKey, MOST_PAUSED, Orders, Paused, Result, Revoked};
 
 /// Tasks revoked in one step, so that others get their turn.
 const PAGE: usize = 500;
@@ -21,21 +21,27 @@ impl Orders for RedisStore {
         self.give(key, false, Some(until)).await
     }
 
-    async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<bool> {
+    async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<Paused> {
         #[derive(Serialize)]
         struct Args<'a> {
             tenant: &'a TenantId,
             queue: &'a QueueName,
             paused: bool,
+            most: usize,
         }
         #[derive(Deserialize)]
         struct Answer {
             changed: bool,
+            full: bool,
             rings: Rings,
         }
-        let answer: Answer = self.link.call(Script::Pause, &Args { tenant, queue, paused }).await?;
+        let answer: Answer = self.link.call(Script::Pause, &Args { tenant, queue, paused, most: MOST_PAUSED }).await?;
         self.ring(answer.rings);
-        Ok(answer.changed)
+        Ok(match (answer.changed, answer.full) {
+            (true, _) => Paused::Changed,
+            (false, true) => Paused::Full,
+            (false, false) => Paused::AsBefore,
+        })
     }
 
     async fn revoke_stamped(

@@ -1,16 +1,18 @@
 //! Orders about messages: postponing, pausing, revoking by stamp.
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use lovage_model::{State, Then};
 
 use super::plans::*;
 use super::*;
-use crate::store::{Filter, Revoked};
+use crate::store::{Filter, MOST_PAUSED, Paused, Revoked};
 
 for_each_backend!(
     a_postponed_message_was_not_delivered,
     nothing_is_leased_from_a_paused_queue,
     a_paused_queue_is_listed,
+    of_those_who_pause_at_once_only_so_many_do,
     a_stamp_finds_what_has_not_ended,
     a_stamp_follows_its_message,
     a_revoke_by_stamp_is_told_to_those_that_wait,
@@ -46,17 +48,17 @@ async fn nothing_is_leased_from_a_paused_queue(mut bench: Bench) {
     bench.submit(vec![in_queue("a", "x"), in_queue("b", "y")], at(0)).await;
     bench.offer(&other, vec![in_queue("o", "x")], at(0), 9).await;
     let pause = async |bench: &Bench, paused| bench.store.pause(&tenant(), &queue("x"), paused).await.unwrap();
-    assert!(pause(&bench, true).await);
-    assert!(!pause(&bench, true).await, "it is paused already");
+    assert_eq!(pause(&bench, true).await, Paused::Changed);
+    assert_eq!(pause(&bench, true).await, Paused::AsBefore);
     bench.restart().await;
     assert_eq!(ids(&bench.lease(9, at(1)).await), ["b", "o"], "another tenant's queue goes on");
     assert!(bench.store.lease(ask_of(&["x"], 9, at(1))).await.unwrap().leases.is_empty());
     bench.submit(vec![in_queue("c", "x")], at(2)).await;
     assert!(bench.lease(9, at(2)).await.is_empty(), "what comes later waits too");
     let _ = bench.store.ready().now_or_never();
-    assert!(pause(&bench, false).await);
+    assert_eq!(pause(&bench, false).await, Paused::Changed);
     bench.store.ready().await;
-    assert!(!pause(&bench, false).await);
+    assert_eq!(pause(&bench, false).await, Paused::AsBefore);
     assert_eq!(ids(&bench.lease(9, at(3)).await), ["a", "c"]);
 }
 
@@ -76,8 +78,26 @@ async fn a_paused_queue_is_listed(mut bench: Bench) {
     bench.store.pause(&tenant(), &queue("empty"), false).await.unwrap();
     assert_eq!(bench.store.queues(&tenant(), at(5)).await.unwrap().len(), 2);
     let stranger = TenantId::new("stranger").unwrap();
-    assert!(bench.store.pause(&stranger, &queue("x"), true).await.unwrap(), "nobody needs to have been here");
+    let paused = bench.store.pause(&stranger, &queue("x"), true).await.unwrap();
+    assert_eq!(paused, Paused::Changed, "nobody needs to have been here");
     assert_eq!(bench.store.queues(&stranger, at(5)).await.unwrap().len(), 1);
+}
+
+async fn of_those_who_pause_at_once_only_so_many_do(bench: Bench) {
+    let store = &bench.store;
+    let pause = |name: String| async move { store.pause(&tenant(), &queue(&name), true).await.unwrap() };
+    let found = join_all((0..MOST_PAUSED + 9).map(|n| pause(format!("q{n}")))).await;
+    assert_eq!(found.iter().filter(|it| **it == Paused::Changed).count(), MOST_PAUSED);
+    assert_eq!(found.iter().filter(|it| **it == Paused::Full).count(), 9);
+    let views = bench.store.queues(&tenant(), at(1)).await.unwrap();
+    assert_eq!(views.len(), MOST_PAUSED);
+    let name: QueueName = views[0].name.parse().unwrap();
+    assert_eq!(bench.store.pause(&tenant(), &name, true).await.unwrap(), Paused::AsBefore);
+    // Those of a tenant whose name begins as its own does are another's.
+    let other = TenantId::new("default2").unwrap();
+    assert_eq!(bench.store.pause(&other, &name, true).await.unwrap(), Paused::Changed);
+    assert_eq!(bench.store.pause(&tenant(), &name, false).await.unwrap(), Paused::Changed);
+    assert_eq!(pause("more".to_owned()).await, Paused::Changed);
 }
 
 fn stamped(name: &str, stamp: &str, value: &str) -> Message {

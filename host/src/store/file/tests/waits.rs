@@ -5,7 +5,7 @@ use lovage_model::{Arrival, Followed, Join, Message, Planned, Then};
 
 use super::*;
 use crate::store::suite::{ids, json};
-use crate::store::{Completed, FollowUp, Joins, Orders};
+use crate::store::{Completed, FollowUp, Joins, Orders, Paused};
 
 fn part(name: &str, index: u32) -> Planned {
     let then = Some(Then::Part { group: id("g"), index });
@@ -89,10 +89,12 @@ async fn store_follower(store: &FileStore) -> Message {
 async fn a_pause_survives_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let store = store_chord(&dir.path().join("live")).await;
-    assert!(store.pause(&tenant(), &lovage_model::QueueName::default(), true).await.unwrap());
+    let paused = store.pause(&tenant(), &lovage_model::QueueName::default(), true).await.unwrap();
+    assert_eq!(paused, Paused::Changed);
     let heir = cut(&dir.path().join("live"), &dir.path().join("dead"));
     assert!(heir.lease(ask(9, at(4))).await.unwrap().leases.is_empty());
-    assert!(heir.pause(&tenant(), &lovage_model::QueueName::default(), false).await.unwrap());
+    let goes_on = heir.pause(&tenant(), &lovage_model::QueueName::default(), false).await.unwrap();
+    assert_eq!(goes_on, Paused::Changed);
     assert_eq!(ids(&heir.lease(ask(9, at(5))).await.unwrap().leases), ["a", "b", "c"]);
 }
 

@@ -1,13 +1,25 @@
--- Stops leases from a queue, or lets them go on.
+-- Stops leases from a queue, unless `most` others of its tenant are paused, or lets them go on.
 
-local queue = A.tenant .. '\0' .. A.queue
-local changed
-if A.paused then
-  changed = call('SADD', K.paused, queue)
+local of_tenant = A.tenant .. '\0'
+local queue = of_tenant .. A.queue
+local changed, full = false, false
+if (call('SISMEMBER', K.paused, queue) == 1) == A.paused then
+  -- It is so.
+elseif not A.paused then
+  call('SREM', K.paused, queue)
+  changed, rings.ready = true, true
 else
-  changed = call('SREM', K.paused, queue)
-  rings.ready = changed == 1
+  -- Leases read all of them once there is another: to count them costs no more.
+  local others = 0
+  for _, other in ipairs(call('SMEMBERS', K.paused)) do
+    if other:sub(1, #of_tenant) == of_tenant then others = others + 1 end
+  end
+  full = others >= A.most
+  if not full then
+    call('SADD', K.paused, queue)
+    changed = true
+  end
 end
-if changed == 1 then registry_changed() end
+if changed then registry_changed() end
 finish()
-return cmsgpack.pack({ changed = changed == 1, rings = told() })
+return cmsgpack.pack({ changed = changed, full = full, rings = told() })

@@ -202,7 +202,7 @@ async fn a_host_hears_of_what_others_did() {
     tokio::time::timeout(patience, other.modules_changed()).await.expect("a module");
     assert_eq!(other.active(&tenant()).await.unwrap().len(), 1);
     let queue = "q".parse().unwrap();
-    assert!(bench.store.pause(&tenant(), &queue, true).await.unwrap());
+    assert_eq!(bench.store.pause(&tenant(), &queue, true).await.unwrap(), crate::store::Paused::Changed);
     bench.submit(vec![Message { queue: queue.clone(), ..message("b") }]).await;
     assert!(lease(&other, 9, at(1)).await.leases.is_empty());
     bench.store.pause(&tenant(), &queue, false).await.unwrap();
