@@ -14,7 +14,8 @@ impl Config {
     }
 
     fn why_idle(&self, name: &str) -> Option<&'static str> {
-        let is_of_redis = name.starts_with("redis.") || ["results.extended", "results.track_started"].contains(&name);
+        let others = ["results.extended", "results.track_started", "worker.task_events"];
+        let is_of_redis = name.starts_with("redis.") || others.contains(&name);
         if is_of_redis && !matches!(self.store, StoreUrl::Redis(_)) {
             return Some("store.url is no Redis server");
         }

@@ -327,15 +327,16 @@ fn the_sample_of_grants_can_be_read_once_it_is_no_comment() {
 
 #[test]
 fn what_does_nothing_beside_the_rest_is_told() {
-    let file =
-        "[worker]\nisolation = \"in-process\"\nexecutors = 4\n[redis]\nsep = \"-\"\n[results]\nextended = \"yes\"
+    let file = "[worker]\nisolation = \"in-process\"\nexecutors = 4\ntask_events = \"yes\"
+        [redis]\nsep = \"-\"\n[results]\nextended = \"yes\"
         [limits]\nmessage_bytes = 4096\nbatch_bytes = 2048";
     let told = from_file(file).unwrap().idle();
-    assert_eq!(told.len(), 4, "{told:?}");
+    assert_eq!(told.len(), 5, "{told:?}");
     for says in [
         "worker.executors (lovage.toml) does nothing: worker.isolation is",
         "redis.sep (lovage.toml) does nothing: store.url is no",
         "results.extended (lovage.toml) does nothing",
+        "worker.task_events (lovage.toml) does nothing",
         "limits.batch_bytes is 2048, less than limits.message_bytes, 4096",
     ] {
         assert!(told.iter().any(|line| line.starts_with(says)), "{says} in {told:?}");
