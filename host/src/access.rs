@@ -328,8 +328,9 @@ impl Access {
             let cure = "take another name, or wait until they have expired (results.expires_seconds)";
             return Err(busy("results of one that had its name before", cure));
         }
-        // What was used is kept by the day: of this one it could not be told whose it is.
-        if !self.store.metered(name, now).await?.is_empty() {
+        // What was used is kept by the day: of this one it could not be told whose it is. (Days that are yet to come were noted by a
+        // clock that was wrong: to wait for them could take years.)
+        if self.store.is_metered(name, now).await? {
             let cure = "take another name, or wait until the next day, by UTC";
             return Err(busy("usage of today, of one that had its name before", cure));
         }

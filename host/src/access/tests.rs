@@ -193,17 +193,34 @@ async fn of_several_tenants_none_has_all_uploads() {
 
 /// A task of the tenant's has run to its end, and a group is saved.
 async fn leave_something(store: &MemoryStore, tenant: &TenantId) {
-    use crate::store::{Ask, Broker as _, Groups as _, Shares};
-    use lovage_model::{Json, Message, Plan, ResultTuple, Room, Settlement, Verdict};
+    use crate::store::Groups as _;
+    run_one(store, tenant, NOW).await;
+    let group = lovage_model::ResultTuple::of("g".parse().unwrap());
+    assert!(store.save_group(tenant, &group.id, &group, u64::MAX, NOW).await.unwrap());
+}
+
+/// A task ends, `b`.
+async fn run_one(store: &MemoryStore, tenant: &TenantId, now: Timestamp) {
+    use crate::store::{Ask, Broker as _, Shares};
+    use lovage_model::{Json, Message, Plan, Room, Settlement, Verdict};
     let plans = vec![Plan::of(Message::new("b".parse().unwrap(), "t.a".parse().unwrap()))];
-    store.submit(tenant, plans, NOW, Room::UNLIMITED).await.unwrap();
-    let until = NOW.after(Duration::from_secs(60));
-    let ask = Ask { worker: "w".to_owned(), queues: None, max: 1, shares: Shares::default(), now: NOW, until };
+    store.submit(tenant, plans, now, Room::UNLIMITED).await.unwrap();
+    let until = now.after(Duration::from_secs(60));
+    let ask = Ask { worker: "w".to_owned(), queues: None, max: 1, shares: Shares::default(), now, until };
     let lease = store.lease(ask).await.unwrap().leases.remove(0);
     let verdict = Verdict::Success { result: Json::parse("1".to_owned()).unwrap() };
-    store.commit(lease.key, Settlement { worker: "w".to_owned(), ..Settlement::of(verdict, NOW) }).await.unwrap();
-    let group = ResultTuple::of("g".parse().unwrap());
-    assert!(store.save_group(tenant, &group.id, &group, u64::MAX, NOW).await.unwrap());
+    store.commit(lease.key, Settlement { worker: "w".to_owned(), ..Settlement::of(verdict, now) }).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_has_counted_keeps_no_name_from_being_given() {
+    use crate::store::Results as _;
+    let store = Arc::new(MemoryStore::new());
+    let access = Access::open(Arc::clone(&store) as Arc<dyn Store>, true).await.unwrap();
+    let acme = TenantId::new("acme").unwrap();
+    run_one(&store, &acme, NOW.after(Duration::from_secs(30 * 86_400))).await;
+    store.forget(&acme, &"b".parse().unwrap()).await.unwrap();
+    assert!(access.set_tenant(acme, TenantPolicy::default(), NOW).await.unwrap().1);
 }
 
 #[tokio::test]

@@ -59,15 +59,26 @@ pub(super) fn day(at: Timestamp) -> i64 {
     at.as_micros().div_euclid(DAY_MICROS)
 }
 
+/// The same as people write it.
+fn name_of(at: Timestamp) -> String {
+    Used::default().on(day(at)).day
+}
+
 /// What tenants have used. All hosts of a store count together.
 #[async_trait]
 pub trait Metering: Send + Sync {
     /// What a tenant has used on each day since that of a time, the latest first; days on which nothing ended are left out.
     async fn metered(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<DailyUsage>>;
 
+    /// Whether anything of a tenant has ended on the day of a time.
+    async fn is_metered(&self, tenant: &TenantId, on: Timestamp) -> Result<bool> {
+        let of_day = name_of(on);
+        Ok(self.metered(tenant, on).await?.iter().any(|one| one.day == of_day))
+    }
+
     /// How much fuel each of these has used on the day of a time, in order: of all for the price of one where the backend can.
     async fn fuel_used(&self, tenants: &[TenantId], on: Timestamp) -> Result<Vec<u64>> {
-        let (of_day, mut used) = (Used::default().on(day(on)).day, Vec::with_capacity(tenants.len()));
+        let (of_day, mut used) = (name_of(on), Vec::with_capacity(tenants.len()));
         for tenant in tenants {
             let days = self.metered(tenant, on).await?;
             used.push(days.iter().find(|one| one.day == of_day).map_or(0, |one| one.fuel));
