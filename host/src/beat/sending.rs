@@ -60,6 +60,15 @@ pub(super) struct Failing {
     modules: u64,
 }
 
+/// That something could not be sent.
+struct Failed {
+    why: String,
+    /// It is tried again after so long; none: after a pause that grows.
+    pause: Option<Duration>,
+    /// How often the tenant's modules had changed before it was tried.
+    modules: u64,
+}
+
 #[cfg(test)]
 impl Failing {
     pub(super) fn again(&self) -> Timestamp {
@@ -150,12 +159,14 @@ impl Beat {
             return again;
         }
         if let Some(why) = &share.full {
-            return self.keep_error(tenant, name, why.clone(), Some(AGAIN), now);
+            let modules = self.modules.changes(tenant);
+            return self.keep_error(tenant, name, Failed { why: why.clone(), pause: Some(AGAIN), modules }, now);
         }
         if share.messages >= MOST_AT_ONCE {
             return now;
         }
-        let mut made = 0;
+        // Before it is tried: what is pushed meanwhile is to be tried at once.
+        let (mut made, modules) = (0, self.modules.changes(tenant));
         let run = LastRun { slot, at: now };
         let sent = match self.submit(tenant, entry, id_of(tenant, name, slot), now, &mut made).await {
             Ok(_) => self.store.note_run(tenant, name, run).await.map_err(BeatError::Store),
@@ -176,7 +187,7 @@ impl Beat {
                     made == 1 && matches!(error, BeatError::Full(field) if field == Quota::QueuedTasks.field());
                 let why = error.to_string();
                 share.full = is_full.then(|| why.clone());
-                self.keep_error(tenant, name, why, is_full.then_some(AGAIN), now)
+                self.keep_error(tenant, name, Failed { why, pause: is_full.then_some(AGAIN), modules }, now)
             }
         }
     }
@@ -254,15 +265,9 @@ impl Beat {
         if is_canvas { aside(admit).await } else { admit() }
     }
 
-    /// Notes why something could not be sent. It is tried again after so long, or after a pause that grows; returns when.
-    fn keep_error(
-        &self,
-        tenant: &TenantId,
-        name: &EntryName,
-        why: String,
-        pause: Option<Duration>,
-        now: Timestamp,
-    ) -> Timestamp {
+    /// Notes why something could not be sent; returns when it is tried again.
+    fn keep_error(&self, tenant: &TenantId, name: &EntryName, failed: Failed, now: Timestamp) -> Timestamp {
+        let Failed { why, pause, modules } = failed;
         let key = (tenant.clone(), name.clone());
         let mut failing = self.failing();
         let before = failing.get(&key);
@@ -272,7 +277,7 @@ impl Beat {
         }
         let grown = before.map_or(AGAIN, |before| (2 * before.pause).min(AGAIN_AT_LAST));
         let pause = pause.unwrap_or(grown);
-        let (again, modules) = (now.after(pause), self.modules.changes(tenant));
+        let again = now.after(pause);
         failing.insert(key, Failing { why, again, pause, modules });
         again
     }
