@@ -107,8 +107,8 @@ impl Ledger {
     fn first(&self, ask: &Ask) -> rusqlite::Result<Vec<Waiting>> {
         let mut turns = Turns::default();
         for (tenant, count, lines) in self.book.heads.tenants() {
-            let chunk = ask.max.div_ceil(count);
-            let unread = self.wanted(ask, tenant, count, lines).peekable();
+            let (count, unread) = self.wanted(ask, tenant, count, lines);
+            let (unread, chunk) = (unread.peekable(), ask.max.div_ceil(count.max(1)));
             let mut queue = Queue { unread, heads: BinaryHeap::new(), chunk };
             if let Some(next) = queue.next() {
                 turns.add(ask.shares.get(&self.book.tenant_name(tenant)), next, queue);
@@ -126,17 +126,18 @@ impl Ledger {
         Ok(chosen)
     }
 
-    /// Those of a tenant's lines that are wanted, by their first messages. Of more lines than are wanted only these are looked at.
+    /// Those of a tenant's lines that are wanted, by their first messages, and how many they are at most. Of more lines than are wanted
+    /// only these are looked at.
     pub(super) fn wanted<'a>(
         &'a self,
         ask: &'a Ask,
         tenant: i64,
         count: usize,
         lines: impl Iterator<Item = (Order, i64)> + 'a,
-    ) -> Box<dyn Iterator<Item = (Order, i64)> + 'a> {
-        let Some(queues) = &ask.queues else { return Box::new(lines) };
+    ) -> (usize, Box<dyn Iterator<Item = (Order, i64)> + 'a>) {
+        let Some(queues) = &ask.queues else { return (count, Box::new(lines)) };
         if queues.len() >= count {
-            return Box::new(lines.filter(move |&(_, id)| queues.contains(&self.book.line(id).queue)));
+            return (count, Box::new(lines.filter(move |&(_, id)| queues.contains(&self.book.line(id).queue))));
         }
         let first = |queue| {
             let line = self.book.line_number(tenant, queue)?;
@@ -144,7 +145,7 @@ impl Ledger {
         };
         let mut found: Vec<_> = queues.iter().filter_map(first).collect();
         found.sort_unstable();
-        Box::new(found.into_iter())
+        (found.len(), Box::new(found.into_iter()))
     }
 
     /// Finds the first message of each line where something has changed. What was found holds also if a later one cannot be read.

@@ -782,7 +782,7 @@ async fn a_lease_looks_at_no_line_that_is_paused_or_not_wanted() {
             let looked = std::cell::Cell::new(0);
             for (tenant, count, lines) in ledger.book.heads.tenants() {
                 let lines = lines.inspect(|_| looked.set(looked.get() + 1));
-                ledger.wanted(&ask, tenant, count, lines).for_each(drop);
+                ledger.wanted(&ask, tenant, count, lines).1.for_each(drop);
             }
             Ok(looked.get())
         };
