@@ -8,7 +8,7 @@ use lovage_model::{Arrival, Followed, Join, Message, Plan, TaskId, TenantId, The
 use super::MemoryStore;
 use super::tasks::{Owned, Tasks};
 use crate::store::advance::{MAX_PARTS_BYTES, is_complete, too_large};
-use crate::store::record::{MAX_LEASED_BYTES, Place};
+use crate::store::record::{MAX_LEASED_BYTES, Place, json_bytes};
 use crate::store::{Completed, Ended, Fenced, FollowUp, Joins, Result};
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ struct OpenJoin {
     then: Then,
     /// By their place in the list, then by when they came; none, if they are more than anybody could read.
     parts: BTreeMap<(u32, u64), Arrival>,
-    /// How long they are together.
+    /// How long they are together, as the other stores write them.
     bytes: usize,
     /// The tasks, and the inner joins, whose part has come. One counts once, however often it ends.
     counted: HashSet<TaskId>,
@@ -71,7 +71,7 @@ impl OpenJoins {
         let Some(join) = self.open.get_mut(owned).filter(|join| !join.complete) else { return };
         if join.counted.insert(part) {
             self.parts += 1;
-            join.bytes = join.bytes.saturating_add(arrival.bytes());
+            join.bytes = join.bytes.saturating_add(json_bytes(&arrival));
             if join.is_too_large() {
                 join.parts.clear();
             } else {
@@ -109,7 +109,7 @@ impl OpenJoins {
     /// How long that is which somebody is told.
     fn bytes(&self, left: &Left) -> usize {
         let of_join = || self.open.get(&left.of).filter(|join| !join.is_too_large()).map_or(0, |join| join.bytes);
-        left.arrival.as_ref().map_or_else(of_join, Arrival::bytes)
+        left.arrival.as_ref().map_or_else(of_join, json_bytes)
     }
 
     fn read(&self, key: i64) -> Option<Ended> {
@@ -204,5 +204,30 @@ impl Tasks {
         let number = self.number(&ended.tenant, id)?;
         let waits = matches!(&self.get(number).record.place, Place::Blocked { awaited, .. } if *awaited == ended.id);
         waits.then_some(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lovage_model::Json;
+
+    use super::*;
+
+    /// What a join of one part comes to, which is so long as it is written.
+    fn told(bytes: usize) -> Vec<Arrival> {
+        let of = |count| Arrival::Value(Json::parse(format!("\"{}\"", "x".repeat(count))).unwrap());
+        let arrival = of(bytes - json_bytes(&of(0)));
+        let (tenant, group, mut joins) = (TenantId::default(), TaskId::new("g").unwrap(), OpenJoins::default());
+        joins.insert(&tenant, Join { group: group.clone(), size: 1, then: Then::Next });
+        joins.count(&(tenant, group), TaskId::new("a").unwrap(), 0, arrival);
+        let ended = joins.read(1).expect("it is complete");
+        let Completed::Join { parts, .. } = ended.outcome else { panic!("it is no join") };
+        parts
+    }
+
+    #[test]
+    fn parts_are_counted_as_the_other_stores_write_them() {
+        assert!(matches!(told(MAX_PARTS_BYTES)[..], [Arrival::Value(_)]));
+        assert!(matches!(told(MAX_PARTS_BYTES + 1)[..], [Arrival::Failed { .. }]));
     }
 }
