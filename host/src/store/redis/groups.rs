@@ -23,6 +23,8 @@ struct Args<'a> {
     now: i64,
     before: i64,
     max: usize,
+    /// Where a page of all groups begins.
+    cursor: &'a str,
 }
 
 #[async_trait]
@@ -68,6 +70,13 @@ impl RedisStore {
     pub(super) async fn drop_groups(&self, tenant: &TenantId) -> Result<()> {
         let args = Args { what: "clear", tenant: Some(tenant), ..Args::default() };
         while self.link.ask::<bool>(Script::Groups, &args).await? {}
-        Ok(())
+        let mut cursor = "0".to_owned();
+        loop {
+            let args = Args { what: "sweep", tenant: Some(tenant), cursor: &cursor, ..Args::default() };
+            cursor = self.link.ask(Script::Groups, &args).await?;
+            if cursor == "0" {
+                return Ok(());
+            }
+        }
     }
 }

@@ -29,6 +29,14 @@ elseif A.what == 'clear' then
   -- Some of them; whether there may be more.
   for _, id in ipairs(call('HRANDFIELD', K.group_sizes(A.tenant), 1000)) do drop(A.tenant, id) end
   return call('EXISTS', K.group_sizes(A.tenant))
+elseif A.what == 'sweep' then
+  -- Those that were kept before their sizes were: a page of all groups that there are; where the next one begins.
+  local page, prefix = call('ZSCAN', K.groups, A.cursor, 'COUNT', 1000), A.tenant .. '\0'
+  for at = 1, #page[2], 2 do
+    local one = page[2][at]
+    if one:sub(1, #prefix) == prefix then drop(A.tenant, one:sub(#prefix + 1)) end
+  end
+  return page[1]
 end
 local old = call('ZRANGE', K.groups, '-inf', '(' .. int(A.before), 'BYSCORE', 'LIMIT', 0, A.max)
 for _, one in ipairs(old) do

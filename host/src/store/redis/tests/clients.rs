@@ -7,7 +7,7 @@ use lovage_model::{Arrival, Exception, Planned, State, Then};
 use serde_json::json;
 
 use super::*;
-use crate::store::{Fanout, Fenced, Groups, Orders, Results, Revoked, Store};
+use crate::store::{Fanout, Fenced, Groups, Orders, Results, Revoked, Store, Values};
 
 #[tokio::test]
 async fn queues_of_clients_take_turns() {
@@ -87,6 +87,22 @@ async fn results_are_where_the_backend_of_celery_looks_for_them() {
     let shown = bench.store.task(&tenant(), &lease.message.id).await.unwrap().unwrap();
     assert_eq!(shown.result.as_str(), "5");
     assert_eq!(bench.store.group(&acme, &saved.id).await.unwrap(), Some(saved));
+}
+
+#[tokio::test]
+async fn groups_of_a_version_that_did_not_count_them_go_with_their_tenant() {
+    let bench = Bench::new().await;
+    let (acme, other) = (TenantId::new("acme").unwrap(), TenantId::new("acme2").unwrap());
+    let saved = lovage_model::ResultTuple::of("g".parse().unwrap());
+    for tenant in [&acme, &other] {
+        assert!(bench.store.save_group(tenant, &saved.id, &saved, u64::MAX, at(2)).await.unwrap());
+    }
+    for key in ["group-sizes", "value-room"] {
+        assert_eq!(bench.ask::<u64>("DEL", &format!("lovage:of:{{acme}}:{key}"), &[]).await, 1, "{key}");
+    }
+    bench.store.drop_values(acme.clone()).await.unwrap();
+    assert_eq!(bench.store.group(&acme, &saved.id).await.unwrap(), None);
+    assert_eq!(bench.store.group(&other, &saved.id).await.unwrap(), Some(saved));
 }
 
 #[tokio::test]
