@@ -123,8 +123,27 @@ struct Book {
     limited: Arc<Vec<TenantView>>,
 }
 
-/// Whether a policy says anything of how tenants share what is leased.
-fn is_limited(TenantPolicy { weight, running_tasks, fuel_per_day, .. }: &TenantPolicy) -> bool {
+/// Whether a policy says anything of how tenants share what is leased. (All are named: whoever adds one says which it is.)
+fn is_limited(policy: &TenantPolicy) -> bool {
+    let TenantPolicy {
+        weight,
+        running_tasks,
+        fuel_per_day,
+        queued_tasks: _,
+        scheduled_tasks: _,
+        submits_per_second: _,
+        memory_bytes: _,
+        time_limit_seconds: _,
+        fuel: _,
+        message_bytes: _,
+        result_bytes: _,
+        output_bytes: _,
+        subtasks: _,
+        streams: _,
+        key_value_bytes: _,
+        modules: _,
+        module_bytes: _,
+    } = policy;
     weight.is_some() || running_tasks.is_some() || fuel_per_day.is_some()
 }
 
