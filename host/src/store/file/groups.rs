@@ -10,9 +10,12 @@ use super::writer::Need;
 use crate::store::values::written_group;
 use crate::store::{Groups, Result, StoreError, VALUE_OVERHEAD_BYTES};
 
-/// How much a group takes of what its tenant may keep, beside what each counts.
-const SIZE: &str = "octet_length(id) + octet_length(body)";
 const OF_TENANT: &str = "tenant = (SELECT id FROM tenant WHERE name = ?1)";
+
+/// How much a row takes of what its tenant may keep: what `written_group` says of the group.
+pub(super) fn size() -> String {
+    format!("octet_length(id) + octet_length(body) + {VALUE_OVERHEAD_BYTES}")
+}
 
 #[async_trait]
 impl Groups for FileStore {
@@ -72,8 +75,9 @@ impl Groups for FileStore {
         let expire = move |ledger: &mut Ledger| {
             let of = [before.as_micros(), most];
             let free = format!(
-                "UPDATE value_room SET bytes = value_room.bytes - old.bytes FROM (SELECT tenant, sum({SIZE} + {VALUE_OVERHEAD_BYTES})
-                 AS bytes FROM saved_group WHERE {OLD} GROUP BY tenant) AS old WHERE old.tenant = value_room.tenant"
+                "UPDATE value_room SET bytes = value_room.bytes - old.bytes FROM (SELECT tenant, sum({}) AS bytes
+                 FROM saved_group WHERE {OLD} GROUP BY tenant) AS old WHERE old.tenant = value_room.tenant",
+                size()
             );
             ledger.run(&free, of)?;
             ledger.count(&format!("DELETE FROM saved_group WHERE {OLD}"), of)
@@ -84,9 +88,9 @@ impl Groups for FileStore {
 
 impl Ledger {
     fn size_of_group(&self, tenant: i64, id: &TaskId) -> rusqlite::Result<Option<u64>> {
-        let sql = format!("SELECT {SIZE} FROM saved_group WHERE tenant = ?1 AND id = ?2");
+        let sql = format!("SELECT {} FROM saved_group WHERE tenant = ?1 AND id = ?2", size());
         let mut statement = self.db.prepare_cached(&sql)?;
-        let size = statement.query_row(params![tenant, id.as_str()], |row| row.get::<_, i64>(0)).optional()?;
-        Ok(size.map(|size| size.unsigned_abs() + VALUE_OVERHEAD_BYTES))
+        let bytes = statement.query_row(params![tenant, id.as_str()], |row| row.get::<_, i64>(0)).optional()?;
+        Ok(bytes.map(i64::unsigned_abs))
     }
 }
