@@ -83,7 +83,7 @@ impl Joins for FileStore {
     }
 }
 
-/// What has ended, the oldest first. How long each is, is looked at before it is read.
+/// What has ended, the oldest first. How long the parts of joins are, is looked at before they are read.
 fn ended(db: &Connection, max: usize) -> rusqlite::Result<Vec<Ended>> {
     let mut statement = db.prepare_cached(
         "SELECT e.key, t.name, e.id, coalesce(octet_length(e.arrival), j.bytes, 0) AS size, j.key, j.follows, e.arrival

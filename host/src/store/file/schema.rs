@@ -5,6 +5,7 @@
 //! - What grows with results (`message`, `result`, `log`) is appended and stays out of the rows that move.
 //! - A message is in exactly one of `ready`, `scheduled`, `blocked`, `leased`. Their keys are the order they are read in,
 //!   so a lease costs what it takes, however deep the queue is.
+//! - `leased.until` is the end of a lease's first term: to renew it writes nothing, and after a restart there is none.
 //!
 //! Absent: what the rows mean to a client; see `store/record.rs`.
 

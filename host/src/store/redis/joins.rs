@@ -210,10 +210,11 @@ impl RedisStore {
             Left::Join { th, parts, too_long } => {
                 // Behind its place, and by when it came.
                 let part = |text: &String| arrival(text.splitn(3, '\0').nth(2).unwrap_or_default());
-                let mut parts = parts.iter().map(part).collect::<Result<Vec<_>>>()?;
-                if too_long {
-                    parts.push(too_large(id.clone()));
-                }
+                let parts = if too_long {
+                    vec![too_large(id.clone())]
+                } else {
+                    parts.iter().map(part).collect::<Result<Vec<_>>>()?
+                };
                 let then = read_then(&th).ok_or_else(|| garbled(&format!("it is for {th:?}")))?;
                 Completed::Join { parts, then }
             }
