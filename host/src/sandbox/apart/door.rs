@@ -18,7 +18,7 @@ use crate::attempt::{Answer, Ask, Attempt, Capabilities, Grants, Report, Stop};
 /// Bytes of a length.
 pub(super) const LENGTH: usize = 4;
 /// The longest frame: what an attempt may send, with room. Who sends more is broken.
-pub(super) const MOST_BYTES: usize = 512 << 20;
+const MOST_BYTES: usize = 512 << 20;
 
 /// What a buffer keeps once it has been emptied.
 const KEPT_BYTES: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! The process that runs guests, as it is from inside: it does what its daemon orders, and ends with it.
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, Read};
+use std::io::{BufReader, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -11,7 +11,6 @@ use std::task::Waker;
 
 use lovage_model::{Json, LogRecord};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::io::BufReader;
 use tokio::sync::{oneshot, watch};
 
 use super::super::confined::close_inherited;
@@ -53,27 +52,16 @@ pub fn executor_child() -> ExitCode {
 fn serve() -> anyhow::Result<()> {
     use anyhow::Context as _;
     close_inherited();
-    let mut door = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    let Order::Begin(begin) = first(&mut door)? else { anyhow::bail!("an executor is started by a daemon") };
+    let door = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut orders = BufReader::with_capacity(1 << 16, door.try_clone()?);
+    let Some(Order::Begin(begin)) = next(&mut orders)? else { anyhow::bail!("an executor is started by a daemon") };
     let walls = confine(&begin).context("it could not be confined")?;
-    // Nobody waits at the door from here on but in the runtime, and who writes what was not taken at once.
-    door.set_nonblocking(true)?;
-    let (runtime, orders) = (GuestRuntime::new(begin.threads)?, door.try_clone()?);
     let inside = Inside::new(&begin, Outbox::to(door)?)?;
     inside.outbox.say(None, &Word::Ready { allocator: inside.engines.allocator(), walls });
-    // On a thread of the guests: whoever has to be woken up for an attempt runs it.
-    let served = runtime.handle().spawn(async move { inside.serve(orders).await });
-    runtime.handle().block_on(served)??;
+    while let Some(order) = next(&mut orders)? {
+        inside.obey(order);
+    }
     Ok(())
-}
-
-/// Waits for the first order, and reads no further: there is no runtime yet.
-fn first(door: &mut UnixStream) -> std::io::Result<Order> {
-    let mut head = [0; LENGTH];
-    door.read_exact(&mut head)?;
-    let mut frame = vec![0; door::length(head)?];
-    door.read_exact(&mut frame)?;
-    door::read(&frame)
 }
 
 /// Gives up what no guest needs. Before there are other threads: they would not be held to it.
@@ -84,11 +72,26 @@ fn confine(begin: &Begin) -> anyhow::Result<Walls> {
     walls::raise(begin)
 }
 
+/// The next order; none: the daemon is gone.
+fn next(orders: &mut impl Read) -> std::io::Result<Option<Order>> {
+    let mut head = [0; LENGTH];
+    match orders.read_exact(&mut head) {
+        Err(error) if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()) => {
+            return Ok(None);
+        }
+        read => read?,
+    }
+    let mut frame = vec![0; door::length(head)?];
+    orders.read_exact(&mut frame)?;
+    door::read(&frame).map(Some)
+}
+
 /// What runs here.
 struct Inside {
     engines: Arc<Engines>,
     outbox: Arc<Outbox>,
     running: Arc<Mutex<HashMap<Turn, Running>>>,
+    runtime: GuestRuntime,
 }
 
 /// An attempt: how it is told to stop, and what it waits for.
@@ -107,38 +110,18 @@ struct Asked {
 impl Inside {
     fn new(begin: &Begin, outbox: Arc<Outbox>) -> anyhow::Result<Self> {
         let pool = Pool { instances: begin.places, memory_bytes: begin.memory_bytes };
+        let runtime = GuestRuntime::new(begin.threads)?;
         let engines = Arc::new(Engines::new(pool, begin.threads)?);
-        Ok(Self { engines, outbox, running: Arc::default() })
+        Ok(Self { engines, outbox, running: Arc::default(), runtime })
     }
 
-    /// Obeys until the daemon is gone.
-    async fn serve(&self, orders: UnixStream) -> std::io::Result<()> {
-        let mut orders = BufReader::with_capacity(1 << 16, tokio::net::UnixStream::from_std(orders)?);
-        let mut frame = Vec::new();
-        loop {
-            match door::next(&mut orders, &mut frame, || door::MOST_BYTES).await {
-                Ok(order) => self.obey(order).await,
-                Err(error) if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()) => {
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn obey(&self, order: Order) {
+    fn obey(&self, order: Order) {
         match order {
             Order::Begin(_) => {}
             Order::Load { digest, flavour, artifact } => {
-                let (engines, outbox) = (Arc::clone(&self.engines), Arc::clone(&self.outbox));
-                // The orders that follow stand on it; guests go on meanwhile.
-                let load = move || {
-                    // SAFETY: the daemon has verified the file, which lies where only its user can write.
-                    let loaded = unsafe { engines.load(&digest, flavour, &artifact) };
-                    outbox.say(None, &Word::Loaded { digest, flavour, refusal: loaded.err() });
-                };
-                // (If it panics, so does the process.)
-                let _ = tokio::task::spawn_blocking(load).await;
+                // SAFETY: the daemon has verified the file, which lies where only its user can write.
+                let loaded = unsafe { self.engines.load(&digest, flavour, &artifact) };
+                self.outbox.say(None, &Word::Loaded { digest, flavour, refusal: loaded.err() });
             }
             Order::Unload { digest } => self.engines.unload(&digest),
             Order::Stop { turn, stop } => {
@@ -161,7 +144,7 @@ impl Inside {
                 let whose = Whose { tenant: attempt.tenant.clone(), weight: grants.weight };
                 let (talks, held) = (AtomicBool::new(false), Mutex::default());
                 let teller = Arc::new(Teller { turn, whose, outbox, talks, held, asked });
-                tokio::spawn(async move {
+                self.spawn(async move {
                     let progress = Arc::clone(&teller) as Arc<dyn Progress>;
                     let report = engines.run(*attempt, grants, progress, stopped).await;
                     lock(&running).remove(&turn);
@@ -171,12 +154,16 @@ impl Inside {
             }
             Order::Describe { turn, digest, grants } => {
                 let (engines, outbox) = (Arc::clone(&self.engines), Arc::clone(&self.outbox));
-                tokio::spawn(async move {
+                self.spawn(async move {
                     let described = engines.describe(&digest, grants).await;
                     outbox.say(None, &Word::Described { turn, described });
                 });
             }
         }
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.handle().spawn(work);
     }
 }
 

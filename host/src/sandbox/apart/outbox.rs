@@ -8,13 +8,13 @@
 //! until what was said for its tenant has gone ([`Outbox::is_behind`]), so that it takes no memory.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use lovage_model::TenantId;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
@@ -149,25 +149,13 @@ impl Outbox {
         gone
     }
 
-    /// Writes all, and waits for that.
-    fn write_all(&self, mut bytes: &[u8]) {
-        loop {
-            bytes = &bytes[self.write_now(bytes)..];
-            if bytes.is_empty() {
-                return;
-            }
-            // If that fails, it is tried again.
-            let _ = poll(&mut [PollFd::new(&self.daemon, PollFlags::OUT)], None);
-        }
-    }
-
     fn write_rests(&self) {
         loop {
             let waiting = self.rest.wait_while(self.lock(), |waiting| waiting.writer != Writer::Thread);
             let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
             while let Some(batch) = waiting.take() {
                 drop(waiting);
-                self.write_all(&batch.bytes);
+                let _ = (&self.daemon).write_all(&batch.bytes);
                 waiting = self.lock();
                 self.has_gone(&mut waiting, &batch);
             }
