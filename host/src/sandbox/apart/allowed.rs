@@ -23,8 +23,12 @@ const URL_ROOM_BYTES: usize = 128 << 10;
 const OTHER_PAYLOADS: usize = 4;
 /// A byte may be so many in JSON.
 const ESCAPED: usize = 6;
-/// What is said of one subtask besides its call.
-const SUBTASK_BYTES: usize = 256;
+/// The longest id of a task.
+const ID_BYTES: usize = 255;
+/// What an id takes in a list, in quotes: a character of one byte may be two in JSON.
+const LISTED_ID_BYTES: usize = 2 * ID_BYTES + 4;
+/// What is said of one subtask besides its call: its id, beside the call and among those of a chord, and what is between them.
+const SUBTASK_BYTES: usize = 2 * LISTED_ID_BYTES + 8;
 /// The longest frame where attempts may say little: what they raise, a request's headers, what a component says of its tasks.
 pub(super) const FRAME_BYTES: usize = 16 << 20;
 /// How much longer an attempt may have taken there than it has here.
@@ -185,6 +189,7 @@ pub(super) mod tests {
 
     use lovage_model::{LogLevel, Seconds, TaskId, Timestamp};
 
+    use super::super::door::{self, Word};
     use super::*;
     use crate::attempt::{Bytes, Stop};
     use crate::clock;
@@ -265,6 +270,36 @@ pub(super) mod tests {
         assert!(left(AttemptLog { stdout: "x".repeat(300), ..quiet.clone() }));
         assert!(!left(AttemptLog { stderr: "x".repeat(301), ..quiet.clone() }));
         assert!(!left(AttemptLog { records: vec![record(0); 2], ..quiet.clone() }));
+    }
+
+    #[test]
+    fn the_longest_report_of_an_honest_process_fits_into_a_frame() {
+        let many = Grants { subtasks: 40_000, sent_bytes: 40_000, ..few() };
+        let loud = Grants { output_bytes: 2 << 20, payload_bytes: 1 << 20, ..few() };
+        for grants in [few(), many, loud] {
+            let id = TaskId::new("\"".repeat(ID_BYTES)).unwrap();
+            let effects = Effects {
+                replace: Some(text(grants.payload_bytes)),
+                subtasks: vec![(id.clone(), text(grants.sent_bytes / grants.subtasks)); grants.subtasks],
+                add_to_chord: vec![id; grants.subtasks],
+                ..Effects::default()
+            };
+            let written = |bytes: usize| "\x01".repeat(bytes);
+            let message = written(grants.output_bytes - RECORD_BYTES);
+            let log = AttemptLog {
+                stdout: written(grants.output_bytes),
+                stderr: written(grants.output_bytes),
+                records: vec![LogRecord { message, ..record(0) }],
+                ..AttemptLog::default()
+            };
+            let outcome = Outcome::Returned(text(grants.payload_bytes));
+            let report = Report { outcome, effects, log, ..Report::stopped(Stop::Lost) };
+            let (allowed, now) = (Allowed::by(&grants, 0, clock::instant()), clock::instant());
+            assert!(allowed.report(report.clone(), now).is_some());
+            let mut frame = Vec::new();
+            door::write(&mut frame, &Word::Ended { turn: u64::MAX, report: Box::new(report) });
+            assert!(frame.len() <= allowed.frame_bytes(), "{} for {grants:?}", frame.len());
+        }
     }
 
     #[test]
