@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
 use super::super::engines::Described;
+use crate::aside::aside;
 use crate::attempt::{Answer, Ask, Attempt, Capabilities, Grants, Report, Stop};
 
 /// Bytes of a length.
@@ -20,7 +21,7 @@ pub(super) const LENGTH: usize = 4;
 /// The longest frame: what an attempt may send, with room. Who sends more is broken.
 const MOST_BYTES: usize = 512 << 20;
 
-/// What a buffer keeps once it has been emptied.
+/// What a buffer keeps once it has been emptied. A longer frame is read on a thread apart.
 const KEPT_BYTES: usize = 1 << 20;
 
 /// Which of the attempts, or questions, that pass the door.
@@ -148,7 +149,7 @@ pub(super) fn write<T: Serialize>(buffer: &mut Vec<u8>, word: &T) {
 }
 
 /// Reads the next frame by way of a buffer. It is refused if it is longer than the longest may be once it begins.
-pub(super) async fn next<T: DeserializeOwned>(
+pub(super) async fn next<T: DeserializeOwned + Send + 'static>(
     from: &mut (impl AsyncRead + Unpin),
     frame: &mut Vec<u8>,
     longest: impl FnOnce() -> usize,
@@ -165,6 +166,11 @@ pub(super) async fn next<T: DeserializeOwned>(
     let read = from.take(length as u64).read_to_end(frame).await?;
     if read < length {
         return Err(ErrorKind::UnexpectedEof.into());
+    }
+    if length > KEPT_BYTES {
+        // The other processes, and what waits for the time, are on this thread as well.
+        let frame = std::mem::take(frame);
+        return aside(move || self::read(&frame)).await;
     }
     self::read(frame)
 }
@@ -187,8 +193,38 @@ pub(super) fn broken(why: String) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::thread::{self, ThreadId};
+
+    use serde::Deserializer;
+
     use super::*;
     use crate::attempt::{Effects, Outcome};
+
+    /// A text, and who has read it.
+    struct Text {
+        bytes: usize,
+        reader: ThreadId,
+    }
+
+    impl<'de> Deserialize<'de> for Text {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+            let bytes = String::deserialize(from)?.len();
+            Ok(Self { bytes, reader: thread::current().id() })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_frame_is_read_on_a_thread_apart_and_in_its_turn() {
+        let (mut buffer, mut frame, sizes) = (Vec::new(), Vec::new(), [10, 2 * KEPT_BYTES, 20]);
+        for bytes in sizes {
+            write(&mut buffer, &"x".repeat(bytes));
+        }
+        let (mut from, here) = (buffer.as_slice(), thread::current().id());
+        for bytes in sizes {
+            let text: Text = next(&mut from, &mut frame, || MOST_BYTES).await.unwrap();
+            assert_eq!((text.bytes, text.reader == here), (bytes, bytes <= KEPT_BYTES));
+        }
+    }
 
     #[test]
     fn what_is_written_is_read() {
