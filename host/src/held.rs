@@ -1,12 +1,12 @@
 //! How much does each tenant hold of something that it may have only so much of? Who wants more is refused ([`Holdings`]), or waits
-//! until there is room ([`Rooms`]).
+//! until there is room, of its own ([`Rooms`]) or of what all share ([`Commons`]).
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lovage_model::TenantId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// What is held, in any unit that is the same for all.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +107,87 @@ impl<K: Clone + Eq + Hash> Rooms<K> {
     }
 }
 
+/// Places that all tenants share.
+#[derive(Debug, Clone)]
+pub struct Commons {
+    of_each: usize,
+    taken: Arc<Mutex<Taken>>,
+    /// The first of each tenant's that wait looks again when somebody leaves, and no other.
+    lines: Rooms,
+    left: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    free: usize,
+    /// By whom.
+    of: HashMap<TenantId, usize>,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    commons: Commons,
+    tenant: TenantId,
+}
+
+/// A tenant has at most so many times as many places as it leaves free: there is one for who comes next, and each further tenant that
+/// takes all it may leaves some still (dynamic thresholds: Choudhury and Hahne 1998).
+const TIMES_FREE: usize = 3;
+
+impl Commons {
+    /// So many places for all, and for each at most so many of them.
+    pub fn of(all: usize, of_each: usize) -> Self {
+        let taken = Taken { free: all, of: HashMap::new() };
+        Self { of_each, taken: Arc::new(Mutex::new(taken)), lines: Rooms::of(1), left: Arc::default() }
+    }
+
+    /// Waits for a place.
+    pub async fn enter(&self, tenant: &TenantId) -> Place {
+        let _first = self.lines.enter(tenant, 1).await;
+        loop {
+            let mut left = std::pin::pin!(self.left.notified());
+            // From here on nobody leaves unseen.
+            left.as_mut().enable();
+            if let Some(place) = self.try_enter(tenant) {
+                return place;
+            }
+            left.await;
+        }
+    }
+
+    /// A place, if there is one at once.
+    pub fn try_enter(&self, tenant: &TenantId) -> Option<Place> {
+        let mut taken = self.lock();
+        let held = taken.of.get(tenant).copied().unwrap_or_default();
+        let free = taken.free.checked_sub(1)?;
+        if held >= TIMES_FREE.saturating_mul(free).max(1).min(self.of_each) {
+            return None;
+        }
+        taken.free = free;
+        taken.of.insert(tenant.clone(), held + 1);
+        Some(Place { commons: self.clone(), tenant: tenant.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.commons.lock();
+        taken.free += 1;
+        match taken.of.get_mut(&self.tenant) {
+            Some(held) if *held > 1 => *held -= 1,
+            // Who holds nothing is forgotten.
+            _ => _ = taken.of.remove(&self.tenant),
+        }
+        drop(taken);
+        self.commons.left.notify_waiters();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
@@ -144,5 +225,26 @@ mod tests {
         assert!(two.more(6, 10) && !two.more(1, 10));
         drop((two, others));
         assert!(holdings.lock().is_empty(), "who holds nothing is forgotten");
+    }
+
+    #[test]
+    fn of_what_all_share_there_is_a_place_for_who_comes_next() {
+        let commons = Commons::of(512, 64);
+        let all_that_it_may = |n: usize| {
+            let tenant = TenantId::new(format!("t{n}")).unwrap();
+            std::iter::from_fn(|| commons.try_enter(&tenant)).collect::<Vec<_>>()
+        };
+        let held: Vec<_> = (0..10).map(all_that_it_may).collect();
+        let counts: Vec<_> = held.iter().map(Vec::len).collect();
+        assert_eq!(counts, [64, 64, 64, 64, 64, 64, 64, 48, 12, 3]);
+        let next = TenantId::default();
+        let one = commons.enter(&next).now_or_never().expect("the last place is for who has none");
+        let mut another = std::pin::pin!(commons.enter(&next));
+        assert!(another.as_mut().now_or_never().is_none());
+        drop(held);
+        assert!(another.as_mut().now_or_never().is_some());
+        drop(one);
+        let taken = commons.lock();
+        assert!(taken.of.is_empty() && taken.free == 512);
     }
 }

@@ -5,7 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::outside::MOST_CONNECTIONS;
 
-/// What is open besides connections to this daemon: the store, the pipes of processes, what tasks have others do.
+/// What is open besides connections to this daemon: the store, the pipes of processes, what tasks have others do, and what is kept for
+/// their next requests.
 const BESIDE: u64 = 256 + MOST_CONNECTIONS as u64;
 
 /// Raises the limit as far as it goes, and warns if that is not far enough.

@@ -13,14 +13,13 @@ use lovage_model::TenantId;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, redirect};
-use tokio::sync::Semaphore;
 use url::Url;
 
 use super::addresses::is_public;
 use super::names::Names;
 use super::{MOST_CONNECTIONS, May};
 use crate::attempt::{Bytes, Capabilities, HttpFault, HttpRequest, HttpResponse};
-use crate::held::{Held, Holdings, Rooms};
+use crate::held::{Commons, Held, Holdings};
 
 /// How long any request may take, its response included.
 const MOST_TIME: Duration = Duration::from_secs(300);
@@ -30,9 +29,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 const MOST_UNDER_WAY_BYTES: u64 = 64 << 20;
 /// What a header takes besides its name and value.
 const HEADER_BYTES: usize = 64;
-/// Connections of one tenant's requests at once; others of it wait.
-const OF_EACH: u32 = 64;
-/// Connections to one server that are kept for later, and for how long. They are beside those that are counted.
+/// Connections of one tenant's requests at once, if it leaves enough to the others; more of it wait.
+const OF_EACH: usize = 64;
+/// Connections to one server that are kept for later, and for how long. They are beside those that are counted: two for each server
+/// that was granted by its name and was asked just now.
 const IDLE: usize = 2;
 const KEPT: Duration = Duration::from_secs(10);
 /// What says how a message is sent over one connection: whoever has the connection says it.
@@ -61,15 +61,13 @@ pub(super) struct Http {
     names: Arc<Names>,
     /// What is under way of each tenant's, in bytes.
     under_way: Holdings,
-    connections: Rooms,
-    all_connections: Semaphore,
+    connections: Commons,
 }
 
 impl Default for Http {
     fn default() -> Self {
         let (clients, names, under_way) = Default::default();
-        let (connections, all_connections) = (Rooms::of(OF_EACH), Semaphore::new(MOST_CONNECTIONS));
-        Self { clients, names, under_way, connections, all_connections }
+        Self { clients, names, under_way, connections: Commons::of(MOST_CONNECTIONS, OF_EACH) }
     }
 }
 
@@ -101,13 +99,19 @@ impl Http {
             sent = sent.body(request.body.0);
         }
         let time = request.timeout_millis.map_or(MOST_TIME, Duration::from_millis).min(MOST_TIME);
+        let mut has_place = false;
         let exchange = async {
-            let _own = self.connections.enter(&may.tenant, 1).await;
-            let _of_all = self.all_connections.acquire().await;
+            let _place = self.connections.enter(&may.tenant).await;
+            has_place = true;
             read(sent.send().await.map_err(|error| fault(&error))?, most_bytes, &mut held).await
         };
         let exchange = WHOSE.scope(may.tenant.clone(), exchange);
-        tokio::time::timeout(time, exchange).await.map_err(|_| HttpFault::ConnectionTimeout)?
+        let ended = tokio::time::timeout(time, exchange).await;
+        match ended {
+            Ok(answered) => answered,
+            Err(_late) if has_place => Err(HttpFault::ConnectionTimeout),
+            Err(_late) => Err(HttpFault::ConnectionLimitReached),
+        }
     }
 }
 

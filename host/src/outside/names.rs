@@ -7,12 +7,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use lovage_model::TenantId;
-use tokio::sync::Semaphore;
 
-use crate::held::Rooms;
+use crate::held::Commons;
 
 /// Lookups of one tenant's at once.
-const OF_EACH: u32 = 4;
+const OF_EACH: usize = 4;
 /// And of all.
 const OF_ALL: usize = 64;
 
@@ -21,8 +20,7 @@ type Find = dyn Fn(&str) -> Result<Vec<SocketAddr>> + Send + Sync;
 /// Who looks up names.
 pub(super) struct Names {
     find: Arc<Find>,
-    of_each: Rooms,
-    of_all: Arc<Semaphore>,
+    places: Commons,
 }
 
 impl Default for Names {
@@ -34,17 +32,16 @@ impl Default for Names {
 impl Names {
     /// As this finds them, which may take its time.
     pub(super) fn found_by(find: impl Fn(&str) -> Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
-        Self { find: Arc::new(find), of_each: Rooms::of(OF_EACH), of_all: Arc::new(Semaphore::new(OF_ALL)) }
+        Self { find: Arc::new(find), places: Commons::of(OF_ALL, OF_EACH) }
     }
 
     /// The addresses of a name that a tenant's task asks for. Waits until it may be looked up.
     pub(super) async fn find(&self, tenant: &TenantId, name: String) -> Result<Vec<SocketAddr>> {
-        let own = self.of_each.enter(tenant, 1).await;
-        let of_all = Arc::clone(&self.of_all).acquire_owned().await;
+        let place = self.places.enter(tenant).await;
         let find = Arc::clone(&self.find);
         let found = tokio::task::spawn_blocking(move || {
             // Until the lookup has ended: whoever asked may be gone long before.
-            let _places = (own, of_all);
+            let _place = place;
             find(&name)
         });
         found.await.map_err(Error::other)?

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use lovage_model::ModuleName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::attempt::HTTP_AT_ONCE;
@@ -27,6 +28,18 @@ fn may(origin: &str) -> May {
 fn get(url: &str, timeout_millis: Option<u64>) -> HttpRequest {
     let (method, url) = ("GET".to_owned(), url.to_owned());
     HttpRequest { method, url, headers: Vec::new(), body: Bytes::default(), timeout_millis }
+}
+
+/// Answers one request, with so many bytes in a header.
+async fn answer(server: &TcpListener, bytes: usize) {
+    let (mut stream, _) = server.accept().await.unwrap();
+    // All of it is read before it is closed.
+    let mut asked = Vec::new();
+    while !asked.ends_with(b"\r\n\r\n") {
+        stream.read_buf(&mut asked).await.unwrap();
+    }
+    let head = format!("HTTP/1.1 204 No Content\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(bytes));
+    stream.write_all(head.as_bytes()).await.unwrap();
 }
 
 #[tokio::test]
@@ -49,25 +62,33 @@ async fn the_requests_of_one_tenant_have_so_many_connections_at_once() {
 }
 
 #[tokio::test]
+async fn tenants_that_take_all_they_may_leave_a_connection_to_the_next() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", server.local_addr().unwrap());
+    let (http, other) = (Http::default(), may(&origin));
+    let tenant = |n: usize| TenantId::new(format!("t{n}")).unwrap();
+    let mut held = Vec::new();
+    for tenant in (0..MOST_CONNECTIONS / OF_EACH).map(tenant) {
+        held.extend(std::iter::from_fn(|| http.connections.try_enter(&tenant)));
+    }
+    let first = May { tenant: tenant(0), ..may(&origin) };
+    let sent = http.send(&first, get(&origin, Some(1))).await;
+    assert_eq!(sent, Err(HttpFault::ConnectionLimitReached), "no server is to blame");
+    let (sent, ()) = tokio::join!(http.send(&other, get(&origin, None)), answer(&server, 1));
+    assert!(sent.is_ok());
+    drop(held);
+}
+
+#[tokio::test]
 async fn headers_of_a_response_take_room_as_its_body_does() {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", server.local_addr().unwrap());
     let (http, may) = (Http::default(), may(&origin));
     let mut others = http.under_way.of(&may.tenant);
     assert!(others.more(MOST_UNDER_WAY_BYTES - 1000, MOST_UNDER_WAY_BYTES));
-    let answered = async |bytes: usize| {
-        let (mut stream, _) = server.accept().await.unwrap();
-        // All of it is read before it is closed.
-        let mut asked = Vec::new();
-        while !asked.ends_with(b"\r\n\r\n") {
-            stream.read_buf(&mut asked).await.unwrap();
-        }
-        let head = format!("HTTP/1.1 204 No Content\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(bytes));
-        stream.write_all(head.as_bytes()).await.unwrap();
-    };
-    let (few, ()) = tokio::join!(http.send(&may, get(&origin, None)), answered(100));
+    let (few, ()) = tokio::join!(http.send(&may, get(&origin, None)), answer(&server, 100));
     assert_eq!(few.unwrap().headers, [("x".to_owned(), Bytes(b"y".repeat(100)))]);
-    let (many, ()) = tokio::join!(http.send(&may, get(&origin, None)), answered(1000));
+    let (many, ()) = tokio::join!(http.send(&may, get(&origin, None)), answer(&server, 1000));
     assert_eq!(many, Err(HttpFault::ConnectionLimitReached));
 }
 
