@@ -98,6 +98,11 @@ impl Refusal {
         self.code == "removed"
     }
 
+    /// Whether it is about the component itself, and would be said of it at another time as well.
+    fn is_of_component(&self) -> bool {
+        !self.is_of_host() && !self.is_of_absence()
+    }
+
     /// Whether it says nothing about the component: this host has no working compiler, cache or engine.
     pub fn is_of_host(&self) -> bool {
         ["cache_unusable", "compiler_unavailable", "disk_full", "no_engine"].contains(&self.code)

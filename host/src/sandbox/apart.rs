@@ -136,7 +136,8 @@ impl Apart {
         for _ in 0..TRIES {
             let process = self.shared.ready(&self.common).await;
             let loaded = match process.load(&code, &artifact).await {
-                Err(Loading::Refused(_)) => {
+                // What a host lacks, or what was taken away, a fresh one does not find either.
+                Err(Loading::Refused(refusal)) if refusal.is_of_component() => {
                     let afresh = self.load_afresh(&code, &artifact).await;
                     if afresh.is_ok() {
                         process.breaks("it refuses a component that others take");
@@ -442,23 +443,48 @@ fn deadly(digest: &Digest) -> Refusal {
 mod tests {
     use std::sync::Barrier;
 
+    use futures_util::FutureExt;
+
     use super::*;
 
-    #[tokio::test]
-    async fn whose_process_dies_before_it_has_begun_runs_in_another() {
-        let slot = |process: &Arc<Process>| {
-            let (process, places) = (Mutex::new(Some(Arc::clone(process))), Arc::new(Semaphore::new(1)));
-            Arc::new(Slot { process, places, supervisor: Mutex::default(), own: None })
-        };
-        let [(broken, ..), (other, ..)] = [process::tests::process(), process::tests::process()];
-        let slots = [&broken, &other].map(slot);
+    /// The place of a process that nobody starts again.
+    fn slot(process: &Arc<Process>) -> Arc<Slot> {
+        let (process, places) = (Mutex::new(Some(Arc::clone(process))), Arc::new(Semaphore::new(1)));
+        Arc::new(Slot { process, places, supervisor: Mutex::default(), own: None })
+    }
+
+    fn shared() -> Arc<Shared> {
         let artifacts = PathBuf::new();
         let begin = Begin { places: 1, memory_bytes: 1, threads: 1, artifacts, granted: Vec::new() };
         let (program, blame, changed) = Default::default();
-        let shared = Arc::new(Shared { runtime: Handle::current(), program, begin, blame, changed });
+        Arc::new(Shared { runtime: Handle::current(), program, begin, blame, changed })
+    }
+
+    #[tokio::test]
+    async fn nobody_is_sent_to_a_process_that_is_broken() {
+        let [(broken, ..), (other, ..)] = [process::tests::process(), process::tests::process()];
+        let slots = [&broken, &other].map(slot);
         broken.breaks("an attempt did not end at its limit");
-        let place = shared.place(&slots).await;
-        assert!(Arc::ptr_eq(&place.process, &other), "nobody is sent to one that is broken");
+        let place = shared().place(&slots).await;
+        assert!(Arc::ptr_eq(&place.process, &other), "the other has as much room");
+    }
+
+    #[tokio::test]
+    async fn what_a_host_lacks_no_process_is_started_or_ended_for() {
+        let (process, _theirs, _answered) = process::tests::process();
+        // Nobody gets a process of its own.
+        let [turns, asking] = [0; 2].map(|places| Arc::new(Semaphore::new(places)));
+        let (set_apart, ready) = Default::default();
+        let apart = Apart { shared: shared(), common: vec![slot(&process)], set_apart, turns, asking, ready };
+        let code = (Digest::from_bytes(&[8; 32]), Flavour::Epoch);
+        for reason in ["no_engine", "removed"] {
+            let mut load = std::pin::pin!(apart.load(&code.0, code.1, PathBuf::new()));
+            assert!(load.as_mut().now_or_never().is_none());
+            process::tests::refuses(&process, &code, reason);
+            let refused = load.now_or_never().expect("it asks no other").unwrap_err();
+            assert_eq!(refused.code, reason);
+        }
+        assert!(!process.is_gone());
     }
 
     #[test]

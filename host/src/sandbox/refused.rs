@@ -35,7 +35,7 @@ impl Refused {
 
     /// Notes that a component was refused, unless another time it may not be.
     pub(super) fn remember(&self, digest: &Digest, refusal: &Refusal, now: Timestamp) {
-        if refusal.is_of_host() || refusal.is_of_absence() {
+        if !refusal.is_of_component() {
             return;
         }
         let mut book = self.book(now);

@@ -32,6 +32,12 @@ pub(in super::super) fn process() -> (Arc<Process>, UnixStream, oneshot::Receive
     (Arc::new(process), theirs, answered)
 }
 
+/// It says why it does not load a component.
+pub(in super::super) fn refuses(process: &Arc<Process>, (digest, flavour): &Code, code: &'static str) {
+    let refusal = Some(Refusal { code, message: "it is so".to_owned() });
+    process.hear(Word::Loaded { digest: digest.clone(), flavour: *flavour, refusal }).unwrap();
+}
+
 fn ended(value: &str) -> Word {
     let outcome = Outcome::Returned(Json::parse(value.to_owned()).unwrap());
     Word::Ended { turn: 1, report: Box::new(Report { outcome, ..Report::stopped(Stop::Lost) }) }
@@ -82,9 +88,8 @@ async fn a_word_that_is_longer_than_any_attempt_may_have_is_not_read() {
 async fn who_refuses_what_another_took_is_broken() {
     let (process, _theirs, _answered) = process();
     let code = (Digest::from_bytes(&[7; 32]), Flavour::Epoch);
-    let refuses = |code: &'static str| {
-        let refusal = Some(Refusal { code, message: "it is so".to_owned() });
-        process.hear(Word::Loaded { digest: Digest::from_bytes(&[7; 32]), flavour: Flavour::Epoch, refusal }).unwrap();
+    let refuses = |reason: &'static str| {
+        refuses(&process, &code, reason);
         process.why.get().copied()
     };
     let (answer, mut answered) = oneshot::channel();
@@ -95,7 +100,7 @@ async fn who_refuses_what_another_took_is_broken() {
     process.open().loaded.insert(code.clone());
     assert_eq!(refuses("removed"), None, "it is nowhere");
     assert!(!process.has(&code));
-    process.open().loaded.insert(code);
+    process.open().loaded.insert(code.clone());
     assert_eq!(refuses("too_demanding"), Some("it refuses a component that another took"));
 }
 
