@@ -254,7 +254,15 @@ impl Process {
                 let mut open = self.open();
                 let was_told = refusal.is_some() && open.loaded.remove(&key);
                 match (open.loading.iter().position(|(loading, _)| *loading == key), refusal) {
-                    (Some(first), refusal) => _ = open.loading.remove(first).1.send(refusal),
+                    (Some(first), refusal) => {
+                        let unheard = open.loading.remove(first).1.send(refusal);
+                        // Who waited has given up. An attempt may count on it still.
+                        if let Err(Some(refusal)) = unheard
+                            && open.runs.values().any(|run| run.module == key.0)
+                        {
+                            self.refuses(&key.0, &refusal);
+                        }
+                    }
                     (None, Some(refusal)) if was_told => self.refuses(&key.0, &refusal),
                     (None, _) => {}
                 }

@@ -105,6 +105,22 @@ async fn who_refuses_what_another_took_is_broken() {
 }
 
 #[tokio::test]
+async fn what_nobody_waits_for_any_more_is_refused_to_the_attempts_that_need_it() {
+    let (process, _theirs, _answered) = process();
+    let breaks_by = |module: u8| {
+        let code = (Digest::from_bytes(&[module; 32]), Flavour::Epoch);
+        // Who waits has given up.
+        let (answer, _) = oneshot::channel();
+        process.open().loaded.insert(code.clone());
+        process.open().loading.push((code.clone(), answer));
+        refuses(&process, &code, "too_demanding");
+        process.is_gone()
+    };
+    assert!(!breaks_by(8), "nobody needs it");
+    assert!(breaks_by(7), "an attempt would wait for it to the end");
+}
+
+#[tokio::test]
 async fn who_comes_when_it_is_gone_has_not_begun_and_is_not_lost() {
     let (process, _theirs, _answered) = process();
     process.breaks("it does not read what it asks for");
