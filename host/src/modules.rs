@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 use crate::access::Access;
-use crate::aside::aside;
+use crate::aside::{aside, to_the_end};
 use crate::held::Rooms;
 use crate::sandbox::{Refusal, Sandbox};
 use crate::store::{Store, StoreError, Upload};
@@ -243,18 +243,25 @@ impl Modules {
         Ok(version)
     }
 
-    /// Drops a module; whether there was one.
-    pub async fn remove(&self, tenant: &TenantId, name: &ModuleName) -> Result<bool, StoreError> {
+    /// Drops a module; whether there was one. It goes whole, whether anybody waits for that or not: what was compiled would stay for
+    /// ever.
+    pub async fn remove(self: &Arc<Self>, tenant: &TenantId, name: &ModuleName) -> Result<bool, StoreError> {
+        let (modules, tenant, name) = (Arc::clone(self), tenant.clone(), name.clone());
+        to_the_end(async move { modules.remove_whole(&tenant, &name).await }).await
+    }
+
+    async fn remove_whole(&self, tenant: &TenantId, name: &ModuleName) -> Result<bool, StoreError> {
         let one_at_a_time = self.pushing.lock().await;
         let versions = self.store.versions(tenant, name).await?;
         let removed = self.store.remove(tenant, name).await?;
-        self.refresh(tenant).await?;
+        let mut ended = self.refresh(tenant).await;
         drop(one_at_a_time);
         for version in versions {
             let _alone = self.loading.enter(&version.digest, 1).await;
-            self.forget_unless_stored(&version.digest).await?;
+            // One that fails keeps no other.
+            ended = ended.and(self.forget_unless_stored(&version.digest).await);
         }
-        Ok(removed)
+        ended.map(|()| removed)
     }
 
     /// The code behind a whole task name: what a message is run with.
@@ -429,6 +436,8 @@ fn nearest<'a>(names: impl Iterator<Item = &'a TaskName>, wanted: &str) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::FutureExt;
     use lovage_model::{TaskOptions, TenantPolicy};
 
@@ -482,7 +491,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_can_run_any_more_is_let_go() {
         let cache = tempfile::tempdir().unwrap();
-        let modules = modules(cache.path()).await;
+        let modules = Arc::new(modules(cache.path()).await);
         let (tenant, name) = (TenantId::default(), ModuleName::new("it").unwrap());
         let push = async |name: &ModuleName, pages: u32, dry_run: bool| {
             modules.push(&tenant, name, component(pages), dry_run, Timestamp::from_micros(0)).await
@@ -509,9 +518,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_removes_a_module_and_gives_up_leaves_nothing_of_it() {
+        let cache = tempfile::tempdir().unwrap();
+        let modules = Arc::new(modules(cache.path()).await);
+        let (tenant, name) = (TenantId::default(), ModuleName::new("it").unwrap());
+        let pushed = modules.push(&tenant, &name, component(1), false, Timestamp::from_micros(0)).await.unwrap();
+        let compiled = || std::fs::read_dir(cache.path().join("code")).unwrap().count();
+        // Somebody else is loading it.
+        let alone = modules.loading.enter(&pushed.digest, 1).await;
+        let is_gone = async {
+            while !modules.list(&tenant).await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = modules.remove(&tenant, &name) => panic!("it waits for who loads it"),
+            () = is_gone => {}
+        }
+        assert!(compiled() > 0);
+        drop(alone);
+        let is_forgotten = async {
+            while compiled() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), is_forgotten).await.expect("it is forgotten");
+    }
+
+    #[tokio::test]
     async fn pushes_of_the_same_bytes_do_not_disturb_each_other() {
         let cache = tempfile::tempdir().unwrap();
-        let (modules, name) = (modules(cache.path()).await, ModuleName::new("it").unwrap());
+        let (modules, name) = (Arc::new(modules(cache.path()).await), ModuleName::new("it").unwrap());
         let [one, other, third] = ["one", "other", "third"].map(|name| TenantId::new(name).unwrap());
         let push = async |tenant: &TenantId, pages: u32, dry_run: bool| {
             let pushed = modules.push(tenant, &name, component(pages), dry_run, Timestamp::from_micros(0)).await;
