@@ -30,7 +30,7 @@ const GUESS_PICOS: u64 = 8_000;
 const MOST_PICOS: u64 = 100_000;
 /// One in so many parts of what is known comes from the latest look, or attempt.
 const MEMORY: u64 = 8;
-/// Tenants of which is kept what an attempt takes.
+/// Tenants of which is kept what an attempt takes, and what they have not been charged yet.
 const KEPT_TENANTS: usize = 1024;
 
 /// What this host does itself. See the file's head.
@@ -141,6 +141,7 @@ impl Meter {
     }
 
     fn meanwhile(&mut self, tenant: &TenantId) -> &mut Meanwhile {
+        make_room(&mut self.meanwhile, tenant);
         self.meanwhile.entry(tenant.clone()).or_default()
     }
 
@@ -158,10 +159,15 @@ impl Meter {
             *known = lately(*known, nanos);
             return;
         }
-        if self.of.len() >= KEPT_TENANTS {
-            self.of.clear();
-        }
+        make_room(&mut self.of, tenant);
         self.of.insert(tenant.clone(), nanos);
+    }
+}
+
+/// Forgets the others where a tenant would be one too many.
+fn make_room<T>(kept: &mut HashMap<TenantId, T>, tenant: &TenantId) {
+    if kept.len() >= KEPT_TENANTS && !kept.contains_key(tenant) {
+        kept.clear();
     }
 }
 
@@ -250,6 +256,18 @@ mod tests {
         assert!(meter.ended(&asks, 0) > 100 * Duration::from_nanos(3 << 20));
         assert!(meter.of[&asks] > 100 * meter.of[&other], "and it is expected to go on so");
         assert!(meter.ended(&asks, 0) < 2 * own, "once");
+    }
+
+    #[test]
+    fn what_is_not_charged_yet_is_kept_of_so_many_tenants() {
+        let mut meter = meter();
+        for n in 0..2 * KEPT_TENANTS {
+            meter.passed(&TenantId::new(format!("t{n}")).unwrap(), 1 << 20);
+        }
+        assert!(meter.meanwhile.len() <= KEPT_TENANTS);
+        let last = TenantId::new(format!("t{}", 2 * KEPT_TENANTS - 1)).unwrap();
+        meter.passed(&last, 1 << 20);
+        assert!(meter.ended(&last, 0) > Duration::from_nanos(8 * (2 << 20)), "both times");
     }
 
     #[test]
