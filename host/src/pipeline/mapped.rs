@@ -4,7 +4,7 @@
 //! output, subtasks. As in Celery the first item that fails ends it, and an item is called as a function would be: for its
 //! value, so it cannot retry, be replaced or be rejected.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lovage_model::{AttemptLog, Exception, Json, Seconds, Usage, exc_module};
 use serde_json::value::RawValue;
@@ -47,14 +47,15 @@ pub(super) async fn run<F: Future<Output = Report>>(
     whole: Grants,
     mut one: impl FnMut(Json, Grants) -> F,
 ) -> Report {
-    let (count, began) = (items.len(), clock::instant());
+    let (count, came, mut began) = (items.len(), clock::instant(), None);
     let (mut sum, mut elapsed) = (Sum::new(whole), Duration::ZERO);
     for (place, args) in items.enumerate() {
         let report = match args {
             Ok(args) => one(args, sum.left(elapsed)).await,
             Err(exception) => return sum.report(raised(exception)),
         };
-        elapsed = clock::instant().saturating_duration_since(began);
+        let now = clock::instant();
+        elapsed = now.saturating_duration_since(*began.get_or_insert_with(|| begun(came, now, &report.usage)));
         if let Err(outcome) = sum.add(report, &format!("In item {} of {count}:\n", place + 1)) {
             return sum.report(*outcome);
         }
@@ -65,6 +66,13 @@ pub(super) async fn run<F: Future<Output = Report>>(
         Outcome::Returned,
     );
     sum.report(outcome)
+}
+
+/// When the first item began, which has ended now. As of any task the wait for its place does not count, and it has not run for longer
+/// than this has been here.
+fn begun(came: Instant, now: Instant, usage: &Usage) -> Instant {
+    let ran = Duration::try_from_secs_f64(usage.wall_seconds).unwrap_or(Duration::MAX);
+    now.checked_sub(ran).map_or(came, |began| began.max(came))
 }
 
 /// What the items so far come to.
@@ -311,6 +319,16 @@ mod tests {
         let left = sum.left(Duration::from_secs(4));
         assert_eq!((left.soft_limit, left.hard_limit), (Some(Duration::from_secs(1)), Duration::from_secs(6)));
         assert_eq!(sum.left(Duration::from_secs(11)).hard_limit, Duration::ZERO);
+    }
+
+    #[test]
+    fn the_wait_for_the_place_of_the_first_item_takes_none_of_the_time() {
+        let (came, second) = (clock::instant(), Duration::from_secs(1));
+        let begun = |wall_seconds| begun(came, came + 10 * second, &Usage { wall_seconds, ..Usage::default() });
+        assert_eq!((begun(4.0), begun(0.0)), (came + 6 * second, came + 10 * second));
+        for more_than_there_was in [10.5, 1e300, f64::INFINITY, f64::NAN, -1.0] {
+            assert_eq!(begun(more_than_there_was), came);
+        }
     }
 
     #[tokio::test]
