@@ -142,6 +142,8 @@ pub struct Modules {
     /// One load of each component at a time: a hundred messages for a module that is not loaded must not compile it a hundred times.
     /// Whoever forgets one is there alone, too: another may be pushing the same. Taken before `pushing`, never after it.
     loading: Rooms<Digest>,
+    /// What nobody can run any more, but somebody was loading or pushing when that was seen: it is looked at again with what is next.
+    unwanted: Mutex<HashSet<Digest>>,
     /// What could not be loaded.
     troubles: Troubles,
 }
@@ -149,10 +151,22 @@ pub struct Modules {
 impl Modules {
     /// Reads what is active. Nothing is compiled: artifacts are loaded at first use.
     pub async fn open(store: Arc<dyn Store>, sandbox: Arc<Sandbox>, access: Arc<Access>) -> Result<Self, StoreError> {
-        let (table, pushing, looks, changed, troubles) = Default::default();
+        let (table, pushing, looks, changed, unwanted, troubles) = Default::default();
         let (compiling, loading, is_shared) = (Rooms::of(1), Rooms::of(1), store.is_shared());
-        let modules =
-            Self { store, sandbox, access, table, pushing, is_shared, looks, changed, compiling, loading, troubles };
+        let modules = Self {
+            store,
+            sandbox,
+            access,
+            table,
+            pushing,
+            is_shared,
+            looks,
+            changed,
+            compiling,
+            loading,
+            unwanted,
+            troubles,
+        };
         for tenant in modules.store.tenants().await? {
             modules.refresh(&tenant).await?;
         }
@@ -371,20 +385,27 @@ impl Modules {
             let before = table.insert(tenant.clone(), tasks).unwrap_or_default();
             let is_change = before != table[tenant];
             let active: HashSet<&Digest> = table.values().flat_map(HashMap::values).map(|code| &code.digest).collect();
-            let before: HashSet<Digest> = before.into_values().map(|code| code.digest.clone()).collect();
-            (before.into_iter().filter(|digest| !active.contains(digest)).collect::<Vec<_>>(), is_change)
+            let mut superseded = std::mem::take(&mut *self.unwanted());
+            superseded.extend(before.into_values().map(|code| code.digest.clone()));
+            superseded.retain(|digest| !active.contains(digest));
+            (superseded, is_change)
         };
         if is_change {
             self.looks().entry(tenant.clone()).or_default().changes += 1;
             self.changed.notify_one();
         }
-        for digest in &superseded {
+        for digest in superseded {
             // Not what somebody is just loading, or pushes again: they have a use for it.
-            if let Some(_alone) = self.loading.try_enter(digest) {
-                self.sandbox.unload(digest);
+            match self.loading.try_enter(&digest) {
+                Some(_alone) => self.sandbox.unload(&digest),
+                None => _ = self.unwanted().insert(digest),
             }
         }
         Ok(())
+    }
+
+    fn unwanted(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.unwanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was compiled is of no use without its component, and would stay for ever.
@@ -515,6 +536,25 @@ mod tests {
         assert!(modules.remove(&tenant, &name).await.unwrap());
         assert_eq!(compiled(), 0, "a removed module leaves nothing");
         assert!(!modules.sandbox.has(&first, false));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_can_run_but_somebody_was_loading_is_let_go_later() {
+        let cache = tempfile::tempdir().unwrap();
+        let modules = modules(cache.path()).await;
+        let (tenant, name) = (TenantId::default(), ModuleName::new("it").unwrap());
+        let push = async |pages: u32| {
+            let pushed = modules.push(&tenant, &name, component(pages), false, Timestamp::from_micros(0)).await;
+            pushed.unwrap().digest
+        };
+        let first = push(1).await;
+        let alone = modules.loading.enter(&first, 1).await;
+        let second = push(3).await;
+        assert!(modules.sandbox.has(&first, false), "somebody is loading it");
+        drop(alone);
+        modules.refresh(&tenant).await.unwrap();
+        assert!(!modules.sandbox.has(&first, false) && modules.sandbox.has(&second, false));
+        assert!(modules.unwanted().is_empty());
     }
 
     #[tokio::test]

@@ -97,7 +97,7 @@ impl Sum {
     }
 
     /// What the next item may use, after so much time: it is told of the soft limit at once if that has passed. What lies between
-    /// the items counts, too, and no process makes the whole last longer by what it says of them.
+    /// the items counts, too, and no process makes the whole last longer by what it says of them, except of the first.
     fn left(&self, elapsed: Duration) -> Grants {
         let taken = Duration::try_from_secs_f64(self.usage.wall_seconds).unwrap_or(Duration::MAX).max(elapsed);
         let beside_stdout = self.log.stderr.len() + self.record_bytes;
