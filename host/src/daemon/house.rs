@@ -94,6 +94,8 @@ pub struct House {
     loops: JoinHandle<()>,
     /// Closed when the loops end, which only a panic in one of them brings about before the house is closed.
     ended: watch::Receiver<()>,
+    /// Where guests run, or where attempts wait for the processes that run them: what is ordered and said there, and asked for, is on
+    /// these threads, too.
     guests: Option<GuestRuntime>,
 }
 
