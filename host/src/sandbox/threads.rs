@@ -1,5 +1,5 @@
 //! On what do guests run? On threads of their own, as many as there are turns: code that computes must keep nothing else waiting.
-//! On them is as well what waits for guests, or is waited for: orders, words, and what guests ask for, where other processes run them.
+//! On them is as well what waits for guests, or is waited for: where other processes run them, their words, and what they ask for.
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
