@@ -673,6 +673,22 @@ mod tests {
         assert!(matches!(ready, Err(NotReady::NotNow(_))), "{ready:?}");
     }
 
+    #[tokio::test]
+    async fn bytes_of_another_component_are_not_run_and_a_push_heals_it() {
+        let (cache, now) = (tempfile::tempdir().unwrap(), Timestamp::from_micros(0));
+        let modules = modules(cache.path()).await;
+        let (tenant, name, digest) =
+            (TenantId::default(), ModuleName::new("it").unwrap(), digest_of(&component(1)).await);
+        // As a damaged backup brings it back, and to a cache that is empty.
+        let upload = Upload { name: name.clone(), digest: digest.clone(), component: component(2), tasks: vec![] };
+        modules.store.push(&tenant, upload, now).await.unwrap();
+        let ready = modules.ready(&digest, false).await;
+        assert!(matches!(&ready, Err(NotReady::NotNow(why)) if why.contains("push the module again")), "{ready:?}");
+        assert!(!modules.sandbox.has(&digest, false));
+        modules.push(&tenant, &name, component(1), false, now).await.unwrap();
+        modules.ready(&digest, false).await.unwrap();
+    }
+
     #[test]
     fn a_person_may_use_the_last_part() {
         let names: Vec<TaskName> = ["tour.add", "math.add", "tour.hello"].map(|n| TaskName::new(n).unwrap()).into();

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use lovage_model::{Digest, Timestamp};
 
-use super::{Modules, NotReady};
+use super::{Modules, NotReady, digest_of};
 use crate::clock;
 use crate::sandbox::Refusal;
+use crate::store::StoreError;
 
 /// How often a component is tried before it is thought to be why.
 const TRIES: u32 = 3;
@@ -114,6 +115,11 @@ impl Modules {
         let Some(component) = self.store.component(digest).await? else {
             return Err(NotReady::Unusable(format!("its component {digest} is missing from the store")));
         };
+        // What is not what was pushed is somebody else's code, or nobody's; it is not run under this name.
+        if digest_of(&component).await != *digest {
+            let spoilt = format!("component {digest} is not what was pushed: push the module again");
+            return Err(StoreError::Corrupt(spoilt).into());
+        }
         if let Err(refusal) = self.sandbox.prepare(digest, &component).await {
             return Ok(Err(refusal));
         }

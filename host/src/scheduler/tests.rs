@@ -1,15 +1,13 @@
 //! What is leased when, and what becomes of it before it begins.
 
-use lovage_model::{
-    Digest, Message, ModuleName, Plan, Room, State, TaskDefinition, TaskId, TaskName, TaskOptions, TenantId,
-};
+use lovage_model::{Message, ModuleName, Plan, Room, State, TaskDefinition, TaskId, TaskName, TaskOptions, TenantId};
 
 use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::*;
 use crate::canvas::Rules;
-use crate::modules::Modules;
+use crate::modules::{Modules, digest_of};
 use crate::outside::Outside;
 use crate::pipeline::{Caps, Committer, Granted, Overhead, Share, Standing};
 use crate::sandbox::{Compiler, Executors, Sandbox};
@@ -146,9 +144,10 @@ async fn declare(store: &MemoryStore, rate_limit: &str) {
     let (parameters, handlers) = (vec![], vec![]);
     let task = TaskDefinition { name: "a".parse().unwrap(), doc: String::new(), parameters, options, handlers };
     // Each limit has a component of its own.
-    let digest = Digest::from_bytes(&[u8::try_from(rate_limit.len()).unwrap(); 32]);
-    let name = ModuleName::new("m").unwrap();
-    let upload = Upload { name, digest, component: bytes::Bytes::from_static(b"\0asm\x0d\0\x01\0"), tasks: vec![task] };
+    let section = [0, 2, 1, u8::try_from(rate_limit.len()).unwrap()];
+    let component = bytes::Bytes::from([b"\0asm\x0d\0\x01\0".as_slice(), &section].concat());
+    let (name, digest) = (ModuleName::new("m").unwrap(), digest_of(&component).await);
+    let upload = Upload { name, digest, component, tasks: vec![task] };
     crate::store::Modules::push(store, &TenantId::default(), upload, clock::now()).await.unwrap();
 }
 
