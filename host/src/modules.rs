@@ -230,6 +230,7 @@ impl Modules {
         }
         let upload = Upload { name: name.clone(), digest, component, tasks };
         let version = self.store.push(tenant, upload, now).await?;
+        self.troubles.forget(&version.digest);
         self.refresh(tenant).await?;
         Ok(version)
     }

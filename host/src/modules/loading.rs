@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use lovage_model::{Digest, Timestamp};
 
 use super::{Modules, NotReady, digest_of};
@@ -61,18 +62,26 @@ impl Troubles {
         if !may_pass(&refusal) {
             return refusal.into();
         }
+        let before = self.book().get(digest).filter(|trouble| !trouble.is_final()).map_or(0, |trouble| trouble.tries);
+        self.enter(digest, Trouble { tries: before + 1, last: now, why: refusal.message }, now)
+    }
+
+    /// Notes that a component is missing or damaged in the store. That is no try of it: whoever pushes it again heals it.
+    fn note_spoilt(&self, digest: &Digest, error: &StoreError, now: Timestamp) -> NotReady {
+        self.enter(digest, Trouble { tries: 0, last: now, why: error.to_string() }, now)
+    }
+
+    fn enter(&self, digest: &Digest, trouble: Trouble, now: Timestamp) -> NotReady {
         let mut book = self.book();
         if book.len() >= MOST {
             book.retain(|_, trouble| !trouble.is_over(now));
         }
-        let before = book.get(digest).filter(|trouble| !trouble.is_final()).map_or(0, |trouble| trouble.tries);
-        let trouble = Trouble { tries: before + 1, last: now, why: refusal.message };
         let not_ready = trouble.not_ready();
         book.insert(digest.clone(), trouble);
         not_ready
     }
 
-    fn forget(&self, digest: &Digest) {
+    pub(super) fn forget(&self, digest: &Digest) {
         self.book().remove(digest);
     }
 
@@ -105,6 +114,17 @@ impl Modules {
         Ok(())
     }
 
+    /// A component from the store, if its bytes are those that were pushed. Others are somebody else's code, or nobody's, and are
+    /// not run under this name.
+    async fn whole(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
+        let Some(component) = self.store.component(digest).await? else { return Ok(None) };
+        if digest_of(&component).await == *digest {
+            Ok(Some(component))
+        } else {
+            Err(StoreError::Corrupt(format!("component {digest} is not what was pushed: push the module again")))
+        }
+    }
+
     /// The inner error is about the component, or about this host.
     async fn load(&self, digest: &Digest, fuel: bool) -> Result<Result<(), Refusal>, NotReady> {
         match self.sandbox.load_cached(digest, fuel).await {
@@ -112,14 +132,16 @@ impl Modules {
             Ok(false) => {}
             Err(refusal) => return Ok(Err(refusal)),
         }
-        let Some(component) = self.store.component(digest).await? else {
-            return Err(NotReady::Unusable(format!("its component {digest} is missing from the store")));
+        let component = match self.whole(digest).await {
+            Ok(Some(component)) => component,
+            Ok(None) => {
+                return Err(NotReady::Unusable(format!("its component {digest} is missing from the store")));
+            }
+            Err(spoilt @ StoreError::Corrupt(_)) => {
+                return Err(self.troubles.note_spoilt(digest, &spoilt, clock::now()));
+            }
+            Err(error) => return Err(error.into()),
         };
-        // What is not what was pushed is somebody else's code, or nobody's; it is not run under this name.
-        if digest_of(&component).await != *digest {
-            let spoilt = format!("component {digest} is not what was pushed: push the module again");
-            return Err(StoreError::Corrupt(spoilt).into());
-        }
         if let Err(refusal) = self.sandbox.prepare(digest, &component).await {
             return Ok(Err(refusal));
         }
@@ -167,6 +189,19 @@ mod tests {
             assert!(matches!(troubles.note(&digest, refusal("disk_full"), now), NotReady::NotNow(_)));
             assert!(matches!(troubles.note(&digest, refusal("contract_mismatch"), now), NotReady::Unusable(_)));
             assert!(troubles.known(&digest, now).is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_spoilt_in_the_store_is_read_again_after_a_pause_and_is_never_final() {
+        let (troubles, digest) = (Troubles::default(), Digest::from_bytes(&[7; 32]));
+        let mut at = Timestamp::from_micros(0);
+        for _ in 0..2 * TRIES {
+            assert!(troubles.known(&digest, at).is_none(), "it is read");
+            let not_ready = troubles.note_spoilt(&digest, &StoreError::Corrupt("why".to_owned()), at);
+            assert!(matches!(not_ready, NotReady::NotNow(why) if why.contains("why")));
+            assert!(matches!(troubles.known(&digest, at), Some(NotReady::NotNow(_))), "and not at once again");
+            at = at.after(PAUSE);
         }
     }
 }

@@ -24,6 +24,8 @@ use crate::trace::{self, Attempted, Awaited, Unrun, Unsent};
 
 /// Tasks that went back though nobody had stopped them.
 static UNRUN: Seldom = Seldom::new();
+/// Tasks that this host could not run for now. Each comes back, and again, until it can.
+static NOT_NOW: Seldom = Seldom::new();
 
 /// Why there is no report of an attempt.
 pub(super) enum Unattempted {
@@ -81,7 +83,9 @@ impl Pipeline {
             }
             Err(Unattempted::Interrupted) => return Err(Interrupted { begun: false }),
             Err(Unattempted::NotNow(why)) => {
-                tracing::error!(task_id = %message.id, why, "a task cannot be run now; it goes back to its queue");
+                if NOT_NOW.is_due(clock::instant()) {
+                    tracing::error!(task_id = %message.id, why, "a task cannot be run now; it goes back to its queue");
+                }
                 return Err(Interrupted { begun: false });
             }
         };

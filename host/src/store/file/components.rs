@@ -84,6 +84,14 @@ impl Components {
     /// one that was here before, and may come back.
     pub(super) fn sweep(&self, db: &Connection, faults: &Faults) -> Result<()> {
         let used = digests(db).map_err(|error| faults.explain(&error))?;
+        let missing = self.missing(&used);
+        if let Some(first) = missing.first() {
+            let (count, all, first) = (missing.len(), used.len(), first.display());
+            tracing::warn!(
+                "{count} of {all} components are missing, such as {first}: tasks of their modules wait until these are pushed \
+                 again; `lovage store check` names them all"
+            );
+        }
         let used: HashSet<PathBuf> = used.iter().map(|digest| self.path(digest)).collect();
         let left: Vec<PathBuf> = self.ours()?.into_iter().filter(|path| !used.contains(path)).collect();
         if !left.is_empty() && is_new(db).map_err(|error| faults.explain(&error))? {
@@ -95,6 +103,11 @@ impl Components {
             return Ok(());
         }
         left.iter().try_for_each(|path| fs::remove_file(path).map_err(|error| Faults::io(path, &error)))
+    }
+
+    /// The files of components that are not there.
+    pub(super) fn missing(&self, digests: &[Digest]) -> Vec<PathBuf> {
+        digests.iter().map(|digest| self.path(digest)).filter(|path| !path.is_file()).collect()
     }
 
     /// The files that were written here by us, whole or not.

@@ -597,7 +597,10 @@ async fn a_check_reads_the_components() {
     let path = dir.path().join("modules").join(format!("{digest}.wasm"));
     fs::write(&path, "other").unwrap();
     assert!(check(dir.path()).unwrap().problems[0].contains("not what was pushed"));
+    let components = components::Components::of(dir.path());
+    assert!(components.missing(std::slice::from_ref(&digest)).is_empty());
     fs::remove_file(&path).unwrap();
+    assert_eq!(components.missing(std::slice::from_ref(&digest)), [path], "which an opening warns of");
     assert!(check(dir.path()).unwrap().problems[0].contains("push its module again"));
     assert!(matches!(store.component(&digest).await, Err(StoreError::Corrupt(why)) if why.contains("push")));
     push(&store, b"another").await;
