@@ -23,6 +23,8 @@ pub struct Pushed {
     pub version: ModuleVersion,
     /// Whether it is a new one; false if the component is the active version's, and for a dry run.
     pub is_new: bool,
+    /// Whether its component was missing from the daemon's store, or damaged there, and is there again.
+    pub is_restored: bool,
 }
 
 impl Client {
@@ -40,7 +42,8 @@ impl Client {
         }
         let response = self.send(request).await?;
         let is_new = response.status() == StatusCode::CREATED;
-        Ok(Pushed { version: self.json(response).await?, is_new })
+        let is_restored = response.headers().contains_key("lovage-restored");
+        Ok(Pushed { version: self.json(response).await?, is_new, is_restored })
     }
 
     /// The active version of every module.

@@ -21,6 +21,15 @@ use crate::sandbox::{Refusal, Sandbox};
 use crate::store::{Store, StoreError, Upload};
 use loading::Troubles;
 
+/// What a push did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pushed {
+    /// The version that is active now, or would be.
+    pub version: ModuleVersion,
+    /// Whether its component was missing from the store, or damaged there, and is there again.
+    pub is_restored: bool,
+}
+
 /// Why a module was not pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
@@ -203,7 +212,7 @@ impl Modules {
         component: Bytes,
         dry_run: bool,
         now: Timestamp,
-    ) -> Result<ModuleVersion, PushError> {
+    ) -> Result<Pushed, PushError> {
         let digest = digest_of(&component).await;
         // Before it is compiled, which costs far more; and again below, when nobody else pushes here.
         self.refuse_full(tenant, name, component.len() as u64, &digest).await?;
@@ -226,13 +235,15 @@ impl Modules {
             let newest = self.store.versions(tenant, name).await?.first().map_or(0, |v| v.version);
             let size_bytes = component.len() as u64;
             let (name, version) = (name.clone(), newest + 1);
-            return Ok(ModuleVersion { name, version, digest, size_bytes, pushed_at: now, active: false, tasks });
+            let version = ModuleVersion { name, version, digest, size_bytes, pushed_at: now, active: false, tasks };
+            return Ok(Pushed { version, is_restored: false });
         }
+        let is_restored = self.is_spoilt(tenant, name, &digest).await?;
         let upload = Upload { name: name.clone(), digest, component, tasks };
         let version = self.store.push(tenant, upload, now).await?;
         self.troubles.forget(&version.digest);
         self.refresh(tenant).await?;
-        Ok(version)
+        Ok(Pushed { version, is_restored })
     }
 
     /// The active version of every module, by name.
@@ -522,13 +533,13 @@ mod tests {
 
         push(&name, 1, true).await.unwrap();
         assert_eq!(compiled(), 0, "a dry run leaves nothing");
-        let first = push(&name, 1, false).await.unwrap().digest;
+        let first = push(&name, 1, false).await.unwrap().version.digest;
         assert!(modules.sandbox.has(&first, false));
         let of_one = compiled();
         push(&ModuleName::new("other").unwrap(), 2, false).await.unwrap_err();
         assert_eq!(compiled(), of_one, "a push that is refused leaves nothing");
 
-        let second = push(&name, 3, false).await.unwrap().digest;
+        let second = push(&name, 3, false).await.unwrap().version.digest;
         assert!(!modules.sandbox.has(&first, false) && modules.sandbox.has(&second, false));
         modules.rollback(&tenant, &name).await.unwrap();
         modules.ready(&first, false).await.unwrap();
@@ -686,8 +697,11 @@ mod tests {
         let ready = modules.ready(&digest, false).await;
         assert!(matches!(&ready, Err(NotReady::NotNow(why)) if why.contains("push the module again")), "{ready:?}");
         assert!(!modules.sandbox.has(&digest, false));
-        modules.push(&tenant, &name, component(1), false, now).await.unwrap();
+        let pushed = modules.push(&tenant, &name, component(1), false, now).await.unwrap();
+        assert!(pushed.is_restored && pushed.version.version == 1);
         modules.ready(&digest, false).await.unwrap();
+        let pushed = modules.push(&tenant, &name, component(1), false, now).await.unwrap();
+        assert!(!pushed.is_restored, "nothing was wrong with it");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use axum::{Json, response::Response};
 use base64::Engine as _;
@@ -20,12 +20,14 @@ use super::problem::{BAD_DIGEST, BAD_QUERY, DRAINING, Failure, NO_OLDER_VERSION,
 use super::{Rooms, Shared, UPLOADS};
 use crate::access::{OpenStream, TooMany};
 use crate::clock;
-use crate::modules::{PushError, digest_of};
+use crate::modules::{PushError, Pushed, digest_of};
 use crate::sandbox::Shape;
 
 /// How long a component may take to arrive.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+/// Of an answer: the component was missing from the store, or damaged there, and is there again.
+const RESTORED: HeaderName = HeaderName::from_static("lovage-restored");
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -53,7 +55,8 @@ impl PushQuery {
         ("Content-Digest" = Option<String>, Header, description = "`sha-256=:<base64>:`; verified if sent")),
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
     responses((status = 201, description = "A new version", body = ModuleVersion),
-        (status = 200, description = "Unchanged, or a dry run", body = ModuleVersion),
+        (status = 200, description = "Unchanged, or a dry run", body = ModuleVersion,
+            headers(("Lovage-Restored" = bool, description = "There if the component was missing from the store, or damaged"))),
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn push_module(
     State(rooms): State<Shared>,
@@ -66,10 +69,14 @@ pub(crate) async fn push_module(
     // It counts until it is stored: it waits for a compiler, too, and takes its memory meanwhile.
     let (component, _upload) = receive(&rooms, &tenant, request).await?;
     let now = clock::now();
-    let version = rooms.api.modules.push(&tenant, &name, component, dry_run, now).await?;
+    let Pushed { version, is_restored } = rooms.api.modules.push(&tenant, &name, component, dry_run, now).await?;
     let is_new = !dry_run && version.pushed_at == now;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(version)).into_response())
+    let mut response = (status, Json(version)).into_response();
+    if is_restored {
+        response.headers_mut().insert(RESTORED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 async fn receive<'a>(rooms: &'a Rooms, tenant: &TenantId, request: Request) -> Reply<(Bytes, Upload<'a>)> {

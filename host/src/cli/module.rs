@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use lovage_client::Pushed;
 use lovage_model::{ModuleName, ModuleVersion};
 
 use super::exit::{Exit, Usage};
@@ -53,10 +54,13 @@ pub(crate) async fn execute(command: ModuleCommand, session: &Session) -> anyhow
             let component =
                 std::fs::read(&file).map_err(|error| Usage::error(format!("{}: {error}", file.display())))?;
             let pushed = client.push_module(&name, component.into(), dry_run).await?;
-            screen.note(match (dry_run, pushed.is_new) {
-                (true, _) => "dry run: the module is right; nothing was stored",
-                (false, true) => "pushed",
-                (false, false) => "unchanged: the same component is active",
+            screen.note(match &pushed {
+                _ if dry_run => "dry run: the module is right; nothing was stored",
+                Pushed { is_new: true, .. } => "pushed",
+                Pushed { is_restored: true, .. } => {
+                    "restored: the active component was missing from the store, or damaged"
+                }
+                _ => "unchanged: the same component is active",
             });
             show_one(&pushed.version, screen)
         }

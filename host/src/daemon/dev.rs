@@ -128,7 +128,7 @@ async fn push(house: &House, path: &Path) -> anyhow::Result<DevNews> {
     let name = ModuleName::new(module_of(path)).context("the file's name becomes the module's")?;
     let component = tokio::fs::read(path).await?;
     let pushed = house.modules.push(&TenantId::default(), &name, component.into(), false, clock::now()).await?;
-    Ok(DevNews::Pushed(pushed))
+    Ok(DevNews::Pushed(pushed.version))
 }
 
 #[cfg(test)]

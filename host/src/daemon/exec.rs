@@ -109,7 +109,7 @@ async fn run(
     // By the name of its file it may have been granted something.
     let stem = args.module.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let (tenant, name) = (TenantId::default(), ModuleName::new(stem).or_else(|_| ModuleName::new("exec"))?);
-    let pushed = house.modules.push(&tenant, &name, component, false, clock::now()).await?;
+    let pushed = house.modules.push(&tenant, &name, component, false, clock::now()).await?.version;
     let mut call = args.call;
     // Of a canvas, these hold for each of its tasks.
     call.options.time_limit = args.time_limit.or(call.options.time_limit);

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lovage_model::{Digest, Timestamp};
+use lovage_model::{Digest, ModuleName, TenantId, Timestamp};
 
 use super::{Modules, NotReady, digest_of};
 use crate::clock;
@@ -122,6 +122,24 @@ impl Modules {
             Ok(Some(component))
         } else {
             Err(StoreError::Corrupt(format!("component {digest} is not what was pushed: push the module again")))
+        }
+    }
+
+    /// Whether it is the component of the active version, and is missing from the store or damaged there.
+    pub(super) async fn is_spoilt(
+        &self,
+        tenant: &TenantId,
+        name: &ModuleName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let active = self.store.active(tenant).await?;
+        if !active.iter().any(|version| version.name == *name && version.digest == *digest) {
+            return Ok(false);
+        }
+        match self.whole(digest).await {
+            Ok(component) => Ok(component.is_none()),
+            Err(StoreError::Corrupt(_)) => Ok(true),
+            Err(error) => Err(error),
         }
     }
 

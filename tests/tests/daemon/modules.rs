@@ -37,6 +37,25 @@ fn the_active_version_is_what_runs() {
 }
 
 #[test]
+fn a_push_of_what_is_active_restores_it() {
+    let files = tempfile::tempdir().unwrap();
+    let (store, file) = (files.path().join("store"), files.path().join("1.wasm"));
+    let daemon = Daemon::host(&format!("file:{}", store.display()), "lovage@here", &[], "");
+    fs::write(&file, Written::returning(1)).unwrap();
+    let push = || daemon.lovage(["module", "push", "digits", file.to_str().unwrap()]);
+    push().ok();
+    let components = fs::read_dir(store.join("modules")).unwrap();
+    let paths: Vec<_> = components.map(|entry| entry.unwrap().path()).collect();
+    let [component] = &paths[..] else { panic!("{paths:?}") };
+    fs::write(component, Written::returning(2)).unwrap();
+    assert!(push().stderr.contains("restored"));
+    assert_eq!(fs::read(component).unwrap(), fs::read(&file).unwrap());
+    fs::remove_file(component).unwrap();
+    assert!(push().stderr.contains("restored"));
+    assert!(push().stderr.contains("unchanged"));
+}
+
+#[test]
 fn what_is_refused_says_why_and_leaves_nothing() {
     let daemon = Daemon::configured(&[], "[limits]\nmodule_bytes = 65536\n");
     let files = tempfile::tempdir().unwrap();

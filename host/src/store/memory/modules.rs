@@ -16,6 +16,7 @@ impl Modules for MemoryStore {
         let inner = &mut *self.open()?;
         let versions = inner.modules.entry((tenant.clone(), name.clone())).or_default();
         if let Some(same) = versions.iter().find(|version| version.active && version.digest == digest) {
+            inner.components.insert(digest, component);
             return Ok(same.clone());
         }
         for version in versions.iter_mut() {

@@ -68,8 +68,12 @@ async fn a_push_becomes_active(mut bench: Bench) {
 }
 
 async fn the_same_bytes_are_no_new_version(bench: Bench) {
-    let first = push(&bench, &tenant(), "tour", b"one", 3).await;
+    let spoilt = Bytes::from_static(b"spoilt");
+    let upload = Upload { name: name("tour"), digest: digest(b"one"), component: spoilt, tasks: vec![] };
+    let first = bench.store.push(&tenant(), upload, at(3)).await.unwrap();
     assert_eq!(push(&bench, &tenant(), "tour", b"one", 9).await, first);
+    let there = bench.store.component(&digest(b"one")).await.unwrap().unwrap();
+    assert_eq!(there, Bytes::from_static(b"one"), "but heal what is spoilt");
     push(&bench, &tenant(), "tour", b"two", 10).await;
     assert_eq!(push(&bench, &tenant(), "tour", b"one", 11).await.version, 3, "an older version's bytes are a new one");
     let versions = bench.store.versions(&tenant(), &name("tour")).await.unwrap();
