@@ -21,8 +21,7 @@ pub fn store_backup(url: &str, to: &Path) -> anyhow::Result<u64> {
 
 fn directory(url: &str) -> anyhow::Result<PathBuf> {
     match config::store_url(url) {
-        Ok(StoreUrl::File(directory)) if directory.is_dir() => Ok(directory),
-        Ok(StoreUrl::File(directory)) => bail!("there is no store in {}", directory.display()),
+        Ok(StoreUrl::File(directory)) => Ok(directory),
         Ok(StoreUrl::Memory) => bail!("a memory: store is gone with its daemon: there is nothing to look after"),
         Ok(StoreUrl::Redis(_)) => bail!("a Redis store is looked after by Redis: BGSAVE, and redis-check-aof"),
         Err(why) => bail!("the store {:?} {why}", StoreUrl::masked(url)),

@@ -162,10 +162,12 @@ fn close_to_others(database: &Path) -> Result<()> {
 /// The database of a directory that must have one.
 fn database_of(dir: &Path) -> Result<PathBuf> {
     let path = dir.join(DATABASE);
-    if path.is_file() {
-        return Ok(path);
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_file() => Ok(path),
+        // Whoever may not look does not know what is there.
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Faults::io(&path, &error)),
+        _ => Err(StoreError::Failed(format!("there is no store in {}: {DATABASE} is missing", dir.display()))),
     }
-    Err(StoreError::Failed(format!("there is no store in {}: {DATABASE} is missing", dir.display())))
 }
 
 #[async_trait]

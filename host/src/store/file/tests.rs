@@ -358,6 +358,9 @@ async fn what_is_not_a_store_is_refused_with_the_cure() {
     let nothing = dir.path().join("nothing");
     assert!(check(&nothing).unwrap_err().to_string().contains("no store"));
     assert!(!nothing.exists(), "a check makes nothing");
+    // As where nobody else may look.
+    let hidden = check(&path).unwrap_err().to_string();
+    assert!(!hidden.contains("no store") && hidden.contains("os error"), "{hidden}");
 }
 
 #[tokio::test]
