@@ -138,7 +138,7 @@ fn room() -> String {
 /// Looks through a whole store. Fails only if it cannot be read at all.
 pub fn check(dir: &Path) -> Result<CheckReport> {
     let path = super::database_of(dir)?;
-    let faults = Faults::of(&path);
+    let faults = Faults::of_check(&path);
     let db = open_for_reading(&path, &faults)?;
     // One transaction, so that a daemon that works meanwhile does not look like a fault.
     let look = || -> rusqlite::Result<(CheckReport, Vec<Digest>)> {

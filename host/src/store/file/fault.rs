@@ -11,6 +11,9 @@ use crate::store::StoreError;
 pub(super) const CURE: &str =
     "`lovage store check` says what is broken; to go on, stop lovage and put a backup in place";
 
+/// The same, where that command itself says it.
+const CURE_AFTER_CHECK: &str = "to go on, stop lovage and put a backup in place";
+
 /// As much as is written to know whether there is room: more than a page.
 const PROBE_BYTES: usize = 64 * 1024;
 
@@ -23,24 +26,30 @@ struct Inconsistent(&'static str);
 #[derive(Debug, Clone)]
 pub(super) struct Faults {
     db: PathBuf,
+    cure: &'static str,
 }
 
 impl Faults {
     pub(super) fn of(db: &Path) -> Self {
-        Self { db: db.to_owned() }
+        Self { db: db.to_owned(), cure: CURE }
+    }
+
+    /// Of a database that is being checked.
+    pub(super) fn of_check(db: &Path) -> Self {
+        Self { cure: CURE_AFTER_CHECK, ..Self::of(db) }
     }
 
     pub(super) fn explain(&self, error: &Error) -> StoreError {
-        let db = self.db.display();
+        let (db, cure) = (self.db.display(), self.cure);
         if let Some(Inconsistent(what)) = inconsistency(error) {
-            return StoreError::Corrupt(format!("{db}: {what}; {CURE}"));
+            return StoreError::Corrupt(format!("{db}: {what}; {cure}"));
         }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => {
                 StoreError::Full(format!("no space left for {db}: free some, nothing needs a restart"))
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                StoreError::Corrupt(format!("{db}: {error}; {CURE}"))
+                StoreError::Corrupt(format!("{db}: {error}; {cure}"))
             }
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::Failed(
                 format!("{db}: {error}: check that the directory is there, and that lovage may write to it"),

@@ -341,6 +341,8 @@ async fn what_is_not_a_store_is_refused_with_the_cure() {
     };
     fs::write(&path, "no database ".repeat(1000)).unwrap();
     assert!(open().contains("backup"));
+    let checked = check(dir.path()).unwrap_err().to_string();
+    assert!(checked.contains("backup") && !checked.contains("store check"), "it was just asked: {checked}");
     fs::remove_file(&path).unwrap();
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (a)").unwrap();
     assert!(open().contains("another program"));
