@@ -25,7 +25,7 @@ use lovage_model::{EntryName, ModuleName, PeriodicTask, QueueName, TenantId};
 
 use crate::attempt::Capabilities;
 
-pub use keys::{KEYS, Key, Value, store_url};
+pub use keys::{KEYS, Key, Value};
 pub use read::load;
 pub use show::{Entry, Origin};
 
@@ -102,11 +102,6 @@ impl StoreUrl {
     /// As it may be shown: without a password.
     pub fn shown(url: &str) -> String {
         secret::shown(url)
-    }
-
-    /// What was to be one and is none, as an error may quote it.
-    pub fn masked(text: &str) -> String {
-        secret::masked(text)
     }
 }
 

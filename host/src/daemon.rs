@@ -16,7 +16,7 @@ pub use dev::{DevArgs, DevNews, dev, of_one_module};
 pub use exec::{ExecArgs, exec};
 pub use house::{House, HouseError, Plan};
 pub use maintenance::{store_backup, store_check};
-pub use serve::{Ready, serve};
+pub use serve::{Ready, serve, shown as store_shown};
 pub(crate) use signals::Signals;
 pub use signals::Stopped;
 

@@ -1,6 +1,7 @@
 //! The verbs that need no daemon, or are one: `serve`, `dev`, `exec`, `store`, `config`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use super::send::{self, Limits};
 use super::value::{self, Stdin};
 use super::{escape, result, table};
 use crate::attempt::Progress;
-use crate::config::{self, Config, Flags};
+use crate::config::{self, Config, Flags, StoreUrl};
 use crate::daemon::{self, DevArgs, DevNews, ExecArgs, Ready, Stopped};
 
 /// What the command line can say about the configuration.
@@ -111,9 +112,12 @@ pub(crate) enum StoreCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct StoreAt {
-    /// The store
-    #[arg(long, value_name = "URL", default_value = "file:./lovage-data")]
-    store: String,
+    /// Configuration file (TOML) that says which store it is
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The store: file:DIR [default: that of the settings, else file:./lovage-data]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -319,17 +323,25 @@ impl Progress for Watcher {
     }
 }
 
+/// The store that a daemon of the same settings would be on.
+fn store_at(at: StoreAt, environment: impl IntoIterator<Item = (OsString, OsString)>) -> anyhow::Result<StoreUrl> {
+    let flags = Flags { config: at.config, store: at.store, ..Flags::default() };
+    Ok(config::load(&flags, environment, |path| std::fs::read_to_string(path))?.store)
+}
+
 pub(crate) fn store(command: StoreCommand, screen: Screen) -> anyhow::Result<Exit> {
     match command {
-        StoreCommand::Check(StoreAt { store }) => {
+        StoreCommand::Check(at) => {
+            let store = store_at(at, std::env::vars_os())?;
             let found = daemon::store_check(&store)?;
             screen.one(&found, || table::store(&found))?;
             found.problems.iter().for_each(|problem| screen.note(problem));
             Ok(if found.problems.is_empty() { Exit::Done } else { Exit::Failed })
         }
         StoreCommand::Backup { at, to } => {
-            let bytes = daemon::store_backup(&at.store, &to)?;
-            screen.note(&format!("{} has a copy of {}: {bytes} bytes", to.display(), at.store));
+            let store = store_at(at, std::env::vars_os())?;
+            let bytes = daemon::store_backup(&store, &to)?;
+            screen.note(&format!("{} has a copy of {}: {bytes} bytes", to.display(), daemon::store_shown(&store)));
             Ok(Exit::Done)
         }
     }
@@ -381,6 +393,23 @@ mod tests {
         assert!(lines[1].contains("export LOVAGE_TOKEN=lovage_t_1"), "who sits there can copy it: {lines:?}");
         assert_eq!(json(&ready(None), true).len(), 1);
         assert!(words(&ready(Some("lovage_t_1")))[1].starts_with("\nThis token"), "apart from the rest");
+    }
+
+    #[test]
+    fn a_store_at_rest_is_that_of_the_settings() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[store]\nurl = \"file:of-file\"\n").unwrap();
+        let found = |config: bool, variable: bool, flag: bool| {
+            let config = config.then(|| file.path().to_owned());
+            let environment = variable.then(|| ("LOVAGE__STORE__URL".into(), "file:of-variable".into()));
+            let at = StoreAt { config, store: flag.then(|| "file:of-flag".to_owned()) };
+            store_at(at, environment).unwrap()
+        };
+        let expect = |directory: &str| StoreUrl::File(directory.into());
+        assert_eq!(found(false, false, false), expect("./lovage-data"));
+        assert_eq!(found(true, false, false), expect("of-file"));
+        assert_eq!(found(true, true, false), expect("of-variable"));
+        assert_eq!(found(true, true, true), expect("of-flag"));
     }
 
     #[test]

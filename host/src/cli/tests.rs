@@ -42,6 +42,7 @@ fn every_verb_is_understood() {
         "lovage beat set n t --crontab *\t*\t*\t*\t* --timezone Europe/Berlin",
         "lovage status",
         "lovage store check --store file:./d",
+        "lovage store check --config f.toml",
         "lovage store backup copy",
         "lovage config check --config f.toml",
         "lovage config show",

@@ -346,7 +346,7 @@ fn queue(name: &toml::Value) -> Result<String, String> {
 }
 
 /// Reads the URL of a store; the error says what it should be.
-pub fn store_url(text: &str) -> Result<StoreUrl, String> {
+pub(super) fn store_url(text: &str) -> Result<StoreUrl, String> {
     match text.split_once(':') {
         Some(("memory", "")) => Ok(StoreUrl::Memory),
         Some(("file", directory)) if !directory.is_empty() => {

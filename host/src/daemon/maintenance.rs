@@ -1,29 +1,28 @@
 //! Looking after stores at rest, or in use: checks and backups.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use crate::config::{self, StoreUrl};
+use crate::config::StoreUrl;
 use crate::store::file::{self, CheckReport};
 
 /// Reads a whole store and says what is wrong with it; works while a daemon has it open.
-pub fn store_check(url: &str) -> anyhow::Result<CheckReport> {
-    let directory = directory(url)?;
-    file::check(&directory).with_context(|| format!("the store in {} cannot be checked", directory.display()))
+pub fn store_check(store: &StoreUrl) -> anyhow::Result<CheckReport> {
+    let directory = directory(store)?;
+    file::check(directory).with_context(|| format!("the store in {} cannot be checked", directory.display()))
 }
 
 /// Copies a store, while it is in use if need be; returns the size of the copy in bytes.
-pub fn store_backup(url: &str, to: &Path) -> anyhow::Result<u64> {
-    let directory = directory(url)?;
-    file::backup(&directory, to).with_context(|| format!("the store in {} cannot be copied", directory.display()))
+pub fn store_backup(store: &StoreUrl, to: &Path) -> anyhow::Result<u64> {
+    let directory = directory(store)?;
+    file::backup(directory, to).with_context(|| format!("the store in {} cannot be copied", directory.display()))
 }
 
-fn directory(url: &str) -> anyhow::Result<PathBuf> {
-    match config::store_url(url) {
-        Ok(StoreUrl::File(directory)) => Ok(directory),
-        Ok(StoreUrl::Memory) => bail!("a memory: store is gone with its daemon: there is nothing to look after"),
-        Ok(StoreUrl::Redis(_)) => bail!("a Redis store is looked after by Redis: BGSAVE, and redis-check-aof"),
-        Err(why) => bail!("the store {:?} {why}", StoreUrl::masked(url)),
+fn directory(store: &StoreUrl) -> anyhow::Result<&Path> {
+    match store {
+        StoreUrl::File(directory) => Ok(directory),
+        StoreUrl::Memory => bail!("a memory: store is gone with its daemon: there is nothing to look after"),
+        StoreUrl::Redis(_) => bail!("a Redis store is looked after by Redis: BGSAVE, and redis-check-aof"),
     }
 }

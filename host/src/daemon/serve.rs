@@ -220,7 +220,8 @@ fn taken(address: SocketAddr) -> String {
     )
 }
 
-fn shown(store: &StoreUrl) -> String {
+/// A store, as its operator wrote it; without a password.
+pub fn shown(store: &StoreUrl) -> String {
     match store {
         StoreUrl::Memory => "memory:".to_owned(),
         StoreUrl::File(directory) => format!("file:{}", absolute(directory).display()),
