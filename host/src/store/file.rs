@@ -132,12 +132,22 @@ impl FileStore {
 
 fn make_dir(dir: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|error| Faults::io(dir, &error))
+    made.map_err(|error| unusable(dir, &error))
+}
+
+/// Why there can be no store.
+fn unusable(path: &Path, error: &std::io::Error) -> StoreError {
+    match Faults::io(path, error) {
+        StoreError::Failed(why) => {
+            StoreError::Failed(format!("{why}: file: must name a directory that lovage may write to, or may make"))
+        }
+        full => full,
+    }
 }
 
 fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
-    let file = private::open(&path).map_err(|error| Faults::io(&path, &error))?;
+    let file = private::open(&path).map_err(|error| unusable(&path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Busy(dir.display().to_string())),

@@ -360,6 +360,8 @@ async fn what_is_not_a_store_is_refused_with_the_cure() {
     let nothing = dir.path().join("nothing");
     assert!(check(&nothing).unwrap_err().to_string().contains("no store"));
     assert!(!nothing.exists(), "a check makes nothing");
+    let no_directory = FileStore::open(&path, at(0)).err().unwrap().to_string();
+    assert!(no_directory.contains("must name a directory"), "{no_directory}");
     // As where nobody else may look.
     let hidden = check(&path).unwrap_err().to_string();
     assert!(!hidden.contains("no store") && hidden.contains("os error"), "{hidden}");

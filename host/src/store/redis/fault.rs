@@ -40,6 +40,9 @@ impl Faults {
             ErrorKind::Io => {
                 StoreError::Away(format!("redis at {at} cannot be reached ({error}): is it running there?"))
             }
+            ErrorKind::Parse => StoreError::Failed(format!(
+                "what answers at {at} is no Redis server, or not only one ({says}): check host and port in store.url"
+            )),
             ErrorKind::AuthenticationFailed => StoreError::Failed(format!(
                 "redis at {at} refuses the password: give user and password in store.url, redis://user:password@host/db"
             )),
@@ -108,5 +111,17 @@ impl Faults {
     /// Where it is.
     pub(super) fn at(&self) -> &str {
         &self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_speaks_something_else_is_no_redis() {
+        let error = redis::parse_redis_value(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap_err();
+        let explained = Faults::of("h:80".to_owned()).explain(&error).to_string();
+        assert!(explained.contains("h:80 is no Redis server") && explained.contains("store.url"), "{explained}");
     }
 }
