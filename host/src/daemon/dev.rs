@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use lovage_model::{ModuleName, ModuleVersion, TenantId};
 
 use super::house::{House, Plan};
-use super::serve::{Place, keep, runtime};
+use super::serve::{Place, keep, runtime, temporary};
 use super::signals::Signals;
 use super::{files, telemetry};
 use crate::clock;
@@ -63,7 +63,7 @@ pub fn dev(args: DevArgs, tell: impl Fn(DevNews)) -> anyhow::Result<()> {
     runtime.block_on(async {
         // Before there is a directory that would be left.
         let signals = Signals::listen()?;
-        let directory = tempfile::Builder::new().prefix("lovage-dev-").tempdir()?;
+        let directory = temporary("lovage-dev-")?;
         config.store = StoreUrl::File(directory.path().to_owned());
         let place = Place::open(&config).await?;
         let program = std::env::current_exe().context("this program cannot find itself, to start compilers")?;

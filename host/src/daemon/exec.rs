@@ -11,6 +11,7 @@ use lovage_model::{
 };
 
 use super::house::{House, Plan};
+use super::serve::temporary;
 use super::signals::Signals;
 use super::telemetry;
 use crate::attempt::Progress;
@@ -50,7 +51,7 @@ pub fn exec(args: ExecArgs, progress: &dyn Progress) -> anyhow::Result<ResultMet
     let ended = runtime.block_on(async {
         // Before there is a directory that would be left.
         let mut signals = Signals::listen()?;
-        let directory = tempfile::Builder::new().prefix("lovage-exec-").tempdir()?;
+        let directory = temporary("lovage-exec-")?;
         tokio::select! {
             ended = run_in(directory.path(), args, component.into(), progress) => ended,
             stopped = signals.next() => Err(stopped.into()),

@@ -1,7 +1,9 @@
 //! A whole daemon: from its settings to its last breath.
 
+use std::fs::Permissions;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +81,11 @@ pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name("lovage").enable_all().build()
 }
 
+/// A directory that goes with who made it, and is for its owner only, whatever the umask.
+pub(super) fn temporary(prefix: &str) -> std::io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix(prefix).permissions(Permissions::from_mode(0o700)).tempdir()
+}
+
 /// A store, and where the artifacts that belong to it are.
 pub(super) struct Place {
     pub(super) store: Arc<dyn Store>,
@@ -92,7 +99,7 @@ impl Place {
         let chosen = |or: PathBuf| config.cache.clone().unwrap_or(or);
         match &config.store {
             StoreUrl::Memory => {
-                let temporary = tempfile::Builder::new().prefix("lovage-").tempdir()?;
+                let temporary = temporary("lovage-")?;
                 let cache = chosen(temporary.path().join("cache"));
                 Ok(Self { store: Arc::new(MemoryStore::new()), cache, _temporary: Some(temporary) })
             }
@@ -231,4 +238,15 @@ pub fn shown(store: &StoreUrl) -> String {
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_temporary_is_closed_to_others() {
+        let mode = temporary("lovage-test-").unwrap().path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
 }

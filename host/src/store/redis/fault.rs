@@ -41,7 +41,7 @@ impl Faults {
                 StoreError::Away(format!("redis at {at} cannot be reached ({error}): is it running there?"))
             }
             ErrorKind::Parse => StoreError::Failed(format!(
-                "what answers at {at} is no Redis server, or not only one ({says}): check host and port in store.url"
+                "what answers at {at} is no Redis server ({says}): check host and port in store.url"
             )),
             ErrorKind::AuthenticationFailed => StoreError::Failed(format!(
                 "redis at {at} refuses the password: give user and password in store.url, redis://user:password@host/db"
