@@ -2,6 +2,7 @@
 
 use std::fs::Permissions;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -153,7 +154,10 @@ pub(super) async fn keep<F: Future<Output = ()>>(
     ready: impl FnOnce(Ready),
     meanwhile: impl FnOnce(Arc<House>) -> F,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.http.listen).await.with_context(|| taken(config.http.listen))?;
+    let listener = TcpListener::bind(config.http.listen).await.map_err(|error| {
+        let why = not_bound(config.http.listen, error.kind());
+        anyhow::Error::new(error).context(why)
+    })?;
     let (drain, draining) = watch::channel(false);
     // Half of the connections are there for others than one tenant, however long its requests wait.
     let waits = u32::try_from(config.http.max_connections / 2).unwrap_or(u32::MAX).max(1);
@@ -221,10 +225,16 @@ pub(super) async fn keep<F: Future<Output = ()>>(
     ended
 }
 
-fn taken(address: SocketAddr) -> String {
-    format!(
-        "cannot listen on {address}: is another daemon running there? Choose another with --listen, or port 0 for any"
-    )
+/// Why nothing can be heard at an address, and what to do.
+fn not_bound(address: SocketAddr, kind: ErrorKind) -> String {
+    let why = match kind {
+        ErrorKind::PermissionDenied => {
+            "a port below 1024 needs a right (CAP_NET_BIND_SERVICE; AmbientCapabilities= in a unit of systemd)."
+        }
+        ErrorKind::AddrNotAvailable => "this machine has no such address.",
+        _ => "is another daemon running there?",
+    };
+    format!("cannot listen on {address}: {why} Choose another with --listen, or port 0 for any")
 }
 
 /// A store, as its operator wrote it; without a password.
@@ -243,6 +253,15 @@ fn absolute(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_had_is_told_with_what_is_in_the_way() {
+        let told = |kind| not_bound(SocketAddr::from(([127, 0, 0, 1], 80)), kind);
+        let denied = told(ErrorKind::PermissionDenied);
+        assert!(denied.contains("below 1024") && !denied.contains("another daemon"), "{denied}");
+        assert!(told(ErrorKind::AddrNotAvailable).contains("no such address"));
+        assert!(told(ErrorKind::AddrInUse).contains("another daemon"));
+    }
 
     #[test]
     fn what_is_temporary_is_closed_to_others() {
