@@ -136,11 +136,8 @@ impl Modules {
         if !active.iter().any(|version| version.name == *name && version.digest == *digest) {
             return Ok(false);
         }
-        match self.whole(digest).await {
-            Ok(component) => Ok(component.is_none()),
-            Err(StoreError::Corrupt(_)) => Ok(true),
-            Err(error) => Err(error),
-        }
+        // One that cannot be read is written anew as well.
+        Ok(matches!(self.whole(digest).await, Ok(None) | Err(StoreError::Corrupt(_) | StoreError::Failed(_))))
     }
 
     /// The inner error is about the component, or about this host.
