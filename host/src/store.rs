@@ -386,7 +386,7 @@ pub struct Upload {
 #[async_trait]
 pub trait Modules: Send + Sync {
     /// Stores a component and makes it the active version of its name, in one step. The same bytes as the active
-    /// version's: nothing changes, and that version is returned.
+    /// version's: that version is returned, and nothing changes but that they are written anew, which heals spoilt ones.
     async fn push(&self, tenant: &TenantId, upload: Upload, now: Timestamp) -> Result<ModuleVersion>;
 
     /// The active version of every module, by name.
