@@ -32,6 +32,7 @@ mod tasks;
 mod tenants;
 mod tokens;
 mod usage;
+mod waiting;
 mod watching;
 
 use std::sync::Arc;

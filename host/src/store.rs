@@ -304,6 +304,9 @@ pub trait Broker: Send + Sync {
     async fn purge(&self, tenant: &TenantId, queue: &QueueName, now: Timestamp) -> Result<u64>;
 }
 
+/// What a message waits for that is ready to be leased, as [`ResultMeta::waiting_for`] has it.
+pub const FREE_SLOT: &str = "a free slot";
+
 /// What is ordered about messages beside their main path.
 #[async_trait]
 pub trait Orders: Send + Sync {
@@ -313,6 +316,9 @@ pub trait Orders: Send + Sync {
 
     /// Stops leases from a queue, if [`MOST_PAUSED`] others of the tenant are not paused, or lets them go on. Survives a restart.
     async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<Paused>;
+
+    /// Whether leases from a queue are stopped.
+    async fn is_paused(&self, tenant: &TenantId, queue: &QueueName) -> Result<bool>;
 
     /// Revokes every task that has a stamp of this name and (one of) these values and has not ended: what [`Broker::revoke`]
     /// found for each, the older first. A stamp that is a list matches by any of its items.

@@ -61,7 +61,8 @@ pub struct ResultMeta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub eta: Option<Timestamp>,
-    /// Why it is not running: `eta`, `rate limit`, `a free slot`; none when it runs or has ended.
+    /// Why it is not running: `eta`, `rate limit`, `task ID`, `group ID`, `a free slot`; of one task, and not in lists, also
+    /// that its queue is paused, or that the host that was asked drains or takes nothing from it. None when it runs or has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
     /// How often it was handed to a host: more than `retries + 1` when a host was killed under it.

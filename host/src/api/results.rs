@@ -57,6 +57,7 @@ pub(crate) async fn wait_for_result(
     Ok(if meta.status.is_terminal() {
         Json(meta).into_response()
     } else {
+        let meta = rooms.explained(&caller.tenant, meta).await?;
         (StatusCode::ACCEPTED, [(RETRY_AFTER, "1")], Json(meta)).into_response()
     })
 }

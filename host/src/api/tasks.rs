@@ -97,7 +97,8 @@ pub(crate) async fn show_task(
     Named(id): Named<TaskId>,
 ) -> Reply<Json<ResultMeta>> {
     let _place = rooms.reading(&tenant).await;
-    rooms.api.store.task(&tenant, &id).await?.map(Json).ok_or_else(|| Failure::unknown_id(&id))
+    let meta = rooms.api.store.task(&tenant, &id).await?.ok_or_else(|| Failure::unknown_id(&id))?;
+    rooms.explained(&tenant, meta).await.map(Json)
 }
 
 /// What a task wrote, attempt by attempt.

@@ -36,6 +36,7 @@ struct Site {
     store: Arc<Fake>,
     hub: Arc<Hub>,
     running: Arc<Running>,
+    standing: Arc<Standing>,
     beat: Arc<Beat>,
     draining: watch::Sender<bool>,
 }
@@ -90,7 +91,8 @@ async fn site() -> Site {
     let (draining, drained) = watch::channel(false);
     let api = api(Arc::clone(&store) as Arc<dyn Store>, false, drained).await;
     let (hub, running, beat) = (Arc::clone(&api.hub), Arc::clone(&api.running), Arc::clone(&api.beat));
-    Site { router: router(api), store, hub, running, beat, draining }
+    let standing = Arc::clone(&api.standing);
+    Site { router: router(api), store, hub, running, standing, beat, draining }
 }
 
 /// What the routes stand on, over a store.

@@ -151,7 +151,21 @@ async fn show_task(task: &AsyncResult, until: Until, screen: &Screen) -> anyhow:
     let watch = Watch { live: Some(&mut live), lines: if until.logs { Some(&mut above) } else { None } };
     let meta = until_ended(task, until.timeout.map(Seconds::duration), watch).await;
     live.clear();
+    if let Err(error) = &meta {
+        say_what_keeps(task, error, screen).await;
+    }
     ending(&meta?, screen)
+}
+
+/// If the wait for a task was over first: what the task itself waits for.
+async fn say_what_keeps(task: &AsyncResult, error: &anyhow::Error, screen: &Screen) {
+    if !matches!(error.downcast_ref(), Some(Error::Timeout { .. })) {
+        return;
+    }
+    // It goes beside the error, which is enough where nobody answers.
+    if let Ok(Some(why)) = task.meta().await.map(|meta| meta.waiting_for) {
+        screen.note(&format!("task {} waits for: {why}", task.id()));
+    }
 }
 
 /// The value on standard output, or the exception on standard error.

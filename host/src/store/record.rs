@@ -8,6 +8,8 @@ use std::fmt;
 use lovage_model::{Json, Message, ResultMeta, ResultTuple, State, TaskId, Timestamp, Usage};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
+use super::FREE_SLOT;
+
 /// The most children that are kept of a task; the newest ones.
 pub(super) const MAX_CHILDREN: usize = 10_000;
 
@@ -129,7 +131,7 @@ impl Record {
     pub(super) fn meta(self) -> ResultMeta {
         let status = self.status();
         let waiting_for = match &self.place {
-            Place::Ready => Some("a free slot".to_owned()),
+            Place::Ready => Some(FREE_SLOT.to_owned()),
             // It was postponed, which nothing but a rate limit does.
             Place::Scheduled if self.message.eta.is_none() => Some("rate limit".to_owned()),
             Place::Scheduled => Some("eta".to_owned()),

@@ -40,6 +40,8 @@ async fn a_paused_queue_waits_also_across_a_restart() {
     assert_eq!(daemon.lovage(["task", "run", "tour.add", "2", "3"]).ok(), "5", "another queue goes on");
     let waits = daemon.task("waits").meta().await.unwrap();
     assert_eq!((waits.status, waits.deliveries), (State::Pending, 0));
+    let told = daemon.lovage(["task", "wait", "waits", "--timeout", "0"]).fails(5);
+    assert!(told.contains("task waits waits for: queue slow is paused"), "{told}");
     let queues = daemon.lovage(["queue", "list", "-o", "json"]).json();
     let slow = queues.as_array().unwrap().iter().find(|queue| queue["name"] == "slow").unwrap();
     assert_eq!((&slow["paused"], &slow["ready"]), (&json!(true), &json!(1)), "{queues}");

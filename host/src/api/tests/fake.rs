@@ -15,9 +15,9 @@ use tokio::sync::RwLock;
 
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Access, Ask, Broker, Ended, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased, MOST_PAUSED,
-    Metering, Modules, Orders, Page, Paused, Periodic, Place, Quota, Redone, Result, Results, Revoked, Schedules,
-    Store, StoreError, Submitted, Token, Unkept, Upload, Values, Waiting,
+    Access, Ask, Broker, Ended, FREE_SLOT, Fenced, Filter, FollowUp, Groups, Joins, LastRun, Lease, LeaseKey, Leased,
+    MOST_PAUSED, Metering, Modules, Orders, Page, Paused, Periodic, Place, Quota, Redone, Result, Results, Revoked,
+    Schedules, Store, StoreError, Submitted, Token, Unkept, Upload, Values, Waiting,
 };
 
 #[derive(Default)]
@@ -88,7 +88,7 @@ fn meta(message: Message, now: Timestamp) -> ResultMeta {
         root_id: message.root_id,
         submitted_at: now,
         eta: message.eta,
-        waiting_for: None,
+        waiting_for: Some(FREE_SLOT.to_owned()),
         deliveries: 0,
         usage: None,
     }
@@ -195,6 +195,10 @@ impl Orders for Fake {
         }
         let changed = if paused { all.insert(queue.clone()) } else { all.remove(queue) };
         Ok(if changed { Paused::Changed } else { Paused::AsBefore })
+    }
+
+    async fn is_paused(&self, _: &TenantId, queue: &QueueName) -> Result<bool> {
+        Ok(self.paused.lock().unwrap().contains(queue))
     }
 
     async fn revoke_stamped(&self, _: &TenantId, _: &str, _: &[Json], _: Timestamp) -> Result<Vec<(TaskId, Revoked)>> {

@@ -45,6 +45,24 @@ async fn queues_are_paused_and_resumed() {
 }
 
 #[tokio::test]
+async fn a_task_that_waits_says_what_keeps_it() {
+    let site = site().await;
+    site.put("a").await;
+    let why = async || {
+        let (shown, waited) = (site.call("GET", "/v1/tasks/a").await, site.call("GET", "/v1/tasks/a/result").await);
+        assert_eq!((shown.0, waited.0, &shown.1["waiting_for"]), (200, 202, &waited.1["waiting_for"]));
+        shown.1["waiting_for"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(why().await, "a free slot");
+    assert_eq!(site.send("POST", "/v1/worker/drain", json!({})).await.0, 200);
+    assert_eq!(why().await, "this host takes no tasks: it drains");
+    site.standing.take(|share| share.queues = Some(["sandboxed".parse().unwrap()].into()));
+    assert_eq!(why().await, "this host takes nothing from queue celery");
+    assert_eq!(site.call("POST", "/v1/queues/celery/pause").await.0, 200);
+    assert_eq!(why().await, "queue celery is paused");
+}
+
+#[tokio::test]
 async fn a_host_says_what_it_has_and_what_was_ordered_of_it() {
     let site = site().await;
     site.put("a").await;

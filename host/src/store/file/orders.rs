@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use lovage_model::{Json, QueueName, TaskId, TenantId, Timestamp};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::FileStore;
 use super::draft::{Marks, Text};
@@ -24,6 +24,11 @@ impl Orders for FileStore {
     async fn pause(&self, tenant: &TenantId, queue: &QueueName, paused: bool) -> Result<Paused> {
         let (tenant, queue) = (tenant.clone(), queue.clone());
         self.writer.run(Need::DURABLE, move |ledger| ledger.pause(&tenant, &queue, paused)).await
+    }
+
+    async fn is_paused(&self, tenant: &TenantId, queue: &QueueName) -> Result<bool> {
+        let (tenant, queue) = (tenant.clone(), queue.clone());
+        self.readers.run(move |db| is_paused(db, &tenant, &queue)).await
     }
 
     async fn revoke_stamped(
@@ -48,6 +53,12 @@ impl Orders for FileStore {
             }
         }
     }
+}
+
+fn is_paused(db: &Connection, tenant: &TenantId, queue: &QueueName) -> rusqlite::Result<bool> {
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM paused WHERE queue = ?2 AND tenant = (SELECT id FROM tenant WHERE name = ?1))";
+    db.prepare_cached(sql)?.query_row([tenant.as_str(), queue.as_str()], |row| row.get(0))
 }
 
 type Found = Vec<(TaskId, Revoked)>;

@@ -34,6 +34,10 @@ impl Orders for MemoryStore {
         Ok(Paused::Changed)
     }
 
+    async fn is_paused(&self, tenant: &TenantId, queue: &QueueName) -> Result<bool> {
+        Ok(self.open()?.tasks.paused.contains(&(tenant.clone(), queue.clone())))
+    }
+
     async fn revoke_stamped(
         &self,
         tenant: &TenantId,

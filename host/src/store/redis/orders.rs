@@ -44,6 +44,15 @@ impl Orders for RedisStore {
         })
     }
 
+    async fn is_paused(&self, tenant: &TenantId, queue: &QueueName) -> Result<bool> {
+        #[derive(Serialize)]
+        struct Args<'a> {
+            tenant: &'a TenantId,
+            queue: &'a QueueName,
+        }
+        self.link.ask(Script::Paused, &Args { tenant, queue }).await
+    }
+
     async fn revoke_stamped(
         &self,
         tenant: &TenantId,

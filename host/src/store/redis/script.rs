@@ -104,6 +104,8 @@ scripts! {
     Hasten = ["back", "hasten"],
     /// Pauses a queue.
     Pause = ["pause"],
+    /// Whether a queue is paused.
+    Paused = ["paused"],
     /// Tenants and tokens.
     Access = ["access"],
     /// What a tenant has used.

@@ -51,12 +51,16 @@ async fn nothing_is_leased_from_a_paused_queue(mut bench: Bench) {
     assert_eq!(pause(&bench, true).await, Paused::Changed);
     assert_eq!(pause(&bench, true).await, Paused::AsBefore);
     bench.restart().await;
+    for (of, name, paused) in [(tenant(), "x", true), (tenant(), "y", false), (other.clone(), "x", false)] {
+        assert_eq!(bench.store.is_paused(&of, &queue(name)).await.unwrap(), paused, "{of} {name}");
+    }
     assert_eq!(ids(&bench.lease(9, at(1)).await), ["b", "o"], "another tenant's queue goes on");
     assert!(bench.store.lease(ask_of(&["x"], 9, at(1))).await.unwrap().leases.is_empty());
     bench.submit(vec![in_queue("c", "x")], at(2)).await;
     assert!(bench.lease(9, at(2)).await.is_empty(), "what comes later waits too");
     let _ = bench.store.ready().now_or_never();
     assert_eq!(pause(&bench, false).await, Paused::Changed);
+    assert!(!bench.store.is_paused(&tenant(), &queue("x")).await.unwrap());
     bench.store.ready().await;
     assert_eq!(pause(&bench, false).await, Paused::AsBefore);
     assert_eq!(ids(&bench.lease(9, at(3)).await), ["a", "c"]);

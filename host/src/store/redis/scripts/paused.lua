@@ -1,0 +1,3 @@
+-- Are leases from a queue stopped?
+
+return call('SISMEMBER', K.paused, A.tenant .. '\0' .. A.queue)
