@@ -266,3 +266,14 @@ async fn filters_become_the_query() {
     assert_eq!(daemon.client().tasks(&filter).await.unwrap().next.as_deref(), Some("abc"));
     assert_eq!(daemon.seen()[0].path, "/v1/tasks?state=FAILURE&limit=5");
 }
+
+#[tokio::test]
+async fn a_group_is_saved_as_soon_as_the_daemon_says_it_may_be() {
+    let group: lovage_model::ResultTuple = serde_json::from_str(r#"[["g", null], [[["a", null], null]]]"#).unwrap();
+    let daemon = Daemon::start([Answer::Later(0), Answer::Later(0), Answer::json(204, "")]);
+    daemon.client().save_group(&group).await.unwrap();
+    let paths: Vec<_> = daemon.seen().into_iter().map(|seen| seen.path).collect();
+    assert_eq!(paths, ["/v1/groups/g"; 3]);
+    let full = Daemon::start([Answer::Later(3600)]);
+    assert_eq!(full.client().save_group(&group).await.unwrap_err().code(), Some("rate_exceeded"), "not for an hour");
+}

@@ -16,6 +16,8 @@ use lovage_client::Client;
 pub(crate) enum Answer {
     /// All of it.
     Whole { status: u16, content_type: &'static str, body: String },
+    /// A refusal that says in how many seconds to ask again.
+    Later(u32),
     /// A head, a part of the body, and then the connection breaks.
     Cut(String),
     /// Nothing, for ever.
@@ -89,6 +91,12 @@ async fn answer(State(daemon): State<Daemon>, request: Request) -> Response {
     match next.expect("a request more than the script has answers") {
         Answer::Whole { status, content_type, body } => {
             (axum::http::StatusCode::from_u16(status).unwrap(), [("content-type", content_type)], body).into_response()
+        }
+        Answer::Later(seconds) => {
+            let (kind, after) =
+                ([("content-type", "application/problem+json")], [("retry-after", seconds.to_string())]);
+            let problem = problem(429, "rate_exceeded", true);
+            (axum::http::StatusCode::TOO_MANY_REQUESTS, kind, after, problem).into_response()
         }
         Answer::Cut(part) => {
             let parts = [Ok(part), Err(std::io::Error::other("cut"))];
