@@ -199,12 +199,22 @@ async fn send(send: Send, client: &Client, screen: &Screen) -> anyhow::Result<Re
     let receipt = client.send_request(&send.request(&mut Stdin::new(std::io::stdin()))?).await?;
     let reply = &receipt.reply;
     if !receipt.is_new {
-        screen.note(&format!("{} was sent before, and is {} by now: nothing new was sent", reply.id, reply.state));
+        screen.note(&sent_before(reply));
     }
     if reply.result_tuple.children.is_some() {
         client.save_group(&reply.result_tuple).await.with_context(|| unsaved(reply))?;
     }
     Ok(receipt)
+}
+
+/// The state of a group is none that the daemon keeps: what the answer has is how each begins.
+fn sent_before(SubmitReply { id, state, result_tuple }: &SubmitReply) -> String {
+    match result_tuple.children {
+        Some(_) => {
+            format!("{id} was sent before: nothing new was sent; lovage task result {id} shows what became of it")
+        }
+        None => format!("{id} was sent before, and is {state} by now: nothing new was sent"),
+    }
 }
 
 /// What else would be lost: where the tasks are that have been sent.
@@ -303,6 +313,18 @@ async fn revoke_many(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_state_is_made_up_for_a_group_that_was_sent_before() {
+        let reply = |tuple: &str| SubmitReply {
+            id: TaskId::new("g").unwrap(),
+            state: State::Pending,
+            result_tuple: serde_json::from_str(tuple).unwrap(),
+        };
+        let group = sent_before(&reply(r#"[["g", null], [[["a", null], null]]]"#));
+        assert!(group.starts_with("g was sent before: ") && !group.contains("PENDING"), "{group}");
+        assert!(sent_before(&reply(r#"[["g", null], null]"#)).contains("is PENDING by now"));
+    }
 
     #[test]
     fn a_stamp_is_a_name_and_a_value() {
