@@ -206,8 +206,9 @@ async fn a_failed_task_is_exit_1_with_its_exception_and_traceback() {
 #[tokio::test]
 async fn each_ending_has_its_exit_code() {
     let url = daemon();
-    let table: [(&[&str], i32, &str); 15] = [
+    let table: [(&[&str], i32, &str); 16] = [
         (&["task", "get", "404"], 3, "no, \u{1b}because (unknown_id)"),
+        (&["task", "get", "404", "-o", "json"], 3, "404 is the id of a group: lovage task wait 404"),
         (&["task", "get", "401"], 4, "some_code"),
         (&["task", "get", "403"], 4, "some_code"),
         (&["task", "get", "422"], 2, "some_code"),

@@ -62,6 +62,17 @@ async fn instead(id: &TaskId, error: Error, session: &Session) -> lovage_client:
     session.client.restore_group(id).await?.ok_or(error)
 }
 
+/// If there is no such task, but a group of that id: what may be done with one.
+pub(crate) async fn say_if_group(id: &TaskId, error: &anyhow::Error, Session { client, screen }: &Session) {
+    let code = error.downcast_ref::<Error>().and_then(Error::code);
+    // It goes beside the error, which is enough where nobody answers.
+    if code == Some("unknown_id") && matches!(client.restore_group(id).await, Ok(Some(_))) {
+        screen.note(&format!(
+            "{id} is the id of a group: lovage task wait {id}, result {id} and graph {id} take one; for this, name one of its tasks"
+        ));
+    }
+}
+
 /// The result, if it is there.
 pub(crate) async fn now(which: Which, session: &Session) -> anyhow::Result<Exit> {
     let result = match which {

@@ -155,7 +155,28 @@ fn state(text: &str) -> Result<State, String> {
     }
 }
 
+impl TaskCommand {
+    /// The one task that it is about, where a group will not do.
+    fn one(&self) -> Option<&TaskId> {
+        match self {
+            Self::Get(One { id }) | Self::Forget(One { id }) | Self::Retry(One { id }) => Some(id),
+            Self::Logs(logs) => Some(&logs.id),
+            Self::Revoke(Revoke { ids, .. }) => ids.first().filter(|_| ids.len() == 1),
+            _ => None,
+        }
+    }
+}
+
 pub(crate) async fn execute(command: TaskCommand, session: &Session) -> anyhow::Result<Exit> {
+    let one = command.one().cloned();
+    let done = carry_out(command, session).await;
+    if let (Some(id), Err(error)) = (one, &done) {
+        result::say_if_group(&id, error, session).await;
+    }
+    done
+}
+
+async fn carry_out(command: TaskCommand, session: &Session) -> anyhow::Result<Exit> {
     let Session { client, screen } = session;
     match command {
         TaskCommand::Submit(send) => submit(*send, client, screen).await,
