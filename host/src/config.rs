@@ -1,9 +1,9 @@
 //! What did the operator mean?
 //!
 //! Settings as written (a TOML file, below `LOVAGE__SECTION__KEY` in the environment, below flags) become settings as
-//! proven: every value checked, every fault reported at once, the origin of each value known. One table of keys
-//! ([`KEYS`]) drives the reading, the sample and [`Config::show`]; beside it, only `[beat.NAME]` tables have names of the
-//! operator's own.
+//! proven: every value checked, every fault reported at once (of a table with a name of the operator's own the first), the
+//! origin of each value known. One table of keys ([`KEYS`]) drives the reading, the sample and [`Config::show`]; beside it,
+//! only `[beat.NAME]` and `[grants.NAME]` tables have names of the operator's own.
 //!
 //! Absent: what the settings do. The one secret, the password in the URL of a Redis store, is never shown.
 
