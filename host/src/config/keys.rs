@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use lovage_model::QueueName;
+use url::Url;
 
 use super::StoreUrl;
 use super::secret::masked;
@@ -353,12 +354,31 @@ pub(super) fn store_url(text: &str) -> Result<StoreUrl, String> {
             Ok(StoreUrl::File(PathBuf::from(directory.strip_prefix("//").unwrap_or(directory))))
         }
         Some(("redis" | "redis+unix" | "unix", rest)) if rest.starts_with("//") && rest.len() > 2 => {
-            Ok(StoreUrl::Redis(text.to_owned()))
+            check_redis(text).map(|()| StoreUrl::Redis(text.to_owned()))
         }
         Some(("rediss", _)) => {
             Err("TLS is not supported by this version: use redis://, through a tunnel if need be".to_owned())
         }
         _ => Err("must be file:DIR, such as file:./lovage-data, redis://HOST:PORT/DB, or memory:".to_owned()),
+    }
+}
+
+/// What a client of Redis would refuse once the daemon starts. The URL is not quoted: it may have a password.
+fn check_redis(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|error| format!("must be such as redis://HOST:PORT/DB: {error}"))?;
+    let database = if url.scheme() == "redis" {
+        if url.host_str().is_none_or(|host| matches!(host, "" | "0.0.0.0" | "[::]")) {
+            return Err("must have the host of a server, as in redis://HOST:PORT/DB".to_owned());
+        }
+        Some(url.path().trim_matches('/').to_owned()).filter(|path| !path.is_empty())
+    } else if url.to_file_path().is_ok() {
+        url.query_pairs().find(|(name, _)| name == "db").map(|(_, value)| value.into_owned())
+    } else {
+        return Err("must have the path of a socket, as in unix:///PATH".to_owned());
+    };
+    match database.map(|database| database.parse::<u32>()) {
+        Some(Err(_)) => Err("the database must be a number, as in redis://HOST:PORT/0 or unix:///PATH?db=0".to_owned()),
+        _ => Ok(()),
     }
 }
 

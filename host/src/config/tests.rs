@@ -90,6 +90,11 @@ fn what_cannot_be_meant_is_refused() {
     let cases = [
         ("store.url = \"rediss://localhost/0\"", "TLS is not supported"),
         ("store.url = \"redis:\"", "redis://HOST:PORT/DB"),
+        ("store.url = \"redis://h:1/abc\"", "the database must be a number"),
+        ("store.url = \"redis://h:1/-1\"", "the database must be a number"),
+        ("store.url = \"unix:///run/redis.sock?db=abc\"", "the database must be a number"),
+        ("store.url = \"redis://h:port/0\"", "redis://HOST:PORT/DB: invalid port"),
+        ("store.url = \"redis:///0\"", "the host of a server"),
         ("redis.priority_steps = \"3,6\"", "ascending from 0"),
         ("redis.priority_steps = \"0,6,6\"", "ascending from 0"),
         ("redis.sep = \"\"", "1 to 200 bytes"),
