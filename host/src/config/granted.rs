@@ -1,6 +1,8 @@
 //! What modules may reach outside of their sandboxes: `[grants.NAME]`, and of another tenant than the operator's own
 //! `[grants."TENANT/NAME"]`.
 
+use std::net::SocketAddr;
+
 use lovage_model::{ModuleName, NameError, TenantId};
 
 use super::show::Origin;
@@ -46,6 +48,7 @@ pub(super) fn read(
     let fault = |why: String| format!("grants.{name} ({origin}): {why}");
     let grantee = grantee(name).map_err(|error| fault(error.to_string()))?;
     check_env(&written).map_err(fault)?;
+    check_tcp(&written).map_err(fault)?;
     let such_as = "[grants.report] with tcp = [\"10.0.0.5:5432\"]";
     let declared = Declared::<Capabilities>::read(written, origin.clone(), such_as).map_err(fault)?;
     check(&declared.it).map_err(fault)?;
@@ -73,6 +76,17 @@ fn check_env(written: &toml::Value) -> Result<(), String> {
         None => Err("env must be a table of texts, such as {DATABASE = \"10.0.0.5:5432\"}".to_owned()),
         Some(Some((name, _))) => Err(format!("env.{name} must be a text in quotes")),
         Some(None) => Ok(()),
+    }
+}
+
+/// Before it is read: what reads it says neither which of them is none nor what would be one.
+fn check_tcp(written: &toml::Value) -> Result<(), String> {
+    let peers = written.get("tcp").and_then(toml::Value::as_array).into_iter().flatten();
+    match peers.filter_map(toml::Value::as_str).find(|peer| peer.parse::<SocketAddr>().is_err()) {
+        Some(peer) => Err(format!(
+            "tcp has {peer:?}: must be an address and a port, such as 10.0.0.5:5432; names are not looked up"
+        )),
+        None => Ok(()),
     }
 }
 

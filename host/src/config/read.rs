@@ -17,6 +17,8 @@ use super::{granted, periodic};
 use crate::attempt::Capabilities;
 
 const PREFIX: &str = "LOVAGE__";
+/// Whose tables have names of the operator's own.
+const NAMED: [&str; 2] = ["beat", "grants"];
 
 /// Reads file, environment and flags; the later goes before the earlier. The error lists everything that is wrong.
 pub fn load(
@@ -89,9 +91,18 @@ impl Written {
             let name = format!("{section}.{short}");
             match known(&name) {
                 Some(key) => self.put(key, value, origin.clone()),
+                None if value.is_table() && !is_section(section) => self.unknown_table(section, &short, origin),
                 None => self.unknown(&name, &name, &origin.to_string()),
             }
         }
+    }
+
+    fn unknown_table(&mut self, section: &str, short: &str, origin: &Origin) {
+        let alike = |known: &&str| strsim::jaro_winkler(known, section);
+        let nearest = NAMED.into_iter().max_by(|a, b| alike(a).total_cmp(&alike(b))).expect("there are some");
+        self.faults.push(format!(
+            "{section}.{short} (in {origin}): there is no such table; the nearest is [{nearest}.{short}]"
+        ));
     }
 
     /// Tables with names of the operator's own.
@@ -180,6 +191,10 @@ fn said(text: &str, error: &toml::de::Error) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     format!("line {line}, column {column}: {}", error.message().trim_end().replace('\n', ", "))
+}
+
+fn is_section(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name.split_once('.').is_some_and(|(section, _)| section == name))
 }
 
 fn known(name: &str) -> Option<&'static Key> {

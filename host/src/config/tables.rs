@@ -22,10 +22,12 @@ impl<T: DeserializeOwned> Declared<T> {
         }
         // By way of JSON, in which arguments are kept as they are written.
         let text = json(&written).to_string();
-        let it = serde_json::from_str(&text).map_err(|error| {
-            let why = error.to_string();
+        let mut reader = serde_json::Deserializer::from_str(&text);
+        let it = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let (key, why) = (error.path().to_string(), error.inner().to_string());
             // Line and column are those of the JSON.
-            why.split(" at line ").next().unwrap_or(&why).to_owned()
+            let why = why.split(" at line ").next().unwrap_or(&why).replace("expected f64", "expected a number");
+            if key == "." { why } else { format!("{key}: {why}") }
         })?;
         Ok(Self { it, origin, written })
     }

@@ -187,7 +187,7 @@ fn periodic_tasks_are_tables_with_names() {
     assert_eq!(from_file(&config.show()).unwrap().beat(), beat, "{}", config.show());
 
     let file = "[beat.a]\ntask = \"a\"\n[beat.b]\ntask = \"a\"\nevery = 1\nevry = 2\n[beat.\"c d\"]\n\
-                [beat.e]\ntask = \"a\"\ncrontab = \"99 * * * *\"\n[beat]\nf = 1";
+                [beat.e]\ntask = \"a\"\ncrontab = \"99 * * * *\"\n[beat.g]\ntask = \"a\"\nevery = \"5\"\n[beat]\nf = 1";
     let told = faults(from_file(file));
     for (name, says) in [
         ("beat.a (lovage.toml): ", "every or crontab is missing"),
@@ -195,6 +195,8 @@ fn periodic_tasks_are_tables_with_names() {
         ("beat.c d", "name of a periodic task"),
         ("beat.e", "crontab.minute is \"99\""),
         ("beat.f", "must be a table"),
+        ("beat.g", "every: invalid type: string"),
+        ("beat.g", "expected a number"),
     ] {
         assert!(told.iter().any(|fault| fault.starts_with(name) && fault.contains(says)), "{name}: {told:#?}");
     }
@@ -302,13 +304,15 @@ fn grants_are_checked_and_their_secrets_are_not_shown() {
     let file = "[grants.a]\ntcp = [\"localhost:80\"]\n[grants.b]\ntcp = [\"0.0.0.0:80\"]\n[grants.c]\nudp = []\n\
                 [grants.d]\ndirectories = [{host = \"/nowhere-at-all\", guest = \"/x\"}]\n\
                 [grants.e]\ndirectories = [{host = \"tmp\", guest = \"/x\"}]\n[grants.f]\nenv = {\"a=b\" = \"c\"}\n\
-                [grants.h]\nhttp = [\"ftp://example.com\"]\n\
+                [grants.h]\nhttp = [\"ftp://example.com\"]\n[grants.i]\nkey_value = 1\n[grant.report]\nkey_value = true\n\
                 [grants.\"UP/a\"]\nkey_value = true\n[grants]\ng = 1";
     let told = faults(from_file(file));
     for (name, says) in [
-        ("grants.a (lovage.toml): ", "invalid socket address"),
+        ("grants.a (lovage.toml): ", "tcp has \"localhost:80\": must be an address and a port"),
         ("grants.b", "the address and the port of one peer"),
         ("grants.c", "unknown field `udp`"),
+        ("grants.i", "key_value: invalid type"),
+        ("grant.report", "the nearest is [grants.report]"),
         ("grants.d", "No such file"),
         ("grants.e", "absolute"),
         ("grants.f", "a name has no ="),
