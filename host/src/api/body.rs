@@ -242,7 +242,9 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Reply<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        refused((path != ".").then_some(path), error.inner())
+        // What is no key has no name, but a `?`.
+        let field = path.strip_suffix(".?").unwrap_or(&path);
+        refused((!matches!(field, "." | "?")).then(|| field.to_owned()), error.inner())
     })?;
     deserializer.end().map_err(|error| refused(None, &error))?;
     Ok(value)
@@ -279,6 +281,8 @@ mod tests {
         assert!(code == "invalid_request" && text.starts_with("options.expires: expected seconds"), "{code} {text}");
         let (code, text) = detail("{\"taks\": \"a\"}");
         assert!(code == "invalid_request" && text.contains("taks") && text.contains("`task`"), "{code} {text}");
+        let (code, text) = detail("{task: 1}");
+        assert!(code == "bad_json" && text.starts_with("key must be a string"), "{code} {text}");
         assert_eq!(detail("").0, "bad_json");
         assert_eq!(detail("{} x").0, "bad_json");
     }

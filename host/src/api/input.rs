@@ -100,6 +100,19 @@ where
     }
 }
 
+/// How numbers are refused by those that read them, and what is meant.
+const NUMBERS: [(&str, &str); 5] = [
+    ("invalid digit found in string", "must be a whole number, and not below 0"),
+    ("cannot parse integer from empty string", "must be a whole number, and not below 0"),
+    ("number too large to fit in target type", "must be a smaller number"),
+    ("invalid float literal", "must be a number, such as 1.5"),
+    ("cannot parse float from empty string", "must be a number, such as 1.5"),
+];
+
+fn what_it_may_be(refusal: String) -> String {
+    NUMBERS.iter().fold(refusal, |text, (said, meant)| text.replace(said, meant))
+}
+
 /// The query string.
 #[derive(Debug)]
 pub(crate) struct Asked<T>(pub(crate) T);
@@ -110,7 +123,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Reply<Self> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(asked)) => Ok(Self(asked)),
-            Err(rejection) => Err(BAD_QUERY.because(rejection.body_text())),
+            Err(rejection) => Err(BAD_QUERY.because(what_it_may_be(rejection.body_text()))),
         }
     }
 }

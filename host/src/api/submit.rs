@@ -164,6 +164,10 @@ async fn apart<T: Send + 'static>(places: &Places, tenant: &TenantId, what: impl
 
 /// The plans of a batch, each call for itself.
 fn admit_all(rooms: &Rooms, tenant: &TenantId, batch: &[u8]) -> Reply<Looked> {
+    // Read as it is, a list would be taken for the values of the object, whose first is a list, too.
+    if batch.trim_ascii_start().starts_with(b"[") {
+        return Err(INVALID_REQUEST.because("the body is a list: send an object, {\"tasks\": [...]}"));
+    }
     let Batch { tasks } = body::parse(batch)?;
     if tasks.len() > BATCH {
         return Err(

@@ -203,3 +203,19 @@ fn the_page_has_a_row_for_each_kind() {
     }
     assert_eq!(rows.len(), KINDS.len());
 }
+
+#[tokio::test]
+async fn what_should_be_sent_instead_is_told() {
+    let site = site().await;
+    for (query, says) in [
+        ("/v1/tasks?limit=abc", "limit: must be a whole number"),
+        ("/v1/tasks?limit=99999999999999999999999", "limit: must be a smaller number"),
+        ("/v1/tasks/a/result?wait=soon", "wait: must be a number"),
+    ] {
+        let (status, problem) = site.call("GET", query).await;
+        assert!(status == 400 && problem["detail"].as_str().unwrap().contains(says), "{problem}");
+    }
+    let (status, problem) = site.send("POST", "/v1/tasks:batch", json!([{"task": "add"}])).await;
+    assert_eq!((status, &problem["code"]), (422, &json!("invalid_request")));
+    assert!(problem["detail"].as_str().unwrap().contains(r#"{"tasks": [...]}"#), "{problem}");
+}
