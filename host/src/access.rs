@@ -377,7 +377,8 @@ impl Access {
         let busy = |what: String, cure| AccessError::TenantBusy { tenant: name.clone(), what, cure };
         let modules = self.store.active(name).await?.len();
         if modules > 0 {
-            return Err(busy(format!("{modules} modules"), "remove them first, with a token of its own"));
+            let what = if modules == 1 { "1 module".to_owned() } else { format!("{modules} modules") };
+            return Err(busy(what, "remove what it has first, with a token of its own"));
         }
         let tasks = || busy("tasks that have not ended".to_owned(), "wait for them, or purge its queues, first");
         if has_tasks(&self.store.queues(name, now).await?) {

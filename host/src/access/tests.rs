@@ -232,6 +232,15 @@ async fn a_tenant_is_taken_away_with_its_tokens_once_it_has_nothing_left() {
     assert!(access.set_tenant(acme.clone(), TenantPolicy::default(), NOW).await.unwrap().1);
     assert!(!access.set_tenant(acme.clone(), weighty, NOW.after(Duration::from_secs(1))).await.unwrap().1);
     assert_eq!((access.tenants()[0].created_at, access.policy(&acme).weight()), (NOW, 5));
+    {
+        use crate::store::{Modules, Upload};
+        let (name, digest) = (|| "m".parse().unwrap(), lovage_model::Digest::from_bytes(&[1; 32]));
+        let upload = Upload { name: name(), digest, component: "m".into(), tasks: vec![] };
+        Modules::push(&*store, &acme, upload, NOW).await.unwrap();
+        let error = access.remove_tenant(&acme, NOW).await.unwrap_err().to_string();
+        assert!(error.contains("acme has 1 module: remove"), "{error}");
+        assert!(Modules::remove(&*store, &acme, &name()).await.unwrap());
+    }
     let token = access.issue(new("acme", &[Scope::Submit]), NOW).await.unwrap();
     let message = lovage_model::Message::new("a".parse().unwrap(), "t.a".parse().unwrap());
     use crate::store::Broker as _;

@@ -27,6 +27,8 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum TenantCommand {
     /// Add a tenant, or say anew what it may use
+    ///
+    /// What is not given is limited by the settings of the daemon only (limits.*). Where these allow less than what is given, they hold.
     #[command(visible_alias = "set", after_help = TENANT_EXAMPLES)]
     Add(Box<Add>),
     /// List the tenants that were added; `default` is there without that
@@ -47,7 +49,7 @@ pub(crate) enum TenantCommand {
     },
 }
 
-/// What is not given is limited by the settings of the daemon only.
+/// What is not given is limited by the settings of the daemon only; where these allow less, they hold.
 #[derive(Debug, Args)]
 pub(crate) struct Add {
     /// Its name
