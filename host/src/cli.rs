@@ -94,7 +94,7 @@ enum Command {
     /// The hosts that run tasks
     #[command(subcommand)]
     Worker(host::WorkerCommand),
-    /// Ask hosts what they do, as Celery's inspect does
+    /// Ask a host what it does, as Celery's inspect does; others on the same Redis are asked at their own addresses
     Inspect(host::Inspect),
     /// Change limits of tasks while hosts run, as Celery's control does
     #[command(subcommand)]

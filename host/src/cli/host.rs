@@ -9,9 +9,9 @@ use super::{Session, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkerCommand {
-    /// List the workers
+    /// Show the worker that is asked; others on the same Redis are asked at their own addresses
     List,
-    /// Let the worker take no more tasks; what runs goes on, and calls are accepted
+    /// Let the worker that is asked take no more tasks; what runs goes on, and calls are accepted
     Drain {
         /// Let it take tasks again
         #[arg(long)]
