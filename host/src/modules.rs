@@ -557,7 +557,7 @@ mod tests {
         let (tenant, name) = (TenantId::default(), ModuleName::new("it").unwrap());
         let push = async |pages: u32| {
             let pushed = modules.push(&tenant, &name, component(pages), false, Timestamp::from_micros(0)).await;
-            pushed.unwrap().digest
+            pushed.unwrap().version.digest
         };
         let first = push(1).await;
         let alone = modules.loading.enter(&first, 1).await;
@@ -577,7 +577,7 @@ mod tests {
         let pushed = modules.push(&tenant, &name, component(1), false, Timestamp::from_micros(0)).await.unwrap();
         let compiled = || std::fs::read_dir(cache.path().join("code")).unwrap().count();
         // Somebody else is loading it.
-        let alone = modules.loading.enter(&pushed.digest, 1).await;
+        let alone = modules.loading.enter(&pushed.version.digest, 1).await;
         let is_gone = async {
             while !modules.list(&tenant).await.unwrap().is_empty() {
                 tokio::task::yield_now().await;
