@@ -68,6 +68,27 @@ pub struct Grants {
     pub capabilities: Arc<Capabilities>,
 }
 
+impl Grants {
+    /// So much time, and nothing else.
+    pub fn of_time(hard_limit: Duration) -> Self {
+        Self {
+            fuel: None,
+            memory_bytes: 0,
+            soft_limit: None,
+            hard_limit,
+            output_bytes: 0,
+            payload_bytes: 0,
+            weight: 1,
+            overhead: Duration::ZERO,
+            subtasks: 0,
+            sent_bytes: 0,
+            handler_limit: Duration::ZERO,
+            handler_fuel: None,
+            capabilities: Arc::default(),
+        }
+    }
+}
+
 /// All subtasks of a run together may be as large as so many of the largest payload.
 pub const SENT_PAYLOADS: usize = 8;
 

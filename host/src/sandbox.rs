@@ -324,19 +324,9 @@ impl Sandbox {
 
     fn describe_grants(&self) -> Grants {
         Grants {
-            fuel: None,
             memory_bytes: self.settings.memory_bytes,
-            soft_limit: None,
-            hard_limit: DESCRIBE_TIME,
-            output_bytes: 0,
             payload_bytes: DESCRIPTION_BYTES,
-            subtasks: 0,
-            sent_bytes: 0,
-            weight: 1,
-            overhead: Duration::ZERO,
-            handler_limit: Duration::ZERO,
-            handler_fuel: None,
-            capabilities: Arc::default(),
+            ..Grants::of_time(DESCRIBE_TIME)
         }
     }
 

@@ -76,17 +76,11 @@ impl Bench {
         let grants = Grants {
             fuel,
             memory_bytes: 256 << 20,
-            soft_limit: None,
-            hard_limit: limit,
             output_bytes: 1 << 20,
             payload_bytes: 1 << 20,
-            subtasks: 0,
-            sent_bytes: 0,
-            weight: 1,
-            overhead: Duration::ZERO,
             handler_limit: limit,
             handler_fuel: fuel,
-            capabilities: Arc::default(),
+            ..Grants::of_time(limit)
         };
         let (_keep, stop) = watch::channel(None::<Stop>);
         let started = Instant::now();

@@ -230,16 +230,12 @@ mod tests {
             fuel: Some(1000),
             memory_bytes: 1 << 20,
             soft_limit: Some(Duration::from_secs(5)),
-            hard_limit: Duration::from_secs(10),
             output_bytes: 1000,
             payload_bytes: 20,
             subtasks: 10,
             sent_bytes: 160,
-            weight: 1,
-            overhead: Duration::ZERO,
-            handler_limit: Duration::ZERO,
-            handler_fuel: None,
             capabilities: std::sync::Arc::default(),
+            ..Grants::of_time(Duration::from_secs(10))
         }
     }
 

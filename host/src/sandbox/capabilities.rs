@@ -58,13 +58,10 @@ fn plain(address: SocketAddr) -> (IpAddr, u16) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
     use lovage_model::{Json, LogRecord};
 
     use super::*;
-    use crate::attempt::{Answered, Ask, Grants, Progress};
+    use crate::attempt::{Answered, Ask, Progress};
 
     /// Whom nothing may be asked.
     pub(super) struct Unasked;
@@ -76,25 +73,6 @@ mod tests {
         fn event(&self, _: &str, _: Json) {}
         fn ask(&self, ask: Ask) -> Answered {
             panic!("it is asked for {ask:?}")
-        }
-    }
-
-    /// What grants nothing but time.
-    pub(super) fn nothing() -> Grants {
-        Grants {
-            fuel: None,
-            memory_bytes: 0,
-            soft_limit: None,
-            hard_limit: Duration::from_secs(60),
-            output_bytes: 0,
-            payload_bytes: 0,
-            subtasks: 0,
-            sent_bytes: 0,
-            weight: 1,
-            overhead: Duration::ZERO,
-            handler_limit: Duration::ZERO,
-            handler_fuel: None,
-            capabilities: Arc::default(),
         }
     }
 

@@ -216,24 +216,6 @@ mod tests {
     use super::*;
     use crate::sandbox::admission::question;
 
-    fn grants() -> Grants {
-        Grants {
-            fuel: None,
-            memory_bytes: 0,
-            soft_limit: None,
-            hard_limit: Duration::from_secs(60),
-            output_bytes: 0,
-            payload_bytes: 0,
-            subtasks: 0,
-            sent_bytes: 0,
-            weight: 1,
-            overhead: Duration::ZERO,
-            handler_limit: Duration::ZERO,
-            handler_fuel: None,
-            capabilities: Arc::default(),
-        }
-    }
-
     #[test]
     fn what_is_not_there_is_not_said_to_demand_too_much() {
         let places = Pool { instances: 1, memory_bytes: 1 << 20 };
@@ -251,7 +233,12 @@ mod tests {
         let (order, stop) = watch::channel(None);
         let late = executor.place(stop.clone(), Duration::from_millis(20)).await;
         assert_eq!(late.map(drop), Err(Stop::Interrupted));
-        let run = executor.run(question(&Digest::from_bytes(&[7; 32])), grants(), Arc::new(()), stop);
+        let run = executor.run(
+            question(&Digest::from_bytes(&[7; 32])),
+            Grants::of_time(Duration::from_secs(60)),
+            Arc::new(()),
+            stop,
+        );
         let (waited, ()) = tokio::join!(run, async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let _ = order.send(Some(Stop::Revoked));

@@ -318,19 +318,11 @@ mod tests {
     fn grants(payload_bytes: usize) -> Grants {
         let hard_limit = Duration::from_secs(60);
         Grants {
-            fuel: None,
-            memory_bytes: 0,
-            soft_limit: None,
-            hard_limit,
-            output_bytes: 0,
             payload_bytes,
             subtasks: 1000,
             sent_bytes: payload_bytes * SENT_PAYLOADS,
-            weight: 1,
-            overhead: Duration::ZERO,
             handler_limit: hard_limit,
-            handler_fuel: None,
-            capabilities: Arc::default(),
+            ..Grants::of_time(hard_limit)
         }
     }
 

@@ -232,16 +232,20 @@ mod tests {
         if returned == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
     }
 
+    /// Does this behind the filter, if there can be one. It holds for a thread, so that one alone is lost to it.
+    fn filtered(tries: impl FnOnce() + Send + 'static) {
+        let behind_it = move || match filter(true).unwrap() {
+            true => tries(),
+            false => eprintln!("there are no filters here"),
+        };
+        std::thread::spawn(behind_it).join().unwrap();
+    }
+
     #[test]
     fn nobody_is_signalled_through_a_file_and_no_socket_is_of_another_kind() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        // It holds for a thread, so this one alone is lost to it.
-        let filtered = std::thread::spawn(move || {
-            if !filter(true).unwrap() {
-                eprintln!("there are no filters here");
-                return;
-            }
+        filtered(move || {
             let (door, _other) = UnixStream::pair().unwrap();
             door.set_nonblocking(true).unwrap();
             drop(door.try_clone().unwrap());
@@ -265,19 +269,13 @@ mod tests {
                 assert_eq!(denied.unwrap_err().kind(), PermissionDenied);
             }
         });
-        filtered.join().unwrap();
     }
 
     #[test]
     fn nothing_that_is_sent_connects_first() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        // It holds for a thread, so this one alone is lost to it.
-        let filtered = std::thread::spawn(move || {
-            if !filter(true).unwrap() {
-                eprintln!("there are no filters here");
-                return;
-            }
+        filtered(move || {
             let fast_open = SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32) | SendFlags::NOSIGNAL;
             let stream = || socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
             let sent = [
@@ -290,6 +288,5 @@ mod tests {
             let (slices, mut beside) = ([IoSlice::new(b"x")], SendAncillaryBuffer::default());
             assert_eq!(rustix::net::sendmsg(&connected, &slices, &mut beside, SendFlags::NOSIGNAL), Ok(1));
         });
-        filtered.join().unwrap();
     }
 }

@@ -186,19 +186,13 @@ pub(crate) async fn try_compiling(cases: Vec<Case>) {
 /// Plenty of everything.
 pub(crate) fn grants() -> Grants {
     Grants {
-        fuel: None,
         memory_bytes: MEMORY,
-        soft_limit: None,
-        hard_limit: Duration::from_secs(30),
         output_bytes: OUTPUT,
         payload_bytes: PAYLOAD,
         subtasks: 100,
         sent_bytes: 8 * PAYLOAD,
-        weight: 1,
-        overhead: Duration::ZERO,
         handler_limit: Duration::from_secs(1),
-        handler_fuel: None,
-        capabilities: Arc::default(),
+        ..Grants::of_time(Duration::from_secs(30))
     }
 }
 

@@ -51,19 +51,13 @@ impl Run {
         Self {
             attempt: attempt(&component, task, args),
             grants: Grants {
-                fuel: None,
                 memory_bytes: MEMORY,
-                soft_limit: None,
-                hard_limit: Duration::from_secs(30),
                 output_bytes: OUTPUT,
                 payload_bytes: PAYLOAD,
                 subtasks: 1000,
                 sent_bytes: 8 * PAYLOAD,
-                weight: 1,
-                overhead: Duration::ZERO,
                 handler_limit: Duration::from_secs(30),
-                handler_fuel: None,
-                capabilities: Arc::default(),
+                ..Grants::of_time(Duration::from_secs(30))
             },
         }
     }

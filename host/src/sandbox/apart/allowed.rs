@@ -185,8 +185,6 @@ fn cost(record: &LogRecord) -> usize {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
-
     use lovage_model::{LogLevel, Seconds, TaskId, Timestamp};
 
     use super::super::door::{self, Word};
@@ -199,17 +197,12 @@ pub(super) mod tests {
         Grants {
             fuel: Some(1000),
             memory_bytes: 1 << 20,
-            soft_limit: None,
-            hard_limit: Duration::from_secs(10),
             output_bytes: 100,
             payload_bytes: 10,
             subtasks: 2,
             sent_bytes: 80,
-            weight: 1,
-            overhead: Duration::ZERO,
-            handler_limit: Duration::ZERO,
             handler_fuel: Some(10),
-            capabilities: Arc::default(),
+            ..Grants::of_time(Duration::from_secs(10))
         }
     }
 

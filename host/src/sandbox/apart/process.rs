@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lovage_model::Digest;
 use tokio::io::BufReader;
-use tokio::net::unix::OwnedReadHalf;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
 
@@ -19,7 +19,7 @@ use super::super::Refusal;
 use super::super::engine::{Allocator, Flavour};
 use super::super::engines::{Code, Described};
 use super::super::until::ordered;
-use super::allowed::Allowed;
+use super::allowed::{Allowed, FRAME_BYTES};
 use super::door::{self, Order, Turn, Walls, Word};
 use super::orders::Orders;
 use crate::attempt::{Answer, Ask, Attempt, Grants, Progress, Report, Stop};
@@ -101,6 +101,21 @@ impl Drop for Errand {
 }
 
 impl Process {
+    /// One that has said it is ready.
+    fn new(id: u32, allocator: Allocator, walls: Walls, orders: OwnedWriteHalf) -> Self {
+        Self {
+            id,
+            allocator,
+            walls,
+            turns: AtomicU64::new(0),
+            longest: AtomicUsize::new(FRAME_BYTES),
+            open: Mutex::default(),
+            orders: Orders::to(orders),
+            why: OnceLock::new(),
+            broken: Notify::new(),
+        }
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -181,7 +181,7 @@ fn error(fault: HttpFault) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Unasked, nothing};
+    use super::super::tests::Unasked;
     use super::*;
 
     /// A body that nobody may take.
@@ -198,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_may_reach_no_server_is_denied_before_anything_is_carried() {
-        let mut outgoing = Outgoing::new(Arc::new(Unasked), &nothing());
+        let mut outgoing = Outgoing::new(Arc::new(Unasked), &Grants::of_time(Duration::from_secs(60)));
         let request = Request::builder().uri("http://a/").body(Untaken.boxed_unsync()).unwrap();
         let sent = outgoing.send_request(request, None, Box::new(std::future::ready(Ok(()))));
         assert!(matches!(Box::into_pin(sent).await, Err(Error::HttpRequestDenied)));

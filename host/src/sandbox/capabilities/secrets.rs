@@ -27,18 +27,21 @@ impl secrets::Host for Guest {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use lovage_model::Digest;
 
-    use super::super::tests::{Unasked, nothing};
+    use super::super::tests::Unasked;
     use super::*;
+    use crate::attempt::Grants;
     use crate::sandbox::admission::question;
     use crate::sandbox::guest::Deadline;
 
     #[tokio::test]
     async fn what_cannot_be_the_name_of_a_secret_is_not_asked_for() {
-        let deadline = Deadline::start(&nothing(), clock::instant());
-        let mut guest = Guest::new(question(&Digest::from_bytes(&[7; 32])), nothing(), Arc::new(Unasked), deadline);
+        let grants = Grants::of_time(Duration::from_secs(60));
+        let deadline = Deadline::start(&grants, clock::instant());
+        let mut guest = Guest::new(question(&Digest::from_bytes(&[7; 32])), grants, Arc::new(Unasked), deadline);
         for name in ["", "a b", &"a".repeat(1 << 20)] {
             assert!(matches!(secrets::Host::get(&mut guest, name.to_owned()).await, Ok(Ok(None))));
         }

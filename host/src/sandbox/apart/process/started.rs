@@ -5,8 +5,7 @@ use std::io::Result;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lovage_model::Digest;
@@ -14,11 +13,9 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufRead
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::process::{Child, Command};
-use tokio::sync::Notify;
 
 use super::super::allowed::FRAME_BYTES;
 use super::super::door::{self, Begin, Order, Word};
-use super::super::orders::Orders;
 use super::{Process, Run};
 use crate::clock;
 
@@ -70,17 +67,7 @@ impl Started {
         else {
             return Err(std::io::Error::other("it did not say that it is ready"));
         };
-        let process = Process {
-            id,
-            allocator,
-            walls,
-            turns: AtomicU64::new(0),
-            longest: AtomicUsize::new(FRAME_BYTES),
-            open: Mutex::default(),
-            orders: Orders::to(orders),
-            why: OnceLock::new(),
-            broken: Notify::new(),
-        };
+        let process = Process::new(id, allocator, walls, orders);
         Ok(Self { process: Arc::new(process), child, words })
     }
 

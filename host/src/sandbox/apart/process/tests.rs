@@ -4,7 +4,6 @@ use lovage_model::Json;
 use tokio::net::UnixStream;
 
 use super::super::super::admission::question;
-use super::super::allowed::FRAME_BYTES;
 use super::super::allowed::tests::few;
 use super::*;
 use crate::attempt::{Bytes, HttpRequest, Outcome};
@@ -13,17 +12,7 @@ use crate::attempt::{Bytes, HttpRequest, Outcome};
 pub(in super::super) fn process() -> (Arc<Process>, UnixStream, oneshot::Receiver<Report>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (_, orders) = ours.into_split();
-    let process = Process {
-        id: 1,
-        allocator: Allocator::Pool,
-        walls: Walls { landlock: true, seccomp: true },
-        turns: AtomicU64::new(0),
-        longest: AtomicUsize::new(FRAME_BYTES),
-        open: Mutex::default(),
-        orders: Orders::to(orders),
-        why: OnceLock::new(),
-        broken: Notify::new(),
-    };
+    let process = Process::new(1, Allocator::Pool, Walls { landlock: true, seccomp: true }, orders);
     let (answer, answered) = oneshot::channel();
     let allowed = Allowed::by(&few(), 0, clock::instant());
     let module = Digest::from_bytes(&[7; 32]);
