@@ -29,8 +29,12 @@ impl Ask {
                 method.len() + url.len() + of_headers(headers) + body.0.len()
             }
             Self::KeyValue(KeyValueCall { bucket, key, call }) => {
-                let value = if let KeyValueDo::Set(value) = call { value.0.len() } else { 0 };
-                bucket.len() + key.len() + value
+                let said = match call {
+                    KeyValueDo::Set(value) => value.0.len(),
+                    KeyValueDo::ListKeys(Some(after)) => after.len(),
+                    _ => 0,
+                };
+                bucket.len() + key.len() + said
             }
             Self::Secret(name) => name.len(),
         }
@@ -199,4 +203,20 @@ pub enum KeyValueFault {
     AccessDenied,
     /// Anything else.
     Other(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_of_a_bucket_is_as_large_as_all_that_it_says() {
+        let bytes = |call| {
+            let (bucket, key) = ("b".to_owned(), "k".to_owned());
+            Ask::KeyValue(KeyValueCall { bucket, key, call }).bytes()
+        };
+        assert_eq!(bytes(KeyValueDo::Get), 2);
+        assert_eq!(bytes(KeyValueDo::Set(Bytes(vec![0; 1000]))), 1002);
+        assert_eq!(bytes(KeyValueDo::ListKeys(Some("k".repeat(1000)))), 1002);
+    }
 }

@@ -102,8 +102,12 @@ impl Allowed {
                     && body.0.len() <= self.payload_bytes
             }
             Ask::KeyValue(KeyValueCall { bucket, key, call }) => {
-                let value = if let KeyValueDo::Set(value) = call { value.0.len() } else { 0 };
-                bucket.len().max(key.len()) <= MAX_KEY_BYTES && value <= self.payload_bytes
+                let fits = match call {
+                    KeyValueDo::Set(value) => value.0.len() <= self.payload_bytes,
+                    KeyValueDo::ListKeys(Some(after)) => after.len() <= MAX_KEY_BYTES,
+                    _ => true,
+                };
+                bucket.len().max(key.len()) <= MAX_KEY_BYTES && fits
             }
             Ask::Secret(name) => name.parse::<SecretName>().is_ok(),
         }
@@ -310,6 +314,8 @@ pub(super) mod tests {
         };
         assert!(value(MAX_KEY_BYTES, KeyValueDo::Get) && !value(MAX_KEY_BYTES + 1, KeyValueDo::Get));
         assert!(value(1, KeyValueDo::Set(Bytes(vec![0; 10]))) && !value(1, KeyValueDo::Set(Bytes(vec![0; 11]))));
+        let after = |bytes: usize| value(0, KeyValueDo::ListKeys(Some("k".repeat(bytes))));
+        assert!(after(MAX_KEY_BYTES) && !after(MAX_KEY_BYTES + 1));
         let secret = |name: &str| allowed.may_ask_for(&Ask::Secret(name.to_owned()));
         assert!(secret("key") && !secret("") && !secret(&"k".repeat(64)));
     }
