@@ -95,6 +95,11 @@ pub const SENT_PAYLOADS: usize = 8;
 /// What a log record costs besides its text: a flood of empty ones must end, too.
 pub const RECORD_BYTES: usize = 64;
 
+/// What a log record costs, wherever it is counted.
+pub fn record_bytes(record: &LogRecord) -> usize {
+    record.message.len() + RECORD_BYTES
+}
+
 /// A byte that is no text is said as a character of so many.
 pub const LOSSY: usize = 3;
 

@@ -9,7 +9,7 @@ use lovage_model::{AttemptLog, Event, EventKind, Json, LogRecord, TaskId, TaskNa
 use tokio::sync::Notify;
 
 use super::overhead::{ASK_BYTES, Overhead, WORD_BYTES};
-use crate::attempt::{Answered, Ask, LOSSY, Progress, RECORD_BYTES};
+use crate::attempt::{Answered, Ask, LOSSY, Progress, record_bytes};
 use crate::clock;
 use crate::events::Hub;
 use crate::outside::{May, Outside};
@@ -60,7 +60,7 @@ impl Live {
     }
 
     fn logged(&self, record: &LogRecord) {
-        let bytes = record.message.len() + RECORD_BYTES;
+        let bytes = record_bytes(record);
         let mut log = self.log();
         if self.record_bytes.load(Ordering::Relaxed) + bytes <= self.output_bytes {
             self.record_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lovage_model::{AttemptLog, Exception, Json, Seconds, Usage, exc_module};
 use serde_json::value::RawValue;
 
-use crate::attempt::{Effects, Fault, FaultKind, Grants, Outcome, RECORD_BYTES, Report};
+use crate::attempt::{Effects, Fault, FaultKind, Grants, Outcome, Report, record_bytes};
 use crate::clock;
 
 /// The arguments of each item, which are made when its turn comes.
@@ -119,7 +119,7 @@ impl Sum {
         self.log.retries = log.retries;
         self.log.stdout.push_str(&log.stdout);
         self.log.stderr.push_str(&log.stderr);
-        self.record_bytes += log.records.iter().map(|record| record.message.len() + RECORD_BYTES).sum::<usize>();
+        self.record_bytes += log.records.iter().map(record_bytes).sum::<usize>();
         self.log.records.extend(log.records);
         self.log.dropped = self.log.dropped.saturating_add(log.dropped);
         self.sent_bytes += effects.subtasks.iter().map(|(_, call)| call.as_str().len()).sum::<usize>();
@@ -210,7 +210,7 @@ mod tests {
     use lovage_model::{LogLevel, LogRecord, TaskId, Timestamp};
 
     use super::*;
-    use crate::attempt::{RetryRequest, Stop};
+    use crate::attempt::{RECORD_BYTES, RetryRequest, Stop};
 
     #[test]
     fn what_was_burnt_stays_burnt_though_the_last_item_did_not_begin() {

@@ -7,6 +7,7 @@ use lovage_model::{Arrival, AttemptLog, Exception, Followed, Inline, Message, Se
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::Listed;
+use crate::attempt::record_bytes;
 use crate::canvas::call_bytes;
 use crate::fair::Fair;
 use crate::held::Rooms;
@@ -113,7 +114,7 @@ pub(super) struct Together {
 /// About how much is written for it.
 fn bytes(settlement: &Settlement) -> usize {
     let AttemptLog { stdout, stderr, records, .. } = &settlement.log;
-    let records: usize = records.iter().map(|record| record.message.len() + LEAST_BYTES / 8).sum();
+    let records: usize = records.iter().map(record_bytes).sum();
     let sent: usize = settlement.publish.tasks.iter().map(|one| of_message(&one.message)).sum();
     let arrival = settlement.arrival.as_ref().map_or(0, Arrival::bytes);
     let text = |text: &Option<String>| text.as_deref().map_or(0, str::len);

@@ -14,7 +14,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::attempt::{Progress, RECORD_BYTES};
+use crate::attempt::{Progress, record_bytes};
 
 /// How much of the end of stderr is kept besides its beginning.
 const TAIL_BYTES: usize = 4096;
@@ -56,7 +56,7 @@ impl Output {
     /// Keeps a log record, if there is room.
     pub(super) fn log(&self, record: LogRecord) {
         let mut kept = self.lock();
-        let bytes = record.message.len() + RECORD_BYTES;
+        let bytes = record_bytes(&record);
         if bytes > kept.room_beside_stdout() {
             kept.dropped += record.message.len().max(1) as u64;
             return;

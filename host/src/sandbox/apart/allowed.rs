@@ -7,8 +7,8 @@ use lovage_model::{AttemptLog, EventKind, Exception, Json, LogRecord, SecretName
 
 use super::super::capabilities::http::{FIELDS_BYTES, METHOD_BYTES};
 use crate::attempt::{
-    Ask, Effects, Fault, Grants, HttpRequest, KeyValueCall, KeyValueDo, LOSSY, MAX_KEY_BYTES, Outcome, RECORD_BYTES,
-    Report, RetryRequest,
+    Ask, Effects, Fault, Grants, HttpRequest, KeyValueCall, KeyValueDo, LOSSY, MAX_KEY_BYTES, Outcome, Report,
+    RetryRequest, record_bytes,
 };
 
 /// What an exception says, or where it was raised: a sixteenth is kept of either, but a character may be six in JSON.
@@ -71,7 +71,7 @@ impl Allowed {
 
     /// Whether it may log that too.
     pub(super) fn logged(&mut self, record: &LogRecord) -> bool {
-        self.says(2, cost(record), self.output_bytes)
+        self.says(2, record_bytes(record), self.output_bytes)
     }
 
     fn says(&mut self, which: usize, bytes: usize, most: usize) -> bool {
@@ -156,7 +156,7 @@ impl Allowed {
 
     fn may_leave(&self, log: &AttemptLog) -> bool {
         let most = self.output_bytes.saturating_mul(LOSSY);
-        let records = log.records.iter().map(cost).fold(0, usize::saturating_add);
+        let records = log.records.iter().map(record_bytes).fold(0, usize::saturating_add);
         log.stdout.len() <= most && log.stderr.len() <= most && records <= self.output_bytes
     }
 
@@ -183,17 +183,13 @@ fn is_short(exception: &Exception) -> bool {
     exc_type.len().max(exc_message.as_str().len()).max(exc_module.len()) <= FAILURE_BYTES
 }
 
-fn cost(record: &LogRecord) -> usize {
-    record.message.len() + RECORD_BYTES
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use lovage_model::{LogLevel, Seconds, TaskId, Timestamp};
 
     use super::super::door::{self, Word};
     use super::*;
-    use crate::attempt::{Bytes, Stop};
+    use crate::attempt::{Bytes, RECORD_BYTES, Stop};
     use crate::clock;
 
     /// An attempt that may say little.
