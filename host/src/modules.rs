@@ -422,8 +422,11 @@ impl Modules {
 
     /// What was compiled is of no use without its component, and would stay for ever.
     async fn forget_unless_stored(&self, digest: &Digest) -> Result<(), StoreError> {
-        if self.store.component(digest).await?.is_none() {
-            self.sandbox.forget(digest);
+        match self.store.component(digest).await {
+            Ok(None) => self.sandbox.forget(digest),
+            // One that is lost there has its version still.
+            Ok(Some(_)) | Err(StoreError::Corrupt(_)) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -407,7 +407,7 @@ pub trait Modules: Send + Sync {
     /// Drops a module with all its versions; whether there was one. Components that nobody else has are dropped too.
     async fn remove(&self, tenant: &TenantId, name: &ModuleName) -> Result<bool>;
 
-    /// The bytes of a component.
+    /// The bytes of a component. None: no version has it. One that a version has and that is lost is [`StoreError::Corrupt`].
     async fn component(&self, digest: &Digest) -> Result<Option<bytes::Bytes>>;
 
     /// Returns when another host may have changed modules since the last call returned. (Never, where there is no other.)

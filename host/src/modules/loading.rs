@@ -150,7 +150,7 @@ impl Modules {
         let component = match self.whole(digest).await {
             Ok(Some(component)) => component,
             Ok(None) => {
-                return Err(NotReady::Unusable(format!("its component {digest} is missing from the store")));
+                return Err(NotReady::Unusable(format!("no module has its component {digest} any more")));
             }
             Err(spoilt @ StoreError::Corrupt(_)) => {
                 return Err(self.troubles.note_spoilt(digest, &spoilt, clock::now()));

@@ -1,5 +1,6 @@
 //! Which components are there, ready and let go, whatever is pushed, removed and loaded meanwhile, and what each is called.
 
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -7,6 +8,7 @@ use lovage_model::{TaskOptions, TenantPolicy};
 
 use super::*;
 use crate::sandbox::{Compiler, Settings};
+use crate::store::file::FileStore;
 use crate::store::memory::MemoryStore;
 
 /// A component with one task, `it.runs`, whose bytes differ by `pages`.
@@ -43,11 +45,14 @@ fn component(pages: u32) -> Bytes {
     wat::parse_str(text).unwrap().into()
 }
 
-async fn modules(cache: &std::path::Path) -> Modules {
+async fn modules(cache: &Path) -> Modules {
+    modules_on(Arc::new(MemoryStore::new()), cache).await
+}
+
+async fn modules_on(store: Arc<dyn Store>, cache: &Path) -> Modules {
     let (memory_bytes, cache) = (1 << 20, cache.to_owned());
     let settings = Settings { concurrency: 1, memory_bytes, cache, compiler: Compiler::InProcess, executors: None };
     let sandbox = Arc::new(Sandbox::new(settings).unwrap());
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let access = Arc::new(Access::open(Arc::clone(&store), false).await.unwrap());
     Modules::open(store, sandbox, access).await.unwrap()
 }
@@ -232,6 +237,19 @@ async fn bytes_of_another_component_are_not_run_and_a_push_heals_it() {
     modules.ready(&digest, false).await.unwrap();
     let pushed = modules.push(&tenant, &name, component(1), false, now).await.unwrap();
     assert!(!pushed.is_restored, "nothing was wrong with it");
+}
+
+#[tokio::test]
+async fn a_component_that_the_store_has_lost_can_be_pushed_dry_as_well() {
+    let ([cache, dir], now) = ([(); 2].map(|()| tempfile::tempdir().unwrap()), Timestamp::from_micros(1));
+    let modules = modules_on(Arc::new(FileStore::open(dir.path(), now).unwrap()), cache.path()).await;
+    let (tenant, name) = (TenantId::default(), ModuleName::new("it").unwrap());
+    let push = async |dry_run: bool| modules.push(&tenant, &name, component(1), dry_run, now).await.unwrap();
+    let digest = push(false).await.version.digest;
+    std::fs::remove_file(dir.path().join("modules").join(format!("{digest}.wasm"))).unwrap();
+    push(true).await;
+    assert!(modules.sandbox.has(&digest, false), "what was compiled is of use still");
+    assert!(push(false).await.is_restored);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::RedisStore;
 use super::draft::text;
 use super::script::Script;
 use super::wire::Blob;
-use crate::store::{Modules, Result, Upload};
+use crate::store::{Modules, Result, StoreError, Upload};
 
 /// How a digest is used less or more.
 #[derive(Serialize)]
@@ -48,6 +48,9 @@ struct Shelved {
     #[serde(default)]
     tenants: Vec<TenantId>,
     component: Option<Blob>,
+    /// It is not there, though a version has it.
+    #[serde(default)]
+    is_lost: bool,
 }
 
 #[async_trait]
@@ -143,6 +146,9 @@ impl Modules for RedisStore {
 
     async fn component(&self, digest: &Digest) -> Result<Option<Bytes>> {
         let found = self.shelf(Shelf { tenant: None, name: None, digest: Some(digest) }).await?;
+        if found.is_lost {
+            return Err(StoreError::Corrupt(format!("component {digest} is missing: push the module again")));
+        }
         Ok(found.component.map(|component| component.0.into()))
     }
 

@@ -1,10 +1,11 @@
 //! Servers that are not as they should be.
 
 use super::*;
-use lovage_model::{Inline, State};
+use bytes::Bytes;
+use lovage_model::{Digest, Inline, ModuleName, State};
 use serde_json::json;
 
-use crate::store::{Fenced, Filter, Modules, Place, Results, Schedules, Store, StoreError, Values};
+use crate::store::{Fenced, Filter, Modules, Place, Results, Schedules, Store, StoreError, Upload, Values};
 
 #[tokio::test]
 async fn scripts_are_loaded_again() {
@@ -83,6 +84,25 @@ async fn what_a_server_takes_no_writes_for_is_not_taken_for_done() {
     replicas("0").await;
     assert_eq!(bench.commit(lease.key, success("1", at(2))).await, Fenced::Applied);
     assert_eq!(bench.meta("a").await["result"], 1);
+}
+
+#[tokio::test]
+async fn a_component_that_a_version_has_and_that_is_lost_is_told_from_one_that_none_has() {
+    let (bench, name) = (Bench::new().await, ModuleName::new("tour").unwrap());
+    let digest = Digest::from_bytes(&[7; 32]);
+    let push = async || {
+        let (name, digest, component) = (name.clone(), digest.clone(), Bytes::from_static(b"x"));
+        bench.store.push(&tenant(), Upload { name, digest, component, tasks: vec![] }, at(0)).await.unwrap();
+    };
+    assert_eq!(bench.store.component(&digest).await, Ok(None));
+    push().await;
+    assert_eq!(bench.ask::<u64>("DEL", &format!("lovage:component:{digest}"), &[]).await, 1);
+    let lost = bench.store.component(&digest).await;
+    assert!(matches!(&lost, Err(StoreError::Corrupt(why)) if why.contains("push the module again")), "{lost:?}");
+    push().await;
+    assert_eq!(bench.store.component(&digest).await, Ok(Some(Bytes::from_static(b"x"))));
+    bench.store.remove(&tenant(), &name).await.unwrap();
+    assert_eq!(bench.store.component(&digest).await, Ok(None));
 }
 
 #[tokio::test]
