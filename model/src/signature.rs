@@ -39,6 +39,15 @@ impl Signature {
             immutable: false,
         }
     }
+
+    /// Whether its arguments are a list and a map, as those of a call that a task sends must be; the error says so.
+    pub fn check_arguments(&self) -> Result<(), String> {
+        if self.args.is_array() && self.kwargs.is_object() {
+            Ok(())
+        } else {
+            Err("a signature's args must be a JSON array and its kwargs a JSON object".to_owned())
+        }
+    }
 }
 
 /// What `apply_async` takes besides arguments. Names and units are Celery's.
@@ -116,6 +125,17 @@ pub enum Expires {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_are_a_list_and_a_map() {
+        let call = Signature::new("t.a".parse().unwrap(), Json::empty_array());
+        assert_eq!(call.check_arguments(), Ok(()));
+        let odd = [
+            Signature { args: Json::empty_object(), ..call.clone() },
+            Signature { kwargs: Json::empty_array(), ..call },
+        ];
+        assert!(odd.iter().all(|call| call.check_arguments().is_err()));
+    }
 
     #[test]
     fn stamps_stand_beside_options_as_celery_writes_them() {

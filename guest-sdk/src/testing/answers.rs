@@ -70,9 +70,7 @@ fn value_error(text: impl ToString) -> Raised {
 
 fn signature(json: &Json) -> Result<Signature, Raised> {
     let signature: Signature = json.read().map_err(|error| value_error(format!("not a signature: {error}")))?;
-    if !signature.args.is_array() || !signature.kwargs.is_object() {
-        return Err(value_error("a signature's args must be a JSON array and its kwargs a JSON object"));
-    }
+    signature.check_arguments().map_err(value_error)?;
     Ok(signature)
 }
 

@@ -198,9 +198,7 @@ impl Guest {
     fn signature(&self, text: String) -> Result<(Json, Signature), Exception> {
         let text = self.json("signature", text)?;
         let signature: Signature = text.read().map_err(|error| value_error(format!("not a signature: {error}")))?;
-        if !signature.args.is_array() || !signature.kwargs.is_object() {
-            return Err(value_error("a signature's args must be a JSON array and its kwargs a JSON object"));
-        }
+        signature.check_arguments().map_err(value_error)?;
         Ok((text, signature))
     }
 
