@@ -13,8 +13,10 @@
 //! Absent: HTTP, and counting how much a tenant uses.
 
 mod fuel;
+mod limits;
 mod rate;
 mod streams;
+mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,15 +24,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lovage_model::api::QueueView;
 use lovage_model::{
-    Digest, IssuedToken, NewToken, Room, Scope, TenantId, TenantPolicy, TenantView, Timestamp, TokenId, TokenView,
+    Digest, IssuedToken, NewToken, Scope, TenantId, TenantPolicy, TenantView, Timestamp, TokenId, TokenView,
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
-use crate::store::{Filter, Store, StoreError, Token};
+use crate::store::{Store, StoreError, Token};
 
 use fuel::Fuel;
 pub use rate::Later;
@@ -319,163 +320,6 @@ impl Access {
         all
     }
 
-    /// Adds a tenant, or changes what it may use; whether it is new.
-    pub async fn set_tenant(
-        &self,
-        name: TenantId,
-        policy: TenantPolicy,
-        now: Timestamp,
-    ) -> Result<(TenantView, bool), AccessError> {
-        policy.check().map_err(AccessError::Invalid)?;
-        self.refresh().await?;
-        let known = self.book().tenants.get(&name).cloned();
-        if known.is_none() && name != TenantId::default() {
-            self.check_nothing_is_left(&name, now).await?;
-        }
-        let created_at = known.as_ref().map_or(now, |known| known.created_at);
-        let tenant = TenantView { name, created_at, policy };
-        self.store.register(tenant.clone()).await?;
-        self.refresh().await?;
-        Ok((tenant, known.is_none()))
-    }
-
-    /// Who gets a name must not find what one before it has left there.
-    async fn check_nothing_is_left(&self, name: &TenantId, now: Timestamp) -> Result<(), AccessError> {
-        let busy = |what: &str, cure| AccessError::TenantBusy { tenant: name.clone(), what: what.to_owned(), cure };
-        let any = Filter { limit: 1, ..Filter::default() };
-        if !self.store.list(name, any).await?.tasks.is_empty() {
-            let cure = "take another name, or wait until they have expired (results.expires_seconds)";
-            return Err(busy("results of one that had its name before", cure));
-        }
-        // What was used is kept by the day: of this one it could not be told whose it is. (Days that are yet to come were noted by a
-        // clock that was wrong: to wait for them could take years.)
-        if self.store.is_metered(name, now).await? {
-            let cure = "take another name, or wait until the next day, by UTC";
-            return Err(busy("usage of today, of one that had its name before", cure));
-        }
-        Ok(())
-    }
-
-    /// Since when there is a tenant; none: since ever.
-    pub fn created(&self, tenant: &TenantId) -> Option<Timestamp> {
-        self.book().tenants.get(tenant).filter(|_| *tenant != TenantId::default()).map(|tenant| tenant.created_at)
-    }
-
-    /// Takes a tenant away that has nothing left; its tokens are revoked; what its tasks kept, its secrets, its saved groups and its
-    /// periodic tasks are dropped.
-    pub async fn remove_tenant(&self, name: &TenantId, now: Timestamp) -> Result<(), AccessError> {
-        if *name == TenantId::default() {
-            return Err(AccessError::Invalid(
-                "the tenant default is always there; set what it may use instead".to_owned(),
-            ));
-        }
-        self.refresh().await?;
-        let book = self.book();
-        if !book.tenants.contains_key(name) {
-            return Err(AccessError::UnknownTenant(name.clone()));
-        }
-        let busy = |what: String, cure| AccessError::TenantBusy { tenant: name.clone(), what, cure };
-        let modules = self.store.active(name).await?.len();
-        if modules > 0 {
-            let what = if modules == 1 { "1 module".to_owned() } else { format!("{modules} modules") };
-            return Err(busy(what, "remove what it has first, with a token of its own"));
-        }
-        let tasks = || busy("tasks that have not ended".to_owned(), "wait for them, or purge its queues, first");
-        if has_tasks(&self.store.queues(name, now).await?) {
-            return Err(tasks());
-        }
-        for id in book.tokens.values().filter(|token| token.view.tenant == *name).map(|token| &token.view.id) {
-            self.revoke(id, now).await?;
-        }
-        // What was sent meanwhile would run as that of a tenant without limits.
-        let queues = self.store.queues(name, now).await?;
-        if has_tasks(&queues) {
-            return Err(tasks());
-        }
-        // Before its name is free: who gets that next must not find them, nor have them sent.
-        for queue in queues.iter().filter(|queue| queue.paused).filter_map(|queue| queue.name.parse().ok()) {
-            self.store.pause(name, &queue, false).await?;
-        }
-        self.store.drop_values(name.clone()).await?;
-        self.store.drop_periodic(name).await?;
-        self.store.unregister(name).await?;
-        self.refresh().await?;
-        Ok(())
-    }
-
-    /// The tenants that were added, by name.
-    pub fn tenants(&self) -> Vec<TenantView> {
-        self.book().tenants.values().cloned().collect()
-    }
-
-    /// Those of them that may run only so much, or have a weight: found when they were read, since messages are leased often.
-    pub fn limited(&self) -> Arc<Vec<TenantView>> {
-        Arc::clone(&self.book().limited)
-    }
-
-    /// Whether any were: then several share this host.
-    pub fn is_shared(&self) -> bool {
-        !self.book().tenants.is_empty()
-    }
-
-    /// What a tenant may use.
-    pub fn policy(&self, tenant: &TenantId) -> TenantPolicy {
-        self.book().tenants.get(tenant).map(|tenant| tenant.policy.clone()).unwrap_or_default()
-    }
-
-    /// How much of a tenant's may wait, of what the operator lets wait of everybody's.
-    pub fn room(&self, tenant: &TenantId, general: Room) -> Room {
-        let policy = self.policy(tenant);
-        let least = |own: Option<u64>, general: u64| own.map_or(general, |own| own.min(general));
-        Room {
-            queued_tasks: least(policy.queued_tasks, general.queued_tasks),
-            scheduled_tasks: least(policy.scheduled_tasks, general.scheduled_tasks),
-            ..general
-        }
-    }
-
-    /// Whether a tenant may send so many tasks now; if not, when.
-    pub fn may_submit(&self, tenant: &TenantId, tasks: usize, now: Timestamp) -> Result<(), Later> {
-        match self.policy(tenant).submits_per_second {
-            Some(rate) => self.rates.take(tenant, tasks, rate, now),
-            None => Ok(()),
-        }
-    }
-
-    /// Looks at how much fuel each tenant has left of what it may use in a day: what [`Access::fuel_left`] says from then on.
-    pub async fn look_at_fuel(&self, now: Timestamp) -> Result<(), StoreError> {
-        let limited = self.limited();
-        self.fuel.look(&*self.store, limited.iter(), now).await
-    }
-
-    /// How much fuel a tenant had left when that was last looked at; none: it has no such limit.
-    pub fn fuel_left(&self, tenant: &TenantId) -> Option<u64> {
-        self.fuel.left(tenant)
-    }
-
-    /// Whether any tenant has none left.
-    pub fn is_any_fuel_spent(&self) -> bool {
-        self.fuel.is_any_spent()
-    }
-
-    /// Counts an upload of a tenant, until what is returned is dropped: of several tenants none has more than half of those that the host
-    /// takes at once, since an upload may take its time.
-    pub fn open_upload(&self, tenant: &TenantId, at_once: u32) -> Result<OpenStream, TooMany> {
-        let most = if self.is_shared() { (at_once / 2).max(1) } else { at_once.saturating_mul(8) };
-        self.uploads.open(tenant, most)
-    }
-
-    /// Counts an event stream of a tenant, until what is returned is dropped; of `general` at most, if nothing less is said.
-    pub fn open_stream(&self, tenant: &TenantId, general: u32) -> Result<OpenStream, TooMany> {
-        let most = self.policy(tenant).streams.unwrap_or(u32::MAX).min(general);
-        self.streams.open(tenant, most)
-    }
-
-    /// Counts a request of a tenant that waits, until what is returned is dropped: where tenants share the host, `most` at once.
-    pub fn wait(&self, tenant: &TenantId, most: u32) -> Result<OpenStream, TooMany> {
-        self.waits.open(tenant, if self.is_shared() { most } else { u32::MAX })
-    }
-
     fn exists(&self, tenant: &TenantId) -> bool {
         *tenant == TenantId::default() || self.book().tenants.contains_key(tenant)
     }
@@ -517,11 +361,6 @@ fn random<const N: usize>() -> Result<[u8; N], AccessError> {
     getrandom::fill(&mut bytes)
         .map_err(|error| StoreError::Failed(format!("the system gives no random numbers: {error}")))?;
     Ok(bytes)
-}
-
-/// Whether a queue has tasks that have not ended.
-fn has_tasks(queues: &[QueueView]) -> bool {
-    queues.iter().any(|queue| queue.ready + queue.scheduled + queue.blocked + queue.leased > 0)
 }
 
 #[cfg(test)]
