@@ -15,6 +15,9 @@ pub(super) const SCHEMA: u32 = 2;
 /// The most messages that nobody can run that are kept, the newest.
 const MAX_DEAD: u64 = 10_000;
 
+/// One step ends once it has put back, or purged, so many bytes, so that others get their turn.
+const MAX_MOVED_BYTES: u64 = 2 * 1024 * 1024;
+
 /// For how long a chord is claimed by who counted its last part, in seconds.
 const CLAIM_TTL: u32 = 60;
 /// For how long a chord that has been dealt with is remembered, in seconds: as Celery does.
@@ -169,6 +172,7 @@ fn head(options: &Options) -> String {
         ("MAX_CHILDREN", MAX_CHILDREN as u64),
         ("MAX_LOGS", MAX_LOGS as u64),
         ("MAX_DEAD", MAX_DEAD),
+        ("MAX_MOVED", MAX_MOVED_BYTES),
         ("SCHEMA", u64::from(SCHEMA)),
         ("CLAIM_TTL", u64::from(CLAIM_TTL)),
         ("DONE_TTL", u64::from(DONE_TTL)),

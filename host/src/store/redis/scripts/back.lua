@@ -1,9 +1,9 @@
 -- Messages that go back to where they were: leases that lapse or are given up, times that have come.
 
--- So many bytes go back in one call, whatever else is due: it is due in the next one.
-local MOST_BACK, back_bytes = 2097152, 0
+-- How many bytes go back in this call. Whatever else is due once that is enough is due in the next one.
+local back_bytes = 0
 
-local function is_enough_back() return back_bytes >= MOST_BACK end
+local function is_enough_back() return back_bytes >= MAX_MOVED end
 
 local function position(raw) return tonumber(raw:match('^{"lovage": "(%d+)/')) end
 

@@ -35,11 +35,11 @@ local function of_element(raw)
 end
 
 -- A page ends after so many bytes, too.
-local MOST_BYTES, bytes, left = 2097152, 0, A.most
+local bytes, left = 0, A.most
 for step = 1, #STEPS do
   local key = K.list(t, q, step)
   local there = A.rest and A.rest[step] or lenient('LLEN', key) or 0
-  while there > 0 and left > 0 and bytes < MOST_BYTES do
+  while there > 0 and left > 0 and bytes < MAX_MOVED do
     local raw = lenient('RPOP', key)
     if raw then
       there, left, bytes = there - 1, left - 1, bytes + #raw
@@ -71,6 +71,6 @@ for _, one in ipairs(doomed) do
     purged = purged + 1
   end
 end
-local done = left > #later and bytes < MOST_BYTES
+local done = left > #later and bytes < MAX_MOVED
 finish()
 return cmsgpack.pack({ purged = purged, rest = rest, done = done, rings = told() })
