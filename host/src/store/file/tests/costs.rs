@@ -71,6 +71,8 @@ async fn many_queues_are_listed_part_by_part() {
     assert_eq!(all.iter().map(|view| view.name.clone()).collect::<Vec<_>>(), (0..2002).map(name).collect::<Vec<_>>());
     let paused: Vec<_> = all.iter().filter(|view| view.paused).map(|view| (view.name.as_str(), view.ready)).collect();
     assert_eq!(paused, [("q0500", 1), ("q2000", 0), ("q2001", 0)]);
+    let reads = |db: &Connection| Ok(db.prepare_cached(results::QUEUES)?.reset_status(rusqlite::StatementStatus::Run));
+    assert_eq!(store.lists.run(reads).await.unwrap(), 3, "1,000 at once");
 }
 
 #[test]
