@@ -76,6 +76,11 @@ pub(super) fn size_of(place: &Place, value: &[u8]) -> u64 {
     (place.bucket.len() + place.key.len() + value.len()) as u64 + VALUE_OVERHEAD_BYTES
 }
 
+/// Whether there is room for something instead of what took `before`, where all that the tenant keeps takes `taken`.
+pub(super) fn fits(taken: u64, before: u64, after: u64, most_bytes: u64) -> bool {
+    after <= before || taken.saturating_sub(before).saturating_add(after) <= most_bytes
+}
+
 /// A group as it is kept, and how much it takes.
 pub(super) fn written_group(id: &TaskId, group: &ResultTuple) -> Result<(String, u64)> {
     let body = serde_json::to_string(group).map_err(|error| StoreError::Failed(error.to_string()))?;
@@ -92,4 +97,17 @@ pub(super) fn sum(there: Option<&[u8]>, by: u64) -> std::result::Result<u64, Unk
     });
     let sum = there.and_then(|there| there.checked_add(by)).filter(|sum| i64::try_from(*sum).is_ok());
     sum.ok_or(Unkept::NoCount)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_no_more_than_before_always_fits() {
+        assert!(fits(9, 4, 7, 12) && !fits(9, 4, 8, 12));
+        assert!(fits(20, 4, 4, 12));
+        // Also where less is counted than there is.
+        assert!(fits(1, 4, 12, 12) && !fits(1, 4, 13, 12));
+    }
 }

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, params};
 use super::FileStore;
 use super::ledger::Ledger;
 use super::writer::Need;
-use crate::store::values::{size_of, sum};
+use crate::store::values::{fits, size_of, sum};
 use crate::store::{Place, Result, Unkept, Values};
 
 const VALUE: &str = "SELECT body FROM value
@@ -123,7 +123,7 @@ impl Ledger {
         let mut statement = self.db.prepare_cached("SELECT bytes FROM value_room WHERE tenant = ?1")?;
         let taken = statement.query_row([tenant], |row| row.get::<_, i64>(0)).optional()?.unwrap_or_default();
         drop(statement);
-        let has_room = after <= before || taken.unsigned_abs() - before + after <= most_bytes;
+        let has_room = fits(taken.unsigned_abs(), before, after, most_bytes);
         if has_room {
             self.take_room(tenant, signed(after) - signed(before))?;
         }

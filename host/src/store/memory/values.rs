@@ -5,7 +5,7 @@ use bytes::Bytes;
 use lovage_model::TenantId;
 
 use super::{Inner, MemoryStore};
-use crate::store::values::{size_of, sum};
+use crate::store::values::{fits, size_of, sum};
 use crate::store::{Place, Result, Unkept, Values};
 
 #[async_trait]
@@ -69,7 +69,7 @@ impl Inner {
     /// Whether there is room for something instead of what took so much before; then it is taken.
     pub(super) fn has_room(&mut self, tenant: &TenantId, before: u64, after: u64, most_bytes: u64) -> bool {
         let room = self.value_room.entry(tenant.clone()).or_default();
-        let has_room = after <= before || *room - before + after <= most_bytes;
+        let has_room = fits(*room, before, after, most_bytes);
         if has_room {
             *room = *room - before + after;
         }
