@@ -94,7 +94,7 @@ scripts! {
     /// Drops old tasks.
     Expire = ["expire"],
     /// Results of groups.
-    Groups = ["groups"],
+    Groups = ["room", "groups"],
     /// Versions of modules.
     Modules = ["modules"],
     /// Reads of modules.
@@ -116,7 +116,7 @@ scripts! {
     /// How much fuel tenants have used.
     Fuel = ["fuel"],
     /// Values by key.
-    Values = ["values"],
+    Values = ["room", "values"],
 }
 
 /// Every script, with the settings of one store in it.

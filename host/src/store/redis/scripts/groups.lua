@@ -12,14 +12,12 @@ local function drop(t, id)
 end
 
 if A.what == 'save' then
-  local key, sizes, room = K.group(A.tenant, A.id), K.group_sizes(A.tenant), K.value_room(A.tenant)
-  local before, taken = tonumber(call('HGET', sizes, A.id) or 0), tonumber(call('GET', room) or 0)
-  if A.size > before and taken - before + A.size > A.most_bytes then return 0 end
+  local key, sizes = K.group(A.tenant, A.id), K.group_sizes(A.tenant)
+  if not take_room(A.tenant, tonumber(call('HGET', sizes, A.id) or 0), A.size, A.most_bytes) then return 0 end
   call('SETEX', key, TTL, A.text)
   call('PUBLISH', key, A.text)
   call('ZADD', K.groups, int(A.now), A.tenant .. '\0' .. A.id)
   call('HSET', sizes, A.id, int(A.size))
-  call('INCRBY', room, int(A.size - before))
   return 1
 elseif A.what == 'read' then
   return lenient('GET', K.group(A.tenant, A.id))

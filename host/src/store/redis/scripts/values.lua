@@ -22,13 +22,10 @@ end
 local there = call('HGET', values, A.key)
 
 local function keep(value)
-  local before, after = size(there), size(value)
-  local taken = tonumber(call('GET', room) or 0)
-  if after > before and taken - before + after > A.most_bytes then return false end
+  if not take_room(A.tenant, size(there), size(value), A.most_bytes) then return false end
   call('HSET', values, A.key, value)
   call('ZADD', keys, 0, A.key)
   call('SADD', buckets, A.bucket)
-  call('INCRBY', room, int(after - before))
   return true
 end
 
