@@ -149,25 +149,24 @@ impl Beat {
     /// Sends what is due, if its tenant's share lets it; when to look again.
     async fn try_one(&self, kept: &mut Kept, slot: Timestamp, share: &mut Share, now: Timestamp) -> Timestamp {
         let Periodic { tenant, name, entry, .. } = &kept.periodic;
+        // Before it is tried: what is pushed meanwhile is to be tried at once.
+        let modules = self.modules.changes(tenant);
         let failing = self.failing().get(&(tenant.clone(), name.clone())).map(|it| (it.again, it.modules));
         // One that is further away than that is of a clock that was set back.
-        if let Some((again, modules)) = failing
+        if let Some((again, before)) = failing
             && again > now
             && again <= now.after(AGAIN_AT_LAST)
-            && modules == self.modules.changes(tenant)
+            && before == modules
         {
             return again;
         }
         if let Some(why) = &share.full {
-            let modules = self.modules.changes(tenant);
             return self.keep_error(tenant, name, Failed { why: why.clone(), pause: Some(AGAIN), modules }, now);
         }
         if share.messages >= MOST_AT_ONCE {
             return now;
         }
-        // Before it is tried: what is pushed meanwhile is to be tried at once.
-        let (mut made, modules) = (0, self.modules.changes(tenant));
-        let run = LastRun { slot, at: now };
+        let (mut made, run) = (0, LastRun { slot, at: now });
         let sent = match self.submit(tenant, entry, id_of(tenant, name, slot), now, &mut made).await {
             Ok(_) => self.store.note_run(tenant, name, run).await.map_err(BeatError::Store),
             Err(error) => Err(error),
