@@ -32,7 +32,7 @@ impl Groups for FileStore {
         let save = move |ledger: &mut Ledger| {
             let tenant = ledger.tenant(&tenant)?;
             let before = ledger.size_of_group(tenant, &id)?.unwrap_or_default();
-            if !ledger.has_room(tenant, before, size, most_bytes)? {
+            if !ledger.take_room(tenant, before, size, most_bytes)? {
                 return Ok(false);
             }
             ledger.run(
@@ -63,7 +63,7 @@ impl Groups for FileStore {
             let Some(tenant) = ledger.book.tenant(&tenant) else { return Ok(false) };
             let Some(size) = ledger.size_of_group(tenant, &id)? else { return Ok(false) };
             ledger.run("DELETE FROM saved_group WHERE tenant = ?1 AND id = ?2", params![tenant, id.as_str()])?;
-            ledger.take_room(tenant, -i64::try_from(size).unwrap_or(i64::MAX))?;
+            ledger.add_to_room(tenant, -i64::try_from(size).unwrap_or(i64::MAX))?;
             Ok(true)
         };
         self.writer.run(Need::DURABLE, delete).await

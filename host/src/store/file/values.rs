@@ -59,7 +59,7 @@ impl Values for FileStore {
                 "DELETE FROM value WHERE tenant = ?1 AND bucket = ?2 AND key = ?3",
                 params![tenant, place.bucket, place.key],
             )?;
-            ledger.take_room(tenant, -signed(size_of(&place, &there)))?;
+            ledger.add_to_room(tenant, -signed(size_of(&place, &there)))?;
             Ok(true)
         };
         self.writer.run(Need::DURABLE, drop).await
@@ -107,7 +107,7 @@ impl Ledger {
     ) -> rusqlite::Result<std::result::Result<(), Unkept>> {
         let before = self.value(place)?.map_or(0, |there| size_of(place, &there));
         let (tenant, after) = (self.tenant(&place.tenant)?, size_of(place, value));
-        if !self.has_room(tenant, before, after, most_bytes)? {
+        if !self.take_room(tenant, before, after, most_bytes)? {
             return Ok(Err(Unkept::Full));
         }
         self.run(
@@ -118,19 +118,19 @@ impl Ledger {
         Ok(Ok(()))
     }
 
-    /// Whether there is room for something instead of what took so much before; then it is taken.
-    pub(super) fn has_room(&self, tenant: i64, before: u64, after: u64, most_bytes: u64) -> rusqlite::Result<bool> {
+    /// Takes room for something instead of what took so much before; whether there was any.
+    pub(super) fn take_room(&self, tenant: i64, before: u64, after: u64, most_bytes: u64) -> rusqlite::Result<bool> {
         let mut statement = self.db.prepare_cached("SELECT bytes FROM value_room WHERE tenant = ?1")?;
         let taken = statement.query_row([tenant], |row| row.get::<_, i64>(0)).optional()?.unwrap_or_default();
         drop(statement);
         let has_room = fits(taken.unsigned_abs(), before, after, most_bytes);
         if has_room {
-            self.take_room(tenant, signed(after) - signed(before))?;
+            self.add_to_room(tenant, signed(after) - signed(before))?;
         }
         Ok(has_room)
     }
 
-    pub(super) fn take_room(&self, tenant: i64, bytes: i64) -> rusqlite::Result<()> {
+    pub(super) fn add_to_room(&self, tenant: i64, bytes: i64) -> rusqlite::Result<()> {
         let sql = "INSERT INTO value_room VALUES (?1, ?2) ON CONFLICT DO UPDATE SET bytes = bytes + ?2";
         self.run(sql, [tenant, bytes])
     }

@@ -20,7 +20,7 @@ impl Groups for MemoryStore {
         let (key, (_, size)) = ((tenant.clone(), id.clone()), written_group(id, group)?);
         let inner = &mut *self.open()?;
         let before = inner.groups.get(&key).map_or(0, |(_, _, size)| *size);
-        let has_room = inner.has_room(tenant, before, size, most_bytes);
+        let has_room = inner.take_room(tenant, before, size, most_bytes);
         if has_room {
             inner.groups.insert(key, (now, group.clone(), size));
         }

@@ -59,15 +59,15 @@ impl Values for MemoryStore {
 impl Inner {
     fn keep(&mut self, place: Place, value: Bytes, most_bytes: u64) -> std::result::Result<(), Unkept> {
         let before = self.values.get(&place).map_or(0, |there| size_of(&place, there));
-        if !self.has_room(&place.tenant, before, size_of(&place, &value), most_bytes) {
+        if !self.take_room(&place.tenant, before, size_of(&place, &value), most_bytes) {
             return Err(Unkept::Full);
         }
         self.values.insert(place, value);
         Ok(())
     }
 
-    /// Whether there is room for something instead of what took so much before; then it is taken.
-    pub(super) fn has_room(&mut self, tenant: &TenantId, before: u64, after: u64, most_bytes: u64) -> bool {
+    /// Takes room for something instead of what took so much before; whether there was any.
+    pub(super) fn take_room(&mut self, tenant: &TenantId, before: u64, after: u64, most_bytes: u64) -> bool {
         let room = self.value_room.entry(tenant.clone()).or_default();
         let has_room = fits(*room, before, after, most_bytes);
         if has_room {
