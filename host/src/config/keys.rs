@@ -366,13 +366,21 @@ pub(super) fn store_url(text: &str) -> Result<StoreUrl, String> {
 /// What a client of Redis would refuse once the daemon starts. The URL is not quoted: it may have a password.
 fn check_redis(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("must be such as redis://HOST:PORT/DB: {error}"))?;
+    // Of several the client takes the last.
+    let asked = |wanted: &str| {
+        let all = url.query_pairs().filter(|(name, _)| name == wanted);
+        all.last().map(|(_, value)| value.into_owned())
+    };
+    if asked("protocol").is_some_and(|protocol| !["2", "3", "resp2", "resp3"].contains(&protocol.as_str())) {
+        return Err("the protocol must be 2 or 3, as in redis://HOST:PORT/0?protocol=3".to_owned());
+    }
     let database = if url.scheme() == "redis" {
         if url.host_str().is_none_or(|host| matches!(host, "" | "0.0.0.0" | "[::]")) {
             return Err("must have the host of a server, as in redis://HOST:PORT/DB".to_owned());
         }
         Some(url.path().trim_matches('/').to_owned()).filter(|path| !path.is_empty())
     } else if url.to_file_path().is_ok() {
-        url.query_pairs().find(|(name, _)| name == "db").map(|(_, value)| value.into_owned())
+        asked("db")
     } else {
         return Err("must have the path of a socket, as in unix:///PATH".to_owned());
     };
