@@ -91,7 +91,7 @@ enum Command {
     /// What waits
     #[command(subcommand)]
     Queue(queue::QueueCommand),
-    /// The hosts that run tasks
+    /// The host that is asked: show it, let it take no more tasks
     #[command(subcommand)]
     Worker(host::WorkerCommand),
     /// Ask a host what it does, as Celery's inspect does; others on the same Redis are asked at their own addresses
