@@ -144,6 +144,11 @@ impl Rooms {
         *self.api.draining.borrow()
     }
 
+    /// Whether the daemon goes down, or its worker was told to take no tasks.
+    fn takes_nothing(&self) -> bool {
+        self.is_draining() || *self.api.standing.resting().borrow()
+    }
+
     /// Waits until the store may be asked something for a tenant, which it may while what is returned is there.
     async fn reading(&self, tenant: &TenantId) -> Option<OwnedSemaphorePermit> {
         self.reading.enter(tenant, 1).await

@@ -41,10 +41,8 @@ const AT_ONCE: usize = 256;
 pub struct Host {
     /// Its name, as workers are named.
     pub hostname: String,
-    /// Tasks it may run at once.
+    /// The most tasks it may run at once, whatever it is told.
     pub concurrency: usize,
-    /// The queues it takes messages from; none: all.
-    pub queues: Option<Vec<QueueName>>,
     /// Since when it runs.
     pub since: Timestamp,
     /// The longest a task may take: if it does not say, and whatever it says.

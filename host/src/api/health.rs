@@ -73,6 +73,6 @@ fn health(rooms: &Rooms) -> Health {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: rooms.api.host.hostname.clone(),
         running: rooms.api.running.len() as u64,
-        concurrency: rooms.api.host.concurrency as u64,
+        concurrency: rooms.control.slots() as u64,
     }
 }

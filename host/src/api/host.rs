@@ -166,16 +166,17 @@ fn worker(rooms: &Rooms, tenant: &lovage_model::TenantId) -> WorkerView {
     let host = &rooms.control.host;
     let held = rooms.control.running.all(tenant);
     let active = held.iter().filter(|brief| brief.time_start.is_some()).count();
-    let drains = rooms.is_draining() || *rooms.control.standing.resting().borrow();
+    let told = rooms.control.standing.share();
+    let queues = told.borrow().queues.as_ref().map(|names| names.iter().map(ToString::to_string).collect());
     WorkerView {
         hostname: host.hostname.clone(),
-        status: if drains { "draining" } else { "ok" }.to_owned(),
+        status: if rooms.takes_nothing() { "draining" } else { "ok" }.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime_seconds: clock::now().since(host.since).as_secs(),
         active,
         reserved: held.len() - active,
-        concurrency: host.concurrency,
-        queues: host.queues.as_ref().map(|names| names.iter().map(ToString::to_string).collect()),
+        concurrency: rooms.control.slots(),
+        queues,
     }
 }

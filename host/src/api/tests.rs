@@ -119,7 +119,6 @@ async fn api(store: Arc<dyn Store>, tokens: bool, draining: watch::Receiver<bool
         host: Host {
             hostname: "lovage@test".to_owned(),
             concurrency: 4,
-            queues: None,
             since: Timestamp::from_micros(0),
             timeouts: [std::time::Duration::from_secs(1), std::time::Duration::from_secs(2)],
             result_expires: std::time::Duration::from_secs(60),

@@ -18,7 +18,7 @@ impl Rooms {
         } else if self.api.standing.share().borrow().queues.as_ref().is_some_and(|taken| !taken.contains(&queue)) {
             // Another host may.
             format!("this host takes nothing from queue {queue}")
-        } else if self.is_draining() || *self.api.standing.resting().borrow() {
+        } else if self.takes_nothing() {
             "this host takes no tasks: it drains".to_owned()
         } else {
             return Ok(meta);

@@ -77,6 +77,11 @@ impl Control {
         Ok(all.chain([QueueName::default()]).collect())
     }
 
+    /// How many tasks this host runs at once, by what it was told last.
+    pub fn slots(&self) -> usize {
+        self.standing.share().borrow().slots.min(self.host.concurrency)
+    }
+
     /// The tasks there are, each with its rate limit if it has one.
     pub async fn registered(&self, tenant: &TenantId) -> Result<Vec<String>> {
         let versions = self.modules.list(tenant).await?;
@@ -103,7 +108,7 @@ impl Control {
             uptime: now.since(self.host.since).as_secs(),
             pool: Pool {
                 implementation: "sandbox".to_owned(),
-                max_concurrency: self.standing.share().borrow().slots.min(self.host.concurrency),
+                max_concurrency: self.slots(),
                 processes: vec![std::process::id()],
                 max_tasks_per_child: 1,
                 timeouts: self.host.timeouts.map(|limit| limit.as_secs()),

@@ -251,7 +251,6 @@ impl House {
         Host {
             hostname: self.worker.hostname.clone(),
             concurrency: self.worker.concurrency,
-            queues: self.worker.queues.as_ref().map(|names| names.iter().cloned().collect()),
             since: self.since,
             timeouts: [self.limits.default_time_limit, self.limits.time_limit],
             result_expires: self.results_expire,

@@ -63,6 +63,21 @@ async fn a_task_that_waits_says_what_keeps_it() {
 }
 
 #[tokio::test]
+async fn a_worker_shows_the_queues_and_slots_that_it_was_told_last() {
+    let site = site().await;
+    let shown = async || {
+        let worker = site.call("GET", "/v1/workers").await.1[0].clone();
+        (worker["queues"].clone(), worker["concurrency"].clone())
+    };
+    assert_eq!(shown().await, (json!(null), json!(4)));
+    site.standing.take(|share| {
+        share.queues = Some(["sandboxed".parse().unwrap()].into());
+        share.slots = 2;
+    });
+    assert_eq!(shown().await, (json!(["sandboxed"]), json!(2)));
+}
+
+#[tokio::test]
 async fn a_host_says_what_it_has_and_what_was_ordered_of_it() {
     let site = site().await;
     site.put("a").await;
